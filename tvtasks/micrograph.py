@@ -1,0 +1,152 @@
+"""One image as a microscope wrote it: its values, its calibration, and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[Any]
+"""A two-dimensional array of numbers; row 0 is the top of the picture."""
+
+ScanDirection = Literal["forward", "backward"]
+
+
+class Region(NamedTuple):
+    """A rectangle of pixels, half open: rows ``top:bottom`` and columns ``left:right``."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The rectangle as an index into an image."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the rectangle."""
+        return self.bottom - self.top, self.right - self.left
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that an image was read from, as it was when it was read.
+
+    Attributes
+    ----------
+    path
+        Where the file lay.
+    size
+        Bytes.
+    modified
+        Time of last change, with time zone.
+    sha256
+        Checksum of the whole file, hexadecimal.
+    companions
+        Checksums of further files that belong to the same image (a header beside its pixels), by file name.
+    """
+
+    path: Path
+    size: int
+    modified: datetime
+    sha256: str
+    companions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path, companions: tuple[Path, ...] = ()) -> Source:
+        """Describe the file at `path`; reads all of it, and its companions, for the checksums."""
+        status = path.stat()
+        return cls(
+            path=path,
+            size=status.st_size,
+            modified=datetime.fromtimestamp(status.st_mtime, UTC),
+            sha256=file_sha256(path),
+            companions={other.name: file_sha256(other) for other in companions},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Micrograph:
+    """A two-dimensional image with what is known about it.
+
+    Attributes
+    ----------
+    data
+        The values as acquired: shape (rows, columns), the file's own dtype, row 0 at the top.
+    quantity
+        What was measured, in the field's words: ``height``, ``current``, ``intensity`` … or None.
+    units
+        Unit of `data`: ``m``, ``A``, ``V``, ``counts`` …; the empty string where it is not known.
+    channel
+        The file's own name of the channel, empty where it has none.
+    direction
+        Fast-scan direction, None where it has no meaning.
+    frame
+        Position in a stack or a series, from 0.
+    pixel_size
+        (dy, dx), in `pixel_unit`; None where the image is not calibrated.
+    pixel_unit
+        Unit of `pixel_size`, ``m`` unless the file leaves it open.
+    valid
+        The part that holds data, where the instrument says so (a data bar is outside it); None for all.
+    technique
+        ``STM``, ``AFM``, ``SEM``, ``STEM`` or None.
+    acquired_at
+        Time of acquisition as the file has it.
+    source
+        The file; None for an array that came from memory.
+    reader
+        Name and version of what read it.
+    vendor_metadata
+        The file's other metadata, safe for JSON.
+    notes
+        Sentences on what the reader had to decide (a colour image reduced to grey …).
+    """
+
+    data: Image
+    quantity: str | None = None
+    units: str = ""
+    channel: str = ""
+    direction: ScanDirection | None = None
+    frame: int = 0
+    pixel_size: tuple[float, float] | None = None
+    pixel_unit: str = "m"
+    valid: Region | None = None
+    technique: str | None = None
+    acquired_at: datetime | None = None
+    source: Source | None = None
+    reader: tuple[str, str] = ("memory", "")
+    vendor_metadata: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What to call the image: the file's name, or "image" for an array from memory."""
+        return self.source.path.name if self.source else "image"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def array_sha256(array: NDArray[Any]) -> str:
+    """Return the SHA-256 of an array's dtype, shape and little-endian C-order bytes, hexadecimal.
+
+    Two arrays share it exactly when they have the same kind and size of number, the same shape and the same
+    values bit for bit, whatever machine they lie on.
+    """
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{little.dtype.str};{little.shape};".encode())
+    digest.update(little.data)
+    return digest.hexdigest()
