@@ -1,0 +1,51 @@
+"""The padded grid that the compiled kernels work on: one pixel of zeros around, masks for the differences."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tvtasks.operators import SQRT_HALF, Array, Direction
+
+
+class Grid(NamedTuple):
+    """Masks that are 1 where a difference is a true one, by padded column (x) or row (y).
+
+    `mx`, `my` belong to the forward differences of ∇ (and of the Jacobian), `ex`, `ey` to the backward
+    differences on the diagonal of the symmetrised gradient, `mixed` is the factor of its off-diagonal.
+    """
+
+    mx: Array
+    my: Array
+    ex: Array
+    ey: Array
+    mixed: float
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], direction: Direction, dtype: Any) -> Grid:
+        """Masks for an unpadded image of `shape`."""
+        rows, columns = shape
+        mx, ex = _masks(columns, dtype, kept=direction != "y")
+        my, ey = _masks(rows, dtype, kept=direction != "x")
+        return cls(mx, my, ex, ey, SQRT_HALF if direction == "both" else 0.0)
+
+
+def _masks(size: int, dtype: Any, *, kept: bool) -> tuple[Array, Array]:
+    forward, backward = np.zeros((2, size + 2), dtype)
+    if kept:
+        forward[1:size] = 1
+        backward[2:size] = 1
+    return forward, backward
+
+
+def pad(a: Array, dtype: Any) -> Array:
+    """Copy `a` in `dtype`, the last two axes padded by one pixel of zeros on each side."""
+    padded = np.zeros((*a.shape[:-2], a.shape[-2] + 2, a.shape[-1] + 2), dtype)
+    padded[..., 1:-1, 1:-1] = a
+    return padded
+
+
+def crop(a: Array) -> Array:
+    """Undo `pad`, without a copy."""
+    return a[..., 1:-1, 1:-1]

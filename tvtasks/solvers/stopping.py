@@ -1,0 +1,63 @@
+"""When an iteration stops, and the result that says why it did."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tvtasks.models import STRICT, Positive
+from tvtasks.operators import Array
+
+
+@dataclass(frozen=True, config=STRICT)
+class Gap:
+    """Stop when the relative primal–dual gap is proven to be at most `rtol`.
+
+    Parameters
+    ----------
+    rtol
+        The energy is then at most a factor 1 + rtol above the minimum.
+    max_iterations
+        Give up after so many; the result then has ``converged=False`` and its true gap.
+    """
+
+    rtol: Positive = 1e-4
+    max_iterations: Annotated[int, Field(ge=1)] = 50_000
+
+
+@dataclass(frozen=True, config=STRICT)
+class Published:
+    """The iteration and stopping rule of the paper's published code, step for step, in float64.
+
+    It stops when two consecutive iterates differ by less than `rmse`, looked at every `check_every`
+    iterations. That can be far from the minimum; the result says how far.
+
+    Parameters
+    ----------
+    rmse
+        Root of the mean squared difference of consecutive iterates.
+    check_every
+        Iterations between two looks.
+    max_iterations
+        The last iteration made, counted from 0.
+    tau
+        Primal step; the dual step is 1/(τ L²), L² = 8 (TGV-L1: 12).
+    """
+
+    rmse: Annotated[float, Field(ge=0)] = 5e-6
+    check_every: Annotated[int, Field(ge=1)] = 100
+    max_iterations: Annotated[int, Field(ge=1)] = 10_000
+    tau: Positive = 0.01
+
+
+StoppingRule = Gap | Published
+
+
+class Check(NamedTuple):
+    """One look at a running iteration."""
+
+    iteration: int
+    energy: float
+    gap: float
