@@ -1,0 +1,142 @@
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tvtasks.errors import ConfigurationError
+from tvtasks.monitor.observe import FolderObserver, is_network_folder
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Ask again and again until the answer is yes, or the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@contextmanager
+def observing(folder: Path, kind: str = "native", **options: bool) -> Iterator[FolderObserver]:
+    observer = FolderObserver(folder, kind, **options)
+    observer.start()
+    try:
+        yield observer
+    finally:
+        observer.stop()
+
+
+def reports(observer: FolderObserver, path: Path) -> bool:
+    seen: set[Path] = set()
+
+    def reported() -> bool:
+        seen.update(observer.drain())
+        return path in seen
+
+    return eventually(reported)
+
+
+@pytest.mark.parametrize("kind", ["native", "polling"])
+class TestBothKinds:
+    def test_the_final_name_of_a_file_written_under_another(self, tmp_path: Path, kind: str) -> None:
+        (tmp_path / "scan.tmp").write_bytes(b"image")
+        with observing(tmp_path, kind) as observer:
+            (tmp_path / "scan.tmp").rename(tmp_path / "scan.tif")
+            assert reports(observer, tmp_path / "scan.tif")
+
+    def test_a_folder_that_went_and_came_back(self, tmp_path: Path, kind: str) -> None:
+        folder = tmp_path / "share"
+        folder.mkdir()
+        with observing(folder, kind) as observer:
+            assert not observer.ensure_alive(), "nothing has happened yet"
+            folder.rmdir()
+            assert eventually(lambda: not observer.ensure_alive() and not observer._is_alive())
+            folder.mkdir()
+            assert eventually(observer.ensure_alive)
+            (folder / "scan.tif").write_bytes(b"image")
+            assert reports(observer, folder / "scan.tif")
+
+
+class TestNative:
+    def test_a_new_file(self, tmp_path: Path) -> None:
+        with observing(tmp_path) as observer:
+            (tmp_path / "scan.tif").write_bytes(b"image")
+            assert reports(observer, tmp_path / "scan.tif")
+
+    def test_a_file_that_grows(self, tmp_path: Path) -> None:
+        (tmp_path / "scan.tif").write_bytes(b"half")
+        with observing(tmp_path) as observer:
+            with (tmp_path / "scan.tif").open("ab") as file:
+                file.write(b"and half")
+            assert reports(observer, tmp_path / "scan.tif")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not rename a folder in use")
+    def test_another_folder_in_its_place_is_observed(self, tmp_path: Path) -> None:
+        folder = tmp_path / "today"
+        folder.mkdir()
+        with observing(folder) as observer:
+            folder.rename(tmp_path / "yesterday")
+            folder.mkdir()
+            assert observer.ensure_alive()
+            (folder / "scan.tif").write_bytes(b"image")
+            assert reports(observer, folder / "scan.tif")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only inotify tells of reading")
+    def test_reading_a_file_is_not_reported(self, tmp_path: Path) -> None:
+        (tmp_path / "scan.tif").write_bytes(b"image")
+        with observing(tmp_path) as observer:
+            (tmp_path / "scan.tif").read_bytes()
+            (tmp_path / "last.tif").write_bytes(b"image")
+            seen: list[Path] = []
+            assert eventually(lambda: seen.extend(observer.drain()) or tmp_path / "last.tif" in seen)
+            assert tmp_path / "scan.tif" not in seen
+
+    def test_a_nested_folder_only_when_recursive(self, tmp_path: Path) -> None:
+        (tmp_path / "nested").mkdir()
+        with observing(tmp_path, recursive=True) as deep, observing(tmp_path) as shallow:
+            (tmp_path / "nested" / "scan.tif").write_bytes(b"image")
+            assert reports(deep, tmp_path / "nested" / "scan.tif")
+            (tmp_path / "scan.tif").write_bytes(b"image")
+            assert eventually(lambda: tmp_path / "scan.tif" in shallow.drain())
+
+    def test_a_folder_that_is_not_there_is_told_as_a_sentence(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"cannot be observed.*polling"):
+            FolderObserver(tmp_path / "missing", "native").start()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/mounts")
+class TestNetworkFolder:
+    @pytest.fixture
+    def mounts(self, tmp_path: Path) -> Path:
+        path = tmp_path / "mounts"
+        path.write_text(
+            "/dev/sda1 / ext4 rw 0 0\n"
+            "nas:/stm /mnt/stm nfs4 rw 0 0\n"
+            "//nas/sem /mnt/my\\040sem cifs rw 0 0\n"
+            "/dev/sdb1 /mnt/stm/scratch xfs rw 0 0\n"
+            "auto /mnt/late autofs rw 0 0\n"
+            "nas:/late /mnt/late nfs rw 0 0\n"
+        )
+        return path
+
+    @pytest.mark.parametrize(
+        ("folder", "network"),
+        [
+            ("/home/stm", False),
+            ("/mnt/stm", True),
+            ("/mnt/stm/2024", True),
+            ("/mnt/stm2", False),
+            ("/mnt/stm/scratch/2024", False),
+            ("/mnt/my sem/2024", True),
+            ("/mnt/late", True),
+        ],
+    )
+    def test_the_innermost_mount_decides(self, mounts: Path, folder: str, network: bool) -> None:
+        assert is_network_folder(Path(folder), mounts) is network
+
+    def test_without_a_list_of_mounts_a_folder_counts_as_local(self, tmp_path: Path) -> None:
+        assert not is_network_folder(tmp_path, tmp_path / "missing")

@@ -1,0 +1,215 @@
+"""Which paths in a folder were written to, as the operating system reports it.
+
+What is reported is a hint: an overflow of the kernel's queue, a nested folder or a network share loses
+events. Only a scan of the folder makes a monitor complete.
+"""
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Literal
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.polling import PollingObserver
+
+from tvtasks.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+ObserverKind = Literal["auto", "native", "polling"]
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "fuse.sshfs",
+        "fuse.rclone",
+        "9p",
+        "afs",
+        "ceph",
+        "lustre",
+        "davfs",
+    }
+)
+"""Types in /proc/mounts for which the kernel does not report what another machine writes."""
+
+_DRIVE_REMOTE = 4  # GetDriveTypeW in the Windows API
+
+# Reading a file gives events too (opened, closed without writing). They are left out, or looking at a file
+# would be a reason to look at it again.
+_EVENTS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileClosedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
+
+
+def is_network_folder(folder: Path, mounts: Path = Path("/proc/mounts")) -> bool:
+    """Return whether a folder lies on a network file system, as far as that can be told cheaply.
+
+    Linux: by the type of the mount, read from `mounts`. Windows: a UNC path or a network drive. Elsewhere the
+    answer is False.
+    """
+    folder = folder.resolve()
+    if sys.platform == "win32":
+        import ctypes  # noqa: PLC0415 - windll exists on Windows only
+
+        if folder.drive.startswith("\\\\"):
+            return True
+        return bool(ctypes.windll.kernel32.GetDriveTypeW(folder.anchor) == _DRIVE_REMOTE)
+    try:
+        lines = os.fsdecode(mounts.read_bytes()).rstrip("\n").split("\n")
+    except OSError:
+        return False
+    around: list[tuple[int, str]] = []
+    for line in lines:
+        _, point, kind, *_ = line.split(" ")
+        # Blanks and backslashes in a mount point are written as three octal digits.
+        where = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))
+        if folder.is_relative_to(where):
+            around.append((len(where.parts), kind))
+    # The innermost mount counts, and of several on one point the last: max() takes the first that it meets.
+    _, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, ""))
+    return kind in NETWORK_FILE_SYSTEMS
+
+
+class _Collector(FileSystemEventHandler):
+    """Puts paths in a queue and does nothing else: an exception in a handler would end watchdog's thread."""
+
+    def __init__(self, paths: "SimpleQueue[Path]") -> None:
+        self._paths = paths
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        # A file written under a temporary name has its final name only as the destination of a move.
+        self._paths.put(Path(os.fsdecode(event.dest_path or event.src_path)))
+
+
+class FolderObserver:
+    """Collects the paths below a folder that were created, written, closed or moved to.
+
+    Parameters
+    ----------
+    folder
+        An existing folder, absolute and without symbolic links.
+    kind
+        ``native``: the operating system's own notification. ``polling``: compares listings once a second.
+        ``auto``: native, unless the folder lies on a network file system or native does not start (the limit
+        on inotify watches, for one).
+    recursive
+        Whether folders inside `folder` count.
+    """
+
+    def __init__(self, folder: Path, kind: ObserverKind = "auto", *, recursive: bool = False) -> None:
+        self.folder = folder
+        self.polls = kind == "polling" or (kind == "auto" and is_network_folder(folder))
+        self._kind = kind
+        self._recursive = recursive
+        self._paths: SimpleQueue[Path] = SimpleQueue()
+        self._observer: BaseObserver | None = None
+        self._root: tuple[int, int] | None = None
+
+    def start(self) -> None:
+        """Begin to observe.
+
+        Raises
+        ------
+        ConfigurationError
+            The folder cannot be observed; the message says why and what to try.
+        """
+        self._root = self._identity()
+        try:
+            self._observer = self._launch(PollingObserver() if self.polls else Observer())
+        except OSError as error:
+            if self._kind == "auto" and not self.polls and self._root is not None:
+                logger.warning("%s is observed by polling, as notification failed: %s", self.folder, error)
+                self.polls = True
+                self.start()
+                return
+            raise ConfigurationError(
+                f"The folder {self.folder} cannot be observed: {error}. Check that it exists and that you "
+                'may read it, or set observer = "polling", which asks nothing of the operating system.'
+            ) from error
+
+    def stop(self) -> None:
+        """End observing and wait for the threads; nothing happens where it has not begun."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
+            observer.join()
+
+    def ensure_alive(self) -> bool:
+        """Start again where observing has ended; return whether it did.
+
+        It ends when the folder disappears (a network share that drops out), and nothing in watchdog takes it
+        up when the folder comes back. Events in between are lost: a scan is due where this returns True.
+        """
+        root = self._identity()
+        if self._is_alive() and root == self._root:
+            return False
+        if self._observer is not None:
+            logger.warning("Observing %s has ended; it is taken up again as soon as possible.", self.folder)
+            self.stop()
+        if root is None:
+            return False
+        try:
+            self.start()
+        except ConfigurationError as error:
+            # The folder may have gone again in this instant. Scans go on, and the next call tries again.
+            logger.warning("%s", error)
+            return False
+        return True
+
+    def drain(self) -> list[Path]:
+        """Return the paths reported since the last call, each once, in order. Never blocks."""
+        # Only what is there now: a fast writer must not keep this loop going.
+        return list(dict.fromkeys(self._paths.get_nowait() for _ in range(self._paths.qsize())))
+
+    def _launch(self, observer: BaseObserver) -> BaseObserver:
+        observer.schedule(
+            _Collector(self._paths), str(self.folder), recursive=self._recursive, event_filter=_EVENTS
+        )
+        try:
+            observer.start()
+        except OSError:
+            observer.stop()  # the native observer has a thread of its own by now
+            raise
+        return observer
+
+    def _is_alive(self) -> bool:
+        observer = self._observer
+        # After the folder has gone the observer's thread still runs; it is the emitter that has ended.
+        return (
+            observer is not None
+            and observer.is_alive()
+            and bool(observer.emitters)
+            and all(emitter.is_alive() for emitter in observer.emitters)
+        )
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Tell this folder from another one that has taken its place; None where there is no folder."""
+        try:
+            status = self.folder.stat()
+        except OSError:
+            return None
+        # Polling goes by the path. It is for network shares, some of which number their files anew each time.
+        return (0, 0) if self.polls else (status.st_dev, status.st_ino)
