@@ -1,0 +1,142 @@
+"""A file → its micrographs; one module per family of formats, found by content.
+
+A new family is a module with a `READER` and a line in `_SUFFIXES_OF`.
+"""
+
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+from tvtasks.errors import UnreadableFileError
+from tvtasks.micrograph import Micrograph, Source
+from tvtasks.readers.reader import Reader
+
+# The suffixes stand here and not in the modules, so that looking through a folder for images imports no
+# module of a format, and with it no h5py, tifffile or Pillow.
+_SUFFIXES_OF = {
+    "tiff": (".tif", ".tiff", ".btf", ".tf8"),
+    "pictures": (".png", ".bmp", ".jpg", ".jpeg"),
+    "hdf5": (".nxs", ".h5", ".hdf5", ".hdf"),
+    "npy": (".npy",),
+}
+
+SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES_OF.values() for suffix in suffixes)
+"""Endings, in lower case, of the file names that may hold an image."""
+
+_HEAD_BYTES = 4096
+
+
+def read(path: str | Path) -> list[Micrograph]:
+    """Read every image in a file, in the file's order.
+
+    Raises
+    ------
+    UnreadableFileError
+        Where the file is missing, empty, not whole, damaged, of an unknown format or holds no image.
+    """
+    path = Path(path)
+    head = _head(path)
+    reader = _reader_for(path, head)
+    if not head:
+        raise UnreadableFileError(f"{path} is empty. Check that the program that wrote it has finished.")
+    if reader is None:
+        raise UnreadableFileError(
+            f"{path} is in no format that tvtasks knows ({', '.join(sorted(SUFFIXES))}). "
+            "Export it as TIFF or HDF5 from the program that wrote it."
+        )
+    if missing := _missing_part(reader, path, head):
+        raise UnreadableFileError(
+            f"{path} is not whole: {missing}. Wait until it is written, or copy it again from the microscope."
+        )
+    if not reader.matches(head):
+        raise UnreadableFileError(
+            f"{path} is named like {reader.name}, but its content is not {reader.name}. "
+            "Check that this is the right file, and export it again."
+        )
+    try:
+        source = Source.of(path)
+        micrographs = reader.read(path, source)
+        status = path.stat()
+    except UnreadableFileError:
+        raise
+    except Exception as error:  # the libraries raise anything at all when a file is damaged
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UnreadableFileError(
+            f"{path} cannot be read as {reader.name}: {reason.rstrip('.')}. The file may be damaged; "
+            "open it in the program that wrote it and save it again."
+        ) from error
+    if (status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)) != (source.size, source.modified):
+        raise UnreadableFileError(
+            f"{path} changed while it was read. Wait until it is written, then try again."
+        )
+    if not micrographs:
+        raise UnreadableFileError(f"{path} holds no image. Check that this is the right file.")
+    return micrographs
+
+
+def unfinished(path: str | Path) -> str | None:
+    """Say why a file is not whole according to its own format, or None where nothing speaks against it.
+
+    A file that is not there or not an image is not unfinished: `read` says what is wrong with it. Space
+    reserved at full length and filled later is only seen while the beginning is still zeros.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        reader = _reader_for(path, head)
+        if not head:
+            return "it is empty"
+        return _missing_part(reader, path, head) if reader else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # on Windows, what a writer holds open cannot be opened by others
+        return f"it cannot be opened yet ({error.strerror or error})"
+
+
+def is_candidate(path: str | Path) -> bool:
+    """Whether a path is named like an image, and not like the litter of file managers and network drives."""
+    path = Path(path)
+    if path.name.startswith((".", "~")) or "@eaDir" in path.parts:
+        return False
+    return path.suffix.lower() in SUFFIXES
+
+
+def _head(path: Path) -> bytes:
+    if not path.exists():
+        raise UnreadableFileError(f"{path} does not exist. Check the name and the folder.")
+    if path.is_dir():
+        raise UnreadableFileError(f"{path} is a folder. Name a file in it.")
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise UnreadableFileError(
+            f"{path} cannot be opened: {error.strerror or error}. Check that you may read it and that no "
+            "other program holds it."
+        ) from error
+
+
+def _reader_for(path: Path, head: bytes) -> Reader | None:
+    """Return the family whose format `head` shows, otherwise the one of the name, otherwise None."""
+    suffix = path.suffix.lower()
+    by_name = [family for family, suffixes in _SUFFIXES_OF.items() if suffix in suffixes]
+    # The families of the name come first: as a rule no other module is imported.
+    for family in [*by_name, *(family for family in _SUFFIXES_OF if family not in by_name)]:
+        reader = _load(family)
+        if reader.matches(head):
+            return reader
+    return _load(by_name[0]) if by_name else None
+
+
+def _load(family: str) -> Reader:
+    reader: Reader = import_module(f"tvtasks.readers.{family}").READER
+    return reader
+
+
+def _missing_part(reader: Reader, path: Path, head: bytes) -> str | None:
+    if not any(head):
+        return "it begins with zeros, as if space had been reserved for it and not been filled yet"
+    return reader.unfinished(path)

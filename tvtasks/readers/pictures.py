@@ -1,0 +1,127 @@
+"""PNG, BMP and JPEG: pictures without a calibration."""
+
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+
+from tvtasks.micrograph import Micrograph, Source
+from tvtasks.readers.pixels import grey, split
+from tvtasks.readers.reader import Reader
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_BMP = b"BM"
+
+_START_OF_SCAN = 0xDA
+_END_OF_IMAGE = b"\xff\xd9"
+
+
+def _matches(head: bytes) -> bool:
+    return head.startswith((_PNG, _JPEG, _BMP))
+
+
+def _read(path: Path, source: Source) -> list[Micrograph]:
+    if _is_deep_colour_png(path):
+        pictures = [_without_colour(imagecodecs.png_decode(path.read_bytes()))]
+        reader = ("imagecodecs", imagecodecs.__version__)
+    else:
+        with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
+            pictures = [_frame(frame) for frame in ImageSequence.Iterator(image)]
+        reader = ("Pillow", PIL.__version__)
+    micrographs = []
+    for number, (values, notes) in enumerate(pictures):
+        (data,), more_notes = split(values, path)
+        micrographs.append(
+            Micrograph(
+                data,
+                quantity="intensity",
+                units="counts",
+                frame=number,
+                source=source,
+                reader=reader,
+                notes=notes + more_notes,
+            )
+        )
+    return micrographs
+
+
+def _is_deep_colour_png(path: Path) -> bool:
+    """Whether a PNG has colour or transparency at 16 bits, which Pillow would cut to 8."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    depth, colour_type = head[24], head[25]
+    return head.startswith(_PNG) and depth == 16 and colour_type != 0
+
+
+def _frame(frame: Image.Image) -> tuple[NDArray[Any], tuple[str, ...]]:
+    if frame.mode in {"P", "PA"}:
+        values, notes = _without_colour(np.asarray(frame.convert("RGB")))
+        return values, ("The picture has a colour table, which was applied.", *notes)
+    return _without_colour(np.asarray(frame.convert("RGB") if frame.mode == "CMYK" else frame))
+
+
+def _without_colour(values: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return the grey values of a picture, shape (rows, columns) or (rows, columns, 2 to 4), and notes."""
+    if values.ndim == 2:
+        return values, ()
+    notes = ("Its transparency was left out.",) if values.shape[-1] in {2, 4} else ()
+    if values.shape[-1] == 2:
+        return values[..., 0], notes
+    values, note = grey(values[..., :3])
+    return values, (note, *notes)
+
+
+def _unfinished(path: Path) -> str | None:
+    content = path.read_bytes()
+    for magic, check in ((_PNG, _unfinished_png), (_JPEG, _unfinished_jpeg), (_BMP, _unfinished_bmp)):
+        if content.startswith(magic):
+            return check(content)
+        if magic.startswith(content):
+            return "its header is cut short"
+    return None
+
+
+def _unfinished_png(content: bytes) -> str | None:
+    at = len(_PNG)
+    while at + 12 <= len(content):  # length, name and checksum of a chunk take 12 bytes
+        name = content[at + 4 : at + 8]
+        if not name.isalpha():
+            return None
+        at += 12 + int.from_bytes(content[at : at + 4], "big")
+        if name == b"IEND" and at <= len(content):
+            return None
+    return f"it ends after {len(content)} bytes without the mark that ends a PNG"
+
+
+def _unfinished_jpeg(content: bytes) -> str | None:
+    at = 2
+    while at + 4 <= len(content):
+        if content[at] != 0xFF:
+            return None
+        marker = content[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        # Thumbnails in the header have an end mark of their own; the picture's is after the start of its
+        # scan, where 0xFF in the data is always followed by 0x00. Cameras append what they like after it.
+        if marker == _START_OF_SCAN and _END_OF_IMAGE in content[at:]:
+            return None
+        if marker == _START_OF_SCAN:
+            break
+    return f"it ends after {len(content)} bytes without the mark that ends a JPEG"
+
+
+def _unfinished_bmp(content: bytes) -> str | None:
+    expected = int.from_bytes(content[2:6], "little")
+    if len(content) < max(expected, 26):
+        return f"it ends after {len(content)} of {max(expected, 26)} bytes"
+    return None
+
+
+READER = Reader("a picture (PNG, BMP, JPEG)", _matches, _read, _unfinished)

@@ -1,0 +1,31 @@
+"""What a family of file formats offers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvtasks.micrograph import Micrograph, Source
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A family of file formats.
+
+    Attributes
+    ----------
+    name
+        What the family is called in a message.
+    matches
+        Whether a file that begins with these bytes (up to 4096 of them) is of this family.
+    read
+        The images of a file of this family. It may raise what it likes: `tvtasks.readers.read` turns
+        anything that is not an `UnreadableFileError` into one.
+    unfinished
+        What is missing in a file, as a clause without a full stop; None where it is whole or not of this
+        family. Raises nothing but OSError.
+    """
+
+    name: str
+    matches: Callable[[bytes], bool]
+    read: Callable[[Path, Source], list[Micrograph]]
+    unfinished: Callable[[Path], str | None]

@@ -1,0 +1,122 @@
+"""TIFF: microscopes' own, ImageJ, OME and plain ones."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
+
+from tvtasks.errors import UnreadableFileError
+from tvtasks.micrograph import Micrograph, Source, file_sha256
+from tvtasks.readers.pixels import grey, split
+from tvtasks.readers.reader import Reader
+from tvtasks.readers.tiff_extent import MAGIC, unfinished
+from tvtasks.readers.tiff_vendors import Origin, origin
+
+_GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
+_JPEG = {COMPRESSION.OJPEG, COMPRESSION.JPEG}
+_ALPHA = {EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA}
+
+
+def _matches(head: bytes) -> bool:
+    return head[:4] in MAGIC
+
+
+def _read(path: Path, source: Source) -> list[Micrograph]:
+    # OME-XML may name pages in other files, which tifffile would read as zeros where they are missing. Read
+    # as a plain TIFF, every page in this file is an image, and none is in another file.
+    with tifffile.TiffFile(path, is_ome=False) as tiff:
+        writer = origin(tiff, path)
+        if writer.companion:
+            source = replace(source, companions={writer.companion.name: file_sha256(writer.companion)})
+        micrographs: list[Micrograph] = []
+        for series in _full_size(tiff):
+            values, colour_notes = _without_colour(series, path, writer)
+            frames, notes = split(values, path)
+            micrographs += [
+                Micrograph(
+                    data,
+                    quantity="intensity",
+                    units="counts" if writer.technique == "SEM" and data.dtype.kind in "ui" else "",
+                    frame=frame,
+                    pixel_size=writer.pixel_size,
+                    valid=writer.valid(*data.shape),
+                    technique=writer.technique,
+                    acquired_at=writer.acquired_at,
+                    source=source,
+                    reader=("tifffile", tifffile.__version__),
+                    vendor_metadata={writer.name: writer.metadata},
+                    notes=writer.notes + colour_notes + notes,
+                )
+                for frame, data in enumerate(frames, start=len(micrographs))
+            ]
+    return micrographs
+
+
+def _full_size(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """Return the series that are neither reduced copies nor masks; all where there are no others."""
+    # tifffile takes a smaller image for the level of a pyramid by its shape alone; the file's own tags decide.
+    levels = [level for series in tiff.series for level in series.levels]
+    images = [
+        level
+        for level in levels
+        if not (level.keyframe.is_reduced or level.keyframe.is_mask or level.keyframe.is_subifd)
+    ]
+    return images or levels
+
+
+def _without_colour(
+    series: tifffile.TiffPageSeries, path: Path, writer: Origin
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return the grey values of a series, shape (..., rows, columns), and notes on its colour."""
+    page = series.keyframe
+    axes = series.axes
+    values = series.asarray()
+    if "S" in axes:  # the samples of a pixel
+        values = np.moveaxis(values, axes.index("S"), -1)
+        axes = axes.replace("S", "")
+    if not axes.endswith("YX"):
+        raise UnreadableFileError(
+            f"{path} holds no image: its data have the axes {axes}, not rows and columns. "
+            "A spectrum or a profile cannot be restored as an image."
+        )
+    has_samples = values.ndim > len(axes)
+    if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
+        return _without_palette(values, page.colormap, writer)
+    if page.photometric == PHOTOMETRIC.RGB or (
+        page.photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG  # tifffile makes these RGB
+    ):
+        values, note = grey(values[..., :3])
+        return values, (note,)
+    if page.photometric == PHOTOMETRIC.YCBCR:
+        return values[..., 0], ("The colour image was reduced to grey: its luma was read.",)
+    if page.photometric not in _GREY:
+        raise UnreadableFileError(
+            f"{path} holds colours in a way (photometric interpretation {int(page.photometric)}) that "
+            "tvtasks does not read. Save it again as a grey or an RGB image."
+        )
+    notes: tuple[str, ...] = ()
+    if page.photometric == PHOTOMETRIC.MINISWHITE and "PhotometricInterpretation" in page.tags:
+        notes = ("In this file 0 is white; the values are as stored, so the image looks inverted.",)
+    if has_samples and _ALPHA & set(page.extrasamples):
+        return values[..., 0], (*notes, "Its transparency was left out.")
+    if has_samples:  # detectors side by side
+        return np.moveaxis(values, -1, -3), notes
+    return values, notes
+
+
+def _without_palette(
+    indices: NDArray[Any], palette: NDArray[Any], writer: Origin
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    if not writer.palette_is_data:
+        return indices, ("The file's colour table is for display; the values were read as they are.",)
+    if indices.dtype == np.uint8:
+        palette = (palette >> 8).astype(np.uint8)  # TIFF keeps tables at 16 bits, whatever the image has
+    table, _ = grey(palette.T)
+    return table[indices], ("The image has a colour table, which was applied (grey by ITU-R BT.601 luma).",)
+
+
+READER = Reader("TIFF", _matches, _read, unfinished)

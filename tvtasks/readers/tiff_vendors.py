@@ -1,0 +1,246 @@
+"""What instruments and programs write into a TIFF beside the pixels: scale, data bar, time.
+
+The resolution tags of plain TIFF are no calibration: they say how large to print.
+"""
+
+import email.utils
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+import tifffile
+
+from tvtasks.micrograph import Region
+from tvtasks.readers.metadata import json_safe, metres, pixel_size
+
+# Tags that tifffile has no names for.
+_TESCAN = 50431
+_DIGITAL_MICROGRAPH = {"unit_y": 65004, "unit_x": 65003, "scale_y": 65010, "scale_x": 65009}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the instrument or the program that wrote a TIFF says about its images.
+
+    Attributes
+    ----------
+    name
+        The vendor or the program.
+    metadata
+        All it says, safe for JSON.
+    pixel_size
+        (dy, dx) in m; None where it does not say.
+    image_rows
+        Rows that are image; a data bar follows below. None for all.
+    technique
+        ``SEM``, or None for a program that writes any image.
+    acquired_at
+        Time of acquisition.
+    companion
+        A file beside the image that this was read from.
+    palette_is_data
+        Whether a colour table belongs to the image; otherwise it only says how to show the values.
+    notes
+        Sentences on what had to be decided.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    pixel_size: tuple[float, float] | None = None
+    image_rows: int | None = None
+    technique: str | None = None
+    acquired_at: datetime | None = None
+    companion: Path | None = None
+    palette_is_data: bool = False
+    notes: tuple[str, ...] = ()
+
+    def valid(self, rows: int, columns: int) -> Region | None:
+        """Return the part of an image of this shape that holds data; None for all of it."""
+        if self.image_rows is None or not 0 < self.image_rows < rows:
+            return None
+        return Region(0, self.image_rows, 0, columns)
+
+
+def origin(tiff: tifffile.TiffFile, path: Path) -> Origin:
+    """Return what the writer of a TIFF says about its images."""
+    return (
+        _fei(tiff)
+        or _zeiss(tiff)
+        or _tescan(tiff, path)
+        or _digital_micrograph(tiff)
+        or _ome(tiff)
+        or _imagej(tiff)
+        or _plain(tiff)
+    )
+
+
+def _fei(tiff: tifffile.TiffFile) -> Origin | None:
+    """FEI and Thermo Fisher: an INI text, lengths in m."""
+    metadata = tiff.fei_metadata
+    if not metadata:
+        return None
+    size = None
+    for section in ("Scan", "EScan", "IScan"):
+        scan = metadata.get(section, {})
+        size = size or pixel_size(scan.get("PixelHeight"), scan.get("PixelWidth"))
+    image = metadata.get("Image", {})
+    rows, columns = image.get("ResolutionY"), image.get("ResolutionX")
+    notes: tuple[str, ...] = ()
+    if isinstance(columns, int) and columns != tiff.pages.first.imagewidth:
+        size = rows = None
+        notes = (
+            f"The image was scanned with {columns} columns and saved with "
+            f"{tiff.pages.first.imagewidth}, so its pixel size and its data bar are not known.",
+        )
+    return Origin(
+        "FEI",
+        json_safe(metadata),
+        pixel_size=size,
+        image_rows=rows if isinstance(rows, int) else None,
+        technique="SEM",
+        acquired_at=_time(str(metadata.get("PrivateFei", {}).get("TimeOfCreation")), "%d.%m.%Y %H:%M:%S"),
+        notes=notes,
+    )
+
+
+def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
+    """Zeiss SmartSEM: entries of a name, a value and mostly a unit."""
+    metadata = tiff.sem_metadata
+    if not metadata:
+        return None
+    page = tiff.pages.first
+    # ap_pixel_size is the pixel of the screen, not of the image, where an image is saved at another size.
+    pixel = _zeiss_length(metadata.get("ap_image_pixel_size"))
+    width, height = (_zeiss_length(metadata.get(key)) for key in ("ap_width", "ap_height"))
+    size = None
+    if pixel is not None:
+        size = pixel_size(pixel, pixel)
+    elif width is not None and height is not None:
+        size = pixel_size(height / page.imagelength, width / page.imagewidth)
+    day, time = (str(metadata.get(key, ("", ""))[1]) for key in ("ap_date", "ap_time"))
+    acquired_at = None
+    with suppress(
+        ValueError
+    ):  # unlike strptime, this reads "25 Sep 2018" whatever the language of the machine
+        acquired_at = email.utils.parsedate_to_datetime(f"{day} {time}")
+    return Origin("Zeiss", json_safe(metadata), pixel_size=size, technique="SEM", acquired_at=acquired_at)
+
+
+def _zeiss_length(entry: tuple[Any, ...] | None) -> float | None:
+    """Return (name, value, unit) in m; None where it is no length."""
+    if entry is None or len(entry) != 3 or not isinstance(entry[1], int | float):
+        return None
+    factor = metres(entry[2])
+    return None if factor is None else entry[1] * factor
+
+
+def _tescan(tiff: tifffile.TiffFile, path: Path) -> Origin | None:
+    """Tescan: key=value lines, lengths in m, in a tag behind a thumbnail or in a header file beside it."""
+    page = tiff.pages.first
+    tag = page.tags.valueof(_TESCAN)
+    metadata = _tescan_lines(tag) if isinstance(tag, bytes) else {}
+    companion = None
+    if "PixelSizeX" not in metadata:
+        names = (f"{path.stem}.hdr", f"{path.stem}-{path.suffix[1:]}.hdr")
+        companion = next((beside for name in names if (beside := path.with_name(name)).is_file()), None)
+        metadata = _tescan_lines(companion.read_bytes()) if companion else metadata
+    if "PixelSizeX" not in metadata:  # a header file of something else
+        return None
+    bar = metadata.get("ImageStripSize", "")
+    return Origin(
+        "Tescan",
+        metadata,
+        pixel_size=pixel_size(metadata.get("PixelSizeY"), metadata.get("PixelSizeX")),
+        image_rows=page.imagelength - int(bar) if bar.isdecimal() else None,
+        technique="SEM",
+        acquired_at=_time(f"{metadata.get('Date')} {metadata.get('Time')}", "%Y-%m-%d %H:%M:%S"),
+        companion=companion,
+    )
+
+
+def _tescan_lines(content: bytes) -> dict[str, str]:
+    lines = re.findall(rb"([A-Za-z]\w+)=([\x20-\xff]*)\r?\n", content)
+    return {key.decode("ascii"): value.decode("utf-8", "replace") for key, value in lines}
+
+
+def _digital_micrograph(tiff: tifffile.TiffFile) -> Origin | None:
+    """Gatan DigitalMicrograph: private tags."""
+    tags = tiff.pages.first.tags
+    metadata = {name: tags.valueof(code) for name, code in _DIGITAL_MICROGRAPH.items()}
+    if None in metadata.values():
+        return None
+    size = None
+    if metadata["unit_x"] == metadata["unit_y"]:
+        size = pixel_size(metadata["scale_y"], metadata["scale_x"], str(metadata["unit_x"]))
+    return Origin("DigitalMicrograph", json_safe(metadata), pixel_size=size)
+
+
+def _ome(tiff: tifffile.TiffFile) -> Origin | None:
+    """OME-TIFF: XML in the first description."""
+    page = tiff.pages.first
+    if not page.is_ome:
+        return None
+    try:
+        metadata = tifffile.xml2dict(page.description)["OME"]
+    except (ParseError, KeyError):
+        return Origin(
+            "OME", {}, notes=("The OME-XML of the file is damaged, so its pixel size is not known.",)
+        )
+    images = metadata.get("Image", [])
+    images = images if isinstance(images, list) else [images]
+    sizes = {_ome_pixel_size(image.get("Pixels", {})) for image in images}
+    notes: tuple[str, ...] = ()
+    if len(sizes) > 1:
+        notes = ("The file holds images of several pixel sizes, so none is given.",)
+    return Origin(
+        "OME",
+        json_safe(metadata),
+        pixel_size=sizes.pop() if len(sizes) == 1 else None,
+        acquired_at=_time(str(images[0].get("AcquisitionDate"))) if images else None,
+        notes=notes,
+    )
+
+
+def _ome_pixel_size(pixels: Mapping[str, Any]) -> tuple[float, float] | None:
+    sides = []
+    for axis in "YX":
+        factor = metres(pixels.get(f"PhysicalSize{axis}Unit", "µm"))  # the default of the OME schema
+        size = pixels.get(f"PhysicalSize{axis}")
+        if factor is None or not isinstance(size, int | float):
+            return None
+        sides.append(size * factor)
+    return pixel_size(sides[0], sides[1])
+
+
+def _imagej(tiff: tifffile.TiffFile) -> Origin | None:
+    """ImageJ: resolution tags in pixels per unit, the unit in the first description."""
+    metadata = tiff.imagej_metadata
+    if not metadata:
+        return None
+    page = tiff.pages.first
+    unit = str(metadata.get("unit", ""))
+    size = None
+    # ImageJ also writes cm where it took over the dots per centimetre of a plain picture.
+    if {"XResolution", "YResolution"} <= {tag.name for tag in page.tags} and unit != "cm":
+        across, down = page.resolution
+        size = pixel_size(1 / down, 1 / across, unit) if across > 0 and down > 0 else None
+    return Origin("ImageJ", json_safe(metadata), pixel_size=size)
+
+
+def _plain(tiff: tifffile.TiffFile) -> Origin:
+    tags = tiff.pages.first.tags
+    names = ("ImageDescription", "Make", "Model", "Software", "DateTime")
+    metadata = {name: json_safe(tags.valueof(name)) for name in names if name in tags}
+    return Origin("TIFF", metadata, palette_is_data=True)
+
+
+def _time(text: str, layout: str | None = None) -> datetime | None:
+    """Return a time in a layout of strptime, or in ISO 8601; None where it is not one."""
+    with suppress(ValueError):
+        return datetime.strptime(text, layout) if layout else datetime.fromisoformat(text)
+    return None
