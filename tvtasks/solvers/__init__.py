@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tvtasks.errors import UnusableImageError
-from tvtasks.models import HuberROF, Model
+from tvtasks.models import TGVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers.stopping import Check, Gap, Published, StoppingRule
 
@@ -58,8 +58,8 @@ def solve(
     """Minimise `model` for `image`, as it is: nothing is scaled.
 
     The method is chosen from the mathematics and named in the result. Huber-ROF is linear where no gradient
-    exceeds α, which is tested on the solution; in one direction it is solved exactly line by line; everything
-    else is iterated until the stopping rule is met (Chambolle & Pock 2011).
+    exceeds α, which is tested on the solution; in one direction it and TV-L1 are solved exactly line by line;
+    everything else is iterated until the stopping rule is met (Chambolle & Pock 2011).
 
     Parameters
     ----------
@@ -100,14 +100,15 @@ def solve(
         return published.solve(f.astype(np.float64), model, direction, rule)
     low, high = float(f.min()), float(f.max())
     if low == high:
-        v = None if isinstance(model, HuberROF) or not hasattr(model, "alpha1") else np.zeros((2, *f.shape))
+        v = np.zeros((2, *f.shape), f.dtype) if isinstance(model, TGVL1) else None
         return Solution(f.copy(), 0.0, 0.0, "the energy is zero", 0, True, "constant", v)
+    exact = None
     if isinstance(model, HuberROF):
-        exact = linear.solve(f, model, direction) or (
-            lines.solve(f, model, direction) if direction != "both" else None
-        )
-        if exact is not None and exact.gap <= rule.rtol:
-            return exact
+        exact = linear.solve(f, model, direction)
+    if exact is None and direction != "both" and not isinstance(model, TGVL1):
+        exact = lines.solve(f, model, direction)
+    if exact is not None and exact.gap <= rule.rtol:
+        return exact
     return primal_dual.solve(f, model, direction, rule)
 
 

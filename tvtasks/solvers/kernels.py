@@ -272,6 +272,95 @@ def lines_box(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int:
 
 
 @_compiled
+def tv_l1_line(f: Array, lam: float, u: Array, p: Array) -> None:
+    """Minimise Σ|u[i+1] − u[i]| + λ Σ|u[i] − f[i]| for one line: `u` exactly, and a dual `p` that proves it.
+
+    Dynamic programme over the derivative of the optimal cost of the line so far as a function of its last
+    value: a staircase, kept as its jumps in order. A pixel adds a jump of 2λ at its value; the next pixel
+    sees the staircase cut off at ±1, so that no more than 1/λ + 2 jumps are ever kept. Then u is read off
+    backwards: the next value, clamped to where the staircase is between −1 and 1.
+    """
+    n = f.size
+    at = np.empty(n + 2)
+    jump = np.empty(n + 2)
+    lower = np.empty(n)
+    upper = np.empty(n)
+    count = 0
+    left = 0.0
+    right = 0.0
+    for i in range(n):
+        k = count
+        while k > 0 and at[k - 1] > f[i]:
+            at[k] = at[k - 1]
+            jump[k] = jump[k - 1]
+            k -= 1
+        at[k] = f[i]
+        jump[k] = 2 * lam
+        count += 1
+        left -= lam
+        right += lam
+        if i == n - 1:
+            break
+        lower[i] = -np.inf
+        first = 0
+        if left < -1:
+            while left + jump[first] < -1:
+                left += jump[first]
+                first += 1
+            lower[i] = at[first]
+            jump[first] -= -1 - left
+            left = -1.0
+        upper[i] = np.inf
+        if right > 1:
+            while right - jump[count - 1] > 1:
+                right -= jump[count - 1]
+                count -= 1
+            upper[i] = at[count - 1]
+            jump[count - 1] -= right - 1
+            right = 1.0
+        for k in range(first, count):
+            at[k - first] = at[k]
+            jump[k - first] = jump[k]
+        count -= first
+    k = 0
+    while k < count - 1 and left + jump[k] < 0:
+        left += jump[k]
+        k += 1
+    u[n - 1] = at[k]
+    for i in range(n - 2, -1, -1):
+        u[i] = min(max(u[i + 1], lower[i]), upper[i])
+    # The dual: p[i] = p[i-1] + λ s with s in the subdifferential of |u − f|, p[i] = ±1 where u steps, and 0
+    # behind the last pixel. Forwards the interval of what is possible, backwards one choice.
+    low = 0.0
+    high = 0.0
+    for i in range(n - 1):
+        low += lam * (1 if u[i] > f[i] else -1)
+        high += lam * (-1 if u[i] < f[i] else 1)
+        step = u[i + 1] - u[i]
+        low = 1.0 if step > 0 else max(low, -1.0)
+        high = -1.0 if step < 0 else min(high, 1.0)
+        if step < 0:
+            low = -1.0
+        if step > 0:
+            high = 1.0
+        lower[i] = low
+        upper[i] = high
+    after = 0.0
+    for i in range(n - 2, -1, -1):
+        most = after - lam * (1 if u[i + 1] > f[i + 1] else -1)
+        least = after - lam * (-1 if u[i + 1] < f[i + 1] else 1)
+        after = min(max(after, max(least, lower[i])), min(most, upper[i]))
+        p[i] = after
+
+
+@_compiled
+def tv_l1_lines(f: Array, lam: float, u: Array, p: Array) -> None:
+    """`tv_l1_line` for every row of `f`."""
+    for i in range(f.shape[0]):
+        tv_l1_line(f[i], lam, u[i], p[i])
+
+
+@_compiled
 def huber_rof_gap(
     u: Array, px: Array, py: Array, f: Array, mx: Array, my: Array, lam: float, alpha: float
 ) -> Any:
