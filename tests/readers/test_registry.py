@@ -117,13 +117,15 @@ class TestRead:
         path = tmp_path / "a.npy"
         np.save(path, IMAGE)
 
+        describe = Source.of
+
         def describe_and_append(path: Path) -> Source:
-            source = Source(path, path.stat().st_size, readers.datetime.now(readers.UTC), "")
+            source = describe(path)
             with path.open("ab") as file:
                 file.write(b"more")
             return source
 
-        monkeypatch.setattr(readers.Source, "of", describe_and_append)
+        monkeypatch.setattr(Source, "of", describe_and_append)
         with pytest.raises(UnreadableFileError, match="changed while it was read"):
             readers.read(path)
 

@@ -44,7 +44,7 @@ def read(path: str | Path) -> list[Micrograph]:
             f"{path} is in no format that tvtasks knows ({', '.join(sorted(SUFFIXES))}). "
             "Export it as TIFF or HDF5 from the program that wrote it."
         )
-    if missing := _missing_part(reader, path, head):
+    if missing := unfinished(path):
         raise UnreadableFileError(
             f"{path} is not whole: {missing}. Wait until it is written, or copy it again from the microscope."
         )
@@ -81,15 +81,17 @@ def unfinished(path: str | Path) -> str | None:
     reserved at full length and filled later is only seen while the beginning is still zeros.
     """
     path = Path(path)
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
-        reader = _reader_for(path, head)
         if not head:
             return "it is empty"
-        return _missing_part(reader, path, head) if reader else None
+        if not any(head):
+            return "it begins with zeros, as if space had been reserved for it and not been filled yet"
+        reader = _reader_for(path, head)
+        return reader.unfinished(path) if reader else None
     except FileNotFoundError:
         return None
     except OSError as error:  # on Windows, what a writer holds open cannot be opened by others
@@ -105,14 +107,14 @@ def is_candidate(path: str | Path) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    if not path.exists():
-        raise UnreadableFileError(f"{path} does not exist. Check the name and the folder.")
-    if path.is_dir():
-        raise UnreadableFileError(f"{path} is a folder. Name a file in it.")
     try:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise UnreadableFileError(f"{path} does not exist. Check the name and the folder.") from error
     except OSError as error:
+        if isinstance(error, IsADirectoryError | PermissionError) and path.is_dir():
+            raise UnreadableFileError(f"{path} is a folder. Name a file in it.") from error
         raise UnreadableFileError(
             f"{path} cannot be opened: {error.strerror or error}. Check that you may read it and that no "
             "other program holds it."
@@ -134,9 +136,3 @@ def _reader_for(path: Path, head: bytes) -> Reader | None:
 def _load(family: str) -> Reader:
     reader: Reader = import_module(f"tvtasks.readers.{family}").READER
     return reader
-
-
-def _missing_part(reader: Reader, path: Path, head: bytes) -> str | None:
-    if not any(head):
-        return "it begins with zeros, as if space had been reserved for it and not been filled yet"
-    return reader.unfinished(path)

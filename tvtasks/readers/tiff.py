@@ -58,7 +58,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 
 def _full_size(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     """Return the series that are neither reduced copies nor masks; all where there are no others."""
-    # tifffile takes a smaller image for the level of a pyramid by its shape alone; the file's own tags decide.
+    # By its shape alone tifffile takes a smaller image for a level of a pyramid; here the file's tags decide.
     levels = [level for series in tiff.series for level in series.levels]
     images = [
         level

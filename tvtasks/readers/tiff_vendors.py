@@ -124,9 +124,8 @@ def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
         size = pixel_size(height / page.imagelength, width / page.imagewidth)
     day, time = (str(metadata.get(key, ("", ""))[1]) for key in ("ap_date", "ap_time"))
     acquired_at = None
-    with suppress(
-        ValueError
-    ):  # unlike strptime, this reads "25 Sep 2018" whatever the language of the machine
+    with suppress(ValueError):
+        # Unlike strptime, this reads "25 Sep 2018" whatever the language of the machine.
         acquired_at = email.utils.parsedate_to_datetime(f"{day} {time}")
     return Origin("Zeiss", json_safe(metadata), pixel_size=size, technique="SEM", acquired_at=acquired_at)
 
