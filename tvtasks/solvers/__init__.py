@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -11,19 +11,17 @@ from tvtasks.models import TGVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers.stopping import Check, Gap, Published, StoppingRule
 
-__all__ = ["Check", "Gap", "Published", "Solution", "solve"]
+__all__ = ["Check", "Convergence", "Gap", "Published", "Solution", "StoppingRule", "solve"]
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """What `solve` returns.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Convergence:
+    """How a minimisation went.
 
     Attributes
     ----------
-    u
-        The minimiser, shape (M, N); float32 for a float32 image, else float64.
     energy
-        Value of the model's objective at `u`.
+        Value of the model's objective at the result.
     gap
         Relative primal–dual gap: the energy is at most a factor 1 + gap above the minimum. Proven, whatever
         made the iteration stop; infinite where the bound proves nothing.
@@ -34,22 +32,40 @@ class Solution:
     converged
         Whether the stopping rule was met.
     method
-        ``linear``, ``line-exact``, ``primal-dual``, ``published`` or ``constant``, with its variant.
-    v
-        The vector field of TGV-L1, shape (2, M, N); None for the other models.
+        ``linear``, ``line-exact``, ``primal-dual`` (and its dtype), ``published`` or ``constant``.
     history
-        Energy and gap at each look at the iteration.
+        Energy and gap at each look at the iteration; empty for a direct method.
     """
 
-    u: Array
     energy: float
     gap: float
     bound: str
     iterations: int
     converged: bool
     method: str
+    history: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Solution(Convergence):
+    """What `solve` returns: how it went, and
+
+    Attributes
+    ----------
+    u
+        The minimiser, shape (M, N); float32 for a float32 image (unless the tolerance asks for more), else
+        float64.
+    v
+        The vector field of TGV-L1, shape (2, M, N); None for the other models.
+    """
+
+    u: Array
     v: Array | None = None
-    history: tuple[Check, ...] = field(default=())
+
+    @property
+    def convergence(self) -> Convergence:
+        """The same without the arrays."""
+        return Convergence(**{field.name: getattr(self, field.name) for field in fields(Convergence)})
 
 
 def solve(
@@ -101,7 +117,10 @@ def solve(
     low, high = float(f.min()), float(f.max())
     if low == high:
         v = np.zeros((2, *f.shape), f.dtype) if isinstance(model, TGVL1) else None
-        return Solution(f.copy(), 0.0, 0.0, "the energy is zero", 0, True, "constant", v)
+        return Solution(
+            u=f.copy(), v=v, energy=0.0, gap=0.0, bound="the energy is zero", iterations=0, converged=True,
+            method="constant",
+        )  # fmt: skip
     exact = None
     if isinstance(model, HuberROF):
         exact = linear.solve(f, model, direction)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tvtasks.models import TGVL1, TVL1, HuberROF
 from tvtasks.operators import Array, Direction
-from tvtasks.solvers import kernels
+from tvtasks.solvers import Check, Solution, kernels
 from tvtasks.solvers.grid import Grid, pad
 
 
@@ -26,8 +26,19 @@ class Certificate(NamedTuple):
     bound: str
 
 
+def solution(
+    certificate: Certificate, u: Array, v: Array | None = None, *, method: str, converged: bool = True,
+    iterations: int = 0, history: tuple[Check, ...] = (),
+) -> Solution:  # fmt: skip
+    """Join a minimiser and its certificate."""
+    return Solution(
+        u=u, v=v, energy=certificate.energy, gap=certificate.gap, bound=certificate.bound,
+        iterations=iterations, converged=converged, method=method, history=history,
+    )  # fmt: skip
+
+
 def relative_gap(energy: float, gap: float) -> float:
-    """Return the gap relative to the lower bound, so that energy ≤ (1 + gap) · minimum; infinite if that proves nothing."""
+    """Return the gap relative to the lower bound: energy ≤ (1 + gap) · minimum; infinite if nothing is proven."""
     if gap <= 0:
         return 0.0
     lower = energy - gap
@@ -52,7 +63,9 @@ def tv_l1(u: Array, p: Array, image: Array, model: TVL1, direction: Direction) -
         pad(u, np.float64), padded[0], padded[1], pad(image, np.float64), grid.mx, grid.my,
         float(image.min()), float(image.max()), model.lam,
     )  # fmt: skip
-    lower, bound = max((scaled, "primal-dual gap, dual scaled"), (box, "primal-dual gap within the image's range"))
+    lower, bound = max(
+        (scaled, "primal-dual gap, dual scaled"), (box, "primal-dual gap within the image's range")
+    )
     return Certificate(energy, lower, relative_gap(energy, energy - lower), bound)
 
 

@@ -25,9 +25,7 @@ def solve(image: Array, model: HuberROF, direction: Direction) -> Solution | Non
         return None
     result = u.astype(image.dtype, copy=False)
     certificate = certificates.huber_rof(result, dual, image, model, direction)
-    return Solution(
-        result, certificate.energy, certificate.gap, certificate.bound, 0, converged=True, method="linear"
-    )
+    return certificates.solution(certificate, result, method="linear")
 
 
 def smooth(image: Array, model: HuberROF, direction: Direction) -> Array:

@@ -26,9 +26,7 @@ def solve(image: Array, model: HuberROF | TVL1, direction: Direction) -> Solutio
         certificate = certificates.huber_rof(result, p, image, model, direction)
     else:
         certificate = certificates.tv_l1(result, p, image, model, direction)
-    return Solution(
-        result, certificate.energy, certificate.gap, certificate.bound, 0, converged=True, method="line-exact"
-    )
+    return certificates.solution(certificate, result, method="line-exact")
 
 
 def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:

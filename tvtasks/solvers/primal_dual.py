@@ -74,9 +74,9 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap) -> Soluti
     u = (low + extent * u).astype(dtype)
     v = None if v is None else (extent * v).astype(dtype)
     final = certify(u, best, v, image, model)
-    return Solution(
-        u, final.energy, final.gap, final.bound, done, final.gap <= rule.rtol,
-        f"primal-dual, {np.dtype(dtype).name}", v, tuple(history),
+    return certificates.solution(
+        final, u, v, method=f"primal-dual, {np.dtype(dtype).name}", converged=final.gap <= rule.rtol,
+        iterations=done, history=tuple(history),
     )  # fmt: skip
 
 

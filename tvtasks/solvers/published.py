@@ -20,6 +20,7 @@ from tvtasks.operators import (
     magnitude,
 )
 from tvtasks.solvers import Solution, certificates
+from tvtasks.solvers.certificates import Certificate
 from tvtasks.solvers.stopping import Check, Published
 
 
@@ -93,10 +94,8 @@ def _iterate(
     return primal, dual, rule.max_iterations + 1, False
 
 
-def _solution(
-    u: Array, v: Array | None, certificate: certificates.Certificate, count: int, converged: bool
-) -> Solution:
-    history = (Check(count, certificate.energy, certificate.gap),)
-    return Solution(
-        u, certificate.energy, certificate.gap, certificate.bound, count, converged, "published", v, history
-    )
+def _solution(u: Array, v: Array | None, certificate: Certificate, count: int, converged: bool) -> Solution:
+    return certificates.solution(
+        certificate, u, v, method="published", converged=converged, iterations=count,
+        history=(Check(count, certificate.energy, certificate.gap),),
+    )  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
 from tvtasks.models import STRICT, Positive
@@ -25,6 +25,7 @@ class Gap:
 
     rtol: Positive = 1e-4
     max_iterations: Annotated[int, Field(ge=1)] = 50_000
+    rule: Literal["gap"] = "gap"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -50,9 +51,17 @@ class Published:
     check_every: Annotated[int, Field(ge=1)] = 100
     max_iterations: Annotated[int, Field(ge=1)] = 10_000
     tau: Positive = 0.01
+    rule: Literal["published"] = "published"
 
 
-StoppingRule = Gap | Published
+def _rule(value: Any) -> str:
+    """Return which rule a recipe means; without a word about it, `Gap`."""
+    return str(value.get("rule", "gap") if isinstance(value, dict) else getattr(value, "rule", ""))
+
+
+StoppingRule = Annotated[
+    Annotated[Gap, Tag("gap")] | Annotated[Published, Tag("published")], Discriminator(_rule)
+]
 
 
 class Check(NamedTuple):

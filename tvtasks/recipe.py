@@ -1,0 +1,222 @@
+"""A recipe: which steps of the paper's workflow (its figure 2) are done, and with what parameters.
+
+Recipes are TOML files; the presets that come with tvtasks are files of the same kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from tvtasks.errors import RecipeError
+from tvtasks.models import STRICT, TGVL1, TVL1, HuberROF, Positive
+from tvtasks.operators import Direction
+from tvtasks.solvers.stopping import Gap, Published, StoppingRule
+
+StepName = Literal["background", "median", "contrast", "denoise"]
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class HuberROFStep(HuberROF):
+    """A step that solves Huber-ROF."""
+
+    model: Literal["huber-rof"]
+    direction: Direction = "both"
+    stop: StoppingRule = Field(default_factory=Gap)
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class TVL1Step(TVL1):
+    """A step that solves TV-L1."""
+
+    model: Literal["tv-l1"]
+    direction: Direction = "both"
+    stop: StoppingRule = Field(default_factory=Gap)
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class TGVL1Step(TGVL1):
+    """A step that solves TGV-L1."""
+
+    model: Literal["tgv-l1"]
+    direction: Direction = "both"
+    stop: StoppingRule = Field(default_factory=Gap)
+
+    @model_validator(mode="after")
+    def _published_means_jacobian(self) -> Self:
+        if isinstance(self.stop, Published) and self.gradient != "jacobian":
+            raise ValueError(
+                'stop.rule = "published" reproduces code that has the full Jacobian: add gradient = "jacobian"'
+            )
+        return self
+
+
+ModelStep = Annotated[HuberROFStep | TVL1Step | TGVL1Step, Field(discriminator="model")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Median:
+    """A median filter; 3 rows × 1 column takes out scratches that are one row thin."""
+
+    rows: Annotated[int, Field(ge=1)] = 3
+    columns: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("rows", "columns")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd, so that the window has a centre")
+        return value
+
+
+class Recipe(BaseModel):
+    """The steps to do, in the order background → median → contrast → denoise; None for a step left out.
+
+    Attributes
+    ----------
+    name, description
+        What to call it, and when to use it, in a line.
+    scale
+        How the image is brought to the [0, 1] that λ and α refer to: ``range`` (least and greatest value),
+        ``max`` (divide by the greatest value, as the paper's code does), ``percentile`` (0.1 and 99.9 %,
+        robust against spikes), or a number: the least value becomes 0, and so much more, in the image's own
+        unit, becomes 1.
+    background
+        Extract a background and subtract it.
+    median
+        Median-filter.
+    contrast
+        Smooth the background once more and add it, which gives contrast between terraces back.
+    denoise
+        Denoise what there is by then.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=80)] = "recipe"
+    description: str = ""
+    scale: Literal["range", "max", "percentile"] | Positive = "range"
+    background: ModelStep | None = None
+    median: Median | None = None
+    contrast: ModelStep | None = None
+    denoise: ModelStep | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if not self.steps:
+            raise ValueError("it has no step: give at least one of background, median, denoise")
+        if self.contrast and not self.background:
+            raise ValueError("contrast is given back from the background: add a [background] step")
+        return self
+
+    @property
+    def steps(self) -> tuple[StepName, ...]:
+        """Names of the steps that are done, in order."""
+        order: tuple[StepName, ...] = ("background", "median", "contrast", "denoise")
+        return tuple(name for name in order if getattr(self, name) is not None)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that decides the result, defaults included, safe for JSON; name and description do not."""
+        return self.model_dump(mode="json", exclude={"name", "description"}, exclude_none=True)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `parameters`, hexadecimal: equal for recipes that do the same."""
+        return hashlib.sha256(canonical_json(self.parameters).encode()).hexdigest()
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Recipe:
+        """Load a preset by its name, or a TOML file.
+
+        Raises
+        ------
+        RecipeError
+            If there is neither, or if it holds what a recipe cannot hold; the message names key and value.
+        """
+        text, place = _find(name_or_path)
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(f"{place} is not valid TOML: {error}.") from error
+        content.setdefault("name", Path(name_or_path).stem)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise RecipeError(f"{place}: " + " ".join(_sentences(error))) from error
+
+
+def canonical_json(value: Any) -> str:
+    """JSON in one definite form: keys sorted, no spaces, so that equal content has equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def preset_names() -> list[str]:
+    """Names of the recipes that come with tvtasks."""
+    return sorted(entry.name[:-5] for entry in _presets() if entry.name.endswith(".toml"))
+
+
+def preset_text(name: str) -> str:
+    """TOML of a preset, comments included."""
+    if name not in preset_names():
+        raise RecipeError(f"There is no preset named {name!r}. Presets: {', '.join(preset_names())}.")
+    return (resources.files("tvtasks") / "presets" / f"{name}.toml").read_text("utf-8")
+
+
+def _presets() -> list[Any]:
+    return list((resources.files("tvtasks") / "presets").iterdir())
+
+
+def _find(name_or_path: str | Path) -> tuple[str, str]:
+    """Text of a recipe, and what to call it in a message."""
+    if str(name_or_path) in preset_names():
+        return preset_text(str(name_or_path)), f"Preset {name_or_path}"
+    path = Path(name_or_path)
+    try:
+        return path.read_text("utf-8"), f"Recipe {path}"
+    except FileNotFoundError:
+        raise RecipeError(
+            f"There is no recipe {str(name_or_path)!r}: it is neither a file nor a preset. "
+            f"Presets: {', '.join(preset_names())}."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise RecipeError(f"Recipe {path} cannot be read: {reason}.") from error
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """Say each fault with its key, its value and what is allowed."""
+    found = []
+    for fault in error.errors():
+        # Tags of the unions stand in the location too; they are not keys of the file.
+        tags = {"huber-rof", "tv-l1", "tgv-l1", "gap", "published"}
+        key = ".".join(str(part) for part in fault["loc"] if part not in tags and "[" not in str(part))
+        value, kind = fault["input"], fault["type"]
+        if key.startswith("scale"):
+            allowed = "'range', 'max', 'percentile' or a number greater than 0"
+            found.append(f"scale = {value!r} is not allowed: it can be {allowed}.")
+        elif kind in ("missing", "union_tag_not_found"):
+            missing = key if kind == "missing" else f"{key}.model"
+            allowed = "" if kind == "missing" else " (one of 'huber-rof', 'tv-l1', 'tgv-l1')"
+            found.append(f"{missing} is missing{allowed}.")
+        elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
+            found.append(f"{key} is not a key that is known there; check its spelling.")
+        elif kind == "union_tag_invalid":
+            which = "rule" if key.endswith("stop") else "model"
+            tag = value.get(which) if isinstance(value, dict) else value
+            allowed = str(fault.get("ctx", {}).get("expected_tags", ""))
+            found.append(f"{key}.{which} = {tag!r} is not allowed: it can be {allowed}.")
+        else:
+            reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            if isinstance(value, dict | Recipe):
+                found.append(f"{key}: {reason}." if key else f"{reason}.")
+            else:
+                found.append(f"{key} = {value!r} is not allowed: it {reason}.")
+    return list(dict.fromkeys(found))
