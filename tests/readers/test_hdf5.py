@@ -152,6 +152,12 @@ class TestPlainHdf5:
         with pytest.raises(UnreadableFileError, match="without pixels"):
             readers.read(path)
 
+    def test_an_image_that_was_never_filled_is_refused_before_it_fills_the_memory(self, path: Path) -> None:
+        with h5py.File(path, "w") as file:
+            file.create_dataset("image", shape=(10**6, 10**6), dtype="f4", chunks=(512, 512))
+        with pytest.raises(UnreadableFileError, match="MiB of pixels"):
+            readers.read(path)
+
     def test_a_damaged_chunk_becomes_a_sentence(self, path: Path) -> None:
         with h5py.File(path, "w") as file:
             dataset = file.create_dataset("image", data=IMAGE, chunks=(6, 8), fletcher32=True)

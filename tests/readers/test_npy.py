@@ -70,3 +70,13 @@ def test_a_file_cut_anywhere_is_refused(path: Path) -> None:
         assert readers.unfinished(path), f"cut to {length} of {len(content)} bytes"
         with pytest.raises(UnreadableFileError, match=r"is not whole|is empty"):
             readers.read(path)
+
+
+@pytest.mark.parametrize("damage", [b"j'descr'", b"{'descr\0", b"\xff" * 8])
+def test_a_damaged_header_is_not_unfinished_and_is_refused(path: Path, damage: bytes) -> None:
+    np.save(path, IMAGE)
+    content = path.read_bytes()
+    path.write_bytes(content[:10] + damage + content[10 + len(damage) :])
+    assert readers.unfinished(path) is None
+    with pytest.raises(UnreadableFileError, match=r"a\.npy cannot be read as \.npy"):
+        readers.read(path)

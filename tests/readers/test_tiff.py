@@ -82,6 +82,13 @@ class TestValues:
         with pytest.raises(UnreadableFileError, match=rf"a\.tif .*{what}"):
             readers.read(path)
 
+    def test_a_damaged_size_is_refused_before_it_fills_the_memory(self, path: Path) -> None:
+        tifffile.imwrite(path, IMAGE, compression="zlib")
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            tiff.pages.first.tags["ImageWidth"].overwrite(2_000_000_000, dtype="I")
+        with pytest.raises(UnreadableFileError, match="MiB of pixels"):
+            readers.read(path)
+
 
 class TestColour:
     @pytest.mark.parametrize("planar", ["contig", "separate"])

@@ -12,7 +12,7 @@ import numpy as np
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
 from tvtasks.readers.metadata import json_safe, metres, pixel_size
-from tvtasks.readers.pixels import split
+from tvtasks.readers.pixels import require_plausible, split
 from tvtasks.readers.reader import Reader
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -47,6 +47,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         signal = _image(file, path)
         group = signal.parent
         size, size_note = _pixel_size(group, signal)
+        require_plausible(signal.nbytes, path)
         frames, notes = split(signal[()], path)
         common: dict[str, Any] = {
             "units": _text(signal.attrs.get("units")),

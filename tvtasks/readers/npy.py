@@ -34,7 +34,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 
 
 def _read_header(file: BinaryIO, version: tuple[int, int]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, Fortran order and dtype; ValueError where the header is none."""
+    """Return shape, Fortran order and dtype."""
     if version == (1, 0):
         return npy_format.read_array_header_1_0(file)
     return npy_format.read_array_header_2_0(file)
@@ -53,7 +53,7 @@ def _unfinished(path: Path) -> str | None:
         file.seek(0)
         try:
             shape, _, dtype = _read_header(file, npy_format.read_magic(file))
-        except ValueError:
+        except Exception:  # NumPy's parser of a damaged header raises anything from SyntaxError to TypeError
             return None
     expected = header_end + math.prod(shape) * dtype.itemsize
     if dtype.hasobject or size >= expected:

@@ -12,6 +12,26 @@ from tvtasks.micrograph import Image
 # The weights of ITU-R BT.601 as Pillow has them, in 65536ths: 0.299, 0.587, 0.114.
 _LUMA = np.array([19595.0, 38470.0, 7471.0])
 
+# Deflate reaches 1032 to 1; an image that is packed tighter than this is empty or its header is damaged.
+_TIGHTEST_COMPRESSION = 2000
+_HARMLESS_BYTES = 64 * 2**20
+
+
+def require_plausible(unpacked_bytes: int, path: Path) -> None:
+    """Refuse, before it fills the memory, what a damaged header says to be far larger than its file.
+
+    Raises
+    ------
+    UnreadableFileError
+        Where `unpacked_bytes` cannot come out of the file.
+    """
+    packed_bytes = path.stat().st_size
+    if unpacked_bytes > max(_HARMLESS_BYTES, _TIGHTEST_COMPRESSION * packed_bytes):
+        raise UnreadableFileError(
+            f"{path} says that it holds {unpacked_bytes / 2**20:,.0f} MiB of pixels, which a file of "
+            f"{packed_bytes} bytes cannot. It is damaged; copy it again from the microscope."
+        )
+
 
 def split(array: NDArray[Any], path: Path) -> tuple[list[Image], tuple[str, ...]]:
     """Return the images that an array of shape (..., rows, columns) holds, and notes on what was changed.

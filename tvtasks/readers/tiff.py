@@ -1,5 +1,6 @@
 """TIFF: microscopes' own, ImageJ, OME and plain ones."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source, file_sha256
-from tvtasks.readers.pixels import grey, split
+from tvtasks.readers.pixels import grey, require_plausible, split
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.tiff_extent import MAGIC, unfinished
 from tvtasks.readers.tiff_vendors import Origin, origin
@@ -74,6 +75,7 @@ def _without_colour(
     """Return the grey values of a series, shape (..., rows, columns), and notes on its colour."""
     page = series.keyframe
     axes = series.axes
+    require_plausible(max(series.size, math.prod(page.chunks)) * series.dtype.itemsize, path)
     values = series.asarray()
     if "S" in axes:  # the samples of a pixel
         values = np.moveaxis(values, axes.index("S"), -1)
