@@ -1,4 +1,4 @@
-"""The finite differences that every model is made of, in plain NumPy: the definition others are tested against.
+"""The finite differences that every model is made of, in plain NumPy: the definition to test others against.
 
 Images are (M, N) with the row index first; x runs along a row, y down a column. A dropped direction gives a
 component that is zero. Every operator comes with its adjoint for the Euclidean inner product.

@@ -53,7 +53,7 @@ class TGVL1Step(TGVL1):
     def _published_means_jacobian(self) -> Self:
         if isinstance(self.stop, Published) and self.gradient != "jacobian":
             raise ValueError(
-                'stop.rule = "published" reproduces code that has the full Jacobian: add gradient = "jacobian"'
+                'stop.rule = "published" repeats code that has the full Jacobian: add gradient = "jacobian"'
             )
         return self
 
@@ -124,7 +124,7 @@ class Recipe(BaseModel):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Everything that decides the result, defaults included, safe for JSON; name and description do not."""
+        """Everything that decides the result (not name and description), defaults included, safe for JSON."""
         return self.model_dump(mode="json", exclude={"name", "description"}, exclude_none=True)
 
     @property

@@ -1,7 +1,7 @@
 """The workflow of the paper's figure 2 on plain arrays: a micrograph and a recipe in, a Restoration out.
 
-f → background b → flat u = f − b → median → u + contrast → denoised u. Each step is a function from one `Draft`
-to the next, so that a caller can run, watch or retry them one by one; `restore` runs them all.
+f → background b → flat u = f − b → median → u + contrast → denoised u. Each step is a function from one
+`Draft` to the next, so that a caller can run, watch or retry them one by one; `restore` runs them all.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
         notes += ("Values beyond 2^53 are restored to 16 digits; the raw image is stored exactly.",)
     offset, factor = _scaling(values, recipe, micrograph.name)
     working = np.float32 if np.result_type(data.dtype, np.float32) == np.float32 else np.float64
-    scaled = ((values - offset) / factor).astype(working)
+    scaled: NDArray[np.floating[Any]] = ((values - offset) / factor).astype(working)
     return Draft(micrograph, recipe, region, offset, factor, scaled, notes=notes)
 
 

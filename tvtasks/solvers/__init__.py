@@ -48,7 +48,7 @@ class Convergence:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Solution(Convergence):
-    """What `solve` returns: how it went, and
+    """A minimiser, and how the minimisation went.
 
     Attributes
     ----------
@@ -96,6 +96,8 @@ def solve(
     ------
     UnusableImageError
         If the image is not two-dimensional, is empty, is not made of real numbers or holds NaN or infinity.
+    RecipeError
+        If `Published` is asked for TGV-L1 with the symmetrised gradient, which the published code does not have.
 
     Examples
     --------

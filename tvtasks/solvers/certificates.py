@@ -38,7 +38,7 @@ def solution(
 
 
 def relative_gap(energy: float, gap: float) -> float:
-    """Return the gap relative to the lower bound: energy ≤ (1 + gap) · minimum; infinite if nothing is proven."""
+    """Return the gap that makes energy ≤ (1 + gap) · minimum; infinite if nothing is proven."""
     if gap <= 0:
         return 0.0
     lower = energy - gap
@@ -50,7 +50,8 @@ def huber_rof(u: Array, p: Array, image: Array, model: HuberROF, direction: Dire
     grid = Grid.of(u.shape, direction, np.float64)
     padded = pad(p, np.float64)
     energy, gap = kernels.huber_rof_gap(
-        pad(u, np.float64), padded[0], padded[1], pad(image, np.float64), grid.mx, grid.my, model.lam, model.alpha
+        pad(u, np.float64), padded[0], padded[1], pad(image, np.float64), grid.mx, grid.my,
+        model.lam, model.alpha,
     )  # fmt: skip
     return Certificate(energy, energy - gap, relative_gap(energy, gap), "primal-dual gap")
 
@@ -69,8 +70,10 @@ def tv_l1(u: Array, p: Array, image: Array, model: TVL1, direction: Direction) -
     return Certificate(energy, lower, relative_gap(energy, energy - lower), bound)
 
 
-def tgv_l1(u: Array, v: Array, q: Array, image: Array, model: TGVL1, direction: Direction) -> Certificate:
-    """Certify `u` (M, N) and `v` (2, M, N) with the dual field `q` (3 or 4, M, N), projected and scaled first."""
+def tgv_l1(  # noqa: PLR0917 - a primal point, a dual one, and the problem
+    u: Array, v: Array, q: Array, image: Array, model: TGVL1, direction: Direction
+) -> Certificate:
+    """Certify `u` (M, N) and `v` (2, M, N) with the dual field `q` (3 or 4, M, N), made feasible first."""
     grid = Grid.of(u.shape, direction, np.float64)
     four = np.zeros((4, *u.shape))
     four[: len(q)] = q

@@ -3,9 +3,12 @@
 Every array is padded by one pixel of zeros on each side, and borders and directions are masks: `mx[j]` is 1
 where ∂x is a true difference, `my[i]` likewise for ∂y. So there is no branch in an inner loop, and one kernel
 serves all three directions. Iterates are float32 or float64; constants are converted to that dtype first
-(a float64 literal would turn the whole loop into float64). The sums behind certificates take float64 arrays and
-add up row by row.
+(a float64 literal would turn the whole loop into float64). The sums behind certificates take float64 arrays
+and add up row by row.
 """
+
+# Kernels are long, because a call inside a loop can keep it from being vectorised; arguments go by position.
+# ruff: noqa: PLR0912, PLR0915, PLR0917
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# "nnan" and "ninf" stay out: a diverging iterate must be seen. error_model="numpy" drops the test for division
-# by zero, which keeps loops from being vectorised.
+# "nnan" and "ninf" stay out: a diverging iterate must be seen. error_model="numpy" drops the test for
+# division by zero, which keeps loops from being vectorised.
 _compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
 
 
@@ -92,7 +95,8 @@ def tv_l1(
 
 @_compiled
 def _adjoint_second_row(
-    q: Array, mx: Array, my: Array, ex: Array, ey: Array, mixed: Any, jacobian: bool, i: int, x: Array, y: Array
+    q: Array, mx: Array, my: Array, ex: Array, ey: Array, mixed: Any, jacobian: bool, i: int,
+    x: Array, y: Array,
 ) -> None:  # fmt: skip
     """Write row `i` of both components of Eᵀq to the row buffers `x` and `y`."""
     n = x.size - 1
@@ -349,7 +353,7 @@ def tv_l1_line(f: Array, lam: float, u: Array, p: Array) -> None:
     for i in range(n - 2, -1, -1):
         most = after - lam * (1 if u[i + 1] > f[i + 1] else -1)
         least = after - lam * (-1 if u[i + 1] < f[i + 1] else 1)
-        after = min(max(after, max(least, lower[i])), min(most, upper[i]))
+        after = min(max(after, least, lower[i]), most, upper[i])
         p[i] = after
 
 

@@ -81,7 +81,7 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap) -> Soluti
 
 
 def _stalled(history: list[Check]) -> bool:
-    """Whether rounding keeps a float32 iteration from its tolerance: no progress in half of its iterations."""
+    """Whether rounding keeps a float32 iteration from its tolerance: no progress for half of the time."""
     last = history[-1]
     earlier = [check.gap for check in history if check.iteration <= last.iteration // 2]
     return last.iteration > 4000 and min(check.gap for check in history) > 0.8 * min(earlier)

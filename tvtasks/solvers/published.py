@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tvtasks.models import TGVL1, TVL1, HuberROF, Model
+from tvtasks.errors import RecipeError
+from tvtasks.models import TGVL1, HuberROF, Model
 from tvtasks.operators import (
     Array,
     Direction,
@@ -48,8 +49,8 @@ def solve(image: Array, model: Model, direction: Direction, rule: Published) -> 
 def _tgv_l1(image: Array, model: TGVL1, direction: Direction, rule: Published) -> Solution:
     """TGV-L1 on the stacked variable (u, v_x, v_y). The published code has the full Jacobian only."""
     if model.gradient != "jacobian":
-        raise ValueError(
-            "The published code uses the full Jacobian: give TGVL1(..., gradient='jacobian') with Published()."
+        raise RecipeError(
+            "The published code has the full Jacobian: give TGVL1(..., gradient='jacobian') with Published()."
         )
     tau, sigma = rule.tau, 1 / (rule.tau * 12)
 
@@ -76,9 +77,8 @@ def _tgv_l1(image: Array, model: TGVL1, direction: Direction, rule: Published) -
 def _primal(t: Array, image: Array, model: Model, tau: float) -> Array:
     """Proximal map of the fidelity term, of step τ."""
     if isinstance(model, HuberROF):
-        return (t + tau * model.lam * image) / (1 + tau * model.lam)
-    assert isinstance(model, TVL1 | TGVL1)
-    return t - np.clip(t - image, -tau * model.lam, tau * model.lam)
+        return np.asarray((t + tau * model.lam * image) / (1 + tau * model.lam))
+    return np.asarray(t - np.clip(t - image, -tau * model.lam, tau * model.lam))
 
 
 def _iterate(

@@ -1,4 +1,4 @@
-"""When an iteration stops, and the result that says why it did."""
+"""When an iteration stops, and what is noted at each look at it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
 from tvtasks.models import STRICT, Positive
-from tvtasks.operators import Array
 
 
 @dataclass(frozen=True, config=STRICT)
