@@ -8,10 +8,13 @@ import numpy as np
 
 from tvtasks.errors import UnusableImageError
 from tvtasks.models import TGVL1, HuberROF, Model
-from tvtasks.operators import Array, Direction
+from tvtasks.operators import Array, Direction, gradient
 from tvtasks.solvers.stopping import Check, Gap, Published, StoppingRule
 
 __all__ = ["Check", "Convergence", "Gap", "Published", "Solution", "StoppingRule", "solve"]
+
+# Energies hold squares of contrasts, times λ and the number of pixels; float64 ends at 1e±308.
+_LEAST_CONTRAST = 1e-100
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,7 +35,8 @@ class Convergence:
     converged
         Whether the stopping rule was met.
     method
-        ``linear``, ``line-exact``, ``primal-dual`` (and its dtype), ``published`` or ``constant``.
+        ``linear``, ``line-exact``, ``primal-dual`` (and its dtype), ``published``, or ``constant``: the image
+        does not change along the direction.
     history
         Energy and gap at each look at the iteration; empty for a direct method.
     """
@@ -95,9 +99,10 @@ def solve(
     Raises
     ------
     UnusableImageError
-        If the image is not two-dimensional, is empty, is not made of real numbers or holds NaN or infinity.
+        If the image is not two-dimensional, is empty, is not made of real numbers, holds NaN or infinity,
+        or has a contrast that floating-point numbers cannot square.
     RecipeError
-        If `Published` is asked for TGV-L1 with the symmetrised gradient, which the published code does not have.
+        If `Published` is asked for TGV-L1 with the symmetrised gradient: the published code has none.
 
     Examples
     --------
@@ -116,8 +121,7 @@ def solve(
 
     if isinstance(rule, Published):
         return published.solve(f.astype(np.float64), model, direction, rule)
-    low, high = float(f.min()), float(f.max())
-    if low == high:
+    if not gradient(f, direction).any():
         v = np.zeros((2, *f.shape), f.dtype) if isinstance(model, TGVL1) else None
         return Solution(
             u=f.copy(), v=v, energy=0.0, gap=0.0, bound="the energy is zero", iterations=0, converged=True,
@@ -155,5 +159,12 @@ def _checked(image: Array) -> Array:
         raise UnusableImageError(
             f"{bad} of {array.size} pixels are NaN or infinite. Cut the image to the part that holds data, "
             "or use tvtasks.restore, which keeps the complete rows."
+        )
+    low, high = float(array.min()), float(array.max())
+    if low < high and not _LEAST_CONTRAST <= high - low <= 1 / _LEAST_CONTRAST:
+        distance = "close" if high - low < 1 else "far apart"
+        raise UnusableImageError(
+            f"The image's values, from {low:g} to {high:g}, are too {distance} to be squared as floating "
+            "point numbers. Bring them near [0, 1], as tvtasks.restore does."
         )
     return array

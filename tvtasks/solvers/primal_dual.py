@@ -38,7 +38,7 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap) -> Soluti
     extent = high - low
     # Rounding the result to float32 costs about this much of the contrast; where that would spoil the
     # tolerance, the work is done and the result returned in float64.
-    rounding = np.finfo(np.float32).eps * max(abs(low), abs(high)) / extent
+    rounding = float(np.finfo(np.float32).eps) * max(abs(low), abs(high)) / extent
     dtype = np.float32 if image.dtype == np.float32 and rule.rtol >= 100 * rounding else np.float64
     scaled = (np.asarray(image, np.float64) - low) / extent
     if isinstance(model, HuberROF):
