@@ -32,7 +32,7 @@ def test_tgv_l1_energy_of_a_ramp_is_zero_only_for_the_symmetrised_gradient():
     assert TGVL1(1).energy(ramp, v, ramp) == 0
     at_the_border = TGVL1(1, gradient="jacobian").energy(ramp, v, ramp)
     assert at_the_border == pytest.approx(2 * (3 * 2 + 4 * 1 + 5**0.5))
-    assert TGVL1(1, alpha1=3).energy(ramp, 0 * v, ramp) == pytest.approx(3 * (12 * 5**0.5 + 3 * 2 + 4 * 1))
+    assert TGVL1(1, alpha1=3).energy(ramp, 0 * v, ramp) == pytest.approx(3 * (12 * 5**0.5 + 4 * 2 + 3 * 1))
 
 
 def test_energy_of_an_integer_image_is_summed_in_float64():
