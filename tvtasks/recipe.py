@@ -21,6 +21,7 @@ from tvtasks.operators import Direction
 from tvtasks.solvers.stopping import Gap, Published, StoppingRule
 
 StepName = Literal["background", "median", "contrast", "denoise"]
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -98,9 +99,9 @@ class Recipe(BaseModel):
         Denoise what there is by then.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: Annotated[str, Field(min_length=1, max_length=80)] = "recipe"
+    name: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)] = "recipe"
     description: str = ""
     scale: Literal["range", "max", "percentile"] | Positive = "range"
     background: ModelStep | None = None
@@ -146,7 +147,7 @@ class Recipe(BaseModel):
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{place} is not valid TOML: {error}.") from error
-        content.setdefault("name", Path(name_or_path).stem)
+        content.setdefault("name", Path(name_or_path).stem[:_LONGEST_NAME])
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -180,14 +181,14 @@ def _find(name_or_path: str | Path) -> tuple[str, str]:
         return preset_text(str(name_or_path)), f"Preset {name_or_path}"
     path = Path(name_or_path)
     try:
-        return path.read_text("utf-8"), f"Recipe {path}"
+        return path.read_text("utf-8-sig"), f"Recipe {path}"  # Windows' Notepad may write a byte-order mark
     except FileNotFoundError:
         raise RecipeError(
             f"There is no recipe {str(name_or_path)!r}: it is neither a file nor a preset. "
             f"Presets: {', '.join(preset_names())}."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+    except (OSError, ValueError) as error:  # ValueError: bytes that are not UTF-8, or a path no file can have
+        reason = getattr(error, "strerror", None) or "a recipe is a text file in UTF-8, and this is none"
         raise RecipeError(f"Recipe {path} cannot be read: {reason}.") from error
 
 
@@ -199,7 +200,7 @@ def _sentences(error: ValidationError) -> list[str]:
         tags = {"huber-rof", "tv-l1", "tgv-l1", "gap", "published"}
         key = ".".join(str(part) for part in fault["loc"] if part not in tags and "[" not in str(part))
         value, kind = fault["input"], fault["type"]
-        if key.startswith("scale"):
+        if fault["loc"] and fault["loc"][0] == "scale":
             allowed = "'range', 'max', 'percentile' or a number greater than 0"
             found.append(f"scale = {value!r} is not allowed: it can be {allowed}.")
         elif kind in ("missing", "union_tag_not_found"):
@@ -208,13 +209,17 @@ def _sentences(error: ValidationError) -> list[str]:
             found.append(f"{missing} is missing{allowed}.")
         elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
             found.append(f"{key} is not a key that is known there; check its spelling.")
+        elif kind in ("model_attributes_type", "dataclass_type") or (
+            kind == "union_tag_invalid" and not isinstance(value, dict)
+        ):
+            found.append(f"{key} = {value!r} is not allowed: it must be a table of its own keys.")
         elif kind == "union_tag_invalid":
             which = "rule" if key.endswith("stop") else "model"
-            tag = value.get(which) if isinstance(value, dict) else value
+            tag = value.get(which)
             allowed = str(fault.get("ctx", {}).get("expected_tags", ""))
             found.append(f"{key}.{which} = {tag!r} is not allowed: it can be {allowed}.")
         else:
-            reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
             if isinstance(value, dict | Recipe):
                 found.append(f"{key}: {reason}." if key else f"{reason}.")
             else:

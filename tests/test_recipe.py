@@ -1,0 +1,239 @@
+import json
+from itertools import product
+
+import pytest
+from pydantic import ValidationError
+
+from tvtasks import Gap, Published
+from tvtasks.errors import RecipeError, TvtasksError
+from tvtasks.recipe import HuberROFStep, Median, Recipe, TGVL1Step, TVL1Step, preset_names, preset_text
+
+BACKGROUND = '[background]\nmodel = "huber-rof"\nlam = 0.5\n'
+MEDIAN = "[median]\n"
+CONTRAST = '[contrast]\nmodel = "tv-l1"\nlam = 0.2\n'
+DENOISE = '[denoise]\nmodel = "tgv-l1"\nlam = 1.5\n'
+STEPS = {"background": BACKGROUND, "median": MEDIAN, "contrast": CONTRAST, "denoise": DENOISE}
+TV = '[background]\nmodel = "tv-l1"\nlam = 1\n'
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Write TOML to a file and load it as a recipe."""
+
+    def load(text, name="mine.toml"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return Recipe.load(path)
+
+    return load
+
+
+class TestPresets:
+    @pytest.mark.parametrize("name", preset_names())
+    def test_loads_by_its_name_and_says_what_it_is_for(self, name):
+        recipe = Recipe.load(name)
+        assert recipe.name == name
+        assert recipe.steps
+        assert recipe.description
+
+    def test_are_those_of_the_papers_examples(self):
+        assert preset_names() == [
+            "afm-background", "sem-charging", "stem-denoise", "stm-scratches", "stm-terraces",
+        ]  # fmt: skip
+
+    def test_a_copy_of_the_text_is_the_same_recipe(self, load):
+        assert load(preset_text("sem-charging")).digest == Recipe.load("sem-charging").digest
+
+    def test_unknown_one_is_refused_with_the_names_there_are(self):
+        with pytest.raises(RecipeError, match="no preset named 'stm'. Presets: afm-background, sem-charging"):
+            preset_text("stm")
+
+
+class TestSteps:
+    def test_every_combination_of_figure_2_is_allowed(self, load):
+        for wanted in product([False, True], repeat=4):
+            chosen = [name for name, want in zip(STEPS, wanted, strict=True) if want]
+            if chosen and ("background" in chosen or "contrast" not in chosen):
+                assert load("".join(STEPS[name] for name in chosen)).steps == tuple(chosen)
+
+    def test_their_order_is_fixed_whatever_the_order_in_the_file(self, load):
+        assert load(DENOISE + CONTRAST + MEDIAN + BACKGROUND).steps == tuple(STEPS)
+
+    def test_defaults_are_the_papers(self, load):
+        recipe = load(BACKGROUND + MEDIAN + DENOISE)
+        assert recipe.scale == "range"
+        assert recipe.background == HuberROFStep(model="huber-rof", lam=0.5, alpha=0.05)
+        assert recipe.background.stop == Gap(1e-4)
+        assert recipe.median == Median(rows=3, columns=1)
+        assert recipe.denoise == TGVL1Step(model="tgv-l1", lam=1.5, alpha1=1, alpha2=2)
+        assert recipe.denoise.gradient == "symmetrised"
+
+    def test_stopping_rule_can_be_chosen(self, load):
+        assert load(TV + "stop = { rtol = 1e-3 }").background.stop == Gap(1e-3)
+        published = load(TV + 'stop = { rule = "published", tau = 0.02 }').background.stop
+        assert published == Published(tau=0.02)
+        jacobian = DENOISE + 'gradient = "jacobian"\nstop = { rule = "published" }'
+        assert load(jacobian).denoise.stop == Published()
+
+
+class TestDigest:
+    def test_does_not_depend_on_name_description_or_order(self, load):
+        one = load('name = "a"\ndescription = "b"\n' + BACKGROUND + MEDIAN)
+        other = load(MEDIAN + BACKGROUND + "direction = 'both'\nalpha = 0.05", name="other.toml")
+        assert one.name != other.name
+        assert one.digest == other.digest
+
+    def test_does_not_depend_on_how_a_number_is_written(self, load):
+        assert load("scale = 2\n" + TV).digest == load("scale = 2.0\n" + TV.replace("1\n", "1.0\n")).digest
+
+    @pytest.mark.parametrize(
+        "change",
+        ["alpha = 0.06", "direction = 'x'", "stop = { rtol = 1e-3 }", "stop = { rule = 'published' }"],
+    )
+    def test_changes_with_every_parameter(self, load, change):
+        assert load(BACKGROUND).digest != load(BACKGROUND + change).digest
+
+    def test_is_the_same_in_every_version_and_on_every_machine(self):
+        # Ledgers and archives hold digests: if this one changes, all that was done would be done again.
+        recipe = Recipe(background=TVL1Step(model="tv-l1", lam=0.25))
+        assert recipe.digest == "9505ebac9436e32f90907c95d9809134fd37bafaaa48ee49dd121c6fde228491"
+
+    def test_name_from_the_file_is_no_longer_than_a_name_may_be(self, load):
+        assert load(MEDIAN, name="n" * 90 + ".toml").name == "n" * 80
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_parameters_give_the_recipe_back(name):
+    recipe = Recipe.load(name)
+    stored = json.loads(json.dumps(recipe.parameters))
+    again = Recipe.model_validate(stored)
+    assert again.parameters == recipe.parameters
+    assert again.digest == recipe.digest
+
+
+def test_json_schema_offers_the_choices_of_a_form():
+    schema = Recipe.model_json_schema()
+    assert {"scale", "background", "median", "contrast", "denoise"} <= set(schema["properties"])
+    step = schema["$defs"]["HuberROFStep"]
+    assert set(step["properties"]) == {"lam", "alpha", "model", "direction", "stop"}
+    assert step["properties"]["direction"]["enum"] == ["both", "x", "y"]
+    assert {"Gap", "Published", "Median", "TVL1Step", "TGVL1Step"} <= set(schema["$defs"])
+
+
+def test_recipe_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        Recipe(median=Median()).scale = "max"
+
+
+FAULTS = {
+    "no step": ("", "it has no step: give at least one of background, median, denoise."),
+    "contrast alone": (CONTRAST, "contrast is given back from the background: add a [background] step."),
+    "unknown step": ("[medain]", "medain is not a key that is known there; check its spelling."),
+    "like a key": ("scales = 'max'\n" + TV, "scales is not a key that is known there; check its spelling."),
+    "unknown parameter": (TV + "lambda = 2", "background.lambda is not a key that is known there"),
+    "unknown in median": ("[median]\nrow = 3", "median.row is not a key that is known there"),
+    "unknown in stop": (TV + "stop = { tol = 1 }", "background.stop.tol is not a key that is known there"),
+    "other rule's key": (
+        TV + "stop = { rule = 'published', rtol = 1 }",
+        "background.stop.rtol is not a key that is known there",
+    ),
+    "no model": (
+        "[background]\nlam = 1",
+        "background.model is missing (one of 'huber-rof', 'tv-l1', 'tgv-l1').",
+    ),
+    "unknown model": (
+        "[background]\nmodel = 'rof'",
+        "background.model = 'rof' is not allowed: it can be 'huber-rof', 'tv-l1', 'tgv-l1'.",
+    ),
+    "no lambda": ("[background]\nmodel = 'tv-l1'", "background.lam is missing."),
+    "lambda of 0": (
+        TV.replace("1\n", "0"),
+        "background.lam = 0 is not allowed: it should be greater than 0.",
+    ),
+    "lambda not finite": (
+        TV.replace("1\n", "nan"),
+        "background.lam = nan is not allowed: it should be a finite",
+    ),
+    "lambda in words": (
+        TV.replace("1\n", "'low'"),
+        "background.lam = 'low' is not allowed: it should be a valid",
+    ),
+    "alpha below 0": (
+        BACKGROUND + "alpha = -1",
+        "background.alpha = -1 is not allowed: it should be greater",
+    ),
+    "direction": (
+        TV + "direction = 'z'",
+        "background.direction = 'z' is not allowed: it should be 'both', 'x'",
+    ),
+    "rule": (
+        TV + "stop = { rule = 'never' }",
+        "background.stop.rule = 'never' is not allowed: it can be 'gap', 'published'.",
+    ),
+    "rtol of 0": (
+        TV + "stop = { rtol = 0 }",
+        "background.stop.rtol = 0 is not allowed: it should be greater",
+    ),
+    "even median": (
+        "[median]\nrows = 4",
+        "median.rows = 4 is not allowed: it must be odd, so that the window",
+    ),
+    "step no table": ("background = 3", "background = 3 is not allowed: it must be a table of its own keys."),
+    "median no table": ("median = true", "median = True is not allowed: it must be a table of its own keys."),
+    "stop no table": (
+        TV + "stop = 3",
+        "background.stop = 3 is not allowed: it must be a table of its own keys.",
+    ),
+    "array of tables": (TV.replace("[background]", "[[background]]"), "it must be a table of its own keys."),
+    "scale in words": (
+        "scale = 'full'\n" + TV,
+        "scale = 'full' is not allowed: it can be 'range', 'max', 'percentile' or a number greater than 0.",
+    ),
+    "scale of 0": ("scale = 0\n" + TV, "scale = 0 is not allowed: it can be 'range', 'max', 'percentile' or"),
+    "scale not finite": ("scale = inf\n" + TV, "scale = inf is not allowed: it can be 'range'"),
+    "empty name": ("name = ''\n" + TV, "name = '' is not allowed: it should have at least 1 character."),
+    "published gradient": (
+        DENOISE + "stop = { rule = 'published' }",
+        'denoise: stop.rule = "published" repeats code that has the full Jacobian: add gradient = "jacobian".',
+    ),
+    "not TOML": ("background = [", "is not valid TOML: "),
+    "key given twice": ("scale = 1\nscale = 2", "is not valid TOML: "),
+    "not text": (b"\xff\xfe[\x00", "cannot be read: a recipe is a text file in UTF-8, and this is none."),
+}
+
+
+class TestFaults:
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_are_named_with_file_key_and_value(self, load, fault):
+        text, sentence = FAULTS[fault]
+        with pytest.raises(RecipeError) as caught:
+            load(text)
+        message = str(caught.value)
+        assert sentence in message
+        assert message.startswith("Recipe ")
+        assert "mine.toml" in message
+        assert message.endswith(".")
+        for jargon in ("Input", "Value error", "String", "dictionary", "instance", "..", "pydantic"):
+            assert jargon not in message.replace(".toml", "")
+
+    def test_are_all_named_at_once(self, load):
+        with pytest.raises(RecipeError) as caught:
+            load(TV.replace("1\n", "-1\n") + "direction = 'q'\nfoo = 1")
+        for key in ("background.lam", "background.direction", "background.foo"):
+            assert key in str(caught.value)
+
+    def test_neither_preset_nor_file(self, tmp_path):
+        with pytest.raises(RecipeError, match="neither a file nor a preset. Presets: afm-background"):
+            Recipe.load(tmp_path / "none.toml")
+
+    def test_a_folder_is_no_recipe(self, tmp_path):
+        with pytest.raises(RecipeError, match="cannot be read: "):
+            Recipe.load(tmp_path)
+
+    def test_a_name_that_no_file_can_have(self):
+        with pytest.raises(TvtasksError):
+            Recipe.load("mica\0")
+
+
+def test_byte_order_mark_of_windows_editors_is_ignored(load):
+    assert load(b"\xef\xbb\xbf" + TV.encode()) == load(TV)
