@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -152,6 +154,47 @@ class Recipe(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             raise RecipeError(f"{place}: " + " ".join(_sentences(error))) from error
+
+
+@dataclass(frozen=True, config=STRICT)
+class RecipeBook:
+    """Which recipe a file gets: the first whose pattern fits the file's name.
+
+    Attributes
+    ----------
+    rules
+        Pairs of a file name pattern (``stm_*``, case does not matter) and a recipe.
+    """
+
+    rules: tuple[tuple[str, Recipe], ...]
+
+    @classmethod
+    def load(cls, specifications: Iterable[str]) -> RecipeBook:
+        """Load from texts of the form ``RECIPE`` or ``PATTERN=RECIPE``, a recipe being a preset or a file."""
+        rules = []
+        for specification in specifications:
+            pattern, equals, name = specification.partition("=")
+            if not equals or Path(specification).exists():
+                pattern, name = "*", specification
+            rules.append((pattern.casefold(), Recipe.load(name)))
+        if not rules:
+            raise RecipeError(
+                f"Give a recipe: one of {', '.join(preset_names())}, or the path of a TOML file."
+            )
+        return cls(tuple(rules))
+
+    def choose(self, path: Path) -> Recipe | None:
+        """Return the recipe for a file, None where no pattern fits."""
+        name = path.name.casefold()
+        return next((recipe for pattern, recipe in self.rules if fnmatchcase(name, pattern)), None)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the rules, hexadecimal; of the one recipe alone where it is for every file."""
+        if len(self.rules) == 1 and self.rules[0][0] == "*":
+            return self.rules[0][1].digest
+        rules = [(pattern, recipe.digest) for pattern, recipe in self.rules]
+        return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:
