@@ -1,0 +1,60 @@
+"""Which run a restoration is, and the name of its file: the same work has the same name."""
+
+import hashlib
+import re
+import unicodedata
+from pathlib import Path
+
+from tvtasks.errors import ArchiveError
+from tvtasks.micrograph import Micrograph, array_sha256
+from tvtasks.recipe import Recipe, canonical_json
+from tvtasks.restoration import ALGORITHM_VERSION
+
+# What Windows does not take in a name, surrogates of a name that was not UTF-8, and what would hide a file.
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|^\.+')
+# A device's name before the first dot is that device, whatever follows.
+_DEVICE = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(?=\.)", re.IGNORECASE)
+# File systems allow 255 bytes; the checksums and the name of an unfinished file take 70.
+_STEM_BYTES = 120
+
+
+def content_sha256(micrograph: Micrograph) -> str:
+    """Return the checksum of the file that an image came from, or of its values where there is no file.
+
+    Raises
+    ------
+    ArchiveError
+        If the values are long doubles.
+    """
+    if micrograph.data.dtype.kind == "f" and micrograph.data.dtype.itemsize > 8:
+        raise ArchiveError(
+            f"{micrograph.name}: {micrograph.data.dtype} values differ between machines and cannot be "
+            "archived bit for bit. Convert the image to float64 first."
+        )
+    return micrograph.source.sha256 if micrograph.source else array_sha256(micrograph.data)
+
+
+def run_id(micrograph: Micrograph, recipe: Recipe) -> str:
+    """Return what identifies the work of restoring this image by this recipe: 64 hexadecimal digits.
+
+    It changes with the content of the file, the image chosen in it, any parameter and the version of the
+    algorithms; not with the names of file and recipe.
+    """
+    identity = {
+        "source_sha256": content_sha256(micrograph),
+        "channel": micrograph.channel,
+        "direction": micrograph.direction,
+        "frame": micrograph.frame,
+        "parameters": recipe.parameters,
+        "algorithm_version": ALGORITHM_VERSION,
+    }
+    return hashlib.sha256(canonical_json(identity).encode(errors="surrogatepass")).hexdigest()
+
+
+def archive_path(directory: str | Path, micrograph: Micrograph, recipe: Recipe) -> Path:
+    """Return where the archive file of this work lies in `directory`, whether it is there or not."""
+    stem = unicodedata.normalize("NFC", Path(micrograph.name).stem)
+    stem = _DEVICE.sub(r"\1_", _FORBIDDEN.sub("_", stem))
+    stem = stem.encode()[:_STEM_BYTES].decode(errors="ignore")
+    name = f"{stem}__{content_sha256(micrograph)[:8]}__{run_id(micrograph, recipe)[:12]}.nxs"
+    return Path(directory) / name

@@ -1,0 +1,257 @@
+"""The tree of an archive file: NeXus groups and HDF5 datasets.
+
+Every step is an NXprocess with what it made; the last one has ``restored``, which viewers open on, and the
+run record. What shaped the tree: NXprogram is invalid inside NXprocess; a dataset with dimension scales must
+not be linked into a second group (netCDF4 crashes); lzf, Blosc and bitshuffle are not in every HDF5, gzip is.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from mimetypes import guess_type
+from typing import Any
+from uuid import uuid4
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+import tvtasks
+from tvtasks.archive.prov import prov
+from tvtasks.archive.record import json_bytes, sha256
+from tvtasks.micrograph import Micrograph
+from tvtasks.recipe import canonical_json
+from tvtasks.restoration import Restoration, StepRecord
+
+ENTRY = "entry"
+RECORD = "provenance"
+VENDOR_METADATA = f"{ENTRY}/source_metadata/vendor_metadata"
+
+_CHUNK = 512  # pixels along each side: one read of a viewer, and compressed while it is in the cache
+_NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
+
+
+def build(restoration: Restoration, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return the bytes of an archive file.
+
+    It is made in memory: a full disk or a lost share is then an error of a plain write, whereas HDF5 leaves a
+    file that it cannot flush open, and cannot lock files on some shares.
+    """
+    # HDF5 takes two files in memory for one when their names are equal.
+    with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as file:
+        file.attrs.update(
+            NX_class="NXroot",
+            default=ENTRY,
+            creator="tvtasks",
+            creator_version=tvtasks.__version__,
+            file_time=record["written_at"],
+            HDF5_Version=h5py.version.hdf5_version,
+            h5py_version=h5py.__version__,
+            NeXus_release=_NEXUS_RELEASE,
+        )
+        _entry(file, restoration, record)
+        _image(file, "raw", restoration, record, arrays)
+        for number, (step, described) in enumerate(zip(restoration.steps, record["steps"], strict=True), 1):
+            _process(file, number, step, described)
+            for name in described["outputs"]:
+                _image(file, name, restoration, record, arrays)
+        last = file[record["steps"][-1]["group"]]
+        last.parent.attrs["default"] = last.name.rpartition("/")[2]
+        last.attrs["default"] = "restored"
+        _json_note(last, RECORD, record, "Everything that is needed to repeat this run")
+        _json_note(last, "prov", prov(record), "The run as W3C PROV-JSON")
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any]) -> None:
+    micrograph, recipe, image = restoration.micrograph, restoration.recipe, record["image"]
+    entry = _group(
+        file,
+        ENTRY,
+        "NXentry",
+        title=f"{micrograph.name}: {recipe.name}",
+        entry_identifier_uuid=record["uuid"],
+        program_name="tvtasks",
+        start_time=image["acquired_at"],  # to NeXus the time of the measurement; steps have their own date
+    )
+    entry["program_name"].attrs["version"] = tvtasks.__version__
+    entry["program_name"].attrs["configuration"] = canonical_json(recipe.parameters)
+    metadata = _group(
+        entry,
+        "source_metadata",
+        "NXcollection",
+        quantity=image["quantity"],
+        channel=image["channel"],
+        direction=image["direction"],
+        frame_index=image["frame"],
+        technique=image["technique"],
+        pixel_unit=image["pixel_unit"],
+        reader=image["reader"][0],
+        notes="\n".join(record["notes"]),
+        vendor_metadata=json_bytes(micrograph.vendor_metadata).decode(),
+    )
+    metadata["reader"].attrs["version"] = _label(image["reader"][1])
+    if micrograph.pixel_size:
+        metadata["pixel_size"] = micrograph.pixel_size
+        metadata["pixel_size"].attrs["units"] = _label(micrograph.pixel_unit)
+    if source := record["source"]:
+        metadata["size_bytes"] = source["size"]
+        metadata["companions"] = json_bytes(source["companions"]).decode()
+        _group(
+            entry,
+            "source",
+            "NXnote",
+            type=guess_type(source["name"])[0] or "application/octet-stream",
+            file_name=source["name"],
+            description="The file that the raw image was read from",
+            date=source["modified"],
+            checksum=source["sha256"],
+            algorithm="sha256",
+        )
+    scaling = _group(entry, "scaling", "NXparameters", rule=str(recipe.scale))
+    _number(scaling, "offset", restoration.offset, micrograph.units)
+    _number(scaling, "factor", restoration.factor, micrograph.units)
+    versions = _group(entry, "software", "NXcollection", layout="tvtasks")
+    versions["layout"].attrs["version"] = str(record["schema"])
+    for package, version in record["software"]["packages"].items():
+        program = _group(versions, package, "NXprogram", program=package)
+        program["program"].attrs["version"] = version
+
+
+def _image(
+    file: h5py.File,
+    name: str,
+    restoration: Restoration,
+    record: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write one array as a plot, its axes counted from the corner of the raw image."""
+    micrograph, about = restoration.micrograph, record["arrays"][name]
+    label = micrograph.channel or micrograph.quantity or "image"
+    if name != "raw":
+        label = f"{label}, {name}"
+    plot = _group(file, about["path"].rpartition("/")[0], "NXdata", title=f"{micrograph.name}: {label}")
+    plot.attrs.update(signal="data", axes=["y", "x"])
+    data = _array(plot, "data", arrays[name], micrograph.units, label)
+    data.attrs["sha256"] = about["sha256"]
+    corner = (0, 0) if name == "raw" else (restoration.region.top, restoration.region.left)
+    pixel_size, unit = _calibration(micrograph)
+    for axis, dimension in enumerate("yx"):
+        positions = (corner[axis] + np.arange(data.shape[axis])) * pixel_size[axis]
+        _scale(plot, dimension, positions, unit, dimension if unit else f"{dimension} (px)")
+        data.dims[axis].attach_scale(plot[dimension])
+
+
+def _process(file: h5py.File, number: int, step: StepRecord, described: Mapping[str, Any]) -> None:
+    process = _group(
+        file,
+        described["group"],
+        "NXprocess",
+        program="tvtasks",
+        version=tvtasks.__version__,
+        date=described["started_at"],
+        sequence_index=number,
+    )
+    _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
+    how = step.convergence
+    if how is None:
+        return
+    outcome = _group(
+        process,
+        "outcome",
+        "NXcollection",
+        method=how.method,
+        bound=how.bound,
+        iterations=how.iterations,
+        converged=int(how.converged),  # viewers do not show HDF5's truth values
+    )
+    _number(outcome, "energy", float(how.energy))
+    _number(outcome, "relative_gap", float(how.gap))
+    _number(outcome, "seconds", float(step.seconds), "s")
+    if not how.history:
+        return
+    plot = _group(process, "convergence", "NXdata", title=f"Convergence of the step {step.name}")
+    plot.attrs.update(signal="relative_gap", axes=["iteration"], auxiliary_signals=["energy"])
+    _scale(plot, "iteration", np.array([float(check.iteration) for check in how.history]), "", "iteration")
+    gaps = _array(plot, "relative_gap", np.array([check.gap for check in how.history]), "", "relative gap")
+    energies = _array(plot, "energy", np.array([check.energy for check in how.history]), "", "energy")
+    for curve in (gaps, energies):
+        curve.dims[0].attach_scale(plot["iteration"])
+
+
+def _calibration(micrograph: Micrograph) -> tuple[tuple[float, float], str]:
+    """Return the pixel size along y and x, lengths in a unit whose numbers can be read, and the unit."""
+    if micrograph.pixel_size is None:  # NeXus has no unit for pixels
+        return (1.0, 1.0), ""
+    (dy, dx), unit = micrograph.pixel_size, micrograph.pixel_unit
+    if unit == "m":
+        factor, unit = (1e9, "nm") if min(dy, dx) < 1e-6 else (1e6, "um")
+        dy, dx = dy * factor, dx * factor
+    return (dy, dx), unit
+
+
+def _parameters(group: h5py.Group, parameters: Mapping[str, Any], prefix: str = "") -> None:
+    """Write parameters, those of the stopping rule as ``stop_…``."""
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            _parameters(group, value, f"{prefix}{name}_")
+        else:  # without a unit, because they refer to an image scaled to [0, 1]
+            _number(group, prefix + name, value)
+
+
+def _group(parent: h5py.Group, name: str, nx_class: str, **fields: str | int | None) -> h5py.Group:
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nx_class
+    for key, value in fields.items():
+        if value is not None:
+            group[key] = _clean(value) if isinstance(value, str) else value
+    return group
+
+
+def _clean(text: str) -> str:
+    """Return text as HDF5 can hold it: without NUL, and without what is not UTF-8."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def _label(text: str) -> str:
+    """Return text for an attribute, of which HDF5 takes no more than 64 kB; the run record has all of it."""
+    return _clean(text)[:1000]
+
+
+def _number(group: h5py.Group, name: str, value: float | str, units: str = "") -> None:
+    group[name] = value
+    if isinstance(value, float):
+        group[name].attrs["units"] = _label(units)
+
+
+def _array(group: h5py.Group, name: str, values: NDArray[Any], units: str, long_name: str) -> h5py.Dataset:
+    dataset = group.create_dataset(
+        name,
+        data=values,
+        chunks=tuple(min(length, _CHUNK) for length in values.shape),
+        compression="gzip",
+        compression_opts=4,
+        shuffle=True,
+        fletcher32=True,
+    )
+    dataset.attrs.update(units=_label(units), long_name=_label(long_name))
+    return dataset
+
+
+def _scale(group: h5py.Group, name: str, positions: NDArray[Any], units: str, long_name: str) -> None:
+    _array(group, name, positions, units, long_name).make_scale(name)
+
+
+def _json_note(group: h5py.Group, name: str, content: Mapping[str, Any], description: str) -> None:
+    data = json_bytes(content)
+    note = _group(
+        group,
+        name,
+        "NXnote",
+        type="application/json",
+        description=description,
+        date=datetime.now(UTC).isoformat(),
+        checksum=sha256(data),
+        algorithm="sha256",
+    )
+    note["data"] = np.frombuffer(data, np.uint8)

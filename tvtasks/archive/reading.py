@@ -1,0 +1,211 @@
+"""Read an archive file back, and say what is wrong with one that is not whole."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+from numpy.typing import NDArray
+
+from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
+from tvtasks.archive.record import SCHEMA, sha256
+from tvtasks.errors import ArchiveError
+from tvtasks.micrograph import Image, Micrograph, Region, Source, array_sha256
+from tvtasks.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class ArchivedRun:
+    """A restoration as an archive file has it, every array checked.
+
+    Attributes
+    ----------
+    path
+        The archive file.
+    record
+        The run record: steps, parameters, convergence, checksums, software.
+    micrograph
+        The raw image and what was known about it; the path of its source is the bare file name, because
+        folders are not archived.
+    region
+        The part of the raw image that was worked on; the arrays below have its shape.
+    background, flat, contrast, restored
+        As in `Restoration`, None where the recipe has no such step.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    micrograph: Micrograph
+    region: Region
+    background: Image | None
+    flat: Image | None
+    contrast: Image | None
+    restored: Image
+
+    @property
+    def raw(self) -> Image:
+        """The image as acquired, all of it."""
+        return self.micrograph.data
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe, for doing the same again."""
+        try:
+            return Recipe.model_validate(self.record["recipe"])
+        except ValueError as error:
+            raise ArchiveError(
+                f"This tvtasks does not understand the recipe in {self.path}. To repeat the run, install "
+                f"tvtasks {self.record['software']['packages']['tvtasks']}, which wrote it."
+            ) from error
+
+
+def load(path: str | Path) -> ArchivedRun:
+    """Read a whole archive file and check every array against its checksum.
+
+    Raises
+    ------
+    ArchiveError
+        If the file is not one of tvtasks, is cut short or damaged, or misses something; it says what.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        record = _record(file, path)
+        arrays = {name: _array(file, path, about) for name, about in record["arrays"].items()}
+        vendor_metadata = file[VENDOR_METADATA][()]
+        if sha256(vendor_metadata) != record["image"]["vendor_metadata_sha256"]:
+            raise _damaged(path, VENDOR_METADATA)
+        return ArchivedRun(
+            path=path,
+            record=record,
+            micrograph=_micrograph(record, arrays["raw"], json.loads(vendor_metadata)),
+            region=Region(*record["region"]),
+            background=arrays.get("background"),
+            flat=arrays.get("flat"),
+            contrast=arrays.get("contrast"),
+            restored=arrays["restored"],
+        )
+
+
+def summary(path: str | Path) -> dict[str, Any]:
+    """Read only the run record, and look whether the arrays that it names are there; safe for JSON.
+
+    Raises
+    ------
+    ArchiveError
+        As for `load`, but a damaged value in an array is not noticed.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        record = _record(file, path)
+        for about in record["arrays"].values():
+            _dataset(file, path, about)
+    return {"path": str(path), **record}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    try:
+        with _open(path) as file:
+            yield file
+    except ArchiveError:
+        raise
+    except FileNotFoundError:
+        raise ArchiveError(f"There is no file {path}. Check the name.") from None
+    except Exception as error:  # HDF5 raises anything at all when a file is damaged
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ArchiveError(
+            f"{path} cannot be read as an archive file of tvtasks: {reason.rstrip('.')}. "
+            "If it is one, it is damaged: take it from a backup, or restore the image again."
+        ) from error
+
+
+def _open(path: Path) -> h5py.File:
+    # A finished file does not change, and locks fail on some network shares.
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+    # Something in this process has it open with a lock, and HDF5 wants all to agree.
+    return h5py.File(path, "r")
+
+
+def _record(file: h5py.File, path: Path) -> dict[str, Any]:
+    if file.attrs.get("creator") != "tvtasks":
+        raise ArchiveError(
+            f"{path} was not written by tvtasks. Give an archive file, whose name ends in .nxs and which "
+            "tvtasks made from an image."
+        )
+    entry = file[ENTRY]
+    note = entry[entry.attrs["default"]][RECORD]
+    data = note["data"][()].tobytes()
+    if sha256(data) != note["checksum"].asstr()[()]:
+        raise _damaged(path, note.name)
+    record: dict[str, Any] = json.loads(data)
+    if record["schema"] != SCHEMA:
+        raise ArchiveError(
+            f"{path} has a run record of version {record['schema']}, this tvtasks reads version {SCHEMA}. "
+            f"Install tvtasks {file.attrs['creator_version']}, which wrote it."
+        )
+    return record
+
+
+def _dataset(file: h5py.File, path: Path, about: Mapping[str, Any]) -> h5py.Dataset:
+    dataset = file.get(about["path"])
+    if not isinstance(dataset, h5py.Dataset):
+        raise ArchiveError(
+            f"{path} has lost the array {about['path']} that its record names. "
+            "Take it from a backup, or restore the image again."
+        )
+    if (list(dataset.shape), dataset.dtype.name) != (about["shape"], about["dtype"]):
+        raise _damaged(path, about["path"])
+    return dataset
+
+
+def _array(file: h5py.File, path: Path, about: Mapping[str, Any]) -> NDArray[Any]:
+    dataset = _dataset(file, path, about)
+    try:
+        values: NDArray[Any] = dataset[()]
+    except OSError as error:  # the checksum that HDF5 keeps of each chunk, or its compression
+        raise _damaged(path, about["path"]) from error
+    if array_sha256(values) != about["sha256"]:
+        raise _damaged(path, about["path"])
+    return values
+
+
+def _damaged(path: Path, what: str) -> ArchiveError:
+    return ArchiveError(
+        f"{path} is damaged: {what} is not what was written. "
+        "Take the file from a backup, or restore the image again."
+    )
+
+
+def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[str, Any]) -> Micrograph:
+    image, source, size = record["image"], record["source"], record["image"]["pixel_size"]
+    return Micrograph(
+        data=raw.view(bool) if image["dtype"] == "bool" else raw,
+        quantity=image["quantity"],
+        units=image["units"],
+        channel=image["channel"],
+        direction=image["direction"],
+        frame=image["frame"],
+        pixel_size=(float(size[0]), float(size[1])) if size else None,
+        pixel_unit=image["pixel_unit"],
+        valid=Region(*image["valid"]) if image["valid"] else None,
+        technique=image["technique"],
+        acquired_at=datetime.fromisoformat(image["acquired_at"]) if image["acquired_at"] else None,
+        source=source and Source(
+            path=Path(source["name"]),
+            size=source["size"],
+            modified=datetime.fromisoformat(source["modified"]),
+            sha256=source["sha256"],
+            companions=source["companions"],
+        ),
+        reader=tuple(image["reader"]),
+        vendor_metadata=vendor_metadata,
+        notes=tuple(image["notes"]),
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""The run record: everything that is needed to know, and to repeat, what was done; safe for JSON."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvtasks.archive.identity import run_id
+from tvtasks.archive.software import software
+from tvtasks.micrograph import Micrograph, array_sha256
+from tvtasks.readers.metadata import json_safe
+from tvtasks.restoration import ALGORITHM_VERSION, Restoration, StepRecord
+
+SCHEMA = 1
+"""Raised when a record, or the tree it describes, can no longer be read as before."""
+
+_OUTPUTS = {"background": ("background", "flat"), "contrast": ("contrast",)}
+
+
+def stored_arrays(restoration: Restoration) -> dict[str, NDArray[Any]]:
+    """Return the arrays to keep, in this machine's byte order and with truth values as 0 and 1.
+
+    HDF5 has no truth values; the enumeration that h5py writes in their place is not shown by viewers.
+    """
+    named = {
+        "raw": restoration.micrograph.data,
+        "background": restoration.background,
+        "flat": restoration.flat,
+        "contrast": restoration.contrast,
+        "restored": restoration.restored,
+    }
+    return {
+        name: array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
+        for name, array in named.items()
+        if array is not None
+    }
+
+
+def run_record(
+    restoration: Restoration, arrays: Mapping[str, NDArray[Any]], context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe a run, and where each thing lies in its file.
+
+    Neither the folder of the image nor the name of the machine or of the user is in it, so that an archive
+    file can be given away; a caller who wants them there puts them into `context`.
+
+    Parameters
+    ----------
+    restoration
+        What was done.
+    arrays
+        The arrays as they are stored, by name.
+    context
+        Further provenance, kept as it is.
+    """
+    micrograph, recipe = restoration.micrograph, restoration.recipe
+    steps = [_step(number, step) for number, step in enumerate(restoration.steps, 1)]
+    steps[-1]["outputs"].append("restored")
+    groups = {name: f"{step['group']}/{name}" for step in steps for name in step["outputs"]}
+    groups["raw"] = "/entry/raw"
+    record = {
+        "schema": SCHEMA,
+        "run_id": run_id(micrograph, recipe),
+        "uuid": str(uuid4()),
+        "written_at": datetime.now(UTC).isoformat(),
+        "source": _source(micrograph),
+        "image": _image(micrograph),
+        "recipe": recipe.model_dump(mode="json", exclude_none=True),
+        "recipe_sha256": recipe.digest,
+        "algorithm_version": ALGORITHM_VERSION,
+        "region": restoration.region,
+        "offset": restoration.offset,
+        "factor": restoration.factor,
+        "steps": steps,
+        "gap": _finite(restoration.gap),
+        "converged": restoration.converged,
+        "seconds": restoration.seconds,
+        "notes": restoration.notes,
+        "arrays": {
+            name: {
+                "path": f"{groups[name]}/data",
+                "dtype": array.dtype.name,
+                "shape": array.shape,
+                "sha256": array_sha256(array),
+            }
+            for name, array in arrays.items()
+        },
+        "software": software(),
+        "context": context,
+    }
+    safe: dict[str, Any] = json_safe(record)
+    return safe
+
+
+def _source(micrograph: Micrograph) -> dict[str, Any] | None:
+    source = micrograph.source
+    if source is None:
+        return None
+    return {
+        "name": source.path.name,
+        "size": source.size,
+        "modified": source.modified.isoformat(),
+        "sha256": source.sha256,
+        "companions": source.companions,
+    }
+
+
+def _image(micrograph: Micrograph) -> dict[str, Any]:
+    return {
+        "dtype": micrograph.data.dtype.name,
+        "quantity": micrograph.quantity,
+        "units": micrograph.units,
+        "channel": micrograph.channel,
+        "direction": micrograph.direction,
+        "frame": micrograph.frame,
+        "pixel_size": micrograph.pixel_size,
+        "pixel_unit": micrograph.pixel_unit,
+        "valid": micrograph.valid,
+        "technique": micrograph.technique,
+        "acquired_at": micrograph.acquired_at.isoformat() if micrograph.acquired_at else None,
+        "reader": micrograph.reader,
+        "vendor_metadata_sha256": sha256(json_bytes(micrograph.vendor_metadata)),
+        "notes": micrograph.notes,
+    }
+
+
+def _step(number: int, step: StepRecord) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": step.name,
+        "group": f"/entry/process_{number:02d}_{step.name}",
+        "outputs": list(_OUTPUTS.get(step.name, ())),
+        "parameters": step.parameters,
+        "started_at": step.started_at.isoformat(),
+        "seconds": step.seconds,
+        "convergence": None,
+    }
+    if how := step.convergence:
+        described["convergence"] = {
+            "method": how.method,
+            "converged": how.converged,
+            "iterations": how.iterations,
+            "energy": how.energy,
+            "gap": _finite(how.gap),
+            "gap_is": "proven" if isfinite(how.gap) else "infinite: nothing is proven",
+            "bound": how.bound,
+        }
+    return described
+
+
+def _finite(value: float | None) -> float | None:
+    """Return None for infinity, which JSON does not have."""
+    return value if value is not None and isfinite(value) else None
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return `value` as JSON that is plain ASCII, so that no character in it can be lost on the way."""
+    return json.dumps(json_safe(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
+        "ascii"
+    )
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
