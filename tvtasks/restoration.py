@@ -267,6 +267,12 @@ def _usable(micrograph: Micrograph) -> tuple[Region, tuple[str, ...]]:
     """Return the instrument's valid part, cut to its longest run of rows without NaN or infinity."""
     rows, columns = micrograph.data.shape
     valid = micrograph.valid or Region(0, rows, 0, columns)
+    if not (0 <= valid.top < valid.bottom <= rows and 0 <= valid.left < valid.right <= columns):
+        raise UnusableImageError(
+            f"{micrograph.name}: its data is said to be in rows {valid.top}:{valid.bottom} and columns "
+            f"{valid.left}:{valid.right}, which is no part of the {rows} × {columns} pixels there are. "
+            "Check that the file is whole."
+        )
     complete = np.isfinite(micrograph.data[valid.slices]).all(axis=1)
     if complete.all():
         return valid, ()

@@ -70,9 +70,7 @@ def tv_l1(u: Array, p: Array, image: Array, model: TVL1, direction: Direction) -
     return Certificate(energy, lower, relative_gap(energy, energy - lower), bound)
 
 
-def tgv_l1(  # noqa: PLR0917 - a primal point, a dual one, and the problem
-    u: Array, v: Array, q: Array, image: Array, model: TGVL1, direction: Direction
-) -> Certificate:
+def tgv_l1(u: Array, v: Array, q: Array, image: Array, model: TGVL1, direction: Direction) -> Certificate:
     """Certify `u` (M, N) and `v` (2, M, N) with the dual field `q` (3 or 4, M, N), made feasible first."""
     grid = Grid.of(u.shape, direction, np.float64)
     four = np.zeros((4, *u.shape))

@@ -7,8 +7,8 @@ serves all three directions. Iterates are float32 or float64; constants are conv
 and add up row by row.
 """
 
-# Kernels are long, because a call inside a loop can keep it from being vectorised; arguments go by position.
-# ruff: noqa: PLR0912, PLR0915, PLR0917
+# Kernels are long, because a call inside a loop can keep it from being vectorised.
+# ruff: noqa: PLR0912, PLR0915
 
 from __future__ import annotations
 
