@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvtasks.errors import ArchiveError, TvtasksError, UnreadableFileError, UnusableImageError
-from tvtasks.monitor import Entry, Ledger, Monitor, State
+from tvtasks.monitor import Entry, Ledger, Monitor, State, check_folders
 from tvtasks.monitor.observe import ObserverKind
 from tvtasks.readers import is_candidate
 from tvtasks.recipe import Recipe, RecipeBook
@@ -97,6 +97,7 @@ def acquire(
         Called for every change of a file's state, in the calling thread.
     """
     stop = stop or threading.Event()
+    check_folders(folder, archive, recursive=watching.recursive)
     path = ledger_path(archive)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def main() -> None:
 
 @app.command()
 def watch(
-    folder: Annotated[Path, typer.Argument(help="Folder that the microscope writes to.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that the microscope writes to.", metavar="FOLDER")],
     archive: ArchiveOption,
     recipe: RecipeOption,
     once: Annotated[bool, typer.Option("--once", help="Handle what is there, then exit.")] = False,
@@ -106,17 +106,18 @@ def watch(
 ) -> None:
     """Restore every image that is in a folder or comes into it; Ctrl-C stops after what is under way."""
     from flows.acquire import Watching
+    from tvtasks.monitor import check_folders
     from tvtasks.recipe import RecipeBook
 
     recipes = RecipeBook.load(recipe)
-    _check_folders(folder, archive)
+    check_folders(folder, archive, recursive=recursive)  # before a server is started for nothing
     watching = Watching(
         settle=settle, max_wait=max_wait or (30.0 if once else 600.0), observer=observer, recursive=recursive
     )
     with _server(archive, quiet=quiet or as_json) as server:
         if not (quiet or as_json):
             console.print(f"Watching {folder}. Dashboard: {server.dashboard}", soft_wrap=True)
-        tally = _acquire(
+        tally, told = _acquire(
             folder,
             archive,
             recipes,
@@ -127,7 +128,7 @@ def watch(
             workers=workers,
             finished=lambda: once,
         )
-    _conclude(tally, archive, quiet=quiet, as_json=as_json)
+    _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -159,7 +160,7 @@ def demo(
             console.print(f"Dashboard: {server.dashboard}", soft_wrap=True)
         microscope = _Replay(scans)
         recipes = RecipeBook.load(DEMO_RECIPES)
-        tally = _acquire(
+        tally, told = _acquire(
             scans, archive, recipes, server, quiet=quiet, as_json=as_json, finished=microscope.is_done
         )
     finally:
@@ -167,7 +168,7 @@ def demo(
             server.stop()
     if microscope.error:
         raise microscope.error
-    _conclude(tally, archive, quiet=quiet, as_json=as_json)
+    _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
     if keep and server.process and not silent:
         stop = "taskkill /F /T /PID" if sys.platform == "win32" else "kill"
         console.print(f"The dashboard stays at {server.dashboard}; stop it with: {stop} {server.process.pid}")
@@ -200,8 +201,8 @@ def restore(
             files += found
         else:
             files.append(path)
-    tally = _restore_all(files, archive, recipes, workers=workers, quiet=quiet, as_json=as_json)
-    _conclude(tally, archive, quiet=quiet, as_json=as_json)
+    tally, told = _restore_all(files, archive, recipes, workers=workers, quiet=quiet, as_json=as_json)
+    _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -216,7 +217,9 @@ def show(
     if as_json:
         print(json.dumps(summary, indent=2, ensure_ascii=False))
     else:
-        _print_summary(summary)
+        from flows import display
+
+        console.print(display.summary(summary))
 
 
 @app.command()
@@ -276,7 +279,7 @@ def _acquire(
     quiet: bool,
     as_json: bool,
     **options: Any,
-) -> Tally:
+) -> tuple[Tally, set[Path]]:
     """Acquire with the terminal's display; the first Ctrl-C drains, the second gives up."""
     from flows import display
     from flows.acquire import acquire
@@ -294,9 +297,10 @@ def _acquire(
         before[number] = signal.signal(number, drain)
     try:
         with prefect_at(server.api_url), display.choose(console, quiet=quiet, as_json=as_json) as shown:
-            return acquire(
+            tally = acquire(
                 folder, archive, recipes, restore_and_show, stop=stop, report=shown.show, **options
             )
+            return tally, shown.told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -304,7 +308,7 @@ def _acquire(
 
 def _restore_all(
     files: list[Path], archive: Path, recipes: RecipeBook, *, workers: int, quiet: bool, as_json: bool
-) -> Tally:
+) -> tuple[Tally, set[Path]]:
     from flows import display, server
     from flows.acquire import Change, Tally
     from tvtasks import workflow
@@ -340,7 +344,7 @@ def _restore_all(
             changes.append(future.result())
             shown.show(changes[-1])
     failed = {change.path: change.reason for change in changes if change.state == State.FAILED}
-    return Tally(len(changes) - len(failed), failed, [])
+    return Tally(len(changes) - len(failed), failed, []), shown.told
 
 
 @contextmanager
@@ -380,18 +384,8 @@ def _compile() -> None:
     solve(tiny, HuberROF(4.0, 0.01), direction="x")
 
 
-def _check_folders(folder: Path, archive: Path) -> None:
-    """Refuse before a server is started what the monitor would refuse after it."""
-    if not folder.is_dir():
-        raise ConfigurationError(
-            f"The folder {folder} does not exist or is not a folder. Give the one the microscope writes to."
-        )
-    if archive.exists() and not archive.is_dir():
-        raise ConfigurationError(f"{archive} is a file. Give a folder for the results.")
-
-
-def _conclude(tally: Tally, archive: Path, *, quiet: bool, as_json: bool) -> None:
-    """Print the summary, and exit with the code that says how it went."""
+def _conclude(tally: Tally, archive: Path, told: set[Path], *, quiet: bool, as_json: bool) -> None:
+    """Print the summary, with the failures that were not yet told, and exit with the code for it."""
     if as_json:
         print(
             json.dumps(
@@ -409,16 +403,14 @@ def _conclude(tally: Tally, archive: Path, *, quiet: bool, as_json: bool) -> Non
                 f"{tally.restored} restored, {len(tally.failed)} failed. Results: {archive}", soft_wrap=True
             )
         for path, reason in tally.failed.items():
+            if path in told:
+                continue
             errors.print(Text(reason if path.name in reason else f"{path.name}: {reason}"), soft_wrap=True)
         if tally.left:
             names = ", ".join(path.name for path in tally.left[:10]) + (" …" if len(tally.left) > 10 else "")
             errors.print(Text(f"{len(tally.left)} left for the next start: {names}"), soft_wrap=True)
     if tally.failed:
         raise typer.Exit(Exit.SOME_FAILED)
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    raise NotImplementedError
 
 
 def _complain(error: TvtasksError) -> None:

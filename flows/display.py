@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,12 @@ _ROWS = 15
 
 
 class Display(Protocol):
-    """Shows changes as they come; used as a context manager."""
+    """Shows changes as they come; used as a context manager.
+
+    `told` has the files whose failure has been printed in full and stays on the screen.
+    """
+
+    told: set[Path]
 
     def show(self, change: Change) -> None:
         """Take in a change."""
@@ -47,11 +53,14 @@ class Lines:
     def __init__(self, console: Console, *, only_faults: bool = False) -> None:
         self._console = console
         self._only_faults = only_faults
+        self.told: set[Path] = set()
 
     def show(self, change: Change) -> None:
         """Print the change if it is an end."""
         if change.state not in _FINAL or (self._only_faults and change.state == "done"):
             return
+        if change.reason:
+            self.told.add(change.path)
         gap, seconds = figures(change.outcomes)
         parts = [
             change.path.name,
@@ -73,6 +82,9 @@ class Lines:
 class JsonLines:
     """One JSON object for each file that has come to an end."""
 
+    def __init__(self) -> None:
+        self.told: set[Path] = set()
+
     def show(self, change: Change) -> None:
         """Print the change if it is an end."""
         if change.state in _FINAL:
@@ -90,6 +102,7 @@ class LiveTable:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self.told: set[Path] = set()
         self._rows: dict[Path, Change] = {}
         self._live: AbstractContextManager[Any] = nullcontext()
 
@@ -122,7 +135,6 @@ class LiveTable:
             state = Text(row.state, style=_STYLES.get(row.state, "yellow"))
             table.add_row(row.path.name, state, row.recipe, *figures(row.outcomes))
         parts: list[RenderableType] = [table]
-        parts += [Text(row.reason, style="red") for row in rows[-_ROWS:] if row.reason]
         if len(rows) > _ROWS:
             counts = Counter(row.state for row in rows)
             parts.append(
@@ -162,3 +174,58 @@ def as_record(change: Change) -> dict[str, Any]:
             for outcome in change.outcomes
         ],
     }
+
+
+def summary(record: Mapping[str, Any]) -> RenderableType:
+    """Lay out the run record of an archive file for a reader."""
+    image, source, software = record["image"], record["source"], record["software"]
+    raw = record["arrays"]["raw"]
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="bold")
+    facts.add_row("file", str(record["path"]))
+    if source:
+        facts.add_row("source", f"{source['name']}, {source['size']} bytes, sha256 {source['sha256']}")
+    size = " × ".join(str(number) for number in raw["shape"])
+    facts.add_row("image", f"{size} pixels, {raw['dtype']}, {_described(image)}")
+    facts.add_row("recipe", f"{record['recipe']['name']}, run {record['run_id'][:12]}")
+    facts.add_row("written", f"{record['written_at']} ({record['seconds']:.2f} s of work)")
+    facts.add_row("scaled by", f"(raw − {record['offset']:.6g}) / {record['factor']:.6g}")
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(software["packages"].items()))
+    facts.add_row("software", f"{packages}, Python {software['python']}, {software['system']}")
+    for note in record["notes"]:
+        facts.add_row("note", note)
+    steps: list[RenderableType] = []
+    for step in record["steps"]:
+        parameters = ", ".join(f"{key} {_plain(value)}" for key, value in sorted(step["parameters"].items()))
+        steps += [Text(), Text(step["name"], style="bold"), Text(f"  {parameters}")]
+        if went := step["convergence"]:
+            gap = f"{went['gap']:.1e}" if went["gap"] is not None else went["gap_is"]
+            steps.append(
+                Text(
+                    f"  {went['method']}, {went['iterations']} iterations, energy {went['energy']:.6g}, "
+                    f"relative gap {gap} ({went['bound']})"
+                    + ("" if went["converged"] else "; THE STOPPING RULE WAS NOT MET")
+                )
+            )
+        steps.append(Text(f"  {step['seconds']:.3f} s"))
+    return Group(facts, *steps)
+
+
+def _described(image: Mapping[str, Any]) -> str:
+    """Say what was measured, and how large its pixels are."""
+    words = [
+        word for word in (image["technique"], image["channel"], image["quantity"], image["direction"]) if word
+    ]
+    words.append(f"in {image['units']}" if image["units"] else "no unit")
+    if image["pixel_size"]:
+        dy, dx = image["pixel_size"]
+        words.append(f"pixel {dx:.4g} × {dy:.4g} {image['pixel_unit']}")
+    return ", ".join(words)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return (
+            "(" + ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items() if key != "rule") + ")"
+        )
+    return str(value)

@@ -21,7 +21,7 @@ from tvtasks.monitor.ledger import Entry, Ledger, State
 from tvtasks.monitor.observe import FolderObserver, ObserverKind
 from tvtasks.monitor.settle import SettleTracker, Status
 
-__all__ = ["Entry", "Ledger", "Monitor", "State"]
+__all__ = ["Entry", "Ledger", "Monitor", "State", "check_folders"]
 
 JUNK = (".*", "~*", "thumbs.db", "desktop.ini", "@eadir", "*.tmp", "*.part", "*.partial*")
 """Names, in lower case, of files and folders that no microscope means to keep."""
@@ -109,15 +109,13 @@ class Monitor:
         unfinished: Callable[[Path], str | None] | None = None,
     ) -> None:
         _check_options(settle, max_wait, rescan, observer)
-        _check_folder(folder)
+        check_folders(folder, outputs, recursive=recursive, excluded=excluded)
         self.folder = folder.resolve()
         self._ledger = ledger
         self._recipe = recipe
         self._rescan = rescan
         self._recursive = recursive
         self._excluded = tuple((self.folder / other).resolve() for other in excluded)
-        if outputs is not None:
-            self._check_outputs(outputs.resolve())
         self._clock = clock
         if is_candidate is None or unfinished is None:
             from tvtasks import readers  # noqa: PLC0415 - needed only where a caller gives none
@@ -213,13 +211,7 @@ class Monitor:
         )
 
     def _inside(self, path: Path) -> bool:
-        """Return whether a path lies in the folder, and neither in an excluded place nor among junk."""
-        if not path.is_relative_to(self.folder) or any(
-            path.is_relative_to(other) for other in self._excluded
-        ):
-            return False
-        names = [part.casefold() for part in path.relative_to(self.folder).parts]
-        return not any(fnmatchcase(name, pattern) for name in names for pattern in JUNK)
+        return _inside(path, self.folder, self._excluded)
 
     def _incomplete(self, path: Path) -> str | None:
         try:
@@ -282,16 +274,38 @@ class Monitor:
                 "written to."
             ) from error
 
-    def _check_outputs(self, outputs: Path) -> None:
-        if outputs == self.folder:
-            raise ConfigurationError(
-                f"Results cannot go into the watched folder {self.folder} itself. Give a folder beside it."
-            )
-        if self._recursive and outputs.is_relative_to(self.folder) and self._inside(outputs):
-            raise ConfigurationError(
-                f"The folder for results, {outputs}, lies inside {self.folder}, which is watched with all "
-                "its subfolders. Give a folder beside it, or exclude this one."
-            )
+
+def check_folders(
+    folder: Path, outputs: Path | None, *, recursive: bool = False, excluded: Iterable[Path] = ()
+) -> None:
+    """Refuse a folder that cannot be watched, and a place for results among the images; writes nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        With what to do instead.
+    """
+    _check_folder(folder)
+    if outputs is None:
+        return
+    folder, outputs = folder.resolve(), outputs.resolve()
+    if outputs == folder:
+        raise ConfigurationError(
+            f"Results cannot go into the watched folder {folder} itself. Give a folder beside it."
+        )
+    if recursive and _inside(outputs, folder, tuple((folder / other).resolve() for other in excluded)):
+        raise ConfigurationError(
+            f"The folder for results, {outputs}, lies inside {folder}, which is watched with all its "
+            "subfolders. Give a folder beside it, or exclude this one."
+        )
+
+
+def _inside(path: Path, folder: Path, excluded: tuple[Path, ...]) -> bool:
+    """Return whether a path lies in the folder, and neither in an excluded place nor among junk."""
+    if not path.is_relative_to(folder) or any(path.is_relative_to(other) for other in excluded):
+        return False
+    names = [part.casefold() for part in path.relative_to(folder).parts]
+    return not any(fnmatchcase(name, pattern) for name in names for pattern in JUNK)
 
 
 def _check_options(settle: float, max_wait: float, rescan: float, observer: str) -> None:
