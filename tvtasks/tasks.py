@@ -57,13 +57,13 @@ def call_as_task(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> 
 
 def _table(result: Restoration, target: Path) -> str:
     """Parameters, certificates and where the files are, as Markdown."""
-    lines = ["| step | parameters | method | relative gap | seconds |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| step | relative gap | seconds | method | parameters |", "| --- | --- | --- | --- | --- |"]
     for step in result.steps:
         parameters = ", ".join(
             f"{key} {value}" for key, value in step.parameters.items() if key != "stop"
         )  # fmt: skip
         done = step.convergence
         how = (done.method, f"{done.gap:.1e}") if done else ("", "")
-        lines.append(f"| {step.name} | {parameters} | {how[0]} | {how[1]} | {step.seconds:.2f} |")
+        lines.append(f"| {step.name} | {how[1]} | {step.seconds:.2f} | {how[0]} | {parameters} |")
     lines += ["", f"Archive: `{target}`", *(f"\n{note}" for note in result.notes)]
     return "\n".join(lines)
