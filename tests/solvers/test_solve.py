@@ -220,6 +220,18 @@ def test_tv_l1_is_contrast_invariant(direction, factor, offset):
     assert other.energy == pytest.approx(factor * plain.energy, rel=plain.gap + other.gap + 1e-6)
 
 
+@every_direction
+@pytest.mark.parametrize("alpha", [0.0, 0.01])
+def test_huber_rof_follows_a_change_of_unit(direction, alpha):
+    image, rule = scan(), Gap(1e-6)
+    plain = solve(image, HuberROF(5, alpha), direction=direction, stop=rule)
+    other = solve(4096 * image - 300, HuberROF(5 / 4096, 4096 * alpha), direction=direction, stop=rule)
+    assert plain.method != "linear"
+    assert other.converged
+    np.testing.assert_allclose((other.u + 300) / 4096, plain.u, rtol=0, atol=2e-3)
+    assert other.energy == pytest.approx(4096 * plain.energy, rel=2e-6)
+
+
 def test_float32_tolerance_beyond_rounding_is_met_in_float64():
     image = (1000 + 1e-2 * scan()).astype(np.float32)
     solution = solve(image, TVL1(0.8), stop=Gap(1e-4))
