@@ -65,5 +65,5 @@ def _table(result: Restoration, target: Path) -> str:
         done = step.convergence
         how = (done.method, f"{done.gap:.1e}") if done else ("", "")
         lines.append(f"| {step.name} | {how[1]} | {step.seconds:.2f} | {how[0]} | {parameters} |")
-    lines += ["", f"Archive: `{target}`", *(f"\n{note}" for note in result.notes)]
+    lines += ["", f"Archive: `{target.resolve()}`", *(f"\n{note}" for note in result.notes)]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Proven bounds on the distance to the minimum, from any primal and dual iterate, in float64.
 
 A certificate does not care how its iterates came about: a wrong dual variable gives a large gap, never a
-false one. NUMERICS: Chambolle & Pock 2011, section 2; for the box bound, the minimiser of TV-L1 lies between
+false one. Source: Chambolle & Pock 2011, section 2; for the box bound, the minimiser of TV-L1 lies between
 the least and the greatest value of the image.
 """
 
