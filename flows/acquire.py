@@ -203,6 +203,9 @@ def _tally(ledger: Ledger, monitor: Monitor, recipes: RecipeBook, restored: int)
             failed[entry.path] = entry.reason
         elif entry.state in {State.QUEUED, State.RUNNING}:
             left.append(entry.path)
+        elif entry.state is State.OVERWRITTEN and entry.path not in left and entry.path.exists():
+            # A polling observer may not have noticed its new content yet.
+            left.append(entry.path)
     return Tally(restored, failed, left)
 
 
