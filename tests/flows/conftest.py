@@ -1,0 +1,61 @@
+"""A real Prefect server for all tests of this folder, and small scans."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows import server as servers
+from flows.restore import prefect_at
+from flows.server import Server
+
+WriteScan = Callable[..., Path]
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def dead_url() -> str:
+    """The address of a Prefect server that does not run."""
+    return f"http://127.0.0.1:{unused_port()}/api"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Prefect server with a database of its own."""
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        # The usual port is left to the developer's own server, whether it runs now or is started meanwhile.
+        patch.setattr(servers, "LOCAL_PORT", unused_port())
+        started = servers.start(home / "server.log", home=home)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def at_server(server: Server) -> Iterator[Server]:
+    """The server, with flows of this process running under it."""
+    with prefect_at(server.api_url):
+        yield server
+
+
+@pytest.fixture
+def write_scan(tmp_path: Path) -> WriteScan:
+    """Writes a small scan into a folder `scans`, another one for each `seed`, and returns its path."""
+
+    def write(name: str, *, seed: int = 0) -> Path:
+        path = tmp_path / "scans" / name
+        path.parent.mkdir(exist_ok=True)
+        rng = np.random.default_rng(seed)
+        with path.open("wb") as file:
+            np.save(file, rng.normal(size=(32, 48)).cumsum(axis=1).astype(np.float32))
+        return path
+
+    return write

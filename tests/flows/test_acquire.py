@@ -1,0 +1,256 @@
+"""The monitor joined to a restore function, on real files and without Prefect."""
+
+import dataclasses
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows import acquire as acquiring
+from flows.acquire import Change, Watching, acquire, ledger_path
+from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.micrograph import file_sha256
+from tvtasks.monitor import Ledger, State
+from tvtasks.recipe import HuberROFStep, Recipe, RecipeBook
+from tvtasks.workflow import restore_file
+
+RECIPES = RecipeBook((("*", Recipe(background=HuberROFStep(model="huber-rof", lam=0.5, direction="x"))),))
+WATCHING = Watching(settle=0.05, max_wait=0.2)
+
+
+@pytest.fixture(autouse=True)
+def short_pause(monkeypatch):
+    monkeypatch.setattr(acquiring, "PAUSE", 0.02)
+
+
+class Bench:
+    """A folder of scans and an archive, and what acquisitions from one to the other report."""
+
+    def __init__(self, root):
+        self.folder, self.archive = root / "scans", root / "archive"
+        self.folder.mkdir(exist_ok=True)
+        self.changes = []
+
+    def acquire(self, restore=restore_file, *, finished=lambda: True, report=None, **options):
+        def take(change: Change) -> None:
+            self.changes.append(change)
+            if report:
+                report(change)
+
+        return acquire(
+            self.folder, self.archive, RECIPES, restore, finished=finished, report=take,
+            **({"watching": WATCHING, "workers": 1} | options),
+        )  # fmt: skip
+
+    def states(self, path: Path) -> list[str]:
+        return [str(change.state) for change in self.changes if change.path == path]
+
+    def reason(self, path: Path) -> str:
+        return [change.reason for change in self.changes if change.path == path][-1]
+
+    def results(self) -> list[Path]:
+        return sorted(self.archive.glob("*.nxs"))
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def never(path, recipe, archive):
+    raise AssertionError(f"{path} was restored once more")
+
+
+class TestHowAFileEnds:
+    def test_a_whole_image_is_restored_and_its_states_are_reported_in_order(self, bench, write_scan):
+        path = write_scan("stm_1.npy")
+        tally = bench.acquire()
+        assert (tally.restored, tally.failed, tally.left) == (1, {}, [])
+        assert bench.states(path) == ["settling", "queued", "running", "done"]
+        (outcome,) = bench.changes[-1].outcomes
+        assert bench.results() == [outcome.archive]
+
+    def test_a_damaged_file_is_quarantined_with_the_sentence(self, bench, write_scan):
+        path = write_scan("stm_1.png")  # NumPy's bytes under another name are read; these are no image
+        path.write_bytes(b"no picture" * 9)
+        tally = bench.acquire()
+        assert bench.states(path)[-1] == "quarantined"
+        assert tally.failed == {path: bench.reason(path)}
+        assert "stm_1.png is named like" in tally.failed[path]
+
+    def test_a_file_that_is_not_whole_is_reported_as_incomplete_and_left_alone(self, bench, write_scan):
+        path = write_scan("stm_1.npy")
+        path.write_bytes(path.read_bytes()[:-100])
+        tally = bench.acquire()
+        assert bench.states(path) == ["settling", "incomplete"]
+        assert "stm_1.npy is still incomplete" in tally.failed[path]
+        assert not bench.results()
+
+    def test_a_full_disk_is_a_failure_that_the_next_start_tries_again(self, bench, write_scan):
+        path = write_scan("stm_1.npy")
+
+        def disk_full(path, recipe, archive):
+            raise ArchiveError(f"{archive} is full.")
+
+        tally = bench.acquire(disk_full)
+        assert bench.states(path)[-1] == "failed"
+        assert tally.failed == {path: f"{bench.archive} is full."}
+        assert bench.acquire().restored == 1
+
+    def test_a_defect_costs_one_file_of_several_and_is_logged_with_its_traceback(
+        self, bench, write_scan, caplog
+    ):
+        paths = [write_scan(f"stm_{number}.npy", seed=number) for number in range(3)]
+
+        def defective(path, recipe, archive):
+            if path == paths[1]:
+                raise ZeroDivisionError("division by zero")
+            return restore_file(path, recipe, archive)
+
+        with caplog.at_level(logging.ERROR):
+            tally = bench.acquire(defective, workers=2)
+        assert tally.restored == 2
+        assert tally.failed.keys() == {paths[1]}
+        assert "error in tvtasks itself (ZeroDivisionError: division by zero)" in tally.failed[paths[1]]
+        assert any(record.exc_info for record in caplog.records)
+        assert bench.acquire().restored == 1
+
+    def test_a_file_that_no_pattern_fits_is_not_touched(self, bench, write_scan):
+        write_scan("afm_1.npy")
+        stm = write_scan("stm_1.npy", seed=1)
+        recipes = RecipeBook((("stm_*", RECIPES.rules[0][1]),))
+        changes = []
+        acquire(
+            bench.folder, bench.archive, recipes, restore_file, watching=WATCHING,
+            finished=lambda: True, report=changes.append,
+        )  # fmt: skip
+        assert {change.path for change in changes} == {stm}
+
+    @pytest.fixture
+    def late(self, write_scan):
+        """A restore function that comes after the microscope has overwritten the file."""
+
+        def restore(path, recipe, archive):
+            write_scan(path.name, seed=1)
+            return restore_file(path, recipe, archive)
+
+        return restore
+
+    def test_a_file_overwritten_before_it_is_read_is_restored_as_what_it_is_then(
+        self, bench, write_scan, late
+    ):
+        path = write_scan("stm_1.npy")
+        tally = bench.acquire(late, finished=lambda: "done" in bench.states(path))
+        assert "overwritten" in bench.states(path)
+        assert (tally.restored, tally.failed, tally.left) == (1, {}, [])
+        (result,) = bench.results()
+        assert file_sha256(path)[:8] in result.name
+
+    def test_an_overwritten_file_that_is_not_noticed_in_time_is_left_for_the_next_start(
+        self, bench, write_scan, late
+    ):
+        path = write_scan("stm_1.npy")
+        polling = dataclasses.replace(WATCHING, observer="polling")  # looks once a second
+        assert bench.acquire(late, watching=polling).left == [path]
+        assert bench.acquire().restored == 1
+
+
+class TestComingToAnEnd:
+    def test_it_goes_on_until_it_is_finished(self, bench, write_scan):
+        first = write_scan("stm_1.npy")
+        done = threading.Event()
+
+        def next_scan(change: Change) -> None:
+            if change.state == State.DONE:
+                if change.path == first:
+                    write_scan("stm_2.npy", seed=1)
+                else:
+                    done.set()
+
+        assert bench.acquire(finished=done.is_set, report=next_scan).restored == 2
+
+    def test_a_stop_finishes_what_is_under_way_and_names_what_is_left(self, bench, write_scan):
+        paths = [write_scan(f"stm_{number}.npy", seed=number) for number in range(3)]
+        stop = threading.Event()
+
+        def stop_once_running(change: Change) -> None:
+            if change.state == State.RUNNING:
+                stop.set()
+
+        tally = bench.acquire(finished=lambda: False, stop=stop, report=stop_once_running)
+        assert bench.states(paths[0])[-1] == "done"
+        assert tally.restored == 1
+        assert sorted(tally.left) == paths[1:]
+
+    def test_what_was_left_is_done_at_the_next_start(self, bench, write_scan):
+        for number in range(3):
+            write_scan(f"stm_{number}.npy", seed=number)
+        stop = threading.Event()
+        bench.acquire(stop=stop, report=lambda change: change.state == State.RUNNING and stop.set())
+        assert bench.acquire().restored == 2
+        assert len(bench.results()) == 3
+
+    def test_stopped_before_it_began_it_does_nothing(self, bench, write_scan):
+        path = write_scan("stm_1.npy")
+        stop = threading.Event()
+        stop.set()
+        assert bench.acquire(never, finished=lambda: False, stop=stop).left == [path]
+        assert not bench.changes
+
+
+class TestStartingAgain:
+    def test_nothing_is_done_twice(self, bench, write_scan):
+        write_scan("stm_1.npy")
+        bench.acquire()
+        bench.changes.clear()
+        tally = bench.acquire(never)
+        assert (tally.restored, tally.failed, tally.left) == (0, {}, [])
+        assert not bench.changes
+
+    def test_a_file_renamed_since_is_not_done_twice_either(self, bench, write_scan):
+        path = write_scan("stm_1.npy")
+        bench.acquire()
+        path.rename(path.with_name("sample_a.npy"))
+        assert bench.acquire(never).failed == {}
+
+    def test_a_quarantined_file_is_not_tried_again_but_still_counted(self, bench, write_scan):
+        path = write_scan("stm_1.png")
+        path.write_bytes(b"no picture" * 9)
+        before = bench.acquire().failed
+        assert bench.acquire(never).failed == before
+
+    def test_what_a_kill_left_running_is_done(self, bench, write_scan):
+        path = write_scan("stm_1.npy")
+        status = path.stat()
+        with Ledger(ledger_path(bench.archive)) as ledger:
+            entry = ledger.enqueue(
+                path, status.st_size, status.st_mtime_ns, file_sha256(path), RECIPES.digest
+            )
+            ledger.start(entry)
+        tally = bench.acquire()
+        assert (tally.restored, tally.left) == (1, [])
+        assert bench.states(path)[-1] == "done"
+
+    def test_what_was_archived_before_a_kill_is_recognised(self, bench, write_scan):
+        path = write_scan("stm_1.npy")
+        restore_file(path, RECIPES.rules[0][1], bench.archive)
+        (result,) = bench.results()
+        written = result.stat().st_mtime_ns
+        assert bench.acquire().restored == 1
+        assert bench.results() == [result]
+        assert result.stat().st_mtime_ns == written
+
+
+class TestRefusals:
+    def test_results_in_the_watched_folder_are_refused_before_anything_is_written(self, bench):
+        bench.archive = bench.folder
+        with pytest.raises(ConfigurationError, match="Results cannot go into the watched folder"):
+            bench.acquire()
+        assert not list(bench.folder.iterdir())
+
+    def test_an_archive_that_cannot_be_made_is_refused(self, bench, tmp_path):
+        (tmp_path / "file").touch()
+        bench.archive = tmp_path / "file" / "archive"
+        with pytest.raises(ArchiveError, match="cannot be created"):
+            bench.acquire()
