@@ -73,10 +73,8 @@ def tv_l1(u: Array, p: Array, image: Array, model: TVL1, direction: Direction) -
 def tgv_l1(u: Array, v: Array, q: Array, image: Array, model: TGVL1, direction: Direction) -> Certificate:
     """Certify `u` (M, N) and `v` (2, M, N) with the dual field `q` (3 or 4, M, N), made feasible first."""
     grid = Grid.of(u.shape, direction, np.float64)
-    four = np.zeros((4, *u.shape))
-    four[: len(q)] = q
     energy, lower = kernels.tgv_l1_bounds(
-        pad(u, np.float64), pad(v, np.float64), pad(four, np.float64), pad(image, np.float64), *grid,
-        model.gradient == "jacobian", model.lam, model.alpha1, model.alpha2,
+        pad(u, np.float64), pad(v, np.float64), pad(q, np.float64), pad(image, np.float64), *grid,
+        model.lam, model.alpha1, model.alpha2,
     )  # fmt: skip
     return Certificate(energy, lower, relative_gap(energy, energy - lower), "primal-dual gap, dual scaled")

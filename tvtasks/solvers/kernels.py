@@ -5,9 +5,14 @@ where ∂x is a true difference, `my[i]` likewise for ∂y. So there is no branc
 serves all three directions. Iterates are float32 or float64; constants are converted to that dtype first
 (a float64 literal would turn the whole loop into float64). The sums behind certificates take float64 arrays
 and add up row by row.
+
+An iteration goes through the image once: a primal row, then the dual row above it, for which all is there by
+then. Extrapolated variables live in buffers of four rows. Several iterations follow one another down the
+image, two rows apart (a wavefront), while the rows that they share are in the cache; the numbers are the same
+as with one iteration after the other.
 """
 
-# Kernels are long, because a call inside a loop can keep it from being vectorised.
+# A compiled call inside a loop can keep it from being vectorised, so some kernels are long.
 # ruff: noqa: PLR0912, PLR0915
 
 from __future__ import annotations
@@ -20,192 +25,276 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# "nnan" and "ninf" stay out: a diverging iterate must be seen. error_model="numpy" drops the test for
+# "nnan" and "ninf" stay out: a diverging iterate must be seen. error_model="numpy" drops the test for a
 # division by zero, which keeps loops from being vectorised.
 _compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
 
+# Bytes that the rows of a wavefront may take: what a core has of fast cache, give or take.
+_CACHE = 2**21
+
 
 @_compiled
-def _adjoint_gradient(px: Array, py: Array, mx: Array, my: Array, i: int, j: int) -> Any:
-    """∇ᵀp at one pixel."""
-    return mx[j - 1] * px[i, j - 1] - mx[j] * px[i, j] + my[i - 1] * py[i - 1, j] - my[i] * py[i, j]
+def _depth(iterations: int, row_bytes: int) -> int:
+    """How many iterations follow one another: 2 · depth + 2 rows are in use at a time."""
+    return max(1, min(iterations, 16, (_CACHE // row_bytes - 2) // 2))
+
+
+@_compiled
+def _wavefront(last: int, iterations: int) -> Any:
+    """Yield (iteration, row), rows 1 … last of each, an iteration always two rows behind the one before."""
+    for step in range(1, last + 2 * iterations):
+        for iteration in range(iterations):
+            row = step - 2 * iteration
+            if 1 <= row <= last:
+                yield iteration, row
+
+
+@_compiled
+def _huber_rof_primal(
+    u: Array, ubar: Array, f: Array, px: Array, py: Array, py_above: Array, mx: Array, above: Any, here: Any,
+    tau: Any, pull: Any, shrink: Any, theta: Any,
+) -> None:  # fmt: skip
+    for j in range(1, u.size - 1):
+        w = mx[j - 1] * px[j - 1] - mx[j] * px[j] + above * py_above[j] - here * py[j]
+        new = (u[j] - tau * w + pull * f[j]) * shrink
+        ubar[j] = new + theta * (new - u[j])
+        u[j] = new
+
+
+@_compiled
+def _huber_rof_dual(
+    px: Array, py: Array, ubar: Array, ubar_below: Array, mx: Array, here: Any, sigma: Any, shrink: Any
+) -> None:
+    one = px.dtype.type(1)
+    for j in range(1, px.size - 1):
+        a = (px[j] + sigma * mx[j] * (ubar[j + 1] - ubar[j])) * shrink
+        b = (py[j] + sigma * here * (ubar_below[j] - ubar[j])) * shrink
+        s = one / max(one, np.sqrt(a * a + b * b))
+        px[j] = a * s
+        py[j] = b * s
 
 
 @_compiled
 def huber_rof(
-    u: Array, ubar: Array, px: Array, py: Array, f: Array, mx: Array, my: Array,
-    lam: float, alpha: float, tau: float, sigma: float, theta: float, iterations: int,
+    u: Array, p: Array, f: Array, mx: Array, my: Array, lam: float, alpha: float,
+    tau: Array, sigma: Array, theta: Array,
 ) -> None:  # fmt: skip
-    """Chambolle & Pock 2011, algorithm 3 (or one step of algorithm 2), for Huber-ROF."""
+    """Chambolle & Pock 2011, algorithms 2 and 3, for Huber-ROF: one iteration for each entry of the steps."""
     rows, columns = u.shape
     real = u.dtype.type
-    one = real(1)
-    tau_, sigma_, theta_ = real(tau), real(sigma), real(theta)
-    pull = real(tau * lam)
-    shrink_u = real(1 / (1 + tau * lam))
-    shrink_p = real(1 / (1 + sigma * alpha))
-    for _ in range(iterations):
-        for i in range(1, rows - 1):
-            for j in range(1, columns - 1):
-                w = _adjoint_gradient(px, py, mx, my, i, j)
-                new = (u[i, j] - tau_ * w + pull * f[i, j]) * shrink_u
-                ubar[i, j] = new + theta_ * (new - u[i, j])
-                u[i, j] = new
-        for i in range(1, rows - 1):
-            for j in range(1, columns - 1):
-                a = (px[i, j] + sigma_ * mx[j] * (ubar[i, j + 1] - ubar[i, j])) * shrink_p
-                b = (py[i, j] + sigma_ * my[i] * (ubar[i + 1, j] - ubar[i, j])) * shrink_p
-                s = one / max(one, np.sqrt(a * a + b * b))
-                px[i, j] = a * s
-                py[i, j] = b * s
+    depth = _depth(tau.size, 5 * columns * u.itemsize)
+    ubar = np.zeros((depth, 4, columns), u.dtype)
+    for start in range(0, tau.size, depth):
+        for t, i in _wavefront(rows - 1, min(depth, tau.size - start)):
+            n = start + t
+            if i < rows - 1:
+                _huber_rof_primal(
+                    u[i], ubar[t, i % 4], f[i], p[0, i], p[1, i], p[1, i - 1], mx, my[i - 1], my[i],
+                    real(tau[n]), real(tau[n] * lam), real(1 / (1 + tau[n] * lam)), real(theta[n]),
+                )  # fmt: skip
+            if i > 1:
+                _huber_rof_dual(
+                    p[0, i - 1], p[1, i - 1], ubar[t, (i - 1) % 4], ubar[t, i % 4], mx, my[i - 1],
+                    real(sigma[n]), real(1 / (1 + sigma[n] * alpha)),
+                )  # fmt: skip
+
+
+@_compiled
+def _l1_primal(
+    u: Array, ubar: Array, f: Array, px: Array, py: Array, py_above: Array, mx: Array, above: Any, here: Any,
+    tau: Any, step: Any, rho: Any,
+) -> None:  # fmt: skip
+    """Row of u for an L1 fidelity of weight step/τ, over-relaxed."""
+    two = u.dtype.type(2)
+    for j in range(1, u.size - 1):
+        t = u[j] - tau * (mx[j - 1] * px[j - 1] - mx[j] * px[j] + above * py_above[j] - here * py[j])
+        move = t - min(max(t - f[j], -step), step) - u[j]
+        ubar[j] = u[j] + two * move
+        u[j] += rho * move
+
+
+@_compiled
+def _tv_l1_dual(
+    px: Array, py: Array, ubar: Array, ubar_below: Array, mx: Array, here: Any, sigma: Any, rho: Any
+) -> None:
+    one = px.dtype.type(1)
+    for j in range(1, px.size - 1):
+        a = px[j] + sigma * mx[j] * (ubar[j + 1] - ubar[j])
+        b = py[j] + sigma * here * (ubar_below[j] - ubar[j])
+        s = one / max(one, np.sqrt(a * a + b * b))
+        px[j] += rho * (a * s - px[j])
+        py[j] += rho * (b * s - py[j])
 
 
 @_compiled
 def tv_l1(
-    u: Array, ubar: Array, px: Array, py: Array, f: Array, mx: Array, my: Array,
+    u: Array, p: Array, f: Array, mx: Array, my: Array,
     lam: float, tau: float, sigma: float, rho: float, iterations: int,
 ) -> None:  # fmt: skip
     """Over-relaxed primal–dual iteration for TV-L1."""
     rows, columns = u.shape
     real = u.dtype.type
-    one = real(1)
-    tau_, sigma_, rho_, step = real(tau), real(sigma), real(rho), real(tau * lam)
-    two = real(2)
-    for _ in range(iterations):
-        for i in range(1, rows - 1):
-            for j in range(1, columns - 1):
-                t = u[i, j] - tau_ * _adjoint_gradient(px, py, mx, my, i, j)
-                new = t - min(max(t - f[i, j], -step), step)
-                ubar[i, j] = two * new - u[i, j]
-                u[i, j] += rho_ * (new - u[i, j])
-        for i in range(1, rows - 1):
-            for j in range(1, columns - 1):
-                a = px[i, j] + sigma_ * mx[j] * (ubar[i, j + 1] - ubar[i, j])
-                b = py[i, j] + sigma_ * my[i] * (ubar[i + 1, j] - ubar[i, j])
-                s = one / max(one, np.sqrt(a * a + b * b))
-                px[i, j] += rho_ * (a * s - px[i, j])
-                py[i, j] += rho_ * (b * s - py[i, j])
+    depth = _depth(iterations, 5 * columns * u.itemsize)
+    ubar = np.zeros((depth, 4, columns), u.dtype)
+    for start in range(0, iterations, depth):
+        for t, i in _wavefront(rows - 1, min(depth, iterations - start)):
+            if i < rows - 1:
+                _l1_primal(
+                    u[i], ubar[t, i % 4], f[i], p[0, i], p[1, i], p[1, i - 1], mx, my[i - 1], my[i],
+                    real(tau), real(tau * lam), real(rho),
+                )  # fmt: skip
+            if i > 1:
+                _tv_l1_dual(
+                    p[0, i - 1], p[1, i - 1], ubar[t, (i - 1) % 4], ubar[t, i % 4], mx, my[i - 1],
+                    real(sigma), real(rho),
+                )  # fmt: skip
 
 
-# TGV-L1. The dual of the second-order term, `q`, has four components: (xx, yy, √2·xy, unused) for the
-# symmetrised gradient, (∂x vx, ∂y vx, ∂x vy, ∂y vy) for the Jacobian; see tvtasks.operators. A row is worked
-# on in short loops over few arrays, through row buffers: the compiler vectorises a loop only while it can
-# check at run time that its arrays do not overlap, and it gives up beyond a handful of them.
+# TGV-L1. The dual of the second-order term, `q`, has three components (xx, yy, √2·xy) for the symmetrised
+# gradient and four (∂x vx, ∂y vx, ∂x vy, ∂y vy) for the Jacobian; see tvtasks.operators.
 
 
 @_compiled
-def _adjoint_second_row(
-    q: Array, mx: Array, my: Array, ex: Array, ey: Array, mixed: Any, jacobian: bool, i: int,
-    x: Array, y: Array,
-) -> None:  # fmt: skip
-    """Write row `i` of both components of Eᵀq to the row buffers `x` and `y`."""
-    n = x.size - 1
-    if jacobian:
-        up, here = my[i - 1], my[i]
-        for j in range(1, n):
-            x[j] = mx[j - 1] * q[0, i, j - 1] - mx[j] * q[0, i, j] + up * q[1, i - 1, j] - here * q[1, i, j]
-        for j in range(1, n):
-            y[j] = mx[j - 1] * q[2, i, j - 1] - mx[j] * q[2, i, j] + up * q[3, i - 1, j] - here * q[3, i, j]
-        return
-    up, here = mixed * my[i - 1], mixed * my[i]
-    for j in range(1, n):
-        x[j] = ex[j] * q[0, i, j] - ex[j + 1] * q[0, i, j + 1]
-    for j in range(1, n):
-        x[j] += mx[j] * (up * q[2, i, j] - here * q[2, i + 1, j])
-    up, down = ey[i], ey[i + 1]
-    for j in range(1, n):
-        y[j] = up * q[1, i, j] - down * q[1, i + 1, j]
-    for j in range(1, n):
-        y[j] += here * (mx[j - 1] * q[2, i, j] - mx[j] * q[2, i, j + 1])
-
-
-@_compiled
-def _second_row(
-    v: Array, mx: Array, my: Array, ex: Array, ey: Array, mixed: Any, jacobian: bool, i: int, e: Array
+def _adjoint_symmetrised_row(
+    q: Array, mx: Array, my: Array, ex: Array, ey: Array, mixed: Any, i: int, x: Array, y: Array
 ) -> None:
-    """Write row `i` of the components of E v to the row buffers `e`, (4, columns)."""
-    n = e.shape[1] - 1
-    if jacobian:
-        here = my[i]
-        for k in range(2):
-            for j in range(1, n):
-                e[2 * k, j] = mx[j] * (v[k, i, j + 1] - v[k, i, j])
-            for j in range(1, n):
-                e[2 * k + 1, j] = here * (v[k, i + 1, j] - v[k, i, j])
-        return
-    for j in range(1, n):
-        e[0, j] = ex[j] * (v[0, i, j] - v[0, i, j - 1])
-    middle = ey[i]
-    for j in range(1, n):
-        e[1, j] = middle * (v[1, i, j] - v[1, i - 1, j])
-    up, here = mixed * my[i - 1], mixed * my[i]
-    for j in range(1, n):
-        e[2, j] = up * mx[j] * (v[0, i, j] - v[0, i - 1, j])
-    for j in range(1, n):
-        e[2, j] += here * mx[j - 1] * (v[1, i, j] - v[1, i, j - 1])
+    """Write row `i` of both components of Eᵀq to the rows `x` and `y`, for the symmetrised gradient."""
+    xx, yy, yy_below, xy, xy_below = q[0, i], q[1, i], q[1, i + 1], q[2, i], q[2, i + 1]
+    above, here, middle, below = mixed * my[i - 1], mixed * my[i], ey[i], ey[i + 1]
+    for j in range(1, x.size - 1):
+        x[j] = ex[j] * xx[j] - ex[j + 1] * xx[j + 1] + mx[j] * (above * xy[j] - here * xy_below[j])
+        y[j] = middle * yy[j] - below * yy_below[j] + here * (mx[j - 1] * xy[j] - mx[j] * xy[j + 1])
 
 
 @_compiled
-def _relax(x: Array, target: Array, scale: Array, rho: Any) -> None:
-    """Move the row `x` by ρ towards ``target · scale``."""
+def _adjoint_jacobian_row(q: Array, mx: Array, my: Array, i: int, x: Array, y: Array) -> None:
+    """Write row `i` of both components of Eᵀq to the rows `x` and `y`, for the Jacobian."""
+    a, b, b_above, c, d, d_above = q[0, i], q[1, i], q[1, i - 1], q[2, i], q[3, i], q[3, i - 1]
+    above, here = my[i - 1], my[i]
     for j in range(1, x.size - 1):
-        x[j] += rho * (target[j] * scale[j] - x[j])
+        x[j] = mx[j - 1] * a[j - 1] - mx[j] * a[j] + above * b_above[j] - here * b[j]
+        y[j] = mx[j - 1] * c[j - 1] - mx[j] * c[j] + above * d_above[j] - here * d[j]
+
+
+@_compiled
+def _symmetrised_row(
+    vx: Array, vx_above: Array, vy: Array, vy_above: Array, mx: Array, ex: Array, mixed_above: Any,
+    mixed_here: Any, middle: Any, e: Array,
+) -> None:  # fmt: skip
+    """Write a row of (E_xx, E_yy, √2·E_xy) of v to the rows of `e`."""
+    for j in range(1, vx.size - 1):
+        e[0, j] = ex[j] * (vx[j] - vx[j - 1])
+        e[1, j] = middle * (vy[j] - vy_above[j])
+        e[2, j] = mixed_above * mx[j] * (vx[j] - vx_above[j]) + mixed_here * mx[j - 1] * (vy[j] - vy[j - 1])
+
+
+@_compiled
+def _jacobian_row(
+    vx: Array, vx_below: Array, vy: Array, vy_below: Array, mx: Array, here: Any, e: Array
+) -> None:
+    """Write a row of the Jacobian of v to the rows of `e`."""
+    for j in range(1, vx.size - 1):
+        e[0, j] = mx[j] * (vx[j + 1] - vx[j])
+        e[1, j] = here * (vx_below[j] - vx[j])
+        e[2, j] = mx[j] * (vy[j + 1] - vy[j])
+        e[3, j] = here * (vy_below[j] - vy[j])
+
+
+@_compiled
+def _move(v: Array, vbar: Array, p: Array, w: Array, tau: Any, rho: Any) -> None:
+    """Row of a component of v, over-relaxed; `w` is Eᵀq."""
+    two = v.dtype.type(2)
+    for j in range(1, v.size - 1):
+        move = tau * (p[j] - w[j])
+        vbar[j] = v[j] + two * move
+        v[j] += rho * move
+
+
+@_compiled
+def _tgv_l1_dual(
+    px: Array, py: Array, ubar: Array, ubar_below: Array, vxbar: Array, vybar: Array, mx: Array, here: Any,
+    sigma: Any, inverse: Any, rho: Any,
+) -> None:  # fmt: skip
+    """Row of p in its ball of radius 1/inverse."""
+    one = px.dtype.type(1)
+    for j in range(1, px.size - 1):
+        a = px[j] + sigma * (mx[j] * (ubar[j + 1] - ubar[j]) - vxbar[j])
+        b = py[j] + sigma * (here * (ubar_below[j] - ubar[j]) - vybar[j])
+        s = one / max(one, inverse * np.sqrt(a * a + b * b))
+        px[j] += rho * (a * s - px[j])
+        py[j] += rho * (b * s - py[j])
+
+
+@_compiled
+def _second_dual(q: Array, i: int, e: Array, scale: Array, sigma: Any, inverse: Any, rho: Any) -> None:
+    """Row `i` of q, as many components as `e` has rows, in its ball of radius 1/inverse."""
+    one = scale.dtype.type(1)
+    for j in range(1, scale.size - 1):
+        scale[j] = scale.dtype.type(0)
+    for k in range(e.shape[0]):
+        component, row = q[k, i], e[k]
+        for j in range(1, scale.size - 1):
+            row[j] = component[j] + sigma * row[j]
+            scale[j] += row[j] * row[j]
+    for j in range(1, scale.size - 1):
+        scale[j] = one / max(one, inverse * np.sqrt(scale[j]))
+    for k in range(e.shape[0]):
+        component, row = q[k, i], e[k]
+        for j in range(1, scale.size - 1):
+            component[j] += rho * (row[j] * scale[j] - component[j])
 
 
 @_compiled
 def tgv_l1(
-    u: Array, ubar: Array, v: Array, vbar: Array, p: Array, q: Array, f: Array,
-    mx: Array, my: Array, ex: Array, ey: Array, mixed: float, jacobian: bool,
-    lam: float, alpha1: float, alpha2: float, tau_u: float, tau_v: float, sigma_p: float, sigma_q: float,
-    rho: float, iterations: int,
+    u: Array, v: Array, p: Array, q: Array, f: Array,
+    mx: Array, my: Array, ex: Array, ey: Array, mixed: float, lam: float, alpha1: float, alpha2: float,
+    tau_u: float, tau_v: float, sigma_p: float, sigma_q: float, rho: float, iterations: int,
 ) -> None:  # fmt: skip
-    """Over-relaxed primal–dual iteration with separate steps for u, v, p and q, for TGV-L1."""
+    """Over-relaxed primal–dual iteration with separate steps for u, v, p and q, for TGV-L1.
+
+    E is the Jacobian where `q` has four components, the symmetrised gradient where it has three.
+    """
     rows, columns = u.shape
-    n = columns - 1
+    jacobian = q.shape[0] == 4
     real = u.dtype.type
-    one, two = real(1), real(2)
-    tau_u_, tau_v_, rho_, step = real(tau_u), real(tau_v), real(rho), real(tau_u * lam)
-    sigma_p_, sigma_q_, a1, a2, mixed_ = (
-        real(sigma_p), real(sigma_q), real(1 / alpha1), real(1 / alpha2), real(mixed),
-    )  # fmt: skip
-    components = 4 if jacobian else 3
-    row = np.zeros((4, columns), u.dtype)
+    depth = _depth(iterations, 13 * columns * u.itemsize)
+    ubar = np.zeros((depth, 4, columns), u.dtype)
+    vxbar = np.zeros((depth, 4, columns), u.dtype)
+    vybar = np.zeros((depth, 4, columns), u.dtype)
+    w = np.zeros((2, columns), u.dtype)
+    e = np.zeros((q.shape[0], columns), u.dtype)
     scale = np.zeros(columns, u.dtype)
-    for _ in range(iterations):
-        for i in range(1, rows - 1):
-            for j in range(1, n):
-                t = u[i, j] - tau_u_ * _adjoint_gradient(p[0], p[1], mx, my, i, j)
-                new = t - min(max(t - f[i, j], -step), step)
-                ubar[i, j] = two * new - u[i, j]
-                u[i, j] += rho_ * (new - u[i, j])
-            _adjoint_second_row(q, mx, my, ex, ey, mixed_, jacobian, i, row[0], row[1])
-            for k in range(2):
-                for j in range(1, n):
-                    move = tau_v_ * (p[k, i, j] - row[k, j])
-                    vbar[k, i, j] = v[k, i, j] + two * move
-                    v[k, i, j] += rho_ * move
-        for i in range(1, rows - 1):
-            here = my[i]
-            for j in range(1, n):
-                row[0, j] = p[0, i, j] + sigma_p_ * (mx[j] * (ubar[i, j + 1] - ubar[i, j]) - vbar[0, i, j])
-            for j in range(1, n):
-                row[1, j] = p[1, i, j] + sigma_p_ * (here * (ubar[i + 1, j] - ubar[i, j]) - vbar[1, i, j])
-            for j in range(1, n):
-                scale[j] = one / max(one, a1 * np.sqrt(row[0, j] * row[0, j] + row[1, j] * row[1, j]))
-            for k in range(2):
-                _relax(p[k, i], row[k], scale, rho_)
-            _second_row(vbar, mx, my, ex, ey, mixed_, jacobian, i, row)
-            for j in range(1, n):
-                scale[j] = real(0)
-            for k in range(components):
-                for j in range(1, n):
-                    row[k, j] = q[k, i, j] + sigma_q_ * row[k, j]
-                for j in range(1, n):
-                    scale[j] += row[k, j] * row[k, j]
-            for j in range(1, n):
-                scale[j] = one / max(one, a2 * np.sqrt(scale[j]))
-            for k in range(components):
-                _relax(q[k, i], row[k], scale, rho_)
+    for start in range(0, iterations, depth):
+        for t, i in _wavefront(rows - 1, min(depth, iterations - start)):
+            now = i % 4
+            if i < rows - 1:
+                _l1_primal(
+                    u[i], ubar[t, now], f[i], p[0, i], p[1, i], p[1, i - 1], mx, my[i - 1], my[i],
+                    real(tau_u), real(tau_u * lam), real(rho),
+                )  # fmt: skip
+                if jacobian:
+                    _adjoint_jacobian_row(q, mx, my, i, w[0], w[1])
+                else:
+                    _adjoint_symmetrised_row(q, mx, my, ex, ey, real(mixed), i, w[0], w[1])
+                _move(v[0, i], vxbar[t, now], p[0, i], w[0], real(tau_v), real(rho))
+                _move(v[1, i], vybar[t, now], p[1, i], w[1], real(tau_v), real(rho))
+            r, before, earlier = i - 1, (i - 1) % 4, (i - 2) % 4
+            if r < 1:
+                continue
+            _tgv_l1_dual(
+                p[0, r], p[1, r], ubar[t, before], ubar[t, now], vxbar[t, before], vybar[t, before],
+                mx, my[r], real(sigma_p), real(1 / alpha1), real(rho),
+            )  # fmt: skip
+            if jacobian:
+                _jacobian_row(
+                    vxbar[t, before], vxbar[t, now], vybar[t, before], vybar[t, now], mx, my[r], e
+                )  # fmt: skip
+            else:
+                _symmetrised_row(
+                    vxbar[t, before], vxbar[t, earlier], vybar[t, before], vybar[t, earlier], mx, ex,
+                    real(mixed) * my[r - 1], real(mixed) * my[r], ey[r], e,
+                )  # fmt: skip
+            _second_dual(q, r, e, scale, real(sigma_q), real(1 / alpha2), real(rho))
 
 
 @_compiled
@@ -457,29 +546,37 @@ def tv_l1_bounds(
 @_compiled
 def tgv_l1_bounds(
     u: Array, v: Array, q: Array, f: Array, mx: Array, my: Array, ex: Array, ey: Array, mixed: float,
-    jacobian: bool, lam: float, alpha1: float, alpha2: float,
+    lam: float, alpha1: float, alpha2: float,
 ) -> Any:  # fmt: skip
-    """Energy of TGV-L1 and a lower bound: `q` projected on its ball, p = Eᵀq, both scaled to be feasible."""
+    """Energy of TGV-L1 and a lower bound: `q` projected on its ball, p = Eᵀq, both scaled to be feasible.
+
+    E is the Jacobian where `q` has four components, the symmetrised gradient where it has three.
+    """
     rows, columns = u.shape
-    n = columns - 1
+    components = q.shape[0]
     energies = np.zeros(rows)
     products = np.zeros(rows)
-    ball = np.zeros((4, rows, columns))
+    ball = np.zeros(q.shape)
     p = np.zeros((2, rows, columns))
-    row = np.zeros((4, columns))
+    e = np.zeros((components, columns))
     largest_p = 0.0
     largest_w = 0.0
     for i in range(1, rows - 1):
-        _second_row(v, mx, my, ex, ey, mixed, jacobian, i, row)
+        if components == 4:
+            _jacobian_row(v[0, i], v[0, i + 1], v[1, i], v[1, i + 1], mx, my[i], e)
+        else:
+            _symmetrised_row(
+                v[0, i], v[0, i - 1], v[1, i], v[1, i - 1], mx, ex, mixed * my[i - 1], mixed * my[i], ey[i], e
+            )
         energy = 0.0
-        for j in range(1, n):
+        for j in range(1, columns - 1):
             size = 0.0
             second = 0.0
-            for k in range(4):
+            for k in range(components):
                 size += q[k, i, j] * q[k, i, j]
-                second += row[k, j] * row[k, j]
+                second += e[k, j] * e[k, j]
             s = 1.0 / max(1.0, np.sqrt(size) / alpha2)
-            for k in range(4):
+            for k in range(components):
                 ball[k, i, j] = q[k, i, j] * s
             gx = mx[j] * (u[i, j + 1] - u[i, j]) - v[0, i, j]
             gy = my[i] * (u[i + 1, j] - u[i, j]) - v[1, i, j]
@@ -487,13 +584,21 @@ def tgv_l1_bounds(
             energy += lam * abs(u[i, j] - f[i, j])
         energies[i] = energy
     for i in range(1, rows - 1):
-        _adjoint_second_row(ball, mx, my, ex, ey, mixed, jacobian, i, p[0, i], p[1, i])
-        for j in range(1, n):
+        if components == 4:
+            _adjoint_jacobian_row(ball, mx, my, i, p[0, i], p[1, i])
+        else:
+            _adjoint_symmetrised_row(ball, mx, my, ex, ey, mixed, i, p[0, i], p[1, i])
+        for j in range(1, columns - 1):
             largest_p = max(largest_p, np.sqrt(p[0, i, j] ** 2 + p[1, i, j] ** 2))
     for i in range(1, rows - 1):
         product = 0.0
-        for j in range(1, n):
-            w = _adjoint_gradient(p[0], p[1], mx, my, i, j)
+        for j in range(1, columns - 1):
+            w = (
+                mx[j - 1] * p[0, i, j - 1]
+                - mx[j] * p[0, i, j]
+                + my[i - 1] * p[1, i - 1, j]
+                - my[i] * p[1, i, j]
+            )
             product += w * f[i, j]
             largest_w = max(largest_w, abs(w))
         products[i] = product

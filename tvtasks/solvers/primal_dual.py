@@ -105,28 +105,20 @@ def _huber_rof(f: Array, model: HuberROF, direction: Direction, dtype: Any) -> _
         p += pad(gradient(crop(u), direction) / alpha, dtype)
         p /= np.maximum(1, np.sqrt(p[0] ** 2 + p[1] ** 2))
         mu = 2 * np.sqrt(lam * alpha / norm)
-        steps = {"tau": mu / (2 * lam), "sigma": mu / (2 * alpha), "theta": 1 / (1 + mu)}
+        tau, sigma, theta = mu / (2 * lam), mu / (2 * alpha), 1 / (1 + mu)
     else:
         u = target.copy()
-        tau = 1 / lam
-        steps = {"tau": tau, "sigma": 1 / (tau * norm), "theta": 1.0}
-    ubar = u.copy()
-
-    def run(iterations: int) -> None:
-        kernels.huber_rof(
-            u, ubar, p[0], p[1], target, grid.mx, grid.my, lam, alpha, **steps, iterations=iterations
-        )
+        tau, sigma, theta = 1 / lam, lam / norm, 1.0
 
     def advance(iterations: int) -> None:
-        if alpha > 0:
-            run(iterations)
-            return
-        for _ in range(iterations):
-            theta = 1 / np.sqrt(1 + 2 * lam * steps["tau"])
-            steps["theta"] = theta
-            run(1)
-            steps["tau"] *= theta
-            steps["sigma"] /= theta
+        nonlocal tau, sigma
+        steps = np.empty((3, iterations))
+        for n in range(iterations):
+            shrink = theta if alpha > 0 else 1 / np.sqrt(1 + 2 * lam * tau)
+            steps[:, n] = tau, sigma, shrink
+            if alpha == 0:
+                tau, sigma = tau * shrink, sigma / shrink
+        kernels.huber_rof(u, p, target, grid.mx, grid.my, lam, alpha, *steps)
 
     return _Iteration(advance, lambda: (crop(u), (crop(p),), None))
 
@@ -134,14 +126,12 @@ def _huber_rof(f: Array, model: HuberROF, direction: Direction, dtype: Any) -> _
 def _tv_l1(f: Array, model: TVL1, direction: Direction, dtype: Any) -> _Iteration:
     """Over-relaxed primal–dual iteration (Condat 2013), from the image itself."""
     grid, target = Grid.of(f.shape, direction, dtype), pad(f, dtype)
-    u, ubar, p = target.copy(), target.copy(), np.zeros((2, *target.shape), dtype)
+    u, p = target.copy(), np.zeros((2, *target.shape), dtype)
     tau = 0.01
     sigma = 1 / (tau * _NORM[direction])
 
     def advance(iterations: int) -> None:
-        kernels.tv_l1(
-            u, ubar, p[0], p[1], target, grid.mx, grid.my, model.lam, tau, sigma, _RELAXATION, iterations
-        )
+        kernels.tv_l1(u, p, target, grid.mx, grid.my, model.lam, tau, sigma, _RELAXATION, iterations)
 
     return _Iteration(advance, lambda: (crop(u), (crop(p),), None))
 
@@ -149,13 +139,12 @@ def _tv_l1(f: Array, model: TVL1, direction: Direction, dtype: Any) -> _Iteratio
 def _tgv_l1(f: Array, model: TGVL1, direction: Direction, dtype: Any) -> _Iteration:
     """Over-relaxed primal–dual iteration with separate steps for u and v, from the image and v = 0."""
     grid, target = Grid.of(f.shape, direction, dtype), pad(f, dtype)
-    u, ubar = target.copy(), target.copy()
-    v, vbar, p = np.zeros((3, 2, *target.shape), dtype)
-    q = np.zeros((4, *target.shape), dtype)
-    norm = _NORM[direction]
+    u = target.copy()
+    v, p = np.zeros((2, 2, *target.shape), dtype)
+    q = np.zeros((4 if model.gradient == "jacobian" else 3, *target.shape), dtype)
     tau_u = 0.005
     tau_v = 0.2 * tau_u
-    sigma_p, sigma_q = _dual_steps(norm, tau_u, tau_v)
+    sigma_p, sigma_q = _dual_steps(_NORM[direction], tau_u, tau_v)
 
     # The bound asks for ∇ᵀEᵀq within ±λ at every pixel. The last iterate swings about that for long after u
     # has settled; the mean over the recent half of the iterations gives a gap 3 to 10 times smaller.
@@ -170,8 +159,8 @@ def _tgv_l1(f: Array, model: TGVL1, direction: Direction, dtype: Any) -> _Iterat
         while done < end:
             block = min(_SAMPLE, end - done)
             kernels.tgv_l1(
-                u, ubar, v, vbar, p, q, target, *grid, model.gradient == "jacobian",
-                model.lam, model.alpha1, model.alpha2, tau_u, tau_v, sigma_p, sigma_q, _RELAXATION, block,
+                u, v, p, q, target, *grid, model.lam, model.alpha1, model.alpha2,
+                tau_u, tau_v, sigma_p, sigma_q, _RELAXATION, block,
             )  # fmt: skip
             np.add(total, q, out=total)
             done, counted = done + block, counted + 1
