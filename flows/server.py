@@ -101,6 +101,8 @@ def start(log: Path, *, home: Path | None = None, waiting: Callable[[], object] 
     port = LOCAL_PORT if _is_free(LOCAL_PORT) else _free_port()
     environment = {**os.environ, **_ENVIRONMENT}
     environment.pop("PREFECT_API_URL", None)
+    # Unless it is told, the dashboard looks for its server at the usual port, whatever --port says.
+    environment["PREFECT_SERVER_UI_API_URL"] = _local_url(port)
     if home is not None:
         environment["PREFECT_HOME"] = str(home.resolve())
     log.parent.mkdir(parents=True, exist_ok=True)
