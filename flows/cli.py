@@ -415,3 +415,7 @@ def _conclude(tally: Tally, archive: Path, told: set[Path], *, quiet: bool, as_j
 
 def _complain(error: TvtasksError) -> None:
     errors.print(Text(f"tvtasks: {error}"), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from flows import server as servers
 from flows.restore import prefect_at
 from flows.server import Server
 
+SaveScan = Callable[..., Path]
 WriteScan = Callable[..., Path]
 
 
@@ -46,16 +47,21 @@ def at_server(server: Server) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def write_scan(tmp_path: Path) -> WriteScan:
-    """Writes a small scan into a folder `scans`, another one for each `seed`, and returns its path."""
+@pytest.fixture(scope="session")
+def save_scan() -> SaveScan:
+    """Saves a scan of 32 × 48 pixels, another one for each `seed`, and returns its path."""
 
-    def write(name: str, *, seed: int = 0) -> Path:
-        path = tmp_path / "scans" / name
+    def save(path: Path, seed: int = 0) -> Path:
         path.parent.mkdir(exist_ok=True)
         rng = np.random.default_rng(seed)
         with path.open("wb") as file:
             np.save(file, rng.normal(size=(32, 48)).cumsum(axis=1).astype(np.float32))
         return path
 
-    return write
+    return save
+
+
+@pytest.fixture
+def write_scan(tmp_path: Path, save_scan: SaveScan) -> WriteScan:
+    """Saves a scan under a name in the folder `scans`."""
+    return lambda name, seed=0: save_scan(tmp_path / "scans" / name, seed)

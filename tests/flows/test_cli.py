@@ -1,0 +1,325 @@
+"""The command line as a user has it: real processes, their output and their exit codes."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import tomllib
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flows import server as servers
+from flows.acquire import ledger_path
+from tvtasks import __version__
+from tvtasks.monitor import Ledger, Monitor
+
+REPOSITORY = Path(__file__).parents[2]
+RECIPE = """
+[background]
+model = "huber-rof"
+direction = "x"
+lam = 0.5
+"""
+WATCH = ("watch", "scans", "--archive", "archive", "--recipe", "recipe.toml")
+QUICK = ("--settle", "0.1", "--max-wait", "0.3")
+LONGEST = 120.0
+ESCAPE = "\x1b"
+
+
+class CommandLine:
+    """`tvtasks`, started in a folder of its own, under a Prefect server."""
+
+    def __init__(self, folder: Path, api_url: str) -> None:
+        self.folder = folder
+        paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+        self.environment = os.environ | {
+            "PREFECT_API_URL": api_url,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PYTHONUTF8": "1",
+        }
+        for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
+            self.environment.pop(name, None)
+        (folder / "recipe.toml").write_text(RECIPE)
+
+    @contextmanager
+    def start(self, *arguments):
+        with subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)], cwd=self.folder, env=self.environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        ) as process:  # fmt: skip
+            overdue = threading.Timer(LONGEST, process.kill)
+            overdue.start()
+            try:
+                yield process
+            finally:
+                overdue.cancel()
+                process.kill()
+
+    def run(self, *arguments):
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+def records(run):
+    """The JSON lines of a run: one for each file, and the one in all."""
+    *files, total = map(json.loads, run.stdout.splitlines())
+    return {Path(record["file"]).name: record for record in files}, total
+
+
+def fingerprint(folder):
+    """Names, contents and times of everything in a folder."""
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def cli(tmp_path, server):
+    return CommandLine(tmp_path, server.api_url)
+
+
+@pytest.fixture
+def offline(tmp_path, dead_url):
+    return CommandLine(tmp_path, dead_url)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ("watch nowhere --archive archive --recipe recipe.toml", "folder nowhere does not exist"),
+            ("watch recipe.toml --archive archive --recipe recipe.toml", "is a file, not a folder"),
+            ("watch scans --archive archive --recipe unheard-of", "no recipe 'unheard-of'"),
+            ("watch scans --archive archive --recipe broken.toml", "broken.toml is not valid TOML"),
+            ("watch scans --archive archive --recipe wrong.toml", "wrong.toml: background.lam = -1 is not"),
+            ("watch scans --archive scans --recipe recipe.toml", "cannot go into the watched folder"),
+            ("watch scans --recursive --archive scans/out --recipe recipe.toml", "lies inside"),
+            ("watch scans --archive archive --recipe recipe.toml", "does not answer"),
+            ("restore nothing.tif --archive archive --recipe recipe.toml", "no file or folder nothing.tif"),
+            ("restore empty --archive archive --recipe recipe.toml", "holds no image file"),
+            ("recipes --show unheard-of", "no preset named 'unheard-of'"),
+        ],
+    )
+    def test_a_mistake_ends_in_one_sentence_and_exit_code_2(
+        self, offline, write_scan, tmp_path, arguments, sentence
+    ):
+        write_scan("stm_1.npy")
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "broken.toml").write_text("[background")
+        (tmp_path / "wrong.toml").write_text(RECIPE.replace("0.5", "-1"))
+        run = offline.run(*arguments.split())
+        assert (run.returncode, run.stdout) == (2, "")
+        (line,) = run.stderr.splitlines()
+        assert line.startswith("tvtasks: ")
+        assert sentence in line
+        assert not (tmp_path / "archive").exists()
+
+    def test_a_missing_option_is_named(self, offline):
+        run = offline.run("watch", ".", "--archive", "archive")
+        assert run.returncode == 2
+        assert "Missing option '--recipe'" in run.stderr
+        assert "Traceback" not in run.stderr
+
+    def test_a_second_monitor_on_an_archive_is_told_who_is_first(self, cli, write_scan, tmp_path):
+        folder = write_scan("stm_1.npy").parent
+        with Ledger(ledger_path(tmp_path / "archive")) as ledger, Monitor(folder, ledger, "recipe"):
+            run = cli.run(*WATCH, "--quiet")
+        assert (run.returncode, run.stdout) == (2, "")
+        (line,) = run.stderr.splitlines()
+        assert f"is in use by process {os.getpid()}" in line
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory, save_scan, server):
+    """A folder with good, damaged and unfinished files that was watched twice, the second time in JSON."""
+    root = tmp_path_factory.mktemp("mixed")
+    cli, folder = CommandLine(root, server.api_url), root / "scans"
+    for number in (1, 2):
+        save_scan(folder / f"good_{number}.npy", seed=number)
+    (folder / "damaged.png").write_bytes(b"no picture" * 9)
+    half = save_scan(folder / "half.npy", seed=3)
+    half.write_bytes(half.read_bytes()[:3000])
+    command = (*WATCH, "--once", *QUICK)
+    before = fingerprint(folder)
+    first = cli.run(*command)
+    archived = fingerprint(root / "archive")
+    second = cli.run(*command, "--json")
+    return {
+        "first": first, "second": second, "archive": root / "archive", "archived": archived,
+        "before": before, "after": fingerprint(folder),
+    }  # fmt: skip
+
+
+class TestWatchOnce:
+    def test_faults_give_exit_code_1_and_do_not_keep_the_others_from_being_done(self, mixed):
+        run = mixed["first"]
+        assert run.returncode == 1
+        assert re.search(r"^good_1\.npy  done  recipe  gap \S+  \S+ s$", run.stdout, re.MULTILINE)
+        assert "2 restored, 2 failed. Results: archive" in run.stdout
+        for ending in (".nxs", ".png"):
+            assert len([path for path in mixed["archived"] if path.suffix == ending]) == 2
+
+    def test_each_fault_is_told_once_with_its_sentence(self, mixed):
+        output = mixed["first"].stdout + mixed["first"].stderr
+        (damaged,) = [line for line in output.splitlines() if "damaged.png" in line]
+        (half,) = [line for line in output.splitlines() if "half.npy" in line]
+        assert "its content is not" in damaged
+        assert "it ends after 3000 of" in half
+
+    def test_nothing_in_the_watched_folder_changes(self, mixed):
+        assert mixed["after"] == mixed["before"]
+
+    def test_a_second_start_repeats_nothing_and_still_names_the_faults(self, mixed):
+        run = mixed["second"]
+        files, total = records(run)
+        assert run.returncode == 1
+        assert files.keys() == {"half.npy"}
+        assert total["restored"] == 0
+        assert {Path(path).name for path in total["failed"]} == {"damaged.png", "half.npy"}
+        results = {
+            path: is_now for path, is_now in fingerprint(mixed["archive"]).items() if path.suffix == ".nxs"
+        }
+        assert results.items() <= mixed["archived"].items()
+
+    def test_what_is_no_terminal_gets_no_escape_codes(self, mixed):
+        assert ESCAPE not in mixed["first"].stdout + mixed["first"].stderr
+
+    def test_when_all_is_well_quiet_says_nothing_and_the_exit_code_is_0(self, cli, write_scan, tmp_path):
+        write_scan("stm_1.npy")
+        run = cli.run(*WATCH, "--once", "--quiet", *QUICK)
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+        assert len(list((tmp_path / "archive").glob("*.nxs"))) == 1
+
+
+class TestWatchCutShort:
+    COMMAND = (
+        "watch",
+        "scans",
+        "--archive",
+        "archive",
+        "--recipe",
+        "recipe.toml",
+        "--json",
+        "--workers",
+        "1",
+    )
+    FILES = 5
+
+    @pytest.fixture
+    def scans(self, write_scan):
+        return [write_scan(f"stm_{number}.npy", seed=number) for number in range(self.FILES)]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process alone there")
+    def test_ctrl_c_finishes_what_is_under_way_and_names_the_rest(self, cli, scans):
+        with cli.start(*self.COMMAND) as process:
+            first = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            rest, stderr = process.communicate()
+        files, total = records(subprocess.CompletedProcess([], 0, first + rest))
+        assert process.returncode == 0
+        assert "Finishing what is under way" in stderr
+        assert total["restored"] == len(files) < self.FILES
+        assert len(total["left"]) == self.FILES - len(files)
+
+    def test_a_kill_loses_nothing_and_the_next_start_does_not_repeat_what_was_done(
+        self, cli, scans, tmp_path
+    ):
+        with cli.start(*self.COMMAND) as process:
+            done = Path(json.loads(process.stdout.readline())["file"]).name
+            process.kill()
+        run = cli.run(*self.COMMAND, "--once")
+        files, total = records(run)
+        assert run.returncode == 0
+        assert total["left"] == []
+        assert done not in files
+        assert all(record["state"] == "done" for record in files.values())
+        assert len(list((tmp_path / "archive").glob("*.nxs"))) == self.FILES
+
+
+class TestRestore:
+    def test_files_and_folders_are_restored_each_with_a_json_line(self, cli, write_scan, save_scan, tmp_path):
+        write_scan("stm_1.npy")
+        alone = save_scan(tmp_path / "stm_2.npy", seed=2)
+        run = cli.run("restore", alone, "scans", "--archive", "archive", "--recipe", "recipe.toml", "--json")
+        files, total = records(run)
+        assert run.returncode == 0
+        assert files.keys() == {"stm_1.npy", "stm_2.npy"}
+        for record in files.values():
+            (image,) = record["images"]
+            assert (tmp_path / image["archive"]).is_file()
+            assert (tmp_path / image["preview"]).is_file()
+            assert image["converged"]
+        assert (total["restored"], total["failed"]) == (2, {})
+
+    def test_quiet_says_only_what_went_wrong(self, cli, write_scan):
+        write_scan("stm_1.npy")
+        write_scan("damaged.png").write_bytes(b"no picture" * 9)
+        run = cli.run("restore", "scans", "--archive", "archive", "--recipe", "recipe.toml", "--quiet")
+        assert run.returncode == 1
+        (line,) = (run.stdout + run.stderr).splitlines()
+        assert "damaged.png is named like" in line
+
+
+class TestShow:
+    @pytest.fixture
+    def archived(self, mixed):
+        return next(mixed["archive"].glob("good_1*.nxs"))
+
+    def test_the_record_is_laid_out_for_a_reader(self, offline, archived):
+        run = offline.run("show", archived)
+        assert run.returncode == 0
+        for text in (
+            "good_1.npy",
+            "32 × 48 pixels, float32",
+            "background",
+            "lam 0.5",
+            f"tvtasks {__version__}",
+        ):
+            assert text in run.stdout
+        assert ESCAPE not in run.stdout
+
+    def test_json_has_the_whole_record(self, offline, archived):
+        record = json.loads(offline.run("show", archived, "--json").stdout)
+        assert record["path"] == str(archived)
+        assert [step["name"] for step in record["steps"]] == ["background"]
+
+    def test_a_file_that_is_no_archive_is_refused_in_a_sentence(self, offline):
+        run = offline.run("show", "recipe.toml")
+        assert (run.returncode, run.stdout) == (1, "")
+        assert len(run.stderr.splitlines()) == 1
+
+
+class TestRecipes:
+    def test_presets_are_listed_with_what_they_are_for(self, offline):
+        run = offline.run("recipes")
+        assert run.returncode == 0
+        assert re.search("^stm-scratches +STM: scratches", run.stdout, re.MULTILINE)
+        assert ESCAPE not in run.stdout
+
+    def test_a_preset_can_be_printed_and_saved_as_a_recipe(self, offline):
+        run = offline.run("recipes", "--show", "stm-scratches")
+        assert tomllib.loads(run.stdout)["median"] == {"rows": 3, "columns": 1}
+
+    def test_the_version_is_printed(self, offline):
+        assert offline.run("--version").stdout == f"tvtasks {__version__}\n"
+
+
+@pytest.mark.slow
+def test_the_demo_restores_six_scans_and_leaves_no_server_behind(offline, tmp_path):
+    run = offline.run("demo", "--folder", "demo")
+    assert run.returncode == 0, run.stderr
+    assert "6 restored, 0 failed. Results: " in run.stdout
+    assert run.stdout.count("  done  ") == 6
+    for ending in ("nxs", "png"):
+        assert len(list((tmp_path / "demo" / "archive").glob(f"*.{ending}"))) == 6
+    dashboard = re.search(r"Dashboard: (\S+)", run.stdout)[1]
+    assert not servers.answers(f"{dashboard}/api")

@@ -1,0 +1,131 @@
+"""What the terminal shows of work under way."""
+
+import json
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.acquire import Change
+from flows.display import JsonLines, Lines, LiveTable, choose
+from tvtasks.workflow import Outcome
+
+OUTCOME = Outcome(
+    source_sha256="0" * 64,
+    archive=Path("archive/stm_1.nxs"),
+    preview=Path("archive/stm_1.png"),
+    gap=9.87e-05,
+    converged=True,
+    seconds=1.234,
+    notes=("3 of 32 rows were left out.",),
+)
+SCAN = Path("scans/stm_1.tif")
+QUEUED = Change(SCAN, "queued", "stm-scratches")
+DONE = Change(SCAN, "done", "stm-scratches", outcomes=(OUTCOME,))
+FAILED = Change(
+    Path("scans/stm_2.tif"), "failed", "stm-scratches", reason="stm_2.tif is damaged. Copy it again."
+)
+DONE_BEFORE = Outcome("0" * 64, OUTCOME.archive, OUTCOME.preview, None, None, None)
+NOT_REACHED = Outcome("0" * 64, OUTCOME.archive, OUTCOME.preview, 0.5, False, 2.0)
+
+
+def terminal(width=100):
+    return Console(file=StringIO(), force_terminal=True, width=width)
+
+
+def redirected():
+    return Console(file=StringIO(), force_terminal=False, width=80)
+
+
+def written(console):
+    """What was printed, without colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+
+
+class TestLiveTable:
+    def shown(self, *changes):
+        console = terminal()
+        with LiveTable(console) as table:
+            for change in changes:
+                table.show(change)
+        return written(console)
+
+    def test_a_file_has_a_row_with_state_recipe_gap_and_seconds(self):
+        lines = self.shown(DONE).splitlines()
+        assert any(line.split() == ["file", "state", "recipe", "gap", "seconds"] for line in lines)
+        assert any(
+            line.split() == ["stm_1.tif", "done", "stm-scratches", "9.9e-05", "1.23"] for line in lines
+        )
+
+    def test_a_row_follows_its_file_from_state_to_state(self):
+        last = self.shown(QUEUED, Change(SCAN, "running", "stm-scratches"), DONE).split("file ")[-1]
+        assert last.count("stm_1.tif") == 1
+        assert "done" in last
+        assert "queued" not in last
+
+    def test_an_image_that_was_done_before_says_so(self):
+        assert "before" in self.shown(Change(SCAN, "done", "stm", outcomes=(DONE_BEFORE,)))
+
+    def test_a_gap_that_was_not_reached_is_marked(self):
+        assert "5.0e-01 (not reached)" in self.shown(Change(SCAN, "done", "stm", outcomes=(NOT_REACHED,)))
+
+    def test_of_many_files_the_newest_are_rows_and_all_are_counted(self):
+        many = [Change(Path(f"stm_{number:03}.tif"), "done") for number in range(100)]
+        last = self.shown(*many, FAILED).split("file ")[-1]
+        assert "stm_099.tif" in last
+        assert "stm_000.tif" not in last
+        assert "100 done  1 failed" in last
+
+
+class TestLines:
+    @pytest.fixture
+    def console(self):
+        return redirected()
+
+    def test_a_file_that_has_come_to_an_end_is_a_line(self, console):
+        lines = Lines(console)
+        for change in (QUEUED, Change(SCAN, "running", "stm-scratches"), DONE):
+            lines.show(change)
+        assert console.file.getvalue() == "stm_1.tif  done  stm-scratches  gap 9.9e-05  1.23 s\n"
+
+    def test_a_fault_stands_in_its_line_however_long_and_is_remembered_as_told(self, console):
+        change = Change(SCAN, "failed", "stm-scratches", reason="This [sentence] is very long. " * 9)
+        lines = Lines(console)
+        lines.show(change)
+        (line,) = console.file.getvalue().splitlines()
+        assert line.endswith(change.reason.strip())
+        assert lines.told == {SCAN}
+
+    def test_faults_alone_are_shown_when_quiet(self, console):
+        lines = Lines(console, only_faults=True)
+        lines.show(DONE)
+        lines.show(FAILED)
+        assert console.file.getvalue().splitlines() == [
+            "stm_2.tif  failed  stm-scratches  stm_2.tif is damaged. Copy it again."
+        ]
+
+
+class TestJsonLines:
+    def test_each_end_is_one_object_with_all_that_is_known(self, capsys):
+        lines = JsonLines()
+        for change in (QUEUED, DONE, FAILED):
+            lines.show(change)
+        done, failed = map(json.loads, capsys.readouterr().out.splitlines())
+        assert Path(done["file"]) == SCAN
+        assert (done["state"], done["recipe"], done["reason"]) == ("done", "stm-scratches", "")
+        (image,) = done["images"]
+        assert image.keys() == {"archive", "preview", "gap", "converged", "seconds", "notes"}
+        assert (image["gap"], image["seconds"], image["notes"]) == (9.87e-05, 1.234, list(OUTCOME.notes))
+        assert (failed["reason"], failed["images"]) == (FAILED.reason, [])
+
+
+class TestChoice:
+    def test_a_terminal_gets_the_table_and_a_file_the_lines(self):
+        assert isinstance(choose(terminal(), quiet=False, as_json=False), LiveTable)
+        assert isinstance(choose(redirected(), quiet=False, as_json=False), Lines)
+
+    def test_json_and_quiet_hold_on_a_terminal_too(self):
+        assert isinstance(choose(terminal(), quiet=True, as_json=True), JsonLines)
+        assert isinstance(choose(terminal(), quiet=True, as_json=False), Lines)
