@@ -201,17 +201,7 @@ class TestWatchOnce:
 
 
 class TestWatchCutShort:
-    COMMAND = (
-        "watch",
-        "scans",
-        "--archive",
-        "archive",
-        "--recipe",
-        "recipe.toml",
-        "--json",
-        "--workers",
-        "1",
-    )
+    COMMAND = (*WATCH, *QUICK, "--json", "--workers", "1")
     FILES = 5
 
     @pytest.fixture

@@ -1,0 +1,32 @@
+"""deployments/prefect.yaml, put on a server as its first lines say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from prefect.client.orchestration import get_client
+
+from flows.restore import prefect_at
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def prefect(server, *arguments):
+    subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments], cwd=REPOSITORY, check=True, capture_output=True,
+        env=os.environ | {"PREFECT_API_URL": server.api_url},
+    )  # fmt: skip
+
+
+def test_what_is_deployed_is_the_restore_flow_two_runs_at_a_time(server):
+    prefect(server, "work-pool", "create", "tvtasks", "--type", "process", "--set-as-default")
+    prefect(server, "--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+    with prefect_at(server.api_url), get_client(sync_client=True) as client:
+        (deployment,) = client.read_deployments()
+    assert (deployment.name, deployment.tags) == ("restore", ["tvtasks"])
+    assert deployment.work_pool_name == "tvtasks"
+    assert deployment.global_concurrency_limit.limit == 2
+    assert deployment.concurrency_options.collision_strategy == "ENQUEUE"
+    assert deployment.parameter_openapi_schema["required"] == ["path", "recipe", "archive"]
+    assert deployment.entrypoint == "flows/restore.py:restore_flow"  # deploying has loaded it

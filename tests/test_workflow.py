@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+from tvtasks import archive, restoration, workflow
+from tvtasks.errors import ArchiveError, UnreadableFileError, UnusableImageError
+from tvtasks.micrograph import file_sha256
+from tvtasks.recipe import HuberROFStep, Median, Recipe
+from tvtasks.workflow import call_directly, restore_file
+
+STEP = HuberROFStep(model="huber-rof", lam=0.5, direction="x")
+RECIPE = Recipe(name="rows", background=STEP, median=Median(), contrast=STEP, denoise=STEP)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "results" / "archive"
+
+
+def save(path, *shape):
+    np.save(path, np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    return path
+
+
+@pytest.fixture
+def scan(tmp_path):
+    return save(tmp_path / "stm_1.npy", 24, 32)
+
+
+class TestOutcome:
+    def test_it_says_what_was_read_what_was_written_and_how_it_went(self, scan, directory):
+        (outcome,) = restore_file(scan, RECIPE, directory)
+        assert outcome.source_sha256 == file_sha256(scan)
+        assert outcome.archive.parent == directory
+        assert outcome.preview == outcome.archive.with_suffix(".png")
+        assert outcome.preview.read_bytes().startswith(b"\x89PNG")
+        assert outcome.converged
+        assert 0 <= outcome.gap <= STEP.stop.rtol
+        assert outcome.seconds > 0
+
+    def test_what_was_archived_is_what_the_steps_make_of_the_image(self, scan, directory):
+        (outcome,) = restore_file(scan, RECIPE, directory)
+        expected = restoration.restore(np.load(scan), RECIPE)
+        archived = archive.load(outcome.archive)
+        for name in ("background", "flat", "contrast", "restored"):
+            np.testing.assert_array_equal(getattr(archived, name), getattr(expected, name))
+
+    def test_each_image_of_a_file_has_its_own(self, tmp_path, directory):
+        outcomes = restore_file(save(tmp_path / "stack.npy", 3, 24, 32), RECIPE, directory)
+        assert len({outcome.archive for outcome in outcomes}) == 3
+        frames = [archive.summary(outcome.archive)["image"]["frame"] for outcome in outcomes]
+        assert frames == [0, 1, 2]
+
+    def test_notes_for_the_user_are_handed_on(self, tmp_path, directory):
+        image = np.eye(24, 32)
+        image[20:] = np.nan
+        np.save(tmp_path / "unfinished.npy", image)
+        (outcome,) = restore_file(tmp_path / "unfinished.npy", RECIPE, directory)
+        assert any("rows were left out" in note for note in outcome.notes)
+
+    def test_the_context_is_kept_in_the_record(self, scan, directory):
+        (outcome,) = restore_file(scan, RECIPE, directory, context={"operator": "Jo"})
+        assert archive.summary(outcome.archive)["context"] == {"operator": "Jo"}
+
+
+class TestOnlyOnce:
+    def test_an_image_that_is_archived_is_not_restored_again(self, scan, directory):
+        (first,) = restore_file(scan, RECIPE, directory)
+        written = first.archive.stat().st_mtime_ns
+        (again,) = restore_file(scan, RECIPE, directory)
+        assert (again.archive, again.gap, again.seconds) == (first.archive, None, None)
+        assert first.archive.stat().st_mtime_ns == written
+
+    def test_with_other_parameters_it_is(self, scan, directory):
+        (first,) = restore_file(scan, RECIPE, directory)
+        (other,) = restore_file(scan, Recipe(name="rows", background=STEP), directory)
+        assert other.archive != first.archive
+        assert other.seconds is not None
+
+
+class TestSteps:
+    def test_they_are_called_one_by_one_in_the_order_of_the_workflow(self, scan, directory):
+        called = []
+
+        def call(step, /, *args, **kwargs):
+            called.append(step)
+            return call_directly(step, *args, **kwargs)
+
+        restore_file(scan, RECIPE, directory, call=call)
+        assert called == [
+            workflow.read,
+            restoration.prepare,
+            restoration.extract_background,
+            restoration.median_filter,
+            restoration.retrieve_contrast,
+            restoration.denoise,
+            workflow.write_archive,
+            workflow.write_preview,
+        ]
+
+
+class TestRefusals:
+    def test_a_damaged_file(self, scan, directory):
+        scan.write_bytes(scan.read_bytes()[:500])
+        with pytest.raises(UnreadableFileError, match=r"stm_1\.npy is not whole"):
+            restore_file(scan, RECIPE, directory)
+
+    def test_an_image_of_one_value(self, scan, directory):
+        np.save(scan, np.ones((24, 32)))
+        with pytest.raises(UnusableImageError, match="nothing to restore"):
+            restore_file(scan, RECIPE, directory)
+        assert not list(directory.iterdir())
+
+    def test_an_archive_folder_that_cannot_be_made(self, scan):
+        with pytest.raises(ArchiveError, match="cannot be created"):
+            restore_file(scan, RECIPE, scan / "archive")
+
+    def test_a_picture_that_cannot_be_written(self, scan, directory):
+        (outcome,) = restore_file(scan, RECIPE, directory)
+        outcome.archive.unlink()
+        outcome.preview.unlink()
+        outcome.preview.mkdir()
+        with pytest.raises(ArchiveError, match=r"picture of stm_1\.npy cannot be written"):
+            restore_file(scan, RECIPE, directory)
