@@ -89,11 +89,13 @@ def watch(
     recipe: RecipeOption,
     once: Annotated[bool, typer.Option("--once", help="Handle what is there, then exit.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Watch subfolders too.")] = False,
-    settle: Annotated[float, typer.Option(help="Seconds without change before a file counts.")] = 2.0,
+    settle: Annotated[
+        float, typer.Option(min=0.01, help="Seconds without change before a file counts.")
+    ] = 2.0,
     max_wait: Annotated[
         float | None,
         typer.Option(
-            help="Seconds after which a file that is still not whole is reported (600; --once: 30)."
+            min=0.01, help="Seconds after which a file that is still not whole is reported (600; --once: 30)."
         ),
     ] = None,
     observer: Annotated[
@@ -201,6 +203,7 @@ def restore(
             files += found
         else:
             files.append(path)
+    files = list(dict.fromkeys(files))  # one that is named, and lies in a folder that is named too
     tally, told = _restore_all(files, archive, recipes, workers=workers, quiet=quiet, as_json=as_json)
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
 
@@ -280,30 +283,18 @@ def _acquire(
     as_json: bool,
     **options: Any,
 ) -> tuple[Tally, set[Path]]:
-    """Acquire with the terminal's display; the first Ctrl-C drains, the second gives up."""
+    """Acquire with the terminal's display."""
     from flows import display
     from flows.acquire import acquire
     from flows.restore import prefect_at, restore_and_show
 
-    stop = threading.Event()
-    before: dict[signal.Signals, Any] = {}
-
-    def drain(*_: object) -> None:
-        stop.set()
-        errors.print("Finishing what is under way; press Ctrl-C again to stop at once.")
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, drain)
-    try:
-        with prefect_at(server.api_url), display.choose(console, quiet=quiet, as_json=as_json) as shown:
-            tally = acquire(
-                folder, archive, recipes, restore_and_show, stop=stop, report=shown.show, **options
-            )
-            return tally, shown.told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with (
+        _draining() as stop,
+        prefect_at(server.api_url),
+        display.choose(console, quiet=quiet, as_json=as_json) as shown,
+    ):
+        tally = acquire(folder, archive, recipes, restore_and_show, stop=stop, report=shown.show, **options)
+        return tally, shown.told
 
 
 def _restore_all(
@@ -322,7 +313,9 @@ def _restore_all(
 
         where, do = prefect_at(found.api_url), restore_and_show
 
-    def one(path: Path) -> Change:
+    def one(path: Path) -> Change | None:
+        if stop.is_set():
+            return None
         recipe = recipes.choose(path)
         if recipe is None:
             return Change(path, State.FAILED, reason=f"No recipe is given for {path.name}.")
@@ -332,7 +325,9 @@ def _restore_all(
             return Change(path, State.FAILED, recipe.name, str(error))
 
     changes: list[Change] = []
+    left: list[Path] = []
     with (
+        _draining() as stop,
         where,
         ThreadPoolExecutor(workers) as pool,
         display.choose(console, quiet=quiet, as_json=as_json) as shown,
@@ -340,11 +335,34 @@ def _restore_all(
         for path in files:
             shown.show(Change(path, State.QUEUED))
         futures = [pool.submit(contextvars.copy_context().run, one, path) for path in files]
-        for future in futures:
-            changes.append(future.result())
-            shown.show(changes[-1])
+        for path, future in zip(files, futures, strict=True):
+            if change := future.result():
+                changes.append(change)
+                shown.show(change)
+            else:
+                left.append(path)
     failed = {change.path: change.reason for change in changes if change.state == State.FAILED}
-    return Tally(len(changes) - len(failed), failed, []), shown.told
+    return Tally(len(changes) - len(failed), failed, left), shown.told
+
+
+@contextmanager
+def _draining() -> Iterator[threading.Event]:
+    """Give the event that the first Ctrl-C sets, for finishing what is under way; the second gives up."""
+    stop = threading.Event()
+    before: dict[signal.Signals, Any] = {}
+
+    def drain(*_: object) -> None:
+        stop.set()
+        errors.print("Finishing what is under way; press Ctrl-C again to stop at once.")
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, drain)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

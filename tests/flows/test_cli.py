@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from flows import server as servers
-from flows.acquire import ledger_path
+from flows.acquire import Watching, acquire, ledger_path
 from tvtasks import __version__
 from tvtasks.monitor import Ledger, Monitor
+from tvtasks.recipe import RecipeBook
+from tvtasks.workflow import restore_file
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = """
@@ -123,10 +125,17 @@ class TestRefusals:
         assert sentence in line
         assert not (tmp_path / "archive").exists()
 
-    def test_a_missing_option_is_named(self, offline):
-        run = offline.run("watch", ".", "--archive", "archive")
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ("watch . --archive archive", "Missing option '--recipe'"),
+            ("watch . --archive archive --recipe recipe.toml --settle 0", "Invalid value for '--settle'"),
+        ],
+    )
+    def test_an_option_that_is_missing_or_impossible_is_named(self, offline, arguments, words):
+        run = offline.run(*arguments.split())
         assert run.returncode == 2
-        assert "Missing option '--recipe'" in run.stderr
+        assert words in run.stderr
         assert "Traceback" not in run.stderr
 
     def test_a_second_monitor_on_an_archive_is_told_who_is_first(self, cli, write_scan, tmp_path):
@@ -193,12 +202,6 @@ class TestWatchOnce:
     def test_what_is_no_terminal_gets_no_escape_codes(self, mixed):
         assert ESCAPE not in mixed["first"].stdout + mixed["first"].stderr
 
-    def test_when_all_is_well_quiet_says_nothing_and_the_exit_code_is_0(self, cli, write_scan, tmp_path):
-        write_scan("stm_1.npy")
-        run = cli.run(*WATCH, "--once", "--quiet", *QUICK)
-        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
-        assert len(list((tmp_path / "archive").glob("*.nxs"))) == 1
-
 
 class TestWatchCutShort:
     COMMAND = (*WATCH, *QUICK, "--json", "--workers", "1")
@@ -224,39 +227,60 @@ class TestWatchCutShort:
         self, cli, scans, tmp_path
     ):
         with cli.start(*self.COMMAND) as process:
-            done = Path(json.loads(process.stdout.readline())["file"]).name
+            done = Path(json.loads(process.stdout.readline())["file"])
             process.kill()
-        run = cli.run(*self.COMMAND, "--once")
-        files, total = records(run)
-        assert run.returncode == 0
-        assert total["left"] == []
-        assert done not in files
-        assert all(record["state"] == "done" for record in files.values())
+        changes = []
+        acquire(
+            tmp_path / "scans", tmp_path / "archive", RecipeBook.load([str(tmp_path / "recipe.toml")]),
+            restore_file, watching=Watching(settle=0.1), finished=lambda: True, report=changes.append,
+        )  # fmt: skip
+        ends = {change.path: change.state for change in changes}
+        assert ends.keys() < set(scans)
+        assert done.resolve() not in ends
+        assert set(ends.values()) == {"done"}
         assert len(list((tmp_path / "archive").glob("*.nxs"))) == self.FILES
 
 
 class TestRestore:
-    def test_files_and_folders_are_restored_each_with_a_json_line(self, cli, write_scan, save_scan, tmp_path):
-        write_scan("stm_1.npy")
-        alone = save_scan(tmp_path / "stm_2.npy", seed=2)
-        run = cli.run("restore", alone, "scans", "--archive", "archive", "--recipe", "recipe.toml", "--json")
+    COMMAND = ("restore", "scans", "--archive", "archive", "--recipe", "recipe.toml")
+
+    def test_files_and_folders_are_restored_each_file_once_and_with_a_json_line(
+        self, cli, write_scan, save_scan, tmp_path
+    ):
+        good = [write_scan("stm_1.npy"), save_scan(tmp_path / "stm_2.npy", seed=2)]
+        damaged = write_scan("damaged.png")
+        damaged.write_bytes(b"no picture" * 9)
+        run = cli.run(*self.COMMAND, "scans/stm_1.npy", "stm_2.npy", "--json")
         files, total = records(run)
-        assert run.returncode == 0
-        assert files.keys() == {"stm_1.npy", "stm_2.npy"}
-        for record in files.values():
-            (image,) = record["images"]
+        assert run.returncode == 1
+        assert len(run.stdout.splitlines()) == 4
+        for path in good:
+            (image,) = files[path.name]["images"]
             assert (tmp_path / image["archive"]).is_file()
             assert (tmp_path / image["preview"]).is_file()
             assert image["converged"]
-        assert (total["restored"], total["failed"]) == (2, {})
+        assert "damaged.png is named like" in files[damaged.name]["reason"]
+        assert (total["restored"], len(total["failed"]), total["left"]) == (2, 1, [])
 
-    def test_quiet_says_only_what_went_wrong(self, cli, write_scan):
+    def test_when_all_is_well_quiet_says_nothing_and_the_exit_code_is_0(self, cli, write_scan, tmp_path):
         write_scan("stm_1.npy")
-        write_scan("damaged.png").write_bytes(b"no picture" * 9)
-        run = cli.run("restore", "scans", "--archive", "archive", "--recipe", "recipe.toml", "--quiet")
-        assert run.returncode == 1
-        (line,) = (run.stdout + run.stderr).splitlines()
-        assert "damaged.png is named like" in line
+        run = cli.run(*self.COMMAND, "--quiet")
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+        assert len(list((tmp_path / "archive").glob("*.nxs"))) == 1
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process alone there")
+    def test_ctrl_c_begins_no_further_file_and_names_the_rest(self, cli, write_scan):
+        for number in range(30):
+            write_scan(f"stm_{number}.npy", seed=number)
+        with cli.start(*self.COMMAND, "--workers", "1", "--json") as process:
+            first = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            rest, stderr = process.communicate()
+        files, total = records(subprocess.CompletedProcess([], 0, first + rest))
+        assert process.returncode == 0
+        assert "Finishing what is under way" in stderr
+        assert 1 <= total["restored"] == len(files)
+        assert len(total["left"]) == 30 - len(files) > 0
 
 
 class TestShow:
