@@ -6,23 +6,21 @@ import sys
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 
 from flows.restore import prefect_at
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-def prefect(server, *arguments):
-    subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments], cwd=REPOSITORY, check=True, capture_output=True,
-        env=os.environ | {"PREFECT_API_URL": server.api_url},
-    )  # fmt: skip
+DEPLOY = "--no-prompt deploy --all --prefect-file deployments/prefect.yaml"
 
 
 def test_what_is_deployed_is_the_restore_flow_two_runs_at_a_time(server):
-    prefect(server, "work-pool", "create", "tvtasks", "--type", "process", "--set-as-default")
-    prefect(server, "--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
     with prefect_at(server.api_url), get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="tvtasks", type="process"))
+        subprocess.run(
+            [sys.executable, "-m", "prefect", *DEPLOY.split()], cwd=REPOSITORY, check=True,
+            capture_output=True, env=os.environ | {"PREFECT_API_URL": server.api_url},
+        )  # fmt: skip
         (deployment,) = client.read_deployments()
     assert (deployment.name, deployment.tags) == ("restore", ["tvtasks"])
     assert deployment.work_pool_name == "tvtasks"
