@@ -16,12 +16,8 @@ MODELS = [HuberROF(0.5, 0.05), HuberROF(3, 0), TVL1(0.6), TGVL1(0.8), TGVL1(0.8,
 
 
 def certify(u, v, dual, model, direction):
-    if isinstance(model, HuberROF):
-        return certificates.huber_rof(u, dual[:2], IMAGE, model, direction)
-    if isinstance(model, TVL1):
-        return certificates.tv_l1(u, dual[:2], IMAGE, model, direction)
-    components = 4 if model.gradient == "jacobian" else 3
-    return certificates.tgv_l1(u, v, dual[:components], IMAGE, model, direction)
+    components = 2 if not isinstance(model, TGVL1) else 4 if model.gradient == "jacobian" else 3
+    return certificates.certify(model, u, v, dual[:components], IMAGE, direction)
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
@@ -243,9 +245,10 @@ class TestUnusableImages:
     @pytest.mark.parametrize(
         ("image", "sentence"),
         [
-            (np.zeros(5), r"has two dimensions, this array has 1 \(shape \(5,\)\)\. Give one frame"),
-            (np.zeros((2, 3, 4)), "has two dimensions, this array has 3"),
-            (np.float64(1), "has two dimensions, this array has 0"),
+            (np.zeros(5), r"has two dimensions, .* this array has 1 \(shape \(5,\)\)\."),
+            (np.zeros((2, 2, 3, 4)), "has two dimensions, or three for a stack of frames; this array has 4"),
+            (np.zeros((0, 3, 4)), r"The image is empty \(shape \(0, 3, 4\)\)"),
+            (np.float64(1), "this array has 0"),
             (np.zeros((0, 4)), r"The image is empty \(shape \(0, 4\)\)"),
             (np.full((2, 2), np.nan), "4 of 4 pixels are NaN or infinite. Cut the image"),
             (np.array([[1.0, np.inf]]), "1 of 2 pixels are NaN or infinite"),
@@ -272,3 +275,40 @@ class TestUnusableImages:
         assert solution.u.dtype == np.float64
         assert solution.u.dtype.isnative
         np.testing.assert_array_equal(solution.u, solve(image.astype(float), TVL1(0.4), direction="x").u)
+
+
+class TestThreadsAndStacks:
+    @pytest.mark.parametrize("model", [HuberROF(8, 0.005), HuberROF(8, 0), TVL1(1), TGVL1(1)], ids=str)
+    @pytest.mark.parametrize("shape", [(300, 40), (65, 70)])
+    def test_result_does_not_depend_on_the_number_of_threads(self, model, shape):
+        image = np.random.default_rng(3).random(shape).astype(np.float32)
+        rule = Gap(1e-12, max_iterations=77)
+        alone, shared = (solve(image, model, stop=rule, threads=threads) for threads in (1, 3))
+        np.testing.assert_array_equal(alone.u, shared.u)
+        assert alone.gap == shared.gap
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    @pytest.mark.parametrize("model", [HuberROF(0.5), TVL1(1), TGVL1(1.5)], ids=str)
+    def test_stack_is_solved_frame_by_frame(self, model, threads):
+        stack = np.random.default_rng(4).random((3, 12, 10))
+        whole = solve(stack, model, threads=threads)
+        frames = [solve(frame, model) for frame in stack]
+        np.testing.assert_array_equal(whole.u, [frame.u for frame in frames])
+        assert whole.energy == pytest.approx(sum(frame.energy for frame in frames))
+        assert whole.gap == max(frame.gap for frame in frames)
+        assert [frame.gap for frame in whole.frames] == [frame.gap for frame in frames]
+        assert whole.converged
+        if isinstance(model, TGVL1):
+            assert whole.v.shape == (3, 2, 12, 10)
+
+    def test_working_memory_stays_within_what_is_documented(self):
+        image = np.random.default_rng(5).random((400, 400))
+        for model, images in ((HuberROF(8, 0.005), 8), (TVL1(1), 8), (TGVL1(1.5), 16)):
+            rule = Gap(1e-12, max_iterations=20)
+            solve(image, model, stop=rule)
+            tracemalloc.start()
+            solve(image, model, stop=rule)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            # The row buffers of the wavefront come on top.
+            assert peak < images * image.nbytes + 2e6, (model, peak / image.nbytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -61,10 +62,14 @@ class Solution(Convergence):
         float64.
     v
         The vector field of TGV-L1, shape (2, M, N); None for the other models.
+    frames
+        For a stack, whose arrays have a leading axis T: how each frame went. Energy is then the sum, gap and
+        iterations are the largest.
     """
 
     u: Array
     v: Array | None = None
+    frames: tuple[Convergence, ...] = ()
 
     @property
     def convergence(self) -> Convergence:
@@ -73,7 +78,12 @@ class Solution(Convergence):
 
 
 def solve(
-    image: Array, model: Model, *, direction: Direction = "both", stop: StoppingRule | None = None
+    image: Array,
+    model: Model,
+    *,
+    direction: Direction = "both",
+    stop: StoppingRule | None = None,
+    threads: int = 1,
 ) -> Solution:
     """Minimise `model` for `image`, as it is: nothing is scaled.
 
@@ -84,13 +94,17 @@ def solve(
     Parameters
     ----------
     image
-        Shape (M, N), real and finite. float32 is worked on in float32, anything else in float64.
+        Shape (M, N), or (T, M, N) for a stack of frames that are solved one by one; real and finite. float32
+        is worked on in float32 where that reaches the tolerance, anything else in float64.
     model
         `HuberROF`, `TVL1` or `TGVL1`.
     direction
         Gradient components kept: ``both``, ``x`` (along rows) or ``y`` (along columns).
     stop
         ``Gap(rtol)`` (default ``Gap(1e-4)``) or ``Published()``.
+    threads
+        Cores to use: for the rows of one large image, or for the frames of a stack. The result is the same
+        bit for bit.
 
     Returns
     -------
@@ -114,6 +128,8 @@ def solve(
     >>> bool(abs(solution.u).max() < 0.01), solution.gap <= 1e-4
     (True, True)
     """
+    if np.ndim(image) == 3 and len(image) > 0:
+        return _solve_stack(image, model, direction, stop, threads)
     f = _checked(image)
     rule = Gap() if stop is None else stop
     # The methods load compiled code; a caller who only describes a recipe should not wait for it.
@@ -134,19 +150,46 @@ def solve(
         exact = lines.solve(f, model, direction)
     if exact is not None and exact.gap <= rule.rtol:
         return exact
-    return primal_dual.solve(f, model, direction, rule)
+    return primal_dual.solve(f, model, direction, rule, threads)
+
+
+def _solve_stack(
+    stack: Array, model: Model, direction: Direction, stop: StoppingRule | None, threads: int
+) -> Solution:
+    """Solve frame by frame, `threads` at a time, so that memory stays at as many working sets."""
+
+    def one(frame: Array) -> Solution:
+        return solve(frame, model, direction=direction, stop=stop)
+
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            frames = list(pool.map(one, stack))
+    else:
+        frames = [one(frame) for frame in stack]
+    return Solution(
+        u=np.stack([frame.u for frame in frames]),
+        v=np.stack([frame.v for frame in frames if frame.v is not None]) if frames[0].v is not None else None,
+        energy=float(np.sum([frame.energy for frame in frames])),
+        # No frame is further from its minimum than the worst, so the sum is not either.
+        gap=max(frame.gap for frame in frames),
+        bound=", ".join(sorted({frame.bound for frame in frames})),
+        iterations=max(frame.iterations for frame in frames),
+        converged=all(frame.converged for frame in frames),
+        method=", ".join(sorted({frame.method for frame in frames})),
+        frames=tuple(frame.convergence for frame in frames),
+    )
 
 
 def _checked(image: Array) -> Array:
     """Return the image as a two-dimensional float array, or say what is wrong with it."""
     array = np.asarray(image)
-    if array.ndim != 2:
-        raise UnusableImageError(
-            f"An image has two dimensions, this array has {array.ndim} (shape {array.shape}). "
-            "Give one frame and one channel at a time."
-        )
     if array.size == 0:
         raise UnusableImageError(f"The image is empty (shape {array.shape}).")
+    if array.ndim != 2:
+        raise UnusableImageError(
+            "An image has two dimensions, or three for a stack of frames; this array has "
+            f"{array.ndim} (shape {array.shape})."
+        )
     if array.dtype.kind not in "biuf":
         raise UnusableImageError(
             f"The image holds {array.dtype} values; only real numbers can be restored. "

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tvtasks.models import TGVL1, TVL1, HuberROF
+from tvtasks.models import TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
-from tvtasks.solvers import Check, Solution, kernels
+from tvtasks.solvers import Check, Solution, bounds
 from tvtasks.solvers.grid import Grid, pad
+
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 class Certificate(NamedTuple):
@@ -24,6 +26,14 @@ class Certificate(NamedTuple):
     lower: float
     gap: float
     bound: str
+
+
+class Iterates(NamedTuple):
+    """Padded iterates: u, v for TGV-L1, and the dual field."""
+
+    u: Array
+    v: Array | None
+    dual: Array
 
 
 def solution(
@@ -45,36 +55,49 @@ def relative_gap(energy: float, gap: float) -> float:
     return gap / lower if lower > 0 else float("inf")
 
 
-def huber_rof(u: Array, p: Array, image: Array, model: HuberROF, direction: Direction) -> Certificate:
-    """Certify `u` (M, N) with the dual field `p` (2, M, N), which is projected on its ball first."""
+def certify(
+    model: Model, u: Array, v: Array | None, dual: Array, image: Array, direction: Direction
+) -> Certificate:
+    """Certify `u` (M, N), for TGV-L1 with `v` (2, M, N), by a dual field.
+
+    `dual` is p (2, M, N) or, for TGV-L1, q (3, M, N) or (4, M, N) as its gradient has components; it is
+    projected on its ball first.
+    """
     grid = Grid.of(u.shape, direction, np.float64)
-    padded = pad(p, np.float64)
-    energy, gap = kernels.huber_rof_gap(
-        pad(u, np.float64), padded[0], padded[1], pad(image, np.float64), grid.mx, grid.my,
-        model.lam, model.alpha,
+    padded = Iterates(
+        pad(u, np.float64), None if v is None else pad(v, np.float64), pad(dual, np.float64)
     )  # fmt: skip
-    return Certificate(energy, energy - gap, relative_gap(energy, gap), "primal-dual gap")
+    return certify_padded(model, padded, np.ascontiguousarray(image, np.float64), 0.0, 1.0, grid)
 
 
-def tv_l1(u: Array, p: Array, image: Array, model: TVL1, direction: Direction) -> Certificate:
-    """Certify `u` (M, N) with the dual field `p` (2, M, N), which is projected on its ball first."""
-    grid = Grid.of(u.shape, direction, np.float64)
-    padded = pad(p, np.float64)
-    energy, scaled, box = kernels.tv_l1_bounds(
-        pad(u, np.float64), padded[0], padded[1], pad(image, np.float64), grid.mx, grid.my,
-        float(image.min()), float(image.max()), model.lam,
-    )  # fmt: skip
-    lower, bound = max(
-        (scaled, "primal-dual gap, dual scaled"), (box, "primal-dual gap within the image's range")
-    )
+def certify_padded(
+    model: Model, at: Iterates, image: Array, low: float, extent: float, grid: Grid
+) -> Certificate:
+    """Certify padded iterates for f = (image − low) / extent, without a temporary of the image's size."""
+    if isinstance(model, HuberROF):
+        energies, gaps = bounds.huber_rof_gap(
+            at.u, at.dual, image, low, extent, grid.mx, grid.my, model.lam, model.alpha
+        )
+        energy, gap = float(energies.sum()), float(gaps.sum())
+        return Certificate(energy, energy - gap, relative_gap(energy, gap), "primal-dual gap")
+    if isinstance(model, TVL1):
+        least, greatest = (float(image.min()) - low) / extent, (float(image.max()) - low) / extent
+        energies, products, outside, largest = bounds.tv_l1_bounds(
+            at.u, at.dual, image, low, extent, grid.mx, grid.my, model.lam, least, greatest
+        )
+        product, most = float(products.sum()), float(largest.max())
+        scaled = product * min(1.0, model.lam / most) if most > 0 else 0.0
+        boxed = product - float(outside.sum())
+        lower, bound = max(
+            (scaled, "primal-dual gap, dual scaled"), (boxed, "primal-dual gap within the image's range")
+        )
+    else:
+        assert at.v is not None
+        energies, products, p_squared, largest = bounds.tgv_l1_bounds(
+            at.u, at.v, at.dual, image, low, extent, *grid, model.lam, model.alpha1, model.alpha2
+        )
+        scale = min(1.0, model.alpha1 / max(float(p_squared.max()) ** 0.5, _TINY))
+        scale = min(scale, model.lam / max(float(largest.max()), _TINY))
+        lower, bound = scale * float(products.sum()), "primal-dual gap, dual scaled"
+    energy = float(energies.sum())
     return Certificate(energy, lower, relative_gap(energy, energy - lower), bound)
-
-
-def tgv_l1(u: Array, v: Array, q: Array, image: Array, model: TGVL1, direction: Direction) -> Certificate:
-    """Certify `u` (M, N) and `v` (2, M, N) with the dual field `q` (3 or 4, M, N), made feasible first."""
-    grid = Grid.of(u.shape, direction, np.float64)
-    energy, lower = kernels.tgv_l1_bounds(
-        pad(u, np.float64), pad(v, np.float64), pad(q, np.float64), pad(image, np.float64), *grid,
-        model.lam, model.alpha1, model.alpha2,
-    )  # fmt: skip
-    return Certificate(energy, lower, relative_gap(energy, energy - lower), "primal-dual gap, dual scaled")

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.fft import dctn, idctn
 
 from tvtasks.models import HuberROF
-from tvtasks.operators import Array, Direction, gradient, magnitude
+from tvtasks.operators import Array, Direction, gradient
 from tvtasks.solvers import Solution, certificates
 
 
@@ -20,11 +20,12 @@ def solve(image: Array, model: HuberROF, direction: Direction) -> Solution | Non
     if model.alpha == 0:
         return None
     u = smooth(image, model, direction)
-    dual = gradient(u, direction) / model.alpha
-    if magnitude(dual).max() > 1:
+    dual = gradient(u, direction)
+    if np.hypot(*dual).max() > model.alpha:
         return None
+    dual /= model.alpha
     result = u.astype(image.dtype, copy=False)
-    certificate = certificates.huber_rof(result, dual, image, model, direction)
+    certificate = certificates.certify(model, result, None, dual, image, direction)
     return certificates.solution(certificate, result, method="linear")
 
 
@@ -39,5 +40,6 @@ def smooth(image: Array, model: HuberROF, direction: Direction) -> Array:
         kappa = kappa + (eigenvalues[:, None] if axis == 0 else eigenvalues[None, :])
     c = model.alpha * model.lam
     modes = dctn(f, axes=axes, norm="ortho")
-    modes *= c / (c + kappa)
-    return np.asarray(idctn(modes, axes=axes, norm="ortho"))
+    modes *= c
+    modes /= kappa + c
+    return np.asarray(idctn(modes, axes=axes, norm="ortho", overwrite_x=True))

@@ -1,12 +1,16 @@
 """Huber-ROF and TV-L1 in one direction: every line is a small problem of its own, solved exactly."""
 
+# A line is one loop with many cases; cut into functions it could not be read beside its description.
+# ruff: noqa: PLR0912
+
 from __future__ import annotations
 
 import numpy as np
 
 from tvtasks.models import TVL1, HuberROF
 from tvtasks.operators import Array, Direction, gradient_adjoint
-from tvtasks.solvers import Solution, certificates, kernels
+from tvtasks.solvers import Solution, certificates
+from tvtasks.solvers.kernels import compiled
 
 # Lines of every kind settled within 20 passes; one that has not by then is left to the iteration.
 _PASSES = 200
@@ -22,10 +26,7 @@ def solve(image: Array, model: HuberROF | TVL1, direction: Direction) -> Solutio
     if direction == "y":
         u, p = np.ascontiguousarray(u.T), p[::-1].transpose(0, 2, 1)
     result = u.astype(image.dtype, copy=False)
-    if isinstance(model, HuberROF):
-        certificate = certificates.huber_rof(result, p, image, model, direction)
-    else:
-        certificate = certificates.tv_l1(result, p, image, model, direction)
+    certificate = certificates.certify(model, result, None, p, image, direction)
     return certificates.solution(certificate, result, method="line-exact")
 
 
@@ -37,7 +38,7 @@ def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:
     p = np.zeros((2, *f.shape))
     if f.shape[1] > 1:
         inner = np.zeros((f.shape[0], f.shape[1] - 1))
-        if kernels.lines_box(f, model.lam, model.alpha, inner, _PASSES) < 0:
+        if _box_lines(f, model.lam, model.alpha, inner, _PASSES) < 0:
             return None
         p[0, :, :-1] = np.clip(inner, -1, 1)
     return f - gradient_adjoint(p, "x") / model.lam, p
@@ -46,5 +47,172 @@ def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:
 def _tv_l1(f: Array, model: TVL1) -> tuple[Array, Array]:
     """Rows of `f`, by dynamic programming; the minimiser's values are values of the row."""
     u, p = np.empty_like(f), np.zeros((2, *f.shape))
-    kernels.tv_l1_lines(f, model.lam, u, p[0])
+    _tv_l1_lines(f, model.lam, u, p[0])
     return u, p
+
+
+@compiled
+def _box_line(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int:
+    """Minimise ½ pᵀ(αI + DDᵀ/λ)p − pᵀDf over |p| ≤ 1 for one line `f`, in place; D the forward difference.
+
+    Primal–dual active set: entries held at ±1 are fixed, the others solve a tridiagonal system, and entries
+    change side where they leave the box or their multiplier has the wrong sign. The tolerance decides ties,
+    which integer data have (without it such lines cycle for α = 0).
+
+    Returns the number of passes, or -1 if the sets had not settled after `passes`.
+    """
+    n = f.size - 1
+    tolerance = 1e-12
+    diagonal = alpha + 2 / lam
+    beside = -1 / lam
+    side = np.zeros(n, np.int8)
+    c = np.empty(n)
+    d = np.empty(n)
+    for count in range(passes):
+        for i in range(n):
+            if side[i] != 0:
+                c[i] = 0.0
+                d[i] = float(side[i])
+            else:
+                pivot = diagonal
+                right = f[i + 1] - f[i]
+                if i > 0:
+                    pivot -= beside * c[i - 1]
+                    right -= beside * d[i - 1]
+                c[i] = beside / pivot
+                d[i] = right / pivot
+        p[n - 1] = d[n - 1]
+        for i in range(n - 2, -1, -1):
+            p[i] = d[i] - c[i] * p[i + 1]
+        changed = False
+        for i in range(n):
+            new = 0
+            if side[i] == 0:
+                if p[i] > 1 + tolerance:
+                    new = 1
+                elif p[i] < -1 - tolerance:
+                    new = -1
+            else:
+                left = p[i - 1] if i > 0 else 0.0
+                right = p[i + 1] if i < n - 1 else 0.0
+                multiplier = f[i + 1] - f[i] - diagonal * p[i] - beside * (left + right)
+                if multiplier * side[i] > -tolerance * diagonal:
+                    new = side[i]
+            if new != side[i]:
+                side[i] = new
+                changed = True
+        if not changed:
+            return count + 1
+    return -1
+
+
+@compiled
+def _box_lines(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int:
+    """`_box_line` for every row of `f`; the largest number of passes, or -1 if one did not settle."""
+    most = 0
+    for i in range(f.shape[0]):
+        count = _box_line(f[i], lam, alpha, p[i], passes)
+        if count < 0:
+            return -1
+        most = max(most, count)
+    return most
+
+
+@compiled
+def _tv_l1_line(f: Array, lam: float, u: Array) -> None:
+    """Minimise Σ|u[i+1] − u[i]| + λ Σ|u[i] − f[i]| for one line, exactly.
+
+    Dynamic programme over the derivative of the optimal cost of the line so far as a function of its last
+    value: a staircase, kept as its jumps in order. A pixel adds a jump of 2λ at its value; the next pixel
+    sees the staircase cut off at ±1, so that no more than 1/λ + 2 jumps are ever kept. Then u is read off
+    backwards: the next value, clamped to where the staircase is between −1 and 1.
+    """
+    n = f.size
+    at = np.empty(n + 2)
+    jump = np.empty(n + 2)
+    lower = np.empty(n)
+    upper = np.empty(n)
+    count = 0
+    left = 0.0
+    right = 0.0
+    for i in range(n):
+        k = count
+        while k > 0 and at[k - 1] > f[i]:
+            at[k] = at[k - 1]
+            jump[k] = jump[k - 1]
+            k -= 1
+        at[k] = f[i]
+        jump[k] = 2 * lam
+        count += 1
+        left -= lam
+        right += lam
+        if i == n - 1:
+            break
+        lower[i] = -np.inf
+        first = 0
+        if left < -1:
+            while left + jump[first] < -1:
+                left += jump[first]
+                first += 1
+            lower[i] = at[first]
+            jump[first] -= -1 - left
+            left = -1.0
+        upper[i] = np.inf
+        if right > 1:
+            while right - jump[count - 1] > 1:
+                right -= jump[count - 1]
+                count -= 1
+            upper[i] = at[count - 1]
+            jump[count - 1] -= right - 1
+            right = 1.0
+        for k in range(first, count):
+            at[k - first] = at[k]
+            jump[k - first] = jump[k]
+        count -= first
+    k = 0
+    while k < count - 1 and left + jump[k] < 0:
+        left += jump[k]
+        k += 1
+    u[n - 1] = at[k]
+    for i in range(n - 2, -1, -1):
+        u[i] = min(max(u[i + 1], lower[i]), upper[i])
+
+
+@compiled
+def _tv_l1_dual(f: Array, lam: float, u: Array, p: Array) -> None:
+    """Write a dual `p` that proves `u` to be the minimiser for the line `f`.
+
+    p[i] = p[i-1] + λ s with s in the subdifferential of |u − f|, p[i] = ±1 where u steps, and 0 behind the
+    last pixel. Forwards the interval of what is possible, backwards one choice.
+    """
+    n = f.size
+    lower = np.empty(n)
+    upper = np.empty(n)
+    low = 0.0
+    high = 0.0
+    for i in range(n - 1):
+        low += lam * (1 if u[i] > f[i] else -1)
+        high += lam * (-1 if u[i] < f[i] else 1)
+        step = u[i + 1] - u[i]
+        low = 1.0 if step > 0 else max(low, -1.0)
+        high = -1.0 if step < 0 else min(high, 1.0)
+        if step < 0:
+            low = -1.0
+        if step > 0:
+            high = 1.0
+        lower[i] = low
+        upper[i] = high
+    after = 0.0
+    for i in range(n - 2, -1, -1):
+        most = after - lam * (1 if u[i + 1] > f[i + 1] else -1)
+        least = after - lam * (-1 if u[i + 1] < f[i + 1] else 1)
+        after = min(max(after, least, lower[i]), most, upper[i])
+        p[i] = after
+
+
+@compiled
+def _tv_l1_lines(f: Array, lam: float, u: Array, p: Array) -> None:
+    """`_tv_l1_line` and `_tv_l1_dual` for every row of `f`."""
+    for i in range(f.shape[0]):
+        _tv_l1_line(f[i], lam, u[i])
+        _tv_l1_dual(f[i], lam, u[i], p[i])

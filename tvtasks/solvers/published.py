@@ -39,10 +39,7 @@ def solve(image: Array, model: Model, direction: Direction, rule: Published) -> 
         return new, p / np.maximum(1, magnitude(p))
 
     u, p, count, converged = _iterate(step, image, np.zeros((2, *image.shape)), rule)
-    if isinstance(model, HuberROF):
-        certificate = certificates.huber_rof(u, p, image, model, direction)
-    else:
-        certificate = certificates.tv_l1(u, p, image, model, direction)
+    certificate = certificates.certify(model, u, None, p, image, direction)
     return _solution(u, None, certificate, count, converged)
 
 
@@ -70,7 +67,7 @@ def _tgv_l1(image: Array, model: TGVL1, direction: Direction, rule: Published) -
 
     start = np.concatenate([image[None], np.zeros((2, *image.shape))])
     x, y, count, converged = _iterate(step, start, np.zeros((6, *image.shape)), rule)
-    certificate = certificates.tgv_l1(x[0], x[1:], y[2:], image, model, direction)
+    certificate = certificates.certify(model, x[0], x[1:], y[2:], image, direction)
     return _solution(x[0], x[1:], certificate, count, converged)
 
 

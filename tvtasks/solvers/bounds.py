@@ -1,0 +1,234 @@
+"""Compiled sums behind the certificates: energies and lower bounds of padded iterates, row by row.
+
+Iterates come padded in their own dtype, the image as it is; each is taken to float64 a row at a time, so that
+no array of the image's size is made. `low` and `extent` bring the image to where the iterates are:
+f = (image − low) / extent. What a kernel returns has a column for each row of the padded image; the caller
+adds them up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tvtasks.operators import Array
+from tvtasks.solvers.kernels import (
+    adjoint_jacobian_row,
+    adjoint_symmetrised_row,
+    jacobian_row,
+    summed,
+    symmetrised_row,
+)
+
+
+@summed
+def _image_row(row: Array, low: float, extent: float, f: Array) -> None:
+    for j in range(row.size):
+        f[j + 1] = (np.float64(row[j]) - low) / extent
+
+
+@summed
+def _ball_row(px: Array, py: Array, mx: Array, here: float, x: Array, y: Array) -> None:
+    """Project a row of p on the unit ball."""
+    for j in range(1, px.size - 1):
+        a = np.float64(px[j]) * mx[j]
+        b = np.float64(py[j]) * here
+        s = 1.0 / max(1.0, np.sqrt(a * a + b * b))
+        x[j] = a * s
+        y[j] = b * s
+
+
+@summed
+def _huber_rof_row(
+    u: Array, below: Array, f: Array, x: Array, y: Array, y_above: Array, mx: Array, here: float,
+    lam: float, alpha: float,
+) -> Any:  # fmt: skip
+    curvature = 0.5 / alpha if alpha > 0 else 0.0
+    energy = 0.0
+    gap = 0.0
+    for j in range(1, f.size - 1):
+        value = np.float64(u[j])
+        gx = mx[j] * (np.float64(u[j + 1]) - value)
+        gy = here * (np.float64(below[j]) - value)
+        t = np.sqrt(gx * gx + gy * gy)
+        h = t * t * curvature if t <= alpha else t - alpha / 2
+        conjugate = alpha / 2 * (x[j] * x[j] + y[j] * y[j])
+        w = x[j - 1] - x[j] + y_above[j] - y[j]
+        d = value - f[j]
+        r = d + w / lam
+        energy += h + lam / 2 * d * d
+        gap += max(0.0, h + conjugate - gx * x[j] - gy * y[j]) + lam / 2 * r * r
+    return energy, gap
+
+
+@summed
+def huber_rof_gap(
+    u: Array,
+    p: Array,
+    image: Array,
+    low: float,
+    extent: float,
+    mx: Array,
+    my: Array,
+    lam: float,
+    alpha: float,
+) -> Any:
+    """Energy and primal–dual gap of Huber-ROF, a pair for each row; `p` is projected on the unit ball.
+
+    The gap is written as a sum of terms that are each ≥ 0 (Fenchel–Young per pixel, and the square of the
+    optimality condition), so that nothing cancels: it is meaningful down to rounding, even where the iterates
+    come from float32.
+    """
+    rows, columns = u.shape
+    sums = np.zeros((2, rows))
+    f = np.zeros(columns)
+    x = np.zeros(columns)
+    y = np.zeros((2, columns))
+    for i in range(1, rows - 1):
+        _image_row(image[i - 1], low, extent, f)
+        _ball_row(p[0, i], p[1, i], mx, my[i], x, y[i % 2])
+        sums[0, i], sums[1, i] = _huber_rof_row(
+            u[i], u[i + 1], f, x, y[i % 2], y[(i - 1) % 2], mx, my[i], lam, alpha
+        )
+    return sums
+
+
+@summed
+def _tv_l1_row(
+    u: Array, below: Array, f: Array, x: Array, y: Array, y_above: Array, mx: Array, here: float, lam: float,
+    least: float, greatest: float,
+) -> Any:  # fmt: skip
+    energy = 0.0
+    product = 0.0
+    outside = 0.0
+    largest = 0.0
+    for j in range(1, f.size - 1):
+        value = np.float64(u[j])
+        gx = mx[j] * (np.float64(u[j + 1]) - value)
+        gy = here * (np.float64(below[j]) - value)
+        w = x[j - 1] - x[j] + y_above[j] - y[j]
+        energy += np.sqrt(gx * gx + gy * gy) + lam * abs(value - f[j])
+        product += w * f[j]
+        outside += max(0.0, -w - lam) * (greatest - f[j]) + max(0.0, w - lam) * (f[j] - least)
+        largest = max(largest, abs(w))
+    return energy, product, outside, largest
+
+
+@summed
+def tv_l1_bounds(
+    u: Array, p: Array, image: Array, low: float, extent: float, mx: Array, my: Array, lam: float,
+    least: float, greatest: float,
+) -> Any:  # fmt: skip
+    """Four numbers for each row: energy, ⟨w, f⟩, what the box costs, max |w|; w = ∇ᵀp, `p` projected first.
+
+    `least` and `greatest` are values between which a minimiser lies: those of the scaled image.
+    """
+    rows, columns = u.shape
+    sums = np.zeros((4, rows))
+    f = np.zeros(columns)
+    x = np.zeros(columns)
+    y = np.zeros((2, columns))
+    for i in range(1, rows - 1):
+        _image_row(image[i - 1], low, extent, f)
+        _ball_row(p[0, i], p[1, i], mx, my[i], x, y[i % 2])
+        sums[0, i], sums[1, i], sums[2, i], sums[3, i] = _tv_l1_row(
+            u[i], u[i + 1], f, x, y[i % 2], y[(i - 1) % 2], mx, my[i], lam, least, greatest
+        )
+    return sums
+
+
+@summed
+def _second_ball_row(q: Array, i: int, alpha2: float, scale: Array, ball: Array) -> None:
+    """Row `i` of q, projected on the ball of radius α2."""
+    scale[:] = 0.0
+    for k in range(q.shape[0]):
+        component = q[k, i]
+        for j in range(1, scale.size - 1):
+            scale[j] += np.float64(component[j]) * np.float64(component[j])
+    for j in range(1, scale.size - 1):
+        scale[j] = 1.0 / max(1.0, np.sqrt(scale[j]) / alpha2)
+    for k in range(q.shape[0]):
+        component, row = q[k, i], ball[k]
+        for j in range(1, scale.size - 1):
+            row[j] = np.float64(component[j]) * scale[j]
+
+
+@summed
+def _tgv_l1_row(
+    u: Array, below: Array, v: Array, f: Array, e: Array, mx: Array, here: float,
+    lam: float, alpha1: float, alpha2: float,
+) -> float:  # fmt: skip
+    """Energy of a row; `v` (2, columns) and `e`, the components of E v there, in float64."""
+    energy = 0.0
+    for j in range(1, f.size - 1):
+        value = np.float64(u[j])
+        gx = mx[j] * (np.float64(u[j + 1]) - value) - v[0, j]
+        gy = here * (np.float64(below[j]) - value) - v[1, j]
+        energy += alpha1 * np.sqrt(gx * gx + gy * gy) + lam * abs(value - f[j])
+        energy += alpha2 * np.sqrt(e[0, j] ** 2 + e[1, j] ** 2 + e[2, j] ** 2 + e[3, j] ** 2)
+    return energy
+
+
+@summed
+def _dual_row(x: Array, y: Array, y_above: Array, f: Array, mx: Array, above: float, here: float) -> Any:
+    """⟨w, f⟩, max |p|² and max |w| of a row, for p = (x, y) and w = ∇ᵀp."""
+    product = 0.0
+    largest_p = 0.0
+    largest_w = 0.0
+    for j in range(1, f.size - 1):
+        w = mx[j - 1] * x[j - 1] - mx[j] * x[j] + above * y_above[j] - here * y[j]
+        product += w * f[j]
+        largest_p = max(largest_p, x[j] * x[j] + y[j] * y[j])
+        largest_w = max(largest_w, abs(w))
+    return product, largest_p, largest_w
+
+
+@summed
+def tgv_l1_bounds(
+    u: Array, v: Array, q: Array, image: Array, low: float, extent: float,
+    mx: Array, my: Array, ex: Array, ey: Array, mixed: float, lam: float, alpha1: float, alpha2: float,
+) -> Any:  # fmt: skip
+    """Four numbers for each row: energy, ⟨w, f⟩, max |p|² and max |w|, for p = Eᵀq and w = ∇ᵀp.
+
+    `q` is projected on its ball of radius α2 first; E is the Jacobian where it has four components, the
+    symmetrised gradient where it has three.
+    """
+    rows, columns = u.shape
+    components = q.shape[0]
+    sums = np.zeros((4, rows))
+    f = np.zeros(columns)
+    scale = np.zeros(columns)
+    e = np.zeros((4, columns))
+    # Rows i − 1, i and i + 1 of v and of the projected q, by row number modulo 3; of p, modulo 2.
+    field = np.zeros((3, 2, columns))
+    ball = np.zeros((3, components, columns))
+    p = np.zeros((2, 2, columns))
+    for i in range(rows - 1):
+        above, now, below = (i + 2) % 3, i % 3, (i + 1) % 3
+        _second_ball_row(q, i + 1, alpha2, scale, ball[below])
+        for k in range(2):
+            for j in range(columns):
+                field[below, k, j] = v[k, i + 1, j]
+        if i == 0:
+            continue
+        _image_row(image[i - 1], low, extent, f)
+        x, y = p[i % 2, 0], p[i % 2, 1]
+        if components == 4:
+            jacobian_row(field[now, 0], field[below, 0], field[now, 1], field[below, 1], mx, my[i], e)
+            adjoint_jacobian_row(
+                ball[now, 0], ball[now, 1], ball[above, 1], ball[now, 2], ball[now, 3], ball[above, 3],
+                mx, my[i - 1], my[i], x, y,
+            )  # fmt: skip
+        else:
+            symmetrised_row(
+                field[now, 0], field[above, 0], field[now, 1], field[above, 1], mx, ex,
+                mixed * my[i - 1], mixed * my[i], ey[i], e,
+            )  # fmt: skip
+            adjoint_symmetrised_row(
+                ball[now, 0], ball[now, 1], ball[below, 1], ball[now, 2], ball[below, 2], mx, ex,
+                mixed * my[i - 1], mixed * my[i], ey[i], ey[i + 1], x, y,
+            )  # fmt: skip
+        sums[0, i] = _tgv_l1_row(u[i], u[i + 1], field[now], f, e, mx, my[i], lam, alpha1, alpha2)
+        sums[1, i], sums[2, i], sums[3, i] = _dual_row(x, y, p[(i - 1) % 2, 1], f, mx, my[i - 1], my[i])
+    return sums
