@@ -99,8 +99,8 @@ def _until_next_look(history: list[Check], rtol: float) -> int:
         return step
     before = history[-2]
     power = np.log(before.gap / gap) / np.log(done / max(before.iteration, 1))
-    needed = done * ((gap / rtol) ** (1 / power) - 1)
-    return int(min(max(0.8 * needed, step), max(0.6 * done, step)))
+    factor = np.exp(min(np.log(gap / rtol) / power, 1.0))
+    return int(min(max(0.8 * (factor - 1) * done, step), max(0.6 * done, step)))
 
 
 def _float32_floor(model: Model, offset: float) -> float:
