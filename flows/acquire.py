@@ -172,11 +172,7 @@ def _conclude(ledger: Ledger, entry: Entry, future: Future[list[Outcome]], recip
         ledger.fail(entry, str(error))
         return Change(entry.path, State.FAILED, name, str(error))
     except Exception as error:
-        logger.exception("%s could not be restored", entry.path)
-        reason = (
-            f"{entry.path.name}: an error in tvtasks itself ({type(error).__name__}: {error}). The other "
-            "files go on; please report it together with this file."
-        )
+        reason = defect(entry.path, error)
         ledger.fail(entry, reason)
         return Change(entry.path, State.FAILED, name, reason)
     if any(outcome.source_sha256 != entry.sha256 for outcome in outcomes):
@@ -189,6 +185,15 @@ def _conclude(ledger: Ledger, entry: Entry, future: Future[list[Outcome]], recip
     detail = {"gap": max(gaps, default=None), "seconds": sum(seconds), "recipe": name}
     ledger.finish(entry, [outcome.archive for outcome in outcomes], detail)
     return Change(entry.path, State.DONE, name, outcomes=tuple(outcomes))
+
+
+def defect(path: Path, error: Exception) -> str:
+    """Log an error that is not the user's, and return a sentence for it."""
+    logger.error("%s could not be restored", path, exc_info=error)
+    return (
+        f"{path.name}: an error in tvtasks itself ({type(error).__name__}: {error}). The other files go on; "
+        "please report it together with this file."
+    )
 
 
 def _tally(ledger: Ledger, monitor: Monitor, recipes: RecipeBook, restored: int) -> Tally:

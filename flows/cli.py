@@ -46,7 +46,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console()
+# Elsewhere than on a terminal nothing is as wide as rich's guess of 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
 
 DEMO_RECIPES = (
@@ -130,7 +131,7 @@ def watch(
             workers=workers,
             finished=lambda: once,
         )
-    _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
+    _conclude(tally, archive, told, quiet=quiet, as_json=as_json, endless=not once)
 
 
 @app.command()
@@ -301,7 +302,7 @@ def _restore_all(
     files: list[Path], archive: Path, recipes: RecipeBook, *, workers: int, quiet: bool, as_json: bool
 ) -> tuple[Tally, set[Path]]:
     from flows import display, server
-    from flows.acquire import Change, Tally
+    from flows.acquire import Change, Tally, defect
     from tvtasks import workflow
     from tvtasks.monitor import State
 
@@ -323,6 +324,8 @@ def _restore_all(
             return Change(path, State.DONE, recipe.name, outcomes=tuple(do(path, recipe, archive)))
         except TvtasksError as error:
             return Change(path, State.FAILED, recipe.name, str(error))
+        except Exception as error:
+            return Change(path, State.FAILED, recipe.name, defect(path, error))
 
     changes: list[Change] = []
     left: list[Path] = []
@@ -402,8 +405,13 @@ def _compile() -> None:
     solve(tiny, HuberROF(4.0, 0.01), direction="x")
 
 
-def _conclude(tally: Tally, archive: Path, told: set[Path], *, quiet: bool, as_json: bool) -> None:
-    """Print the summary, with the failures that were not yet told, and exit with the code for it."""
+def _conclude(
+    tally: Tally, archive: Path, told: set[Path], *, quiet: bool, as_json: bool, endless: bool = False
+) -> None:
+    """Print the summary, with the failures that were not yet told, and exit with the code for it.
+
+    What is left is no failure where the work has no end and was stopped on purpose.
+    """
     if as_json:
         print(
             json.dumps(
@@ -427,7 +435,7 @@ def _conclude(tally: Tally, archive: Path, told: set[Path], *, quiet: bool, as_j
         if tally.left:
             names = ", ".join(path.name for path in tally.left[:10]) + (" …" if len(tally.left) > 10 else "")
             errors.print(Text(f"{len(tally.left)} left for the next start: {names}"), soft_wrap=True)
-    if tally.failed:
+    if tally.failed or (tally.left and not endless):
         raise typer.Exit(Exit.SOME_FAILED)
 
 

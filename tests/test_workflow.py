@@ -93,9 +93,22 @@ class TestSteps:
             restoration.median_filter,
             restoration.retrieve_contrast,
             restoration.denoise,
-            workflow.write_archive,
             workflow.write_preview,
+            workflow.write_archive,
         ]
+
+    def test_a_run_cut_short_before_the_archive_is_done_again(self, scan, directory):
+        def cut_short(step, /, *args, **kwargs):
+            if step is workflow.write_archive:
+                raise KeyboardInterrupt
+            return call_directly(step, *args, **kwargs)
+
+        with pytest.raises(KeyboardInterrupt):
+            restore_file(scan, RECIPE, directory, call=cut_short)
+        assert not list(directory.glob("*.nxs"))
+        (outcome,) = restore_file(scan, RECIPE, directory)
+        assert outcome.archive.exists()
+        assert outcome.preview.exists()
 
 
 class TestRefusals:

@@ -101,8 +101,9 @@ def restore_file(
         for name in recipe.steps:
             draft = call(restoration.STEPS[name], draft)
         result = restoration.finish(draft)
+        # The archive file comes last: where it is, everything is, however often the work was cut short.
+        picture = call(write_preview, result, archive.archive_path(directory, micrograph, recipe))
         target = call(write_archive, result, directory, context)
-        picture = call(write_preview, result, target)
         outcomes.append(
             Outcome(checksum, target, picture, result.gap, result.converged, result.seconds, result.notes)
         )

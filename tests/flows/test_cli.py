@@ -277,7 +277,7 @@ class TestRestore:
             process.send_signal(signal.SIGINT)
             rest, stderr = process.communicate()
         files, total = records(subprocess.CompletedProcess([], 0, first + rest))
-        assert process.returncode == 0
+        assert process.returncode == 1
         assert "Finishing what is under way" in stderr
         assert 1 <= total["restored"] == len(files)
         assert len(total["left"]) == 30 - len(files) > 0

@@ -85,7 +85,7 @@ class TestWhatTheServerShows:
         tasks = task_runs(client, run_of(client, path), number=8)
         names = [re.sub("-[0-9a-f]{3}$", "", task.name) for task in tasks]
         assert names == [
-            "read", "scale", "extract background", "median", "contrast", "denoise", "archive", "preview",
+            "read", "scale", "extract background", "median", "contrast", "denoise", "preview", "archive",
         ]  # fmt: skip
 
     def test_the_archive_names_the_run_that_wrote_it(self, client, write_scan, tmp_path):
