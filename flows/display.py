@@ -70,7 +70,8 @@ class Lines:
             seconds and f"{seconds} s",
         ]
         line = "  ".join(part for part in parts if part)
-        self._console.print(Text(f"{line}  {change.reason}".rstrip()), soft_wrap=True)
+        said = " ".join([change.reason, *notes(change)]).strip()
+        self._console.print(Text(f"{line}  {said}".rstrip()), soft_wrap=True)
 
     def __enter__(self) -> Lines:
         return self
@@ -135,12 +136,19 @@ class LiveTable:
             state = Text(row.state, style=_STYLES.get(row.state, "yellow"))
             table.add_row(row.path.name, state, row.recipe, *figures(row.outcomes))
         parts: list[RenderableType] = [table]
+        said = dict.fromkeys(note for row in rows[-_ROWS:] for note in notes(row))
+        parts += [Text(note, style="yellow") for note in said]
         if len(rows) > _ROWS:
             counts = Counter(row.state for row in rows)
             parts.append(
                 Text("  ".join(f"{number} {state}" for state, number in counts.items()), style="dim")
             )
         return Group(*parts)
+
+
+def notes(change: Change) -> list[str]:
+    """Return what a user should know of a file's images, each sentence once."""
+    return list(dict.fromkeys(note for outcome in change.outcomes for note in outcome.notes))
 
 
 def figures(outcomes: tuple[Outcome, ...]) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from tvtasks.tasks import call_as_task
 from tvtasks.workflow import Outcome
 
 _FLUSH_SECONDS = 10.0
+_NOT_SHOWN = "The Prefect server cannot be reached: restored without a page in the dashboard."
 
 
 def _run_name() -> str:
@@ -60,7 +62,8 @@ def restore_and_show(path: Path, recipe: Recipe, archive: Path) -> list[Outcome]
     except (httpx.HTTPError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
             raise
-        return workflow.restore_file(path, recipe, archive)
+        outcomes = workflow.restore_file(path, recipe, archive)
+        return [replace(outcome, notes=(*outcome.notes, _NOT_SHOWN)) for outcome in outcomes]
 
 
 @contextmanager

@@ -59,6 +59,10 @@ class TestLiveTable:
             line.split() == ["stm_1.tif", "done", "stm-scratches", "9.9e-05", "1.23"] for line in lines
         )
 
+    def test_what_a_user_should_know_stands_below_once(self):
+        last = self.shown(DONE, Change(Path("stm_2.tif"), "done", outcomes=(OUTCOME,))).split("file ")[-1]
+        assert last.count("3 of 32 rows were left out.") == 1
+
     def test_a_row_follows_its_file_from_state_to_state(self):
         last = self.shown(QUEUED, Change(SCAN, "running", "stm-scratches"), DONE).split("file ")[-1]
         assert last.count("stm_1.tif") == 1
@@ -88,7 +92,9 @@ class TestLines:
         lines = Lines(console)
         for change in (QUEUED, Change(SCAN, "running", "stm-scratches"), DONE):
             lines.show(change)
-        assert console.file.getvalue() == "stm_1.tif  done  stm-scratches  gap 9.9e-05  1.23 s\n"
+        assert console.file.getvalue() == (
+            "stm_1.tif  done  stm-scratches  gap 9.9e-05  1.23 s  3 of 32 rows were left out.\n"
+        )
 
     def test_a_fault_stands_in_its_line_however_long_and_is_remembered_as_told(self, console):
         change = Change(SCAN, "failed", "stm-scratches", reason="This [sentence] is very long. " * 9)

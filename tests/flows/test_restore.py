@@ -122,12 +122,11 @@ class TestWhatTheServerShows:
 
 
 class TestWithoutServer:
-    def test_the_file_is_restored_all_the_same(self, dead_url, write_scan, tmp_path):
+    def test_the_file_is_restored_all_the_same_and_that_is_said(self, dead_url, write_scan, tmp_path):
         path = write_scan("stm_0001.npy")
-        started = time.monotonic()
         with prefect_at(dead_url):
             (outcome,) = restore_and_show(path, RECIPE, tmp_path / "archive")
-        assert time.monotonic() - started < 15
+        assert "The Prefect server cannot be reached" in outcome.notes[-1]
         assert archive.summary(outcome.archive)["context"] == {}
 
     def test_a_damaged_file_is_refused_with_the_same_sentence(self, dead_url, write_scan, tmp_path):
