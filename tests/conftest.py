@@ -1,9 +1,15 @@
-"""Keep Prefect's folder and a developer's settings of it out of the tests, and out of what they start."""
+"""Keep Prefect's folder and a developer's settings of it out of the tests; no test is judged by its speed."""
 
 import os
 import tempfile
 
+from hypothesis import settings
+
 _HOME = tempfile.TemporaryDirectory(prefix="tvtasks-tests-", ignore_cleanup_errors=True)
+
+# The first call of a solver on a machine compiles it, which takes seconds.
+settings.register_profile("compiled", deadline=None)
+settings.load_profile("compiled")
 
 
 def pytest_configure() -> None:

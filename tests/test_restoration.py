@@ -48,7 +48,7 @@ def pictures(dtype):
 
 class TestUnit:
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(data=st.data(), scale=st.sampled_from(["range", 1000.0]))
     def test_raw_is_background_plus_flat_in_the_unit_of_the_image(self, dtype, data, scale):
         raw = data.draw(pictures(dtype))

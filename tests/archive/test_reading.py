@@ -61,7 +61,7 @@ class TestLoad:
         found = load(write(replace(restoration, micrograph=odd), tmp_path)).micrograph
         assert (found.channel, found.vendor_metadata) == (odd.channel, odd.vendor_metadata)
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         data=st.one_of(
             hnp.boolean_dtypes(), hnp.integer_dtypes(), hnp.unsigned_integer_dtypes(), hnp.floating_dtypes()
