@@ -117,6 +117,7 @@ def watch(
     watching = Watching(
         settle=settle, max_wait=max_wait or (30.0 if once else 600.0), observer=observer, recursive=recursive
     )
+    _load_solvers(quiet or as_json)
     with _server(archive, quiet=quiet or as_json) as server:
         if not (quiet or as_json):
             console.print(f"Watching {folder}. Dashboard: {server.dashboard}", soft_wrap=True)
@@ -153,7 +154,7 @@ def demo(
         scans.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"The folder {folder} cannot be created: {error.strerror}.") from error
-    compiling = threading.Thread(target=_compile, daemon=True)
+    compiling = threading.Thread(target=_load_solvers, args=(True,), daemon=True)
     compiling.start()
     with _spinner("Starting the Prefect server (the first time takes half a minute)", silent):
         server = servers.start(folder / "prefect" / "server.log", home=folder / "prefect")
@@ -205,6 +206,7 @@ def restore(
         else:
             files.append(path)
     files = list(dict.fromkeys(files))  # one that is named, and lies in a folder that is named too
+    _load_solvers(quiet or as_json)
     tally, told = _restore_all(files, archive, recipes, workers=workers, quiet=quiet, as_json=as_json)
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
 
@@ -393,16 +395,17 @@ def _spinner(text: str, quiet: bool) -> Iterator[None]:
         yield
 
 
-def _compile() -> None:
-    """Compile the solvers, or load them, while something else is waited for."""
-    import numpy as np
+def _load_solvers(quiet: bool) -> None:
+    """Have the solvers compiled, which takes some ten seconds once on a computer, or loaded."""
+    with _spinner("Loading the solvers (compiled once on each computer)", quiet):
+        import numpy as np
 
-    from tvtasks import TGVL1, Gap, HuberROF, solve
+        from tvtasks import TGVL1, TVL1, Gap, HuberROF, solve
 
-    tiny = np.eye(4, dtype=np.float32)
-    for model in (HuberROF(4.0, 0.01), TGVL1(1.5)):
-        solve(tiny, model, stop=Gap(0.5))
-    solve(tiny, HuberROF(4.0, 0.01), direction="x")
+        for dtype in (np.float32, np.float64):
+            for model in (HuberROF(4.0, 0.01), TVL1(1.0), TGVL1(1.5)):
+                solve(np.eye(4, dtype=dtype), model, stop=Gap(0.5))
+        solve(np.eye(4), HuberROF(4.0, 0.01), direction="x")
 
 
 def _conclude(
