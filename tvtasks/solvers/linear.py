@@ -21,7 +21,7 @@ def solve(image: Array, model: HuberROF, direction: Direction) -> Solution | Non
         return None
     u = smooth(image, model, direction)
     dual = gradient(u, direction)
-    if np.hypot(*dual).max() > model.alpha:
+    if np.einsum("kij,kij->ij", dual, dual).max() > model.alpha**2:
         return None
     dual /= model.alpha
     result = u.astype(image.dtype, copy=False)
