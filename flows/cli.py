@@ -83,7 +83,7 @@ def main() -> None:
         sys.exit(Exit.SOME_FAILED)
 
 
-@app.command()
+@app.command(short_help="Restore what is in a folder and what comes into it.")
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder that the microscope writes to.", metavar="FOLDER")],
     archive: ArchiveOption,
@@ -135,7 +135,7 @@ def watch(
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json, endless=not once)
 
 
-@app.command()
+@app.command(short_help="Show the whole path in a minute.")
 def demo(
     folder: Annotated[Path, typer.Option(help="Where scans, results and the server's data go.")] = Path(
         "tvtasks-demo"
@@ -178,7 +178,7 @@ def demo(
         console.print(f"The dashboard stays at {server.dashboard}; stop it with: {stop} {server.process.pid}")
 
 
-@app.command()
+@app.command(short_help="Restore files or folders of them.")
 def restore(
     paths: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="FILE...")],
     archive: ArchiveOption,
@@ -211,7 +211,7 @@ def restore(
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Say what is in an archive file.")
 def show(
     path: Annotated[Path, typer.Argument(help="An archive file.", metavar="FILE.nxs")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
