@@ -11,12 +11,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvtasks.errors import ArchiveError, TvtasksError, UnreadableFileError, UnusableImageError
+from tvtasks.errors import TvtasksError, UnreadableFileError, UnusableImageError
 from tvtasks.monitor import Entry, Ledger, Monitor, State, check_folders
 from tvtasks.monitor.observe import ObserverKind
 from tvtasks.readers import is_candidate
 from tvtasks.recipe import Recipe, RecipeBook
-from tvtasks.workflow import Outcome
+from tvtasks.workflow import Outcome, create_folder
 
 logger = logging.getLogger(__name__)
 
@@ -99,13 +99,7 @@ def acquire(
     stop = stop or threading.Event()
     check_folders(folder, archive, recursive=watching.recursive)
     path = ledger_path(archive)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArchiveError(
-            f"The archive folder {archive} cannot be created: {error.strerror or error}. "
-            "Give a folder that you may write to."
-        ) from error
+    create_folder(path.parent)
     with (
         Ledger(path) as ledger,
         Monitor(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,22 @@ from scipy.ndimage import median_filter as scipy_median
 
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Image, Micrograph, Region
-from tvtasks.recipe import HuberROFStep, Median, Recipe, StepName, TGVL1Step, TVL1Step
+from tvtasks.recipe import ModelStep, Recipe, StepName
 from tvtasks.solvers import Convergence, Solution, solve
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 ALGORITHM_VERSION = 1
 """Raised whenever the same image and recipe give other numbers than before."""
+
+
+class Call(Protocol):
+    """How a step is called: directly, or as a task of a workflow engine."""
+
+    def __call__(self, step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `step` and return what it returns."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -153,7 +164,7 @@ def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
 
 def extract_background(draft: Draft) -> Draft:
     """Minimise the recipe's background model and subtract the result."""
-    solution, record = _minimise("background", draft.recipe.background, draft.current)
+    solution, record = _minimise("background", draft.recipe, draft.current)
     flat = draft.current - solution.u
     return replace(
         draft, background=solution.u, current=flat, lifted=False, steps=(*draft.steps, record)
@@ -165,14 +176,15 @@ def median_filter(draft: Draft) -> Draft:
     step, started, clock = draft.recipe.median, datetime.now(UTC), time.perf_counter()
     assert step is not None
     filtered = scipy_median(draft.current, size=(step.rows, step.columns), mode="reflect")
-    record = StepRecord("median", _parameters(step), started, time.perf_counter() - clock)
+    parameters = draft.recipe.parameters["median"]
+    record = StepRecord("median", parameters, started, time.perf_counter() - clock)
     return replace(draft, current=filtered, steps=(*draft.steps, record))
 
 
 def retrieve_contrast(draft: Draft) -> Draft:
     """Smooth the background once more and add it: the contrast between terraces comes back."""
     assert draft.background is not None
-    solution, record = _minimise("contrast", draft.recipe.contrast, draft.background)
+    solution, record = _minimise("contrast", draft.recipe, draft.background)
     return replace(
         draft, contrast=solution.u, current=draft.current + solution.u, lifted=True,
         steps=(*draft.steps, record),
@@ -181,7 +193,7 @@ def retrieve_contrast(draft: Draft) -> Draft:
 
 def denoise(draft: Draft) -> Draft:
     """Minimise the recipe's denoising model for what there is by now."""
-    solution, record = _minimise("denoise", draft.recipe.denoise, draft.current)
+    solution, record = _minimise("denoise", draft.recipe, draft.current)
     return replace(draft, current=solution.u, steps=(*draft.steps, record))
 
 
@@ -222,7 +234,14 @@ def finish(draft: Draft) -> Restoration:
     )
 
 
-def restore(image: Micrograph | Image, recipe: Recipe | str | Path) -> Restoration:
+def call_directly(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `step`, and nothing else."""
+    return step(*args, **kwargs)
+
+
+def restore(
+    image: Micrograph | Image, recipe: Recipe | str | Path, *, call: Call = call_directly
+) -> Restoration:
     """Restore one image by a recipe.
 
     Parameters
@@ -231,6 +250,8 @@ def restore(image: Micrograph | Image, recipe: Recipe | str | Path) -> Restorati
         A `Micrograph`, or an array of shape (rows, columns).
     recipe
         A `Recipe`, the name of a preset, or the path of a TOML file.
+    call
+        How each step is called.
 
     Raises
     ------
@@ -239,28 +260,20 @@ def restore(image: Micrograph | Image, recipe: Recipe | str | Path) -> Restorati
     """
     micrograph = image if isinstance(image, Micrograph) else Micrograph(np.asarray(image))
     chosen = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    draft = prepare(micrograph, chosen)
+    draft = call(prepare, micrograph, chosen)
     for name in chosen.steps:
-        draft = STEPS[name](draft)
+        draft = call(STEPS[name], draft)
     return finish(draft)
 
 
-def _minimise(
-    name: StepName, step: HuberROFStep | TVL1Step | TGVL1Step | None, image: NDArray[Any]
-) -> tuple[Solution, StepRecord]:
+def _minimise(name: StepName, recipe: Recipe, image: NDArray[Any]) -> tuple[Solution, StepRecord]:
+    step: ModelStep | None = getattr(recipe, name)
     assert step is not None
     started, clock = datetime.now(UTC), time.perf_counter()
     solution = solve(image, step, direction=step.direction, stop=step.stop)
     seconds = time.perf_counter() - clock
     solution = replace(solution, u=solution.u.astype(image.dtype, copy=False))
-    return solution, StepRecord(name, _parameters(step), started, seconds, solution.convergence)
-
-
-def _parameters(step: HuberROFStep | TVL1Step | TGVL1Step | Median) -> dict[str, Any]:
-    from pydantic import TypeAdapter  # noqa: PLC0415
-
-    dumped: dict[str, Any] = TypeAdapter(type(step)).dump_python(step, mode="json")
-    return dumped
+    return solution, StepRecord(name, recipe.parameters[name], started, seconds, solution.convergence)
 
 
 def _usable(micrograph: Micrograph) -> tuple[Region, tuple[str, ...]]:

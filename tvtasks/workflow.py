@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any
 
-from tvtasks import archive, readers, restoration
+from tvtasks import archive, readers
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
-from tvtasks.restoration import Restoration
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class Call(Protocol):
-    """How a step is called: directly, or as a task of a workflow engine."""
-
-    def __call__(self, step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `step` and return what it returns."""
-        ...
+from tvtasks.restoration import Call, Restoration, call_directly, restore
 
 
 @dataclass(frozen=True)
@@ -49,11 +38,6 @@ class Outcome:
     converged: bool | None
     seconds: float | None
     notes: tuple[str, ...] = ()
-
-
-def call_directly(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `step`, and nothing else."""
-    return step(*args, **kwargs)
 
 
 def restore_file(
@@ -88,7 +72,7 @@ def restore_file(
     ArchiveError
         The results cannot be written.
     """
-    _create(directory)
+    create_folder(directory)
     outcomes = []
     for micrograph in call(read, path):
         assert micrograph.source is not None
@@ -97,10 +81,7 @@ def restore_file(
         if done is not None:
             outcomes.append(Outcome(checksum, done, done.with_suffix(".png"), None, None, None))
             continue
-        draft = call(restoration.prepare, micrograph, recipe)
-        for name in recipe.steps:
-            draft = call(restoration.STEPS[name], draft)
-        result = restoration.finish(draft)
+        result = restore(micrograph, recipe, call=call)
         # The archive file comes last: where it is, everything is, however often the work was cut short.
         picture = call(write_preview, result, archive.archive_path(directory, micrograph, recipe))
         target = call(write_archive, result, directory, context)
@@ -133,11 +114,12 @@ def write_preview(result: Restoration, target: Path) -> Path:
         ) from error
 
 
-def _create(directory: Path) -> None:
+def create_folder(directory: Path) -> None:
+    """Create an archive folder where it is not there yet."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArchiveError(
-            f"The archive folder {directory} cannot be created: {error.strerror}. "
+            f"The archive folder {directory} cannot be created: {error.strerror or error}. "
             "Give a folder that you may write to."
         ) from error

@@ -13,8 +13,6 @@ extrapolated variables live in `bars` (iteration, variable, row modulo 4, column
 tvtasks.solvers.wavefront.
 """
 
-# A compiled call inside a loop can keep it from being vectorised, so some kernels are long.
-
 from __future__ import annotations
 
 from typing import Any

@@ -67,12 +67,13 @@ class Wavefront:
         # one too; so two chunks behind, they are at work at the same time and never touch the same rows.
         chunk = max(4 * self._depth, 64)
         chunks = -(-self._end(slice(0, self._depth)) // chunk)
-        buffers = self._buffers(len(parts))
+        # By the time that the block with the same buffer begins, its predecessor has reached the end.
+        buffers = self._buffers(min(len(parts), -(-chunks // 2)))
         for slot in range(chunks + 2 * (len(parts) - 1)):
             now = [(n, slot - 2 * n) for n in range(len(parts)) if 0 <= slot - 2 * n < chunks]
             done = [
                 self._pool.submit(
-                    block, parts[n], buffers[n],
+                    block, parts[n], buffers[n % len(buffers)],
                     max(1, c * chunk), min((c + 1) * chunk, self._end(parts[n])),
                 )
                 for n, c in now
