@@ -139,19 +139,19 @@ def tv_l1_bounds(
 
 
 @summed
-def _second_ball_row(q: Array, i: int, alpha2: float, scale: Array, ball: Array) -> None:
-    """Row `i` of q, projected on the ball of radius α2."""
+def _second_ball_row(q: Array, i: int, alpha2: float, scale: Array, ball: Array, k: int) -> None:
+    """Row `i` of q, projected on the ball of radius α2, to row `k` of `ball`."""
     scale[:] = 0.0
-    for k in range(q.shape[0]):
-        component = q[k, i]
+    for c in range(q.shape[0]):
+        component = q[c, i]
         for j in range(1, scale.size - 1):
             scale[j] += np.float64(component[j]) * np.float64(component[j])
     for j in range(1, scale.size - 1):
         scale[j] = 1.0 / max(1.0, np.sqrt(scale[j]) / alpha2)
-    for k in range(q.shape[0]):
-        component, row = q[k, i], ball[k]
+    for c in range(q.shape[0]):
+        component = q[c, i]
         for j in range(1, scale.size - 1):
-            row[j] = np.float64(component[j]) * scale[j]
+            ball[c, k, j] = np.float64(component[j]) * scale[j]
 
 
 @summed
@@ -199,36 +199,30 @@ def tgv_l1_bounds(
     sums = np.zeros((4, rows))
     f = np.zeros(columns)
     scale = np.zeros(columns)
-    e = np.zeros((4, columns))
+    e = np.zeros((4, 1, columns))
     # Rows i − 1, i and i + 1 of v and of the projected q, by row number modulo 3; of p, modulo 2.
-    field = np.zeros((3, 2, columns))
-    ball = np.zeros((3, components, columns))
+    field = np.zeros((2, 3, columns))
+    ball = np.zeros((components, 3, columns))
     p = np.zeros((2, 2, columns))
     for i in range(rows - 1):
         above, now, below = (i + 2) % 3, i % 3, (i + 1) % 3
-        _second_ball_row(q, i + 1, alpha2, scale, ball[below])
+        _second_ball_row(q, i + 1, alpha2, scale, ball, below)
         for k in range(2):
             for j in range(columns):
-                field[below, k, j] = v[k, i + 1, j]
+                field[k, below, j] = v[k, i + 1, j]
         if i == 0:
             continue
         _image_row(image[i - 1], low, extent, f)
-        x, y = p[i % 2, 0], p[i % 2, 1]
         if components == 4:
-            jacobian_row(field[now, 0], field[below, 0], field[now, 1], field[below, 1], mx, my[i], e)
-            adjoint_jacobian_row(
-                ball[now, 0], ball[now, 1], ball[above, 1], ball[now, 2], ball[now, 3], ball[above, 3],
-                mx, my[i - 1], my[i], x, y,
-            )  # fmt: skip
+            jacobian_row(field, 0, now, below, mx, my[i], e, 0)
+            adjoint_jacobian_row(ball, above, now, mx, my[i - 1], my[i], p, i % 2)
         else:
-            symmetrised_row(
-                field[now, 0], field[above, 0], field[now, 1], field[above, 1], mx, ex,
-                mixed * my[i - 1], mixed * my[i], ey[i], e,
-            )  # fmt: skip
+            symmetrised_row(field, 0, above, now, mx, ex, mixed * my[i - 1], mixed * my[i], ey[i], e, 0)
             adjoint_symmetrised_row(
-                ball[now, 0], ball[now, 1], ball[below, 1], ball[now, 2], ball[below, 2], mx, ex,
-                mixed * my[i - 1], mixed * my[i], ey[i], ey[i + 1], x, y,
-            )  # fmt: skip
-        sums[0, i] = _tgv_l1_row(u[i], u[i + 1], field[now], f, e, mx, my[i], lam, alpha1, alpha2)
-        sums[1, i], sums[2, i], sums[3, i] = _dual_row(x, y, p[(i - 1) % 2, 1], f, mx, my[i - 1], my[i])
+                ball, now, below, mx, ex, mixed * my[i - 1], mixed * my[i], ey[i], ey[i + 1], p, i % 2
+            )
+        sums[0, i] = _tgv_l1_row(u[i], u[i + 1], field[:, now], f, e[:, 0], mx, my[i], lam, alpha1, alpha2)
+        sums[1, i], sums[2, i], sums[3, i] = _dual_row(
+            p[0, i % 2], p[1, i % 2], p[1, (i - 1) % 2], f, mx, my[i - 1], my[i]
+        )
     return sums

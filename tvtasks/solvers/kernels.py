@@ -1,16 +1,20 @@
-"""Compiled iterations and sums of the primal–dual methods (numba; they release the interpreter's lock).
+"""Compiled iterations of the primal–dual methods (numba; they release the interpreter's lock).
 
-Every array is padded by one pixel of zeros on each side, and borders and directions are masks: `mx[j]` is 1
-where ∂x is a true difference, `my[i]` likewise for ∂y. So there is no branch in an inner loop, and one kernel
-serves all three directions. Iterates are float32 or float64; constants are converted to that dtype first
-(a float64 literal would turn the whole loop into float64).
+Every array is padded by one pixel on each side. A difference across the border must be zero: `same` repeats
+the outermost pixels of a row, above the first row stands the first, below the last the last; dual arrays stay
+zero where a difference is none. So there is no branch in an inner loop, and one kernel serves all three
+directions. Iterates are float32 or float64; constants are converted to that dtype first (a float64 literal
+would turn the whole loop into float64).
 
-An iteration goes through the image once: a primal row, then the dual row above it, for which all is there by
-then. Several iterations follow one another down the image, two rows apart (a wavefront), while the rows that
-they share are in the cache; the numbers are the same as with one iteration after the other. A kernel is given
-the steps of the wavefront to make, from `first` up to `last`: at step s, iteration t is at row s − 2t. The
-extrapolated variables live in `bars` (iteration, variable, row modulo 4, column). The caller is
-tvtasks.solvers.wavefront.
+A row function is given whole arrays and the number of the row: a slice would cost as much as fifty pixels.
+Its loops are small enough that the compiler can tell that no two arrays overlap, and vectorises them.
+
+An iteration goes through the image once, a stage after the other, each stage a row behind the one that it
+needs. Several iterations follow one another down the image (a wavefront), while the rows that they share are
+in the cache; the numbers are the same as with one iteration after the other. A kernel is given the steps of
+the wavefront to make, from `first` up to `last`: at step s, the first stage of iteration t is at row
+s − lag · t. What passes from stage to stage lives in `rows` (iteration, variable, row modulo 4, column). The
+caller is tvtasks.solvers.wavefront.
 """
 
 from __future__ import annotations
@@ -33,201 +37,257 @@ summed = njit(
 
 
 @compiled
-def _huber_rof_primal(
-    u: Array, ubar: Array, f: Array, px: Array, py: Array, py_above: Array, mx: Array, above: Any, here: Any,
-    tau: Any, pull: Any, shrink: Any, theta: Any,
-) -> None:  # fmt: skip
-    for j in range(1, u.size - 1):
-        w = mx[j - 1] * px[j - 1] - mx[j] * px[j] + above * py_above[j] - here * py[j]
-        new = (u[j] - tau * w + pull * f[j]) * shrink
-        ubar[j] = new + theta * (new - u[j])
-        u[j] = new
+def same(a: Array, k: int) -> None:
+    """Repeat the outermost pixels of row `k` beyond the border."""
+    n = a.shape[1]
+    a[k, 0] = a[k, 1]
+    a[k, n - 1] = a[k, n - 2]
 
 
 @compiled
-def _huber_rof_dual(
-    px: Array, py: Array, ubar: Array, ubar_below: Array, mx: Array, here: Any, sigma: Any, shrink: Any
-) -> None:
-    one = px.dtype.type(1)
-    for j in range(1, px.size - 1):
-        a = (px[j] + sigma * mx[j] * (ubar[j + 1] - ubar[j])) * shrink
-        b = (py[j] + sigma * here * (ubar_below[j] - ubar[j])) * shrink
-        s = one / max(one, np.sqrt(a * a + b * b))
-        px[j] = a * s
-        py[j] = b * s
+def _ball_row(
+    p: Array, i: int, z: Array, k: int, below: int, step_x: Any, step_y: Any, shrink: Any, rho: Any
+) -> None:  # fmt: skip
+    """Row of p: a step along ∇z, shrunk, projected on the unit ball, over-relaxed."""
+    one = p.dtype.type(1)
+    for j in range(1, p.shape[2] - 1):
+        a = (p[0, i, j] + step_x * (z[k, j + 1] - z[k, j])) * shrink
+        b = (p[1, i, j] + step_y * (z[below, j] - z[k, j])) * shrink
+        s = one / np.sqrt(max(one, a * a + b * b))
+        p[0, i, j] += rho * (a * s - p[0, i, j])
+        p[1, i, j] += rho * (b * s - p[1, i, j])
+
+
+@compiled
+def _huber_rof_primal(
+    u: Array, p: Array, f: Array, i: int, z: Array, k: int, tau: Any, pull: Any, shrink: Any, theta: Any
+) -> None:  # fmt: skip
+    for j in range(1, u.shape[1] - 1):
+        w = p[0, i, j - 1] - p[0, i, j] + p[1, i - 1, j] - p[1, i, j]
+        new = (u[i, j] - tau * w + pull * f[i, j]) * shrink
+        z[k, j] = new + theta * (new - u[i, j])
+        u[i, j] = new
 
 
 @compiled
 def huber_rof(
-    u: Array, p: Array, f: Array, mx: Array, my: Array, lam: float, alpha: float,
-    tau: Array, sigma: Array, theta: Array, bars: Array, first: int, last: int,
+    u: Array, p: Array, f: Array, along_x: float, along_y: float, lam: float, alpha: float,
+    tau: float, sigma: float, theta: float, iterations: int, rows: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Chambolle & Pock 2011, algorithms 2 and 3, for Huber-ROF: one iteration for each entry of the steps."""
-    rows = u.shape[0]
-    real = u.dtype.type
-    for step in range(first, last):
-        for t in range(tau.size):
-            i = step - 2 * t
-            if i < 1 or i > rows - 1:
-                continue
-            if i < rows - 1:
-                _huber_rof_primal(
-                    u[i], bars[t, 0, i % 4], f[i], p[0, i], p[1, i], p[1, i - 1], mx, my[i - 1], my[i],
-                    real(tau[t]), real(tau[t] * lam), real(1 / (1 + tau[t] * lam)), real(theta[t]),
-                )  # fmt: skip
-            if i > 1:
-                _huber_rof_dual(
-                    p[0, i - 1], p[1, i - 1], bars[t, 0, (i - 1) % 4], bars[t, 0, i % 4], mx, my[i - 1],
-                    real(sigma[t]), real(1 / (1 + sigma[t] * alpha)),
-                )  # fmt: skip
-
-
-@compiled
-def _l1_primal(
-    u: Array, ubar: Array, f: Array, px: Array, py: Array, py_above: Array, mx: Array, above: Any, here: Any,
-    tau: Any, step: Any, rho: Any,
-) -> None:  # fmt: skip
-    """Row of u for an L1 fidelity of weight step/τ, over-relaxed."""
-    two = u.dtype.type(2)
-    for j in range(1, u.size - 1):
-        t = u[j] - tau * (mx[j - 1] * px[j - 1] - mx[j] * px[j] + above * py_above[j] - here * py[j])
-        move = t - min(max(t - f[j], -step), step) - u[j]
-        ubar[j] = u[j] + two * move
-        u[j] += rho * move
-
-
-@compiled
-def _tv_l1_dual(
-    px: Array, py: Array, ubar: Array, ubar_below: Array, mx: Array, here: Any, sigma: Any, rho: Any
-) -> None:
-    one = px.dtype.type(1)
-    for j in range(1, px.size - 1):
-        a = px[j] + sigma * mx[j] * (ubar[j + 1] - ubar[j])
-        b = py[j] + sigma * here * (ubar_below[j] - ubar[j])
-        s = one / max(one, np.sqrt(a * a + b * b))
-        px[j] += rho * (a * s - px[j])
-        py[j] += rho * (b * s - py[j])
-
-
-@compiled
-def tv_l1(
-    u: Array, p: Array, f: Array, mx: Array, my: Array,
-    lam: float, tau: float, sigma: float, rho: float, iterations: int, bars: Array, first: int, last: int,
-) -> None:  # fmt: skip
-    """Over-relaxed primal–dual iteration for TV-L1."""
-    rows = u.shape[0]
+    """Chambolle & Pock 2011, algorithm 3, for Huber-ROF with α > 0. Lag 2, two stages."""
+    end = u.shape[0] - 1
     real = u.dtype.type
     for step in range(first, last):
         for t in range(iterations):
             i = step - 2 * t
-            if i < 1 or i > rows - 1:
+            if i < 1 or i > end:
                 continue
-            if i < rows - 1:
-                _l1_primal(
-                    u[i], bars[t, 0, i % 4], f[i], p[0, i], p[1, i], p[1, i - 1], mx, my[i - 1], my[i],
-                    real(tau), real(tau * lam), real(rho),
+            z = rows[t, 0]
+            if i < end:
+                _huber_rof_primal(
+                    u, p, f, i, z, i % 4, real(tau), real(tau * lam), real(1 / (1 + tau * lam)), real(theta)
+                )
+                same(z, i % 4)
+            r = i - 1
+            if r >= 1:
+                _ball_row(
+                    p, r, z, r % 4, min(i, end - 1) % 4, real(sigma * along_x), real(sigma * along_y),
+                    real(1 / (1 + sigma * alpha)), real(1),
                 )  # fmt: skip
-            if i > 1:
-                _tv_l1_dual(
-                    p[0, i - 1], p[1, i - 1], bars[t, 0, (i - 1) % 4], bars[t, 0, i % 4], mx, my[i - 1],
-                    real(sigma), real(rho),
+
+
+@compiled
+def _residual_row(s: Array, p: Array, i: int, b: Array, k: int) -> None:
+    """Row of s + ∇ᵀp, which is zero at a solution."""
+    for j in range(1, b.shape[1] - 1):
+        b[k, j] = s[i, j] + (p[0, i, j - 1] - p[0, i, j]) + (p[1, i - 1, j] - p[1, i, j])
+
+
+@compiled
+def _tv_primal(
+    u: Array, i: int, b: Array, above: int, k: int, below: int, z: Array, centre: Any, side_x: Any, side_y: Any,
+    rho: Any,
+) -> None:  # fmt: skip
+    """Row of u, moved against the smoothed residual and over-relaxed; of z, moved by twice as much."""
+    two = u.dtype.type(2)
+    for j in range(1, u.shape[1] - 1):
+        move = centre * b[k, j] + side_x * (b[k, j - 1] + b[k, j + 1]) + side_y * (b[above, j] + b[below, j])
+        z[k, j] = u[i, j] - two * move
+        u[i, j] -= rho * move
+
+
+@compiled
+def _fidelity_row(
+    s: Array, f: Array, i: int, z: Array, k: int, omega: Any, shrink: Any, bound: Any, rho: Any
+) -> None:
+    """Row of s, the dual variable of the fidelity: a step along z − f, shrunk, bounded, over-relaxed."""
+    for j in range(1, s.shape[1] - 1):
+        t = shrink * (s[i, j] + omega * (z[k, j] - f[i, j]))
+        s[i, j] += rho * (min(max(t, -bound), bound) - s[i, j])
+
+
+@compiled
+def tv(
+    u: Array, s: Array, p: Array, f: Array, along_x: float, along_y: float, sigma: float, omega: float,
+    shrink: float, bound: float, rho: float, iterations: int, rows: Array, first: int, last: int,
+) -> None:  # fmt: skip
+    """Preconditioned primal–dual iteration (Bredies & Sun 2015), for TV-L1 and plain ROF. Lag 2, three stages.
+
+    The fidelity has a dual variable s too, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
+    Two Richardson steps, with the middle of the spectrum for their length, stand for the inverse: they leave
+    of every mode a part in [0, 1), which keeps the iteration convergent for every σ and ω. Together they are
+    a smoothing over the neighbours.
+    """
+    end = u.shape[0] - 1
+    real = u.dtype.type
+    theta = omega + 2 * sigma * (along_x + along_y)
+    centre, side_x, side_y = (
+        real(1 / theta),
+        real(sigma * along_x / theta**2),
+        real(sigma * along_y / theta**2),
+    )
+    for step in range(first, last):
+        for t in range(iterations):
+            i = step - 2 * t
+            if i < 1 or i > end + 1:
+                continue
+            b, z = rows[t, 0], rows[t, 1]
+            if i < end:
+                _residual_row(s, p, i, b, i % 4)
+                same(b, i % 4)
+            r = i - 1
+            if 1 <= r < end:
+                _tv_primal(
+                    u, r, b, max(r - 1, 1) % 4, r % 4, min(r + 1, end - 1) % 4, z, centre, side_x, side_y,
+                    real(rho),
+                )  # fmt: skip
+                same(z, r % 4)
+                _fidelity_row(s, f, r, z, r % 4, real(omega), real(shrink), real(bound), real(rho))
+            r = i - 2
+            if r >= 1:
+                _ball_row(
+                    p, r, z, r % 4, min(r + 1, end - 1) % 4, real(sigma * along_x), real(sigma * along_y),
+                    real(1), real(rho),
                 )  # fmt: skip
 
 
 # TGV-L1. The dual of the second-order term, `q`, has three components (xx, yy, √2·xy) for the symmetrised
-# gradient and four (∂x vx, ∂y vx, ∂x vy, ∂y vy) for the Jacobian; see tvtasks.operators.
+# gradient and four (∂x vx, ∂y vx, ∂x vy, ∂y vy) for the Jacobian; see tvtasks.operators. Both operators take
+# their masks along: `mx[j]` is 1 where ∂x is a true forward difference, `ex[j]` where the backward difference
+# on the diagonal of the symmetrised gradient is one; `my`, `ey` likewise, `mixed` is the factor of its
+# off-diagonal. Rows are given by their number in an array (component, row, column).
 
 
 @compiled
 def adjoint_symmetrised_row(
-    xx: Array, yy: Array, yy_below: Array, xy: Array, xy_below: Array, mx: Array, ex: Array,
-    mixed_above: Any, mixed_here: Any, middle: Any, below: Any, x: Array, y: Array,
+    q: Array, i: int, below: int, mx: Array, ex: Array, mixed_above: Any, mixed_here: Any, middle: Any,
+    under: Any, w: Array, k: int,
 ) -> None:  # fmt: skip
-    """Write a row of both components of Eᵀq to `x` and `y`, for the symmetrised gradient."""
-    for j in range(1, x.size - 1):
-        x[j] = (
-            ex[j] * xx[j] - ex[j + 1] * xx[j + 1] + mx[j] * (mixed_above * xy[j] - mixed_here * xy_below[j])
-        )
-        y[j] = middle * yy[j] - below * yy_below[j] + mixed_here * (mx[j - 1] * xy[j] - mx[j] * xy[j + 1])
+    """Write row `k` of both components of Eᵀq to `w`, for the symmetrised gradient; q has rows i and below."""
+    for j in range(1, w.shape[2] - 1):
+        w[0, k, j] = (
+            ex[j] * q[0, i, j] - ex[j + 1] * q[0, i, j + 1]
+            + mx[j] * (mixed_above * q[2, i, j] - mixed_here * q[2, below, j])
+        )  # fmt: skip
+    for j in range(1, w.shape[2] - 1):
+        w[1, k, j] = (
+            middle * q[1, i, j] - under * q[1, below, j]
+            + mixed_here * (mx[j - 1] * q[2, i, j] - mx[j] * q[2, i, j + 1])
+        )  # fmt: skip
 
 
 @compiled
 def adjoint_jacobian_row(
-    a: Array, b: Array, b_above: Array, c: Array, d: Array, d_above: Array, mx: Array, above: Any, here: Any,
-    x: Array, y: Array,
-) -> None:  # fmt: skip
-    """Write a row of both components of Eᵀq to `x` and `y`, for the Jacobian."""
-    for j in range(1, x.size - 1):
-        x[j] = mx[j - 1] * a[j - 1] - mx[j] * a[j] + above * b_above[j] - here * b[j]
-        y[j] = mx[j - 1] * c[j - 1] - mx[j] * c[j] + above * d_above[j] - here * d[j]
+    q: Array, above: int, i: int, mx: Array, my_above: Any, my_here: Any, w: Array, k: int
+) -> None:
+    """Write row `k` of both components of Eᵀq to `w`, for the Jacobian; q has rows above and i."""
+    for c in range(2):
+        x, y = 2 * c, 2 * c + 1
+        for j in range(1, w.shape[2] - 1):
+            w[c, k, j] = (
+                mx[j - 1] * q[x, i, j - 1]
+                - mx[j] * q[x, i, j]
+                + my_above * q[y, above, j]
+                - my_here * q[y, i, j]
+            )
 
 
 @compiled
 def symmetrised_row(
-    vx: Array, vx_above: Array, vy: Array, vy_above: Array, mx: Array, ex: Array, mixed_above: Any,
-    mixed_here: Any, middle: Any, e: Array,
+    v: Array, c: int, above: int, i: int, mx: Array, ex: Array, mixed_above: Any, mixed_here: Any, middle: Any,
+    e: Array, k: int,
 ) -> None:  # fmt: skip
-    """Write a row of (E_xx, E_yy, √2·E_xy) of v to the rows of `e`."""
-    for j in range(1, vx.size - 1):
-        e[0, j] = ex[j] * (vx[j] - vx[j - 1])
-        e[1, j] = middle * (vy[j] - vy_above[j])
-        e[2, j] = mixed_above * mx[j] * (vx[j] - vx_above[j]) + mixed_here * mx[j - 1] * (vy[j] - vy[j - 1])
+    """Write row `k` of (E_xx, E_yy, √2·E_xy) of v to `e`; v is components c and c + 1, its rows above and i."""
+    for j in range(1, e.shape[2] - 1):
+        e[0, k, j] = ex[j] * (v[c, i, j] - v[c, i, j - 1])
+    for j in range(1, e.shape[2] - 1):
+        e[1, k, j] = middle * (v[c + 1, i, j] - v[c + 1, above, j])
+    for j in range(1, e.shape[2] - 1):
+        e[2, k, j] = mixed_above * mx[j] * (v[c, i, j] - v[c, above, j]) + mixed_here * mx[j - 1] * (
+            v[c + 1, i, j] - v[c + 1, i, j - 1]
+        )
 
 
 @compiled
-def jacobian_row(
-    vx: Array, vx_below: Array, vy: Array, vy_below: Array, mx: Array, here: Any, e: Array
-) -> None:
-    """Write a row of the Jacobian of v to the rows of `e`."""
-    for j in range(1, vx.size - 1):
-        e[0, j] = mx[j] * (vx[j + 1] - vx[j])
-        e[1, j] = here * (vx_below[j] - vx[j])
-        e[2, j] = mx[j] * (vy[j + 1] - vy[j])
-        e[3, j] = here * (vy_below[j] - vy[j])
+def jacobian_row(v: Array, c: int, i: int, below: int, mx: Array, my_here: Any, e: Array, k: int) -> None:
+    """Write row `k` of the Jacobian of v to `e`; v is components c and c + 1, its rows i and below."""
+    for n in range(2):
+        x, y = 2 * n, 2 * n + 1
+        for j in range(1, e.shape[2] - 1):
+            e[x, k, j] = mx[j] * (v[c + n, i, j + 1] - v[c + n, i, j])
+            e[y, k, j] = my_here * (v[c + n, below, j] - v[c + n, i, j])
 
 
 @compiled
-def _move(v: Array, vbar: Array, p: Array, w: Array, tau: Any, rho: Any) -> None:
-    """Row of a component of v, over-relaxed; `w` is Eᵀq."""
+def _tgv_primal_u(
+    u: Array, p: Array, f: Array, i: int, z: Array, k: int, mx: Array, above: Any, here: Any, tau: Any, step: Any,
+    rho: Any,
+) -> None:  # fmt: skip
+    """Row of u for an L1 fidelity of weight step/τ, over-relaxed."""
+    two = u.dtype.type(2)
+    for j in range(1, u.shape[1] - 1):
+        w = mx[j - 1] * p[0, i, j - 1] - mx[j] * p[0, i, j] + above * p[1, i - 1, j] - here * p[1, i, j]
+        t = u[i, j] - tau * w
+        move = t - min(max(t - f[i, j], -step), step) - u[i, j]
+        z[0, k, j] = u[i, j] + two * move
+        u[i, j] += rho * move
+
+
+@compiled
+def _tgv_primal_v(v: Array, p: Array, w: Array, i: int, z: Array, k: int, tau: Any, rho: Any) -> None:
+    """Row of v, over-relaxed; `w` is Eᵀq."""
     two = v.dtype.type(2)
-    for j in range(1, v.size - 1):
-        move = tau * (p[j] - w[j])
-        vbar[j] = v[j] + two * move
-        v[j] += rho * move
+    for c in range(2):
+        for j in range(1, v.shape[2] - 1):
+            move = tau * (p[c, i, j] - w[c, 0, j])
+            z[c + 1, k, j] = v[c, i, j] + two * move
+            v[c, i, j] += rho * move
 
 
 @compiled
-def _tgv_l1_dual(
-    px: Array, py: Array, ubar: Array, ubar_below: Array, vxbar: Array, vybar: Array, mx: Array, here: Any,
-    sigma: Any, inverse: Any, rho: Any,
-) -> None:  # fmt: skip
-    """Row of p in its ball of radius 1/inverse."""
-    one = px.dtype.type(1)
-    for j in range(1, px.size - 1):
-        a = px[j] + sigma * (mx[j] * (ubar[j + 1] - ubar[j]) - vxbar[j])
-        b = py[j] + sigma * (here * (ubar_below[j] - ubar[j]) - vybar[j])
-        s = one / max(one, inverse * np.sqrt(a * a + b * b))
-        px[j] += rho * (a * s - px[j])
-        py[j] += rho * (b * s - py[j])
+def _coupling_row(z: Array, k: int, below: int, mx: Array, here: Any, g: Array) -> None:
+    """Row of ∇u − v for z = (u, v)."""
+    for j in range(1, g.shape[2] - 1):
+        g[0, 0, j] = mx[j] * (z[0, k, j + 1] - z[0, k, j]) - z[1, k, j]
+    for j in range(1, g.shape[2] - 1):
+        g[1, 0, j] = here * (z[0, below, j] - z[0, k, j]) - z[2, k, j]
 
 
 @compiled
-def _second_dual(q: Array, i: int, e: Array, scale: Array, sigma: Any, inverse: Any, rho: Any) -> None:
-    """Row `i` of q, as many components as `e` has rows, in its ball of radius 1/inverse."""
-    one = scale.dtype.type(1)
-    for j in range(1, scale.size - 1):
-        scale[j] = scale.dtype.type(0)
-    for k in range(e.shape[0]):
-        component, row = q[k, i], e[k]
-        for j in range(1, scale.size - 1):
-            row[j] = component[j] + sigma * row[j]
-            scale[j] += row[j] * row[j]
-    for j in range(1, scale.size - 1):
-        scale[j] = one / max(one, inverse * np.sqrt(scale[j]))
-    for k in range(e.shape[0]):
-        component, row = q[k, i], e[k]
-        for j in range(1, scale.size - 1):
-            component[j] += rho * (row[j] * scale[j] - component[j])
+def _project_row(p: Array, i: int, g: Array, norm: Array, step: Any, inverse: Any, rho: Any) -> None:
+    """Row of a dual field: a step along `g`, projected on the ball of radius 1/inverse, over-relaxed."""
+    one, zero = p.dtype.type(1), p.dtype.type(0)
+    for j in range(1, norm.size - 1):
+        norm[j] = zero
+    for c in range(p.shape[0]):
+        for j in range(1, norm.size - 1):
+            g[c, 0, j] = p[c, i, j] + step * g[c, 0, j]
+            norm[j] += g[c, 0, j] * g[c, 0, j]
+    for j in range(1, norm.size - 1):
+        norm[j] = one / np.sqrt(max(one, inverse * inverse * norm[j]))
+    for c in range(p.shape[0]):
+        for j in range(1, norm.size - 1):
+            p[c, i, j] += rho * (g[c, 0, j] * norm[j] - p[c, i, j])
 
 
 @compiled
@@ -235,59 +295,48 @@ def tgv_l1(
     u: Array, v: Array, p: Array, q: Array, f: Array,
     mx: Array, my: Array, ex: Array, ey: Array, mixed: float, lam: float, alpha1: float, alpha2: float,
     tau_u: float, tau_v: float, sigma_p: float, sigma_q: float, rho: float, iterations: int,
-    bars: Array, first: int, last: int,
+    rows: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Over-relaxed primal–dual iteration with separate steps for u, v, p and q, for TGV-L1.
+    """Over-relaxed primal–dual iteration with separate steps for u, v, p and q. Lag 2, two stages.
 
     E is the Jacobian where `q` has four components, the symmetrised gradient where it has three.
     """
-    rows, columns = u.shape
+    end, columns = u.shape[0] - 1, u.shape[1]
     jacobian = q.shape[0] == 4
     real = u.dtype.type
-    w = np.zeros((2, columns), u.dtype)
-    e = np.zeros((q.shape[0], columns), u.dtype)
-    scale = np.zeros(columns, u.dtype)
+    half = real(mixed)
+    w = np.zeros((2, 1, columns), u.dtype)
+    g = np.zeros((2, 1, columns), u.dtype)
+    e = np.zeros((q.shape[0], 1, columns), u.dtype)
+    norm = np.zeros(columns, u.dtype)
     for step in range(first, last):
         for t in range(iterations):
             i = step - 2 * t
-            if i < 1 or i > rows - 1:
+            if i < 1 or i > end:
                 continue
-            ubar, vxbar, vybar = bars[t, 0], bars[t, 1], bars[t, 2]
-            now = i % 4
-            if i < rows - 1:
-                _l1_primal(
-                    u[i], ubar[now], f[i], p[0, i], p[1, i], p[1, i - 1], mx, my[i - 1], my[i],
-                    real(tau_u), real(tau_u * lam), real(rho),
-                )  # fmt: skip
+            z = rows[t]
+            if i < end:
+                _tgv_primal_u(
+                    u, p, f, i, z, i % 4, mx, my[i - 1], my[i], real(tau_u), real(tau_u * lam), real(rho)
+                )
                 if jacobian:
-                    adjoint_jacobian_row(
-                        q[0, i], q[1, i], q[1, i - 1], q[2, i], q[3, i], q[3, i - 1], mx, my[i - 1], my[i],
-                        w[0], w[1],
-                    )  # fmt: skip
+                    adjoint_jacobian_row(q, i - 1, i, mx, my[i - 1], my[i], w, 0)
                 else:
                     adjoint_symmetrised_row(
-                        q[0, i], q[1, i], q[1, i + 1], q[2, i], q[2, i + 1], mx, ex,
-                        real(mixed) * my[i - 1], real(mixed) * my[i], ey[i], ey[i + 1], w[0], w[1],
-                    )  # fmt: skip
-                _move(v[0, i], vxbar[now], p[0, i], w[0], real(tau_v), real(rho))
-                _move(v[1, i], vybar[now], p[1, i], w[1], real(tau_v), real(rho))
-            r, before, earlier = i - 1, (i - 1) % 4, (i - 2) % 4
+                        q, i, i + 1, mx, ex, half * my[i - 1], half * my[i], ey[i], ey[i + 1], w, 0
+                    )
+                _tgv_primal_v(v, p, w, i, z, i % 4, real(tau_v), real(rho))
+            r = i - 1
             if r < 1:
                 continue
-            _tgv_l1_dual(
-                p[0, r], p[1, r], ubar[before], ubar[now], vxbar[before], vybar[before],
-                mx, my[r], real(sigma_p), real(1 / alpha1), real(rho),
-            )  # fmt: skip
+            above, here, below = (r - 1) % 4, r % 4, (r + 1) % 4
+            _coupling_row(z, here, below, mx, my[r], g)
+            _project_row(p, r, g, norm, real(sigma_p), real(1 / alpha1), real(rho))
             if jacobian:
-                jacobian_row(
-                    vxbar[before], vxbar[now], vybar[before], vybar[now], mx, my[r], e
-                )  # fmt: skip
+                jacobian_row(z, 1, here, below, mx, my[r], e, 0)
             else:
-                symmetrised_row(
-                    vxbar[before], vxbar[earlier], vybar[before], vybar[earlier], mx, ex,
-                    real(mixed) * my[r - 1], real(mixed) * my[r], ey[r], e,
-                )  # fmt: skip
-            _second_dual(q, r, e, scale, real(sigma_q), real(1 / alpha2), real(rho))
+                symmetrised_row(z, 1, above, here, mx, ex, half * my[r - 1], half * my[r], ey[r], e, 0)
+            _project_row(q, r, e, norm, real(sigma_q), real(1 / alpha2), real(rho))
 
 
 @compiled

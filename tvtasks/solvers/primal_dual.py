@@ -6,10 +6,10 @@ that one choice of steps fits every instrument's numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from tvtasks.solvers.wavefront import Block, Wavefront
 # ‖∇‖² is at most this, by direction; so is ‖E‖² for both kinds of E.
 _NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
 _RELAXATION = 1.9
-# Primal steps for u, for images in [0, 1]; found by experiment.
-_TAU_TV, _TAU_TGV = 0.01, 0.005
+# Found by experiment, for images in [0, 1]: the dual steps of TV for ∇u and for u − f; of TGV-L1 that for u.
+_SIGMA, _OMEGA = 100.0, 100.0
+_TAU = 0.005
+_EPS = float(np.finfo(np.float32).eps)
 # Iterations between two samples of a mean.
 _SAMPLE = 10
 # Fewer iterations than this between two looks at the gap are not worth the look.
@@ -33,32 +35,34 @@ _LEAST_BLOCK = 25
 
 
 class _Iteration(NamedTuple):
-    """A model's iteration, ready to go: its padded state lives in the closures."""
+    """A model's iteration, ready to go; `state` are its padded arrays."""
 
     advance: Callable[[int], None]
+    state: tuple[Array, ...]
     iterates: Callable[[], tuple[Iterates, ...]]  # one for each dual field that is worth a look
+    floor: Callable[[float], float]  # gap, given the energy of a pixel, below which float32 may not get
 
 
 def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: int = 1) -> Solution:
     """Iterate until the certified relative gap is at most ``rule.rtol``.
 
-    Working memory, in images of the dtype that is worked in: 8 for Huber-ROF and TV-L1, 16 for TGV-L1.
+    The iteration begins in float32, which is twice as fast, and goes on in float64 where rounding would keep
+    it from the tolerance. Working memory, in images of the dtype that is worked in at the end: 8 for
+    Huber-ROF and TV-L1, 16 for TGV-L1.
     """
     low, high = float(image.min()), float(image.max())
     extent = high - low
-    reachable = _float32_floor(model, max(abs(low), abs(high)) / extent)
-    dtype = np.float32 if image.dtype == np.float32 and rule.rtol >= reachable else np.float64
-    image = np.ascontiguousarray(image, dtype)
+    image = np.ascontiguousarray(image)
     if isinstance(model, HuberROF):
         in_range: Model = HuberROF(model.lam * extent, model.alpha / extent)
     else:
         in_range = model
-    f = pad((image - low) / extent, dtype)
     exact_grid = Grid.of(image.shape, direction, np.float64)
     history: list[Check] = []
     done = 0
+    dtype: Any = np.float32
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        iteration = _start(f, in_range, direction, pool)
+        iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, pool)
         while True:
             now, best = min(
                 (
@@ -70,21 +74,40 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
             history.append(Check(done, now.energy * extent, now.gap))
             if now.gap <= rule.rtol or done >= rule.max_iterations:
                 break
-            if dtype == np.float32 and _stalled(history):
-                return solve(image.astype(np.float64), model, direction, rule, threads)
             block = min(_until_next_look(history, rule.rtol), rule.max_iterations - done)
             iteration.advance(block)
             done += block
+            if dtype is np.float32 and _rounding_matters(history, iteration.floor(now.energy / image.size)):
+                # Rounding blurs the proof, not the way: the last iterations before the look are enough.
+                dtype = np.float64
+                state = list(iteration.state)
+                del iteration, best
+                for n in range(len(state)):  # one by one, for the sake of memory
+                    state[n] = state[n].astype(dtype)
+                iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, pool, state)
+                block = min(_LEAST_BLOCK, rule.max_iterations - done)
+                iteration.advance(block)
+                done += block
+    del iteration
     # Back in the image's unit, and certified as what is returned: rounding is paid for.
     for array, offset in ((best.u, low), (best.v, 0.0)):
         if array is not None:
             crop(array)[...] = offset + extent * crop(array)
-    final = certify_padded(model, best, image, 0.0, 1.0, exact_grid)
+    method = "primal-dual, float32" if dtype is np.float32 else "primal-dual, float64 after float32"
+    kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
+    for kind in kinds:  # float32 again only if that is precise enough
+        result = best._replace(u=best.u.astype(kind), v=None if best.v is None else best.v.astype(kind))
+        final = certify_padded(model, result, image, 0.0, 1.0, exact_grid)
+        if final.gap <= rule.rtol or dtype is np.float32:
+            break
     return certificates.solution(
-        final, crop(best.u).copy(), None if best.v is None else crop(best.v).copy(),
-        method=f"primal-dual, {np.dtype(dtype).name}", converged=final.gap <= rule.rtol,
-        iterations=done, history=tuple(history),
+        final, crop(result.u).copy(), None if result.v is None else crop(result.v).copy(),
+        method=method, converged=final.gap <= rule.rtol, iterations=done, history=tuple(history),
     )  # fmt: skip
+
+
+def _scaled(image: Array, low: float, extent: float, dtype: Any) -> Array:
+    return pad((image.astype(np.result_type(image, dtype), copy=False) - low) / extent, dtype)
 
 
 def _until_next_look(history: list[Check], rtol: float) -> int:
@@ -103,117 +126,112 @@ def _until_next_look(history: list[Check], rtol: float) -> int:
     return int(min(max(0.8 * (factor - 1) * done, step), max(0.6 * done, step)))
 
 
-def _float32_floor(model: Model, offset: float) -> float:
-    """Estimate the gap below which float32 does not get.
-
-    `offset` is the largest value in units of the contrast: rounding the result costs about its last digit. In
-    the L1 models the dual equation is met to a rounding of u over the step τ, and the gap measures that
-    against λ (the factor was found by experiment).
-    """
-    eps = float(np.finfo(np.float32).eps)
-    floor = 100 * eps * offset
-    if isinstance(model, HuberROF):
-        return floor
-    return max(floor, 3 * eps / ((_TAU_TV if isinstance(model, TVL1) else _TAU_TGV) * model.lam))
-
-
-def _stalled(history: list[Check]) -> bool:
-    """Whether rounding keeps a float32 iteration from its tolerance: no progress since a quarter of it."""
+def _rounding_matters(history: list[Check], floor: float) -> bool:
+    """Whether float32 may keep the gap from falling: it nears the `floor`, or has ceased to fall."""
     last = history[-1]
-    earlier = [check.gap for check in history if check.iteration <= last.iteration // 4]
-    return last.iteration > 4000 and min(check.gap for check in history) > 0.8 * min(earlier)
+    return last.gap < floor or (last.iteration > 200 and last.gap > 0.9 * history[-2].gap)
 
 
-def _start(f: Array, model: Model, direction: Direction, pool: Executor | None = None) -> _Iteration:
-    if isinstance(model, HuberROF):
-        return _huber_rof(f, model, direction, pool)
-    if isinstance(model, TVL1):
-        return _tv_l1(f, model, direction, pool)
-    return _tgv_l1(f, model, direction, pool)
+def _start(
+    f: Array, model: Model, direction: Direction, pool: Executor | None, state: Sequence[Array] | None = None
+) -> _Iteration:
+    """Begin an iteration, or go on from the `state` of another."""
+    if isinstance(model, TGVL1):
+        return _tgv_l1(f, model, direction, pool, state)
+    if isinstance(model, HuberROF) and model.alpha > 0:
+        return _huber_rof(f, model, direction, pool, state)
+    return _tv(f, model, direction, pool, state)
 
 
-def _huber_rof(f: Array, model: HuberROF, direction: Direction, pool: Executor | None = None) -> _Iteration:
-    """Chambolle & Pock 2011: algorithm 3 for α > 0, algorithm 2 for α = 0, from the linear solution."""
-    lam, alpha, norm = model.lam, model.alpha, _NORM[direction]
-    grid = Grid.of(crop(f).shape, direction, f.dtype)
-    front = Wavefront(f.shape, f.dtype, arrays=5, bars=1, pool=pool)
-    u, p = f.copy(), np.zeros((2, *f.shape), f.dtype)
-    if alpha > 0:
+def _huber_rof(
+    f: Array, model: HuberROF, direction: Direction, pool: Executor | None, state: Sequence[Array] | None
+) -> _Iteration:
+    """Chambolle & Pock 2011, algorithm 3, from the linear solution."""
+    lam, alpha = model.lam, model.alpha
+    mu = 2 * np.sqrt(lam * alpha / _NORM[direction])
+    front = Wavefront(f.shape, f.dtype, arrays=5, variables=1, lag=2, stages=2, pool=pool)
+    if state is None:
+        u, p = f.copy(), np.zeros((2, *f.shape), f.dtype)
         crop(u)[...] = linear.smooth(crop(f), model, direction)
         crop(p)[...] = gradient(crop(u), direction)
         p /= np.maximum(magnitude(p), alpha)
-        mu = 2 * np.sqrt(lam * alpha / norm)
-        tau, sigma, theta = mu / (2 * lam), mu / (2 * alpha), 1 / (1 + mu)
     else:
-        tau, sigma, theta = 1 / lam, lam / norm, 1.0
+        u, p = state
 
-    def advance(iterations: int) -> None:
-        nonlocal tau, sigma
-        steps = np.empty((3, iterations))
-        for n in range(iterations):
-            shrink = theta if alpha > 0 else 1 / np.sqrt(1 + 2 * lam * tau)
-            steps[:, n] = tau, sigma, shrink
-            if alpha == 0:
-                tau, sigma = tau * shrink, sigma / shrink
-        front.run(
-            lambda part, bars, first, last: kernels.huber_rof(
-                u,
-                p,
-                f,
-                grid.mx,
-                grid.my,
-                lam,
-                alpha,
-                steps[0, part],
-                steps[1, part],
-                steps[2, part],
-                bars,
-                first,
-                last,
-            ),
-            iterations,
-        )
-
-    return _Iteration(advance, lambda: (Iterates(u, None, p),))
-
-
-def _tv_l1(f: Array, model: TVL1, direction: Direction, pool: Executor | None = None) -> _Iteration:
-    """Over-relaxed primal–dual iteration (Condat 2013), from the image itself."""
-    grid = Grid.of(crop(f).shape, direction, f.dtype)
-    front = Wavefront(f.shape, f.dtype, arrays=5, bars=1, pool=pool)
-    u, p = f.copy(), np.zeros((2, *f.shape), f.dtype)
-    tau = _TAU_TV
-    sigma = 1 / (tau * _NORM[direction])
-
-    def iterate(part: slice, bars: Array, first: int, last: int) -> None:
-        kernels.tv_l1(
-            u, p, f, grid.mx, grid.my, model.lam, tau, sigma, _RELAXATION, part.stop - part.start,
-            bars, first, last,
+    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
+        kernels.huber_rof(
+            u, p, f, *_kept(direction), lam, alpha, mu / (2 * lam), mu / (2 * alpha), 1 / (1 + mu), iterations,
+            rows, first, last,
         )  # fmt: skip
 
-    advance, mean = _with_mean(front, iterate, p)
-    return _Iteration(advance, lambda: (Iterates(u, None, mean), Iterates(u, None, p)))
+    return _Iteration(
+        lambda n: front.run(iterate, n), (u, p), lambda: (Iterates(u, None, p),), lambda energy: 0.0
+    )
 
 
-def _tgv_l1(f: Array, model: TGVL1, direction: Direction, pool: Executor | None = None) -> _Iteration:
+def _tv(
+    f: Array,
+    model: HuberROF | TVL1,
+    direction: Direction,
+    pool: Executor | None,
+    state: Sequence[Array] | None,
+) -> _Iteration:
+    """TV-L1 and plain ROF, from the image itself."""
+    front = Wavefront(f.shape, f.dtype, arrays=6, variables=2, lag=2, stages=3, pool=pool)
+    if state is None:
+        u, s, p = f.copy(), np.zeros_like(f), np.zeros((2, *f.shape), f.dtype)
+    else:
+        u, s, p = state
+    if isinstance(model, TVL1):
+        shrink, bound = 1.0, model.lam
+    else:
+        shrink, bound = 1 / (1 + _OMEGA / model.lam), np.inf
+
+    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
+        kernels.tv(
+            u, s, p, f, *_kept(direction), _SIGMA, _OMEGA, shrink, bound, _RELAXATION, iterations,
+            rows, first, last,
+        )  # fmt: skip
+
+    return _Iteration(
+        lambda n: front.run(iterate, n), (u, s, p), lambda: (Iterates(u, None, p),),
+        # u is held to its rounding, which σ takes to p, and the bound pays for it in each pixel.
+        lambda energy: _SIGMA * _EPS / energy if isinstance(model, TVL1) else 0.0,
+    )  # fmt: skip
+
+
+def _tgv_l1(
+    f: Array, model: TGVL1, direction: Direction, pool: Executor | None, state: Sequence[Array] | None
+) -> _Iteration:
     """Over-relaxed primal–dual iteration with separate steps for u and v, from the image and v = 0."""
     grid = Grid.of(crop(f).shape, direction, f.dtype)
-    front = Wavefront(f.shape, f.dtype, arrays=13, bars=3, pool=pool)
-    u = f.copy()
-    v, p = np.zeros((2, 2, *f.shape), f.dtype)
-    q = np.zeros((4 if model.gradient == "jacobian" else 3, *f.shape), f.dtype)
-    tau_u = _TAU_TGV
-    tau_v = 0.2 * tau_u
-    sigma_p, sigma_q = _dual_steps(_NORM[direction], tau_u, tau_v)
+    front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2, pool=pool)
+    if state is None:
+        u = f.copy()
+        v, p = np.zeros((2, 2, *f.shape), f.dtype)
+        q = np.zeros((4 if model.gradient == "jacobian" else 3, *f.shape), f.dtype)
+    else:
+        u, v, p, q = state
+    tau_v = 0.2 * _TAU
+    sigma_p, sigma_q = _dual_steps(_NORM[direction], _TAU, tau_v)
 
-    def iterate(part: slice, bars: Array, first: int, last: int) -> None:
+    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tgv_l1(
-            u, v, p, q, f, *grid, model.lam, model.alpha1, model.alpha2, tau_u, tau_v, sigma_p, sigma_q,
-            _RELAXATION, part.stop - part.start, bars, first, last,
+            u, v, p, q, f, *grid, model.lam, model.alpha1, model.alpha2, _TAU, tau_v, sigma_p, sigma_q,
+            _RELAXATION, iterations, rows, first, last,
         )  # fmt: skip
 
     advance, mean = _with_mean(front, iterate, q)
-    return _Iteration(advance, lambda: (Iterates(u, v, mean), Iterates(u, v, q)))
+    return _Iteration(
+        advance, (u, v, p, q), lambda: (Iterates(u, v, mean), Iterates(u, v, q)),
+        # The dual equation is met to the rounding of u over τ, and the gap measures that against λ.
+        lambda energy: 3 * _EPS / (_TAU * model.lam),
+    )  # fmt: skip
+
+
+def _kept(direction: Direction) -> tuple[float, float]:
+    """1 for each direction in which differences are taken."""
+    return float(direction != "y"), float(direction != "x")
 
 
 def _with_mean(front: Wavefront, iterate: Block, dual: Array) -> tuple[Callable[[int], None], Array]:

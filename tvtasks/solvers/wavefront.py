@@ -1,6 +1,6 @@
 """Run a compiled iteration several times down an image while its rows are in the cache, on one core or more.
 
-A block of `depth` iterations goes down the image together, each two rows behind the one before. The next
+A block of `depth` iterations goes down the image together, each `lag` rows behind the one before. The next
 block may follow at a distance; with several threads, blocks are at work at the same time in different parts
 of the image. Every value is computed from the same numbers whatever the depth and the number of threads, so
 the result is the same bit for bit.
@@ -20,8 +20,8 @@ from tvtasks.operators import Array
 _CACHE = 2**21
 _DEEPEST = 16
 
-Block = Callable[[slice, Array, int, int], None]
-"""Makes the iterations of a slice, given their `bars`, from a first up to a last step of the wavefront."""
+Block = Callable[[int, Array, int, int], None]
+"""Makes so many iterations, given their row buffers, from a first up to a last step of the wavefront."""
 
 
 class Wavefront:
@@ -35,23 +35,29 @@ class Wavefront:
         Of the iterates.
     arrays
         Arrays of the image's size that the iteration goes through.
-    bars
-        Extrapolated variables.
+    variables
+        What passes from stage to stage of an iteration, a few rows of each.
+    lag
+        Rows by which an iteration follows the one before.
+    stages
+        Of an iteration; each works a row behind the one before.
     pool
         Threads; None for the calling one alone.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: Any, *, arrays: int, bars: int, pool: Executor | None = None
-    ) -> None:
+        self, shape: tuple[int, ...], dtype: Any, *, arrays: int, variables: int, lag: int, stages: int,
+        pool: Executor | None = None,
+    ) -> None:  # fmt: skip
         rows, columns = shape
         row_bytes = arrays * columns * np.dtype(dtype).itemsize
-        self._depth = int(np.clip((_CACHE // row_bytes - 2) // 2, 1, _DEEPEST))
-        self._last_row = rows - 1
+        self._depth = int(np.clip((_CACHE // row_bytes - 2) // lag, 1, _DEEPEST))
+        self._lag = lag
+        self._first_end = rows + stages - 2
         self._pool = pool
-        self._bar_shape = (self._depth, bars, 4, columns)
+        self._buffer_shape = (self._depth, variables, 4, columns)
         self._dtype = dtype
-        self._bars: list[Array] = []
+        self._kept: list[Array] = []
 
     def run(self, block: Block, iterations: int) -> None:
         """Make iterations 0 … iterations − 1."""
@@ -59,13 +65,13 @@ class Wavefront:
             slice(start, min(start + self._depth, iterations)) for start in range(0, iterations, self._depth)
         ]  # fmt: skip
         if self._pool is None:
-            bars = self._buffers(1)[0]
+            buffer = self._buffers(1)[0]
             for part in parts:
-                block(part, bars, 1, self._end(part))
+                block(part.stop - part.start, buffer, 1, self._end(part))
             return
         # A block is cut into chunks of steps. It may do a chunk once the block before it has done the next
         # one too; so two chunks behind, they are at work at the same time and never touch the same rows.
-        chunk = max(4 * self._depth, 64)
+        chunk = max(2 * self._lag * self._depth, 64)
         chunks = -(-self._end(slice(0, self._depth)) // chunk)
         # By the time that the block with the same buffer begins, its predecessor has reached the end.
         buffers = self._buffers(min(len(parts), -(-chunks // 2)))
@@ -73,7 +79,7 @@ class Wavefront:
             now = [(n, slot - 2 * n) for n in range(len(parts)) if 0 <= slot - 2 * n < chunks]
             done = [
                 self._pool.submit(
-                    block, parts[n], buffers[n % len(buffers)],
+                    block, parts[n].stop - parts[n].start, buffers[n % len(buffers)],
                     max(1, c * chunk), min((c + 1) * chunk, self._end(parts[n])),
                 )
                 for n, c in now
@@ -84,9 +90,9 @@ class Wavefront:
     def _end(self, part: slice) -> int:
         """One more than the last step of a block."""
         iterations: int = part.stop - part.start
-        return self._last_row + 2 * iterations - 1
+        return self._first_end + self._lag * (iterations - 1)
 
     def _buffers(self, number: int) -> list[Array]:
-        while len(self._bars) < number:
-            self._bars.append(np.zeros(self._bar_shape, self._dtype))
-        return self._bars
+        while len(self._kept) < number:
+            self._kept.append(np.zeros(self._buffer_shape, self._dtype))
+        return self._kept
