@@ -9,7 +9,7 @@ import numpy as np
 
 from tvtasks.errors import UnusableImageError
 from tvtasks.models import TGVL1, HuberROF, Model
-from tvtasks.operators import Array, Direction, gradient
+from tvtasks.operators import Array, Direction
 from tvtasks.solvers.stopping import Check, Gap, Published, StoppingRule
 
 __all__ = ["Check", "Convergence", "Gap", "Published", "Solution", "StoppingRule", "solve"]
@@ -137,7 +137,7 @@ def solve(
 
     if isinstance(rule, Published):
         return published.solve(f.astype(np.float64), model, direction, rule)
-    if not gradient(f, direction).any():
+    if not _changes(f, direction):
         v = np.zeros((2, *f.shape), f.dtype) if isinstance(model, TGVL1) else None
         return Solution(
             u=f.copy(), v=v, energy=0.0, gap=0.0, bound="the energy is zero", iterations=0, converged=True,
@@ -178,6 +178,12 @@ def _solve_stack(
         method=", ".join(sorted({frame.method for frame in frames})),
         frames=tuple(frame.convergence for frame in frames),
     )
+
+
+def _changes(f: Array, direction: Direction) -> bool:
+    """Return whether the image has a gradient along the direction."""
+    first = {"x": f[:, :1], "y": f[:1], "both": f[:1, :1]}[direction]
+    return bool((f != first).any())
 
 
 def _checked(image: Array) -> Array:

@@ -39,6 +39,11 @@ def _masks(size: int, dtype: Any, *, kept: bool) -> tuple[Array, Array]:
     return forward, backward
 
 
+def kept(direction: Direction) -> tuple[float, float]:
+    """1 for each direction, x and y, in which differences are taken, else 0."""
+    return float(direction != "y"), float(direction != "x")
+
+
 def pad(a: Array, dtype: Any) -> Array:
     """Copy `a` in `dtype`, the last two axes padded by one pixel of zeros on each side."""
     padded = np.zeros((*a.shape[:-2], a.shape[-2] + 2, a.shape[-1] + 2), dtype)

@@ -96,6 +96,24 @@ def huber_rof(
                 )  # fmt: skip
 
 
+@summed
+def huber_dual(u: Array, alpha: float, along_x: float, along_y: float, p: Array) -> float:
+    """Write p = ∇u / max(α, |∇u|), the dual that goes with u, and return the largest |∇u|²."""
+    rows, columns = u.shape[0] - 2, u.shape[1] - 2
+    largest = 0.0
+    for i in range(1, rows + 1):
+        down = along_y if i < rows else 0.0
+        for j in range(1, columns + 1):
+            x = (along_x if j < columns else 0.0) * (np.float64(u[i, j + 1]) - np.float64(u[i, j]))
+            y = down * (np.float64(u[i + 1, j]) - np.float64(u[i, j]))
+            squared = x * x + y * y
+            largest = max(largest, squared)
+            shrink = 1 / max(alpha, np.sqrt(squared))
+            p[0, i, j] = x * shrink
+            p[1, i, j] = y * shrink
+    return largest
+
+
 @compiled
 def _residual_row(s: Array, p: Array, i: int, b: Array, k: int) -> None:
     """Row of s + ∇ᵀp, which is zero at a solution."""
@@ -105,8 +123,8 @@ def _residual_row(s: Array, p: Array, i: int, b: Array, k: int) -> None:
 
 @compiled
 def _tv_primal(
-    u: Array, i: int, b: Array, above: int, k: int, below: int, z: Array, centre: Any, side_x: Any, side_y: Any,
-    rho: Any,
+    u: Array, i: int, b: Array, above: int, k: int, below: int, z: Array,
+    centre: Any, side_x: Any, side_y: Any, rho: Any,
 ) -> None:  # fmt: skip
     """Row of u, moved against the smoothed residual and over-relaxed; of z, moved by twice as much."""
     two = u.dtype.type(2)
@@ -131,7 +149,7 @@ def tv(
     u: Array, s: Array, p: Array, f: Array, along_x: float, along_y: float, sigma: float, omega: float,
     shrink: float, bound: float, rho: float, iterations: int, rows: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Preconditioned primal–dual iteration (Bredies & Sun 2015), for TV-L1 and plain ROF. Lag 2, three stages.
+    """Preconditioned primal–dual iteration (Bredies & Sun 2015), for TV-L1 and ROF. Lag 2, three stages.
 
     The fidelity has a dual variable s too, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
     Two Richardson steps, with the middle of the spectrum for their length, stand for the inverse: they leave
@@ -183,7 +201,7 @@ def adjoint_symmetrised_row(
     q: Array, i: int, below: int, mx: Array, ex: Array, mixed_above: Any, mixed_here: Any, middle: Any,
     under: Any, w: Array, k: int,
 ) -> None:  # fmt: skip
-    """Write row `k` of both components of Eᵀq to `w`, for the symmetrised gradient; q has rows i and below."""
+    """Write row `k` of both components of Eᵀq to `w`, for the symmetrised gradient; from rows i and below."""
     for j in range(1, w.shape[2] - 1):
         w[0, k, j] = (
             ex[j] * q[0, i, j] - ex[j + 1] * q[0, i, j + 1]
@@ -214,10 +232,10 @@ def adjoint_jacobian_row(
 
 @compiled
 def symmetrised_row(
-    v: Array, c: int, above: int, i: int, mx: Array, ex: Array, mixed_above: Any, mixed_here: Any, middle: Any,
-    e: Array, k: int,
+    v: Array, c: int, above: int, i: int, mx: Array, ex: Array,
+    mixed_above: Any, mixed_here: Any, middle: Any, e: Array, k: int,
 ) -> None:  # fmt: skip
-    """Write row `k` of (E_xx, E_yy, √2·E_xy) of v to `e`; v is components c and c + 1, its rows above and i."""
+    """Write row `k` of (E_xx, E_yy, √2·E_xy) to `e`, from components c and c + 1, rows above and i, of v."""
     for j in range(1, e.shape[2] - 1):
         e[0, k, j] = ex[j] * (v[c, i, j] - v[c, i, j - 1])
     for j in range(1, e.shape[2] - 1):
@@ -230,7 +248,7 @@ def symmetrised_row(
 
 @compiled
 def jacobian_row(v: Array, c: int, i: int, below: int, mx: Array, my_here: Any, e: Array, k: int) -> None:
-    """Write row `k` of the Jacobian of v to `e`; v is components c and c + 1, its rows i and below."""
+    """Write row `k` of the Jacobian to `e`, from components c and c + 1, rows i and below, of v."""
     for n in range(2):
         x, y = 2 * n, 2 * n + 1
         for j in range(1, e.shape[2] - 1):
@@ -240,8 +258,8 @@ def jacobian_row(v: Array, c: int, i: int, below: int, mx: Array, my_here: Any, 
 
 @compiled
 def _tgv_primal_u(
-    u: Array, p: Array, f: Array, i: int, z: Array, k: int, mx: Array, above: Any, here: Any, tau: Any, step: Any,
-    rho: Any,
+    u: Array, p: Array, f: Array, i: int, z: Array, k: int, mx: Array, above: Any, here: Any,
+    tau: Any, step: Any, rho: Any,
 ) -> None:  # fmt: skip
     """Row of u for an L1 fidelity of weight step/τ, over-relaxed."""
     two = u.dtype.type(2)

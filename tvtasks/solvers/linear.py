@@ -1,4 +1,4 @@
-"""Huber-ROF where no gradient exceeds α: one linear equation, solved by a cosine transform."""
+"""Huber-ROF where no gradient exceeds α: a linear equation, solved by cosine transform or line by line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import numpy as np
 from scipy.fft import dctn, idctn
 
 from tvtasks.models import HuberROF
-from tvtasks.operators import Array, Direction, gradient
-from tvtasks.solvers import Solution, certificates
+from tvtasks.operators import Array, Direction
+from tvtasks.solvers import Solution, certificates, kernels
+from tvtasks.solvers.certificates import Iterates, certify_padded
+from tvtasks.solvers.grid import Grid, kept, pad
 
 
 def solve(image: Array, model: HuberROF, direction: Direction) -> Solution | None:
@@ -19,27 +21,57 @@ def solve(image: Array, model: HuberROF, direction: Direction) -> Solution | Non
     """
     if model.alpha == 0:
         return None
-    u = smooth(image, model, direction)
-    dual = gradient(u, direction)
-    if np.einsum("kij,kij->ij", dual, dual).max() > model.alpha**2:
+    u = smooth(image.astype(np.float64, copy=False), model, direction)
+    padded = pad(u, np.float64)
+    dual = np.zeros((2, *padded.shape))
+    if kernels.huber_dual(padded, model.alpha, *kept(direction), dual) > model.alpha**2:
         return None
-    dual /= model.alpha
     result = u.astype(image.dtype, copy=False)
-    certificate = certificates.certify(model, result, None, dual, image, direction)
+    if result is not u:
+        padded = pad(result, result.dtype)
+    grid = Grid.of(image.shape, direction, np.float64)
+    certificate = certify_padded(model, Iterates(padded, None, dual), image, 0.0, 1.0, grid)
     return certificates.solution(certificate, result, method="linear")
 
 
-def smooth(image: Array, model: HuberROF, direction: Direction) -> Array:
-    """Solve (I + ∇ᵀ∇/αλ) u = f in float64: per cosine mode a factor c/(c + κ), κ = Σ 4 sin²(k/2)."""
-    f = np.asarray(image, np.float64)
-    axes = {"both": (0, 1), "x": (1,), "y": (0,)}[direction]
-    kappa = np.zeros((1, 1))
-    for axis in axes:
-        size = f.shape[axis]
-        eigenvalues = 4 * np.sin(np.pi * np.arange(size) / (2 * size)) ** 2
-        kappa = kappa + (eigenvalues[:, None] if axis == 0 else eigenvalues[None, :])
+def smooth(f: Array, model: HuberROF, direction: Direction) -> Array:
+    """Solve (I + ∇ᵀ∇/αλ) u = f in the dtype of `f`, float32 or float64."""
     c = model.alpha * model.lam
-    modes = dctn(f, axes=axes, norm="ortho")
-    modes *= c
-    modes /= kappa + c
-    return np.asarray(idctn(modes, axes=axes, norm="ortho", overwrite_x=True))
+    if direction == "x":
+        return _lines(f, c)
+    if direction == "y":
+        return np.ascontiguousarray(_lines(np.ascontiguousarray(f.T), c).T)
+    # Per cosine mode a factor c/(c + κ), κ = 4 sin²(kx/2) + 4 sin²(ky/2).
+    rows, columns = (4 * np.sin(np.pi * np.arange(size) / (2 * size)) ** 2 for size in f.shape)
+    modes = dctn(f, norm="ortho")
+    modes *= (c / (c + rows[:, None] + columns[None, :])).astype(f.dtype, copy=False)
+    return np.asarray(idctn(modes, norm="ortho", overwrite_x=True))
+
+
+def _lines(f: Array, c: float) -> Array:
+    """Every row a tridiagonal equation with the same matrix, which is factorised once (Thomas)."""
+    u = np.empty_like(f)
+    _tridiagonal(np.ascontiguousarray(f), c, u)
+    return u
+
+
+@kernels.compiled
+def _tridiagonal(f: Array, c: float, u: Array) -> None:
+    rows, n = f.shape
+    real = f.dtype.type
+    above = np.empty(n, f.dtype)
+    pivot = np.empty(n, f.dtype)
+    before = 0.0
+    for j in range(n):
+        diagonal = c + (j > 0) + (j < n - 1) - before
+        pivot[j] = real(1 / diagonal)
+        before = 1 / diagonal
+        above[j] = real(before)
+    weight = real(c)
+    for i in range(rows):
+        carried = real(0)
+        for j in range(n):
+            carried = (weight * f[i, j] + carried) * pivot[j]
+            u[i, j] = carried
+        for j in range(n - 2, -1, -1):
+            u[i, j] += above[j] * u[i, j + 1]

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tvtasks.models import TGVL1, TVL1, HuberROF, Model
-from tvtasks.operators import Array, Direction, gradient, magnitude
+from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Solution, certificates, kernels, linear
 from tvtasks.solvers.certificates import Iterates, certify_padded
-from tvtasks.solvers.grid import Grid, crop, pad
+from tvtasks.solvers.grid import Grid, crop, kept, pad
 from tvtasks.solvers.stopping import Check, Gap
 from tvtasks.solvers.wavefront import Block, Wavefront
 
@@ -153,14 +153,13 @@ def _huber_rof(
     if state is None:
         u, p = f.copy(), np.zeros((2, *f.shape), f.dtype)
         crop(u)[...] = linear.smooth(crop(f), model, direction)
-        crop(p)[...] = gradient(crop(u), direction)
-        p /= np.maximum(magnitude(p), alpha)
+        kernels.huber_dual(u, alpha, *kept(direction), p)
     else:
         u, p = state
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.huber_rof(
-            u, p, f, *_kept(direction), lam, alpha, mu / (2 * lam), mu / (2 * alpha), 1 / (1 + mu), iterations,
+            u, p, f, *kept(direction), lam, alpha, mu / (2 * lam), mu / (2 * alpha), 1 / (1 + mu), iterations,
             rows, first, last,
         )  # fmt: skip
 
@@ -189,7 +188,7 @@ def _tv(
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *_kept(direction), _SIGMA, _OMEGA, shrink, bound, _RELAXATION, iterations,
+            u, s, p, f, *kept(direction), _SIGMA, _OMEGA, shrink, bound, _RELAXATION, iterations,
             rows, first, last,
         )  # fmt: skip
 
@@ -225,13 +224,8 @@ def _tgv_l1(
     return _Iteration(
         advance, (u, v, p, q), lambda: (Iterates(u, v, mean), Iterates(u, v, q)),
         # The dual equation is met to the rounding of u over τ, and the gap measures that against λ.
-        lambda energy: 3 * _EPS / (_TAU * model.lam),
+        lambda energy: 10 * _EPS / (_TAU * model.lam),
     )  # fmt: skip
-
-
-def _kept(direction: Direction) -> tuple[float, float]:
-    """1 for each direction in which differences are taken."""
-    return float(direction != "y"), float(direction != "x")
 
 
 def _with_mean(front: Wavefront, iterate: Block, dual: Array) -> tuple[Callable[[int], None], Array]:
