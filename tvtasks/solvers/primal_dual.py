@@ -24,8 +24,10 @@ from tvtasks.solvers.wavefront import Block, Wavefront
 # ‖∇‖² is at most this, by direction; so is ‖E‖² for both kinds of E.
 _NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
 _RELAXATION = 1.9
-# Found by experiment, for images in [0, 1]: the dual steps of TV for ∇u and for u − f; of TGV-L1 that for u.
-_SIGMA, _OMEGA = 100.0, 100.0
+# Steps for images in [0, 1], found by experiment: the dual ones of TV-L1 and of plain ROF, for ∇u and for
+# u − f; the primal one of TGV-L1 for u.
+_SIGMA, _OMEGA = 30.0, 30.0
+_SIGMA_ROF, _OMEGA_ROF = 100.0, 100.0
 _TAU = 0.005
 _EPS = float(np.finfo(np.float32).eps)
 # Iterations between two samples of a mean.
@@ -34,13 +36,38 @@ _SAMPLE = 10
 _LEAST_BLOCK = 25
 
 
+class _RecentMean:
+    """The mean of a dual field over the recent half of the iterations, in float32.
+
+    The bounds ask for a derivative of the dual field to be within ±λ at every pixel. The last iterate swings
+    about that for long after u has settled; the mean gives a gap several times smaller.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.field = np.zeros(shape, np.float32)
+        self._done, self._since, self._counted = 0, 0, 0
+
+    def advance(self, front: Wavefront, iterate: Block, dual: Array, iterations: int) -> None:
+        """Iterate, and take samples on the way."""
+        if self._done >= 2 * self._since:
+            self.field[:], self._since, self._counted = 0, self._done, 0
+        end = self._done + iterations
+        while self._done < end:
+            block = min(_SAMPLE, end - self._done)
+            front.run(iterate, block)
+            self._done, self._counted = self._done + block, self._counted + 1
+            kernels.add_to_mean(self.field, dual, 1 / self._counted)
+
+
 class _Iteration(NamedTuple):
     """A model's iteration, ready to go; `state` are its padded arrays."""
 
     advance: Callable[[int], None]
     state: tuple[Array, ...]
     iterates: Callable[[], tuple[Iterates, ...]]  # one for each dual field that is worth a look
-    floor: Callable[[float], float]  # gap, given the energy of a pixel, below which float32 may not get
+    mean: _RecentMean | None = None
+    # gap, given the energy of a pixel, below which float32 may not get
+    floor: Callable[[float], float] = lambda energy: 0.0
 
 
 def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: int = 1) -> Solution:
@@ -80,11 +107,12 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
             if dtype is np.float32 and _rounding_matters(history, iteration.floor(now.energy / image.size)):
                 # Rounding blurs the proof, not the way: the last iterations before the look are enough.
                 dtype = np.float64
-                state = list(iteration.state)
+                state, mean = list(iteration.state), iteration.mean
                 del iteration, best
                 for n in range(len(state)):  # one by one, for the sake of memory
                     state[n] = state[n].astype(dtype)
-                iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, pool, state)
+                f = _scaled(image, low, extent, dtype)
+                iteration = _start(f, in_range, direction, pool, state, mean)
                 block = min(_LEAST_BLOCK, rule.max_iterations - done)
                 iteration.advance(block)
                 done += block
@@ -133,14 +161,17 @@ def _rounding_matters(history: list[Check], floor: float) -> bool:
 
 
 def _start(
-    f: Array, model: Model, direction: Direction, pool: Executor | None, state: Sequence[Array] | None = None
-) -> _Iteration:
+    f: Array, model: Model, direction: Direction, pool: Executor | None,
+    state: Sequence[Array] | None = None, mean: _RecentMean | None = None,
+) -> _Iteration:  # fmt: skip
     """Begin an iteration, or go on from the `state` of another."""
     if isinstance(model, TGVL1):
-        return _tgv_l1(f, model, direction, pool, state)
-    if isinstance(model, HuberROF) and model.alpha > 0:
+        return _tgv_l1(f, model, direction, pool, state, mean)
+    if isinstance(model, TVL1):
+        return _tv_l1(f, model, direction, pool, state, mean)
+    if model.alpha > 0:
         return _huber_rof(f, model, direction, pool, state)
-    return _tv(f, model, direction, pool, state)
+    return _rof(f, model, direction, pool, state)
 
 
 def _huber_rof(
@@ -163,45 +194,60 @@ def _huber_rof(
             rows, first, last,
         )  # fmt: skip
 
-    return _Iteration(
-        lambda n: front.run(iterate, n), (u, p), lambda: (Iterates(u, None, p),), lambda energy: 0.0
-    )
+    return _Iteration(lambda n: front.run(iterate, n), (u, p), lambda: (Iterates(u, None, p),))
 
 
-def _tv(
-    f: Array,
-    model: HuberROF | TVL1,
-    direction: Direction,
-    pool: Executor | None,
-    state: Sequence[Array] | None,
+def _rof(
+    f: Array, model: HuberROF, direction: Direction, pool: Executor | None, state: Sequence[Array] | None
 ) -> _Iteration:
-    """TV-L1 and plain ROF, from the image itself."""
-    front = Wavefront(f.shape, f.dtype, arrays=6, variables=2, lag=2, stages=3, pool=pool)
-    if state is None:
-        u, s, p = f.copy(), np.zeros_like(f), np.zeros((2, *f.shape), f.dtype)
-    else:
-        u, s, p = state
-    if isinstance(model, TVL1):
-        shrink, bound = 1.0, model.lam
-    else:
-        shrink, bound = 1 / (1 + _OMEGA / model.lam), np.inf
+    """Plain ROF, from the image itself."""
+    front, (u, s, p) = _tv_start(f, pool, state)
+    shrink = 1 / (1 + _OMEGA_ROF / model.lam)
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), _SIGMA, _OMEGA, shrink, bound, _RELAXATION, iterations,
+            u, s, p, f, *kept(direction), _SIGMA_ROF, _OMEGA_ROF, shrink, np.inf, _RELAXATION, iterations,
+            rows, first, last,
+        )  # fmt: skip
+
+    return _Iteration(lambda n: front.run(iterate, n), (u, s, p), lambda: (Iterates(u, None, p),))
+
+
+def _tv_l1(
+    f: Array, model: TVL1, direction: Direction, pool: Executor | None, state: Sequence[Array] | None,
+    mean: _RecentMean | None,
+) -> _Iteration:  # fmt: skip
+    """TV-L1, from the image itself."""
+    front, (u, s, p) = _tv_start(f, pool, state)
+    recent = mean or _RecentMean(p.shape)
+
+    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
+        kernels.tv(
+            u, s, p, f, *kept(direction), _SIGMA, _OMEGA, 1.0, model.lam, _RELAXATION, iterations,
             rows, first, last,
         )  # fmt: skip
 
     return _Iteration(
-        lambda n: front.run(iterate, n), (u, s, p), lambda: (Iterates(u, None, p),),
+        lambda n: recent.advance(front, iterate, p, n),
+        (u, s, p),
+        lambda: (Iterates(u, None, recent.field), Iterates(u, None, p)),
+        recent,
         # u is held to its rounding, which σ takes to p, and the bound pays for it in each pixel.
-        lambda energy: _SIGMA * _EPS / energy if isinstance(model, TVL1) else 0.0,
-    )  # fmt: skip
+        lambda energy: _SIGMA * _EPS / energy,
+    )
+
+
+def _tv_start(
+    f: Array, pool: Executor | None, state: Sequence[Array] | None
+) -> tuple[Wavefront, Sequence[Array]]:
+    front = Wavefront(f.shape, f.dtype, arrays=6, variables=2, lag=2, stages=3, pool=pool)
+    return front, state or (f.copy(), np.zeros_like(f), np.zeros((2, *f.shape), f.dtype))
 
 
 def _tgv_l1(
-    f: Array, model: TGVL1, direction: Direction, pool: Executor | None, state: Sequence[Array] | None
-) -> _Iteration:
+    f: Array, model: TGVL1, direction: Direction, pool: Executor | None, state: Sequence[Array] | None,
+    mean: _RecentMean | None,
+) -> _Iteration:  # fmt: skip
     """Over-relaxed primal–dual iteration with separate steps for u and v, from the image and v = 0."""
     grid = Grid.of(crop(f).shape, direction, f.dtype)
     front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2, pool=pool)
@@ -220,35 +266,15 @@ def _tgv_l1(
             _RELAXATION, iterations, rows, first, last,
         )  # fmt: skip
 
-    advance, mean = _with_mean(front, iterate, q)
+    recent = mean or _RecentMean(q.shape)
     return _Iteration(
-        advance, (u, v, p, q), lambda: (Iterates(u, v, mean), Iterates(u, v, q)),
+        lambda n: recent.advance(front, iterate, q, n),
+        (u, v, p, q),
+        lambda: (Iterates(u, v, recent.field), Iterates(u, v, q)),
+        recent,
         # The dual equation is met to the rounding of u over τ, and the gap measures that against λ.
         lambda energy: 10 * _EPS / (_TAU * model.lam),
-    )  # fmt: skip
-
-
-def _with_mean(front: Wavefront, iterate: Block, dual: Array) -> tuple[Callable[[int], None], Array]:
-    """Advance an iteration, and keep the mean of a dual field over the recent half of the iterations.
-
-    The bounds ask for a derivative of the dual field to be within ±λ at every pixel. The last iterate swings
-    about that for long after u has settled; the mean gives a gap several times smaller.
-    """
-    mean = np.zeros_like(dual)
-    done, since, counted = 0, 0, 0
-
-    def advance(iterations: int) -> None:
-        nonlocal done, since, counted
-        if done >= 2 * since:
-            mean[:], since, counted = 0, done, 0
-        end = done + iterations
-        while done < end:
-            block = min(_SAMPLE, end - done)
-            front.run(iterate, block)
-            done, counted = done + block, counted + 1
-            kernels.add_to_mean(mean, dual, 1 / counted)
-
-    return advance, mean
+    )
 
 
 def _dual_steps(norm: float, tau_u: float, tau_v: float) -> tuple[float, float]:
