@@ -117,16 +117,15 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
                 iteration.advance(block)
                 done += block
     del iteration
-    # Back in the image's unit, and certified as what is returned: rounding is paid for.
-    for array, offset in ((best.u, low), (best.v, 0.0)):
-        if array is not None:
-            crop(array)[...] = offset + extent * crop(array)
     method = "primal-dual, float32" if dtype is np.float32 else "primal-dual, float64 after float32"
+    # Back in the image's unit, in its dtype if that is precise enough, and certified as what is returned.
+    u = low + extent * best.u.astype(np.float64)
+    v = None if best.v is None else extent * best.v.astype(np.float64)
     kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
-    for kind in kinds:  # float32 again only if that is precise enough
-        result = best._replace(u=best.u.astype(kind), v=None if best.v is None else best.v.astype(kind))
+    for kind in kinds:
+        result = Iterates(u.astype(kind), None if v is None else v.astype(kind), best.dual)
         final = certify_padded(model, result, image, 0.0, 1.0, exact_grid)
-        if final.gap <= rule.rtol or dtype is np.float32:
+        if final.gap <= max(rule.rtol, 1.1 * now.gap):
             break
     return certificates.solution(
         final, crop(result.u).copy(), None if result.v is None else crop(result.v).copy(),
