@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-from tvtasks.errors import TvtasksError, UnreadableFileError, UnusableImageError
+from tvtasks.archive import remove_partials
+from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.monitor import Entry, Ledger, Monitor, State, check_folders
+from tvtasks.monitor.dispatch import Dispatcher, Event, Restored, defect
+from tvtasks.monitor.health import Pulse
 from tvtasks.monitor.observe import ObserverKind
-from tvtasks.readers import is_candidate
 from tvtasks.recipe import Recipe, RecipeBook
 from tvtasks.workflow import Outcome, create_folder
 
+__all__ = ["Change", "RestoreFile", "Tally", "Watching", "acquire", "defect", "ledger_path"]
+
 logger = logging.getLogger(__name__)
 
-PAUSE = 0.2
-"""Seconds between two looks at the folder."""
+PAUSE = 0.25
+"""Seconds between two turns when nothing happens. What settles here, or ends, makes a turn at once."""
+
+TIDY_SECONDS = 86_400.0
+"""Seconds between two times of removing what nobody needs any more."""
 
 RestoreFile = Callable[[Path, Recipe, Path], list[Outcome]]
 
@@ -58,6 +64,7 @@ class Watching:
     rescan: float = 300.0
     observer: ObserverKind = "auto"
     recursive: bool = False
+    ignore: tuple[str, ...] = ()
 
 
 def ledger_path(archive: Path) -> Path:
@@ -76,6 +83,8 @@ def acquire(
     finished: Callable[[], bool] = lambda: False,
     stop: threading.Event | None = None,
     report: Callable[[Change], object] = lambda change: None,
+    pulse: Callable[[Pulse], object] = lambda pulse: None,
+    reconcile: Callable[[], object] = lambda: None,
 ) -> Tally:
     """Restore what is in a folder and what comes into it.
 
@@ -90,58 +99,117 @@ def acquire(
     watching
         How the folder is watched.
     finished
-        Once this is true, the call returns as soon as nothing is left to do.
+        Once this is true, the call returns as soon as nothing is left to do. Work that failed and is due
+        again later is not waited for.
     stop
         Once this is set, no file is begun any more; the call returns when those under way are done.
     report
         Called for every change of a file's state, in the calling thread.
+    pulse
+        Called at every turn of the loop, in the calling thread.
+    reconcile
+        Called once before any work is begun, when no other process can be working for this archive.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder cannot be watched, or another process works for the archive.
+    ArchiveError
+        The ledger cannot be opened; or it cannot be written when the call is to return.
     """
     stop = stop or threading.Event()
-    check_folders(folder, archive, recursive=watching.recursive)
+    check_folders(folder, archive, recursive=watching.recursive, ignore=watching.ignore)
     path = ledger_path(archive)
     create_folder(path.parent)
+
+    watched = folder.resolve()
+
+    def choose(path: Path) -> Recipe | None:
+        return recipes.choose(path, watched)
+
+    def work(entry: Entry) -> Restored[Outcome]:
+        recipe = choose(entry.path)
+        if recipe is None:
+            raise ConfigurationError(f"No recipe is given for {entry.path.name}.")
+        return _restored(recipe, restore(entry.path, recipe, archive))
+
     with (
         Ledger(path) as ledger,
         Monitor(
             folder, ledger, recipes.digest, outputs=archive, settle=watching.settle,
             max_wait=watching.max_wait, rescan=watching.rescan, observer=watching.observer,
-            recursive=watching.recursive,
-            is_candidate=lambda path: is_candidate(path) and recipes.choose(path) is not None,
+            recursive=watching.recursive, ignore=watching.ignore,
+            has_recipe=lambda path: choose(path) is not None,
         ) as monitor,
-        ThreadPoolExecutor(workers, thread_name_prefix="restore") as pool,
+        Dispatcher(ledger, recipes.digest, work, workers=workers) as dispatcher,
     ):  # fmt: skip
-        queue: deque[Entry] = deque()
-        running: dict[Future[list[Outcome]], Entry] = {}
+        reconcile()
         told: dict[Path, str] = {}
         restored = 0
+        last_round, looks, last_look = False, 0, 0.0
+        next_tidying = time.monotonic()
         while True:
-            last_round = finished()
+            if last_round and monitor.last_look != last_look:
+                looks, last_look = looks + 1, monitor.last_look
+            elif not last_round and finished():
+                last_round, looks, last_look = True, 0, monitor.last_look
             if not stop.is_set():
                 for entry in monitor.poll():
-                    queue.append(entry)
-                    report(Change(entry.path, State.QUEUED, _name(recipes, entry.path)))
+                    report(Change(entry.path, State.QUEUED, _name(choose(entry.path))))
                 _tell_waiting(monitor, told, report)
-            while queue and len(running) < workers and not stop.is_set():
-                started = ledger.start(queue.popleft())
-                recipe = recipes.choose(started.path) if started else None
-                if started is None or recipe is None:
-                    continue
-                report(Change(started.path, State.RUNNING, recipe.name))
-                # A copy each: Prefect's settings travel in the context, which a thread does not inherit.
-                context = contextvars.copy_context()
-                running[pool.submit(context.run, restore, started.path, recipe, archive)] = started
-            done, _ = wait(running, timeout=PAUSE, return_when=FIRST_COMPLETED) if running else (set(), set())
-            for future in done:
-                change = _conclude(ledger, running.pop(future), future, recipes)
-                restored += change.state == State.DONE
-                report(change)
-            if stop.is_set() and not running:
+            # The first look may have begun before the last file was written. This is asked before the turn:
+            # what settles later is claimed at the next one.
+            nothing_comes = last_round and looks >= 2 and not monitor.settling
+            for event in dispatcher.turn(begin=not stop.is_set()):
+                restored += event.restored is not None
+                if event.entry.state is State.OVERWRITTEN:
+                    monitor.notice(event.entry.path)
+                    nothing_comes, looks = False, 0
+                report(_change(event, choose(event.entry.path)))
+            trouble = dispatcher.trouble or monitor.trouble
+            pulse(_pulse(monitor, dispatcher, trouble))
+            nothing_runs = dispatcher.idle or (dispatcher.trouble and not dispatcher.running)
+            if nothing_runs and (stop.is_set() or nothing_comes):
+                if fatal := dispatcher.trouble if stop.is_set() else trouble:
+                    raise ArchiveError(fatal)
                 break
-            if last_round and not (queue or running or monitor.settling):
-                break
-            if not running:
-                stop.wait(PAUSE)
+            if time.monotonic() >= next_tidying:
+                # Listing a share may take long or hang: nothing waits for this thread, not even the end.
+                threading.Thread(target=_tidy, args=(path, archive), daemon=True).start()
+                next_tidying = time.monotonic() + TIDY_SECONDS
+            dispatcher.wait(PAUSE / 10 if last_round else PAUSE)
         return _tally(ledger, monitor, recipes, restored)
+
+
+def _restored(recipe: Recipe, outcomes: list[Outcome]) -> Restored[Outcome]:
+    gaps = [outcome.gap for outcome in outcomes if outcome.gap is not None]
+    seconds = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
+    return Restored(
+        checksums=frozenset(outcome.source_sha256 for outcome in outcomes),
+        outputs=tuple(outcome.archive for outcome in outcomes),
+        detail={"gap": max(gaps, default=None), "seconds": sum(seconds), "recipe": recipe.name},
+        outcomes=tuple(outcomes),
+    )
+
+
+def _change(event: Event[Outcome], recipe: Recipe | None) -> Change:
+    entry = event.entry
+    outcomes = event.restored.outcomes if event.restored else ()
+    return Change(entry.path, entry.state, _name(recipe), entry.reason, outcomes)
+
+
+def _pulse(monitor: Monitor, dispatcher: Dispatcher[Outcome], trouble: str) -> Pulse:
+    path, longest = next(iter(dispatcher.running.items()), (None, 0.0))
+    return Pulse(
+        observer="polling" if monitor.polls else "native",
+        observer_alive=monitor.alive,
+        look_age=time.monotonic() - monitor.last_look,
+        settling=len(monitor.settling),
+        running=len(dispatcher.running),
+        longest=longest,
+        longest_file=path.name if path else "",
+        error=trouble,
+    )
 
 
 def _tell_waiting(monitor: Monitor, told: dict[Path, str], report: Callable[[Change], object]) -> None:
@@ -154,60 +222,39 @@ def _tell_waiting(monitor: Monitor, told: dict[Path, str], report: Callable[[Cha
     told.update(now)
 
 
-def _conclude(ledger: Ledger, entry: Entry, future: Future[list[Outcome]], recipes: RecipeBook) -> Change:
-    """Record how the work on a file ended."""
-    name = _name(recipes, entry.path)
+def _tidy(ledger: Path, archive: Path) -> None:
+    """Remove what nobody needs any more: old records, and what writers that were killed left behind."""
     try:
-        outcomes = future.result()
-    except (UnreadableFileError, UnusableImageError) as error:
-        ledger.quarantine(entry, str(error))
-        return Change(entry.path, State.QUARANTINED, name, str(error))
-    except TvtasksError as error:
-        ledger.fail(entry, str(error))
-        return Change(entry.path, State.FAILED, name, str(error))
-    except Exception as error:
-        reason = defect(entry.path, error)
-        ledger.fail(entry, reason)
-        return Change(entry.path, State.FAILED, name, reason)
-    if any(outcome.source_sha256 != entry.sha256 for outcome in outcomes):
-        # The file was overwritten before it was read. What was read is in the archive under its own checksum;
-        # the monitor will find the new content and see that it is done.
-        ledger.mark_overwritten(entry)
-        return Change(entry.path, State.OVERWRITTEN, name)
-    gaps = [outcome.gap for outcome in outcomes if outcome.gap is not None]
-    seconds = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
-    detail = {"gap": max(gaps, default=None), "seconds": sum(seconds), "recipe": name}
-    ledger.finish(entry, [outcome.archive for outcome in outcomes], detail)
-    return Change(entry.path, State.DONE, name, outcomes=tuple(outcomes))
-
-
-def defect(path: Path, error: Exception) -> str:
-    """Log an error that is not the user's, and return a sentence for it."""
-    logger.error("%s could not be restored", path, exc_info=error)
-    return (
-        f"{path.name}: an error in tvtasks itself ({type(error).__name__}: {error}). The other files go on; "
-        "please report it together with this file."
-    )
+        with Ledger(ledger) as own:
+            own.prune()
+        remove_partials(archive, older_than=timedelta(hours=1))
+    except (ArchiveError, OSError) as error:
+        logger.info("Tidying up is put off until tomorrow: %s", error)
 
 
 def _tally(ledger: Ledger, monitor: Monitor, recipes: RecipeBook, restored: int) -> Tally:
     failed = dict(monitor.stuck)
     left = list(monitor.settling)
-    # A path that was overwritten has several entries: the latest one counts.
-    entries = sorted(ledger.entries(recipes.digest), key=lambda entry: entry.updated)
-    for entry in {entry.path: entry for entry in entries}.values():
-        if monitor.folder not in entry.path.parents:
+    open_states = (State.QUEUED, State.RUNNING, State.FAILED, State.QUARANTINED, State.OVERWRITTEN)
+    for entry in ledger.entries(recipes.digest, *open_states):
+        path = entry.path
+        if monitor.folder not in path.parents or path in left or not path.exists():
             continue
-        if entry.state in {State.FAILED, State.QUARANTINED} and entry.path.exists():
-            failed[entry.path] = entry.reason
+        if entry.state in {State.FAILED, State.QUARANTINED}:
+            failed[path] = entry.reason
         elif entry.state in {State.QUEUED, State.RUNNING}:
-            left.append(entry.path)
-        elif entry.state is State.OVERWRITTEN and entry.path not in left and entry.path.exists():
+            left.append(path)
+        elif path not in failed and not _is_known(ledger, entry):
             # A polling observer may not have noticed its new content yet.
-            left.append(entry.path)
+            left.append(path)
     return Tally(restored, failed, left)
 
 
-def _name(recipes: RecipeBook, path: Path) -> str:
-    recipe = recipes.choose(path)
+def _is_known(ledger: Ledger, entry: Entry) -> bool:
+    """Return whether the content that the path of an overwritten entry holds now is in the ledger."""
+    status = entry.path.stat()
+    return ledger.known(entry.path, status.st_size, status.st_mtime_ns, entry.recipe) is not None
+
+
+def _name(recipe: Recipe | None) -> str:
     return recipe.name if recipe else ""

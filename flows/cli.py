@@ -1,54 +1,40 @@
-"""The command line: ``tvtasks demo | watch | restore | show | recipes``."""
+"""The command line: the commands that restore; those that look after a watch are in `flows.care`."""
 
 from __future__ import annotations
 
 import contextvars
 import json
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from enum import IntEnum
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from flows import care
+from flows.terminal import EXIT_CODES, Exit, complain, console, draining, errors, load_solvers, spinner
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 
 if TYPE_CHECKING:
     from flows.acquire import Tally
-    from flows.server import Server
     from tvtasks.recipe import Recipe, RecipeBook
     from tvtasks.workflow import Outcome
 
-
-class Exit(IntEnum):
-    """Exit codes."""
-
-    ALL_RESTORED = 0
-    SOME_FAILED = 1
-    USAGE = 2
-
-
 app = typer.Typer(
     help="Total-variation restoration of microscope images, with provenance.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Elsewhere than on a terminal nothing is as wide as rich's guess of 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 200)
-errors = Console(stderr=True)
 
 DEMO_RECIPES = (
     "stm_*=stm-scratches", "*afm_*=afm-background", "sem_*=sem-charging", "stem_*=stem-denoise",
@@ -76,11 +62,11 @@ def main() -> None:
     try:
         app()
     except (ConfigurationError, RecipeError) as error:
-        _complain(error)
+        complain(error)
         sys.exit(Exit.USAGE)
     except TvtasksError as error:
-        _complain(error)
-        sys.exit(Exit.SOME_FAILED)
+        complain(error)
+        sys.exit(Exit.ATTENTION)
 
 
 @app.command(short_help="Restore what is in a folder and what comes into it.")
@@ -90,6 +76,12 @@ def watch(
     recipe: RecipeOption,
     once: Annotated[bool, typer.Option("--once", help="Handle what is there, then exit.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Watch subfolders too.")] = False,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore", help="Files to leave alone: a pattern like 'test_*' or 'raw/**'; repeatable."
+        ),
+    ] = None,
     settle: Annotated[
         float, typer.Option(min=0.01, help="Seconds without change before a file counts.")
     ] = 2.0,
@@ -103,35 +95,29 @@ def watch(
         Literal["auto", "native", "polling"],
         typer.Option(help="How changes are noticed; polling works on every network share."),
     ] = "auto",
+    no_dashboard: Annotated[
+        bool, typer.Option("--no-dashboard", help="Restore without a Prefect server, and so without pages.")
+    ] = False,
     workers: Workers = 2,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Restore every image that is in a folder or comes into it; Ctrl-C stops after what is under way."""
-    from flows.acquire import Watching
-    from tvtasks.monitor import check_folders
-    from tvtasks.recipe import RecipeBook
+    """Restore every image that is in a folder or comes into it.
 
-    recipes = RecipeBook.load(recipe)
-    check_folders(folder, archive, recursive=recursive)  # before a server is started for nothing
+    Ctrl-C, or SIGTERM, finishes what is under way, says what is left and ends with exit code 0; a second one
+    ends at once, and what was under way is done again at the next start. Nothing is done twice.
+    """
+    from flows.acquire import Watching
+    from flows.watch import watch as run
+
     watching = Watching(
-        settle=settle, max_wait=max_wait or (30.0 if once else 600.0), observer=observer, recursive=recursive
-    )
-    _load_solvers(quiet or as_json)
-    with _server(archive, quiet=quiet or as_json) as server:
-        if not (quiet or as_json):
-            console.print(f"Watching {folder}. Dashboard: {server.dashboard}", soft_wrap=True)
-        tally, told = _acquire(
-            folder,
-            archive,
-            recipes,
-            server,
-            quiet=quiet,
-            as_json=as_json,
-            watching=watching,
-            workers=workers,
-            finished=lambda: once,
-        )
+        settle=settle, max_wait=max_wait or (30.0 if once else 600.0), observer=observer, recursive=recursive,
+        ignore=tuple(ignore or ()),
+    )  # fmt: skip
+    tally, told = run(
+        folder, archive, recipe, watching, workers=workers, once=once, dashboard=not no_dashboard,
+        quiet=quiet, as_json=as_json,
+    )  # fmt: skip
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json, endless=not once)
 
 
@@ -145,7 +131,10 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Show the whole path in a minute: a replay microscope writes 6 scans, and they come out restored."""
+    from flows import display
     from flows import server as servers
+    from flows.acquire import acquire
+    from flows.restore import prefect_at, restore_and_show
     from tvtasks.recipe import RecipeBook
 
     scans, archive = folder / "scans", folder / "archive"
@@ -154,28 +143,33 @@ def demo(
         scans.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"The folder {folder} cannot be created: {error.strerror}.") from error
-    compiling = threading.Thread(target=_load_solvers, args=(True,), daemon=True)
+    compiling = threading.Thread(target=load_solvers, args=(True,), daemon=True)
     compiling.start()
-    with _spinner("Starting the Prefect server (the first time takes half a minute)", silent):
+    with spinner("Starting the Prefect server (the first time takes half a minute)", silent):
         server = servers.start(folder / "prefect" / "server.log", home=folder / "prefect")
         compiling.join()
     try:
         if not silent:
             console.print(f"Dashboard: {server.dashboard}", soft_wrap=True)
         microscope = _Replay(scans)
-        recipes = RecipeBook.load(DEMO_RECIPES)
-        tally, told = _acquire(
-            scans, archive, recipes, server, quiet=quiet, as_json=as_json, finished=microscope.is_done
-        )
+        with (
+            draining() as stop,
+            prefect_at(server.api_url),
+            display.choose(console, quiet=quiet, as_json=as_json) as shown,
+        ):
+            tally = acquire(
+                scans, archive, RecipeBook.load(DEMO_RECIPES), restore_and_show, stop=stop, report=shown.show,
+                finished=microscope.is_done,
+            )  # fmt: skip
     finally:
         if not keep:
             server.stop()
     if microscope.error:
         raise microscope.error
-    _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
+    _conclude(tally, archive, shown.told, quiet=quiet, as_json=as_json)
     if keep and server.process and not silent:
-        stop = "taskkill /F /T /PID" if sys.platform == "win32" else "kill"
-        console.print(f"The dashboard stays at {server.dashboard}; stop it with: {stop} {server.process.pid}")
+        end = "taskkill /F /T /PID" if sys.platform == "win32" else "kill"
+        console.print(f"The dashboard stays at {server.dashboard}; stop it with: {end} {server.process.pid}")
 
 
 @app.command(short_help="Restore files or folders of them.")
@@ -206,7 +200,7 @@ def restore(
         else:
             files.append(path)
     files = list(dict.fromkeys(files))  # one that is named, and lies in a folder that is named too
-    _load_solvers(quiet or as_json)
+    load_solvers(quiet or as_json)
     tally, told = _restore_all(files, archive, recipes, workers=workers, quiet=quiet, as_json=as_json)
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
 
@@ -244,6 +238,11 @@ def recipes(
     console.print(table)
 
 
+app.command(short_help="Say how a watch is.")(care.status)
+app.command(short_help="Try failed files again.")(care.retry)
+app.command(short_help="Look for what may keep a watch from working.")(care.doctor)
+
+
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -274,30 +273,6 @@ class _Replay:
     def is_done(self) -> bool:
         """Return whether the last file has been there for long enough to have been noticed."""
         return self._ended is not None and time.monotonic() - self._ended > 2
-
-
-def _acquire(
-    folder: Path,
-    archive: Path,
-    recipes: RecipeBook,
-    server: Server,
-    *,
-    quiet: bool,
-    as_json: bool,
-    **options: Any,
-) -> tuple[Tally, set[Path]]:
-    """Acquire with the terminal's display."""
-    from flows import display
-    from flows.acquire import acquire
-    from flows.restore import prefect_at, restore_and_show
-
-    with (
-        _draining() as stop,
-        prefect_at(server.api_url),
-        display.choose(console, quiet=quiet, as_json=as_json) as shown,
-    ):
-        tally = acquire(folder, archive, recipes, restore_and_show, stop=stop, report=shown.show, **options)
-        return tally, shown.told
 
 
 def _restore_all(
@@ -332,7 +307,7 @@ def _restore_all(
     changes: list[Change] = []
     left: list[Path] = []
     with (
-        _draining() as stop,
+        draining() as stop,
         where,
         ThreadPoolExecutor(workers) as pool,
         display.choose(console, quiet=quiet, as_json=as_json) as shown,
@@ -341,6 +316,8 @@ def _restore_all(
             shown.show(Change(path, State.QUEUED))
         futures = [pool.submit(contextvars.copy_context().run, one, path) for path in files]
         for path, future in zip(files, futures, strict=True):
+            while not future.done():
+                wait([future], timeout=0.5)  # without an end, Ctrl-C would not be seen on Windows
             if change := future.result():
                 changes.append(change)
                 shown.show(change)
@@ -348,64 +325,6 @@ def _restore_all(
                 left.append(path)
     failed = {change.path: change.reason for change in changes if change.state == State.FAILED}
     return Tally(len(changes) - len(failed), failed, left), shown.told
-
-
-@contextmanager
-def _draining() -> Iterator[threading.Event]:
-    """Give the event that the first Ctrl-C sets, for finishing what is under way; the second gives up."""
-    stop = threading.Event()
-    before: dict[signal.Signals, Any] = {}
-
-    def drain(*_: object) -> None:
-        stop.set()
-        errors.print("Finishing what is under way; press Ctrl-C again to stop at once.")
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, drain)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _server(archive: Path, *, quiet: bool) -> Iterator[Server]:
-    """Use the server that is configured or running; else start one, and stop it at the end."""
-    from flows import server
-
-    found = server.configured() or server.running()
-    if found is None:
-        with _spinner("Starting the Prefect server", quiet):
-            found = server.start(archive / ".tvtasks" / "server.log")
-    try:
-        yield found
-    finally:
-        found.stop()
-
-
-@contextmanager
-def _spinner(text: str, quiet: bool) -> Iterator[None]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
-    ) as progress:
-        progress.add_task(text)
-        yield
-
-
-def _load_solvers(quiet: bool) -> None:
-    """Have the solvers compiled, which takes some ten seconds once on a computer, or loaded."""
-    with _spinner("Loading the solvers (compiled once on each computer)", quiet):
-        import numpy as np
-
-        from tvtasks import TGVL1, TVL1, Gap, HuberROF, solve
-
-        for dtype in (np.float32, np.float64):
-            for model in (HuberROF(4.0, 0.01), TVL1(1.0), TGVL1(1.5)):
-                solve(np.eye(4, dtype=dtype), model, stop=Gap(0.5))
-        solve(np.eye(4), HuberROF(4.0, 0.01), direction="x")
 
 
 def _conclude(
@@ -439,11 +358,7 @@ def _conclude(
             names = ", ".join(path.name for path in tally.left[:10]) + (" …" if len(tally.left) > 10 else "")
             errors.print(Text(f"{len(tally.left)} left for the next start: {names}"), soft_wrap=True)
     if tally.failed or (tally.left and not endless):
-        raise typer.Exit(Exit.SOME_FAILED)
-
-
-def _complain(error: TvtasksError) -> None:
-    errors.print(Text(f"tvtasks: {error}"), soft_wrap=True)
+        raise typer.Exit(Exit.ATTENTION)
 
 
 if __name__ == "__main__":

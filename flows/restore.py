@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,10 +14,13 @@ from typing import Any, cast
 
 import httpx
 from prefect import flow, runtime, tags
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import Failed
+from prefect.states import Crashed, Failed
 
 from tvtasks import workflow
 from tvtasks.errors import TvtasksError
@@ -21,6 +28,9 @@ from tvtasks.recipe import Recipe
 from tvtasks.tasks import call_as_task
 from tvtasks.workflow import Outcome
 
+logger = logging.getLogger(__name__)
+
+_UNFINISHED = ["PENDING", "RUNNING", "CANCELLING"]
 _FLUSH_SECONDS = 10.0
 _NOT_SHOWN = "The Prefect server cannot be reached: restored without a page in the dashboard."
 
@@ -81,3 +91,45 @@ def prefect_at(api_url: str) -> Iterator[None]:
             # Prefect would try for over a minute to reach it when the process ends.
             APILogWorker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)
             EventsWorker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)
+
+
+@contextmanager
+def watch_runs(archive: Path) -> Iterator[None]:
+    """Give the runs of a watch the tag by which the next watch finds what this one could not end.
+
+    Only a watch does: of several, one at a time works for an archive, so that its runs are nobody else's.
+    """
+    with tags(_tag(archive)):
+        yield
+
+
+def close_lost_runs(archive: Path) -> int:
+    """Mark the runs that an earlier watch left unfinished when it was killed as crashed; return how many.
+
+    To be called when no other watch works for the archive, and before this one begins. The work itself is
+    done again because the ledger says so; this is for the dashboard, which would show it running for ever.
+    A server that cannot be reached keeps such runs until the next start.
+    """
+    lost = FlowRunFilter.model_validate(
+        {"tags": {"all_": [_tag(archive)]}, "state": {"type": {"any_": _UNFINISHED}}}
+    )
+    crashed: State[Any] = Crashed(
+        message="tvtasks was killed, or the power failed, before this run ended. The file is restored in "
+        "another run, unless its result had been archived already."
+    )
+    number = 0
+    try:
+        with get_client(sync_client=True) as client:
+            while runs := client.read_flow_runs(flow_run_filter=lost, limit=200):
+                for run in runs:
+                    client.set_flow_run_state(run.id, crashed, force=True)
+                number += len(runs)
+    except (httpx.HTTPError, RuntimeError) as error:
+        logger.warning("Runs that were cut short could not be marked as crashed in the dashboard: %s", error)
+    return number
+
+
+def _tag(archive: Path) -> str:
+    """Return what tells an archive from others on a server, which may serve several computers."""
+    place = f"{socket.gethostname()} ".encode() + os.fsencode(archive.resolve())
+    return f"archive:{hashlib.sha256(place).hexdigest()[:12]}"

@@ -1,24 +1,50 @@
-"""The Prefect server that runs are shown on: the one that is configured, one that runs here, or a new one."""
+"""The Prefect server that runs are shown on: the one that is configured, one that runs here, or a new one.
+
+A `Keeper` looks after it for as long as a watch goes on.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 
 from tvtasks.errors import ConfigurationError
+from tvtasks.monitor.health import Problem, ServerState
+
+logger = logging.getLogger(__name__)
 
 LOCAL_PORT = 4200
 START_SECONDS = 180.0
 """A first start makes the database, half a minute on a fast PC."""
+
+LOOK = 5.0
+"""Seconds between two looks at the server."""
+
+PATIENCE = 15.0
+"""Seconds without an answer after which a server that someone else has started counts as gone: whoever starts
+it anew comes first."""
+
+WEDGED = 180.0
+"""Seconds without an answer after which our own server is ended though its process lives; a busy one answers
+late."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""Seconds between two attempts to start a server, doubling from one to the other."""
+
+HEALTH_KEY = "health"
+"""Key of the artifact that shows the problems; its newest version is at /artifacts/key/health."""
 
 # A 4-task run sends about a hundred small writes. With the defaults SQLite is locked by them for so long that
 # the next run is answered "busy" and waits two seconds; written in batches that does not happen.
@@ -37,10 +63,21 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Server:
-    """A Prefect server that answers; `process` is None where it was running before."""
+    """A Prefect server that answers.
+
+    Attributes
+    ----------
+    api_url
+        Where it answers.
+    process
+        The server, where it was started here; None where it was running before.
+    is_ours_to_start
+        Whether another one may be started in its place: not where a user has named it.
+    """
 
     api_url: str
     process: subprocess.Popen[bytes] | None = None
+    is_ours_to_start: bool = True
 
     @property
     def dashboard(self) -> str:
@@ -77,7 +114,7 @@ def configured() -> Server | None:
             f"The Prefect server at {url} (PREFECT_API_URL) does not answer. Start it, correct the address, "
             "or unset PREFECT_API_URL to use a server on this computer."
         )
-    return Server(url)
+    return Server(url, is_ours_to_start=False)
 
 
 def running() -> Server | None:
@@ -86,7 +123,13 @@ def running() -> Server | None:
     return Server(url) if answers(url) else None
 
 
-def start(log: Path, *, home: Path | None = None, waiting: Callable[[], object] = lambda: None) -> Server:
+def start(
+    log: Path,
+    *,
+    home: Path | None = None,
+    port: int | None = None,
+    waiting: Callable[[], object] = lambda: None,
+) -> Server:
     """Start a server on loopback with Prefect's embedded database, and wait until it answers.
 
     Parameters
@@ -95,27 +138,41 @@ def start(log: Path, *, home: Path | None = None, waiting: Callable[[], object] 
         Where its output goes.
     home
         Where its database is; Prefect's own place if not given.
+    port
+        Where it is to answer; the usual port, or any free one, if not given.
     waiting
         Called several times a second while it starts; may raise to give up.
+
+    Raises
+    ------
+    ConfigurationError
+        It does not start; the message says why.
     """
-    port = LOCAL_PORT if _is_free(LOCAL_PORT) else _free_port()
+    if port is None:
+        port = LOCAL_PORT if _is_free(LOCAL_PORT) else _free_port()
     environment = {**os.environ, **_ENVIRONMENT}
     environment.pop("PREFECT_API_URL", None)
     # Unless it is told, the dashboard looks for its server at the usual port, whatever --port says.
     environment["PREFECT_SERVER_UI_API_URL"] = _local_url(port)
     if home is not None:
         environment["PREFECT_HOME"] = str(home.resolve())
-    log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     # In a group of its own, so that Ctrl-C reaches us alone: runs in progress need the server to the end.
     own_group: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            **own_group,
-        )  # fmt: skip
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                **own_group,
+            )  # fmt: skip
+    except OSError as error:
+        raise ConfigurationError(
+            f"The Prefect server cannot be started with its output in {log}: {error.strerror or error}. "
+            "Check that the folder can be written to."
+        ) from error
     server = Server(_local_url(port), process)
     deadline = time.monotonic() + START_SECONDS
     try:
@@ -132,13 +189,166 @@ def start(log: Path, *, home: Path | None = None, waiting: Callable[[], object] 
     return server
 
 
-def answers(api_url: str) -> bool:
+class Keeper:
+    """Looks after a Prefect server in a thread of its own while it is entered, and stops it at the end.
+
+    A server of ours that dies is started again on the same port; so is one that was found running here, as
+    nobody else may be there to do it. A server that a user has named is theirs: it is only looked at.
+    Restoring goes on meanwhile.
+
+    Parameters
+    ----------
+    server
+        The server, which answers.
+    log
+        Where the output of a server that is started goes.
+    title
+        What the problems that are shown in the dashboard are problems of.
+    home
+        Where the database of a server that is started is; Prefect's own place if not given.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        log: Path,
+        *,
+        title: str = "tvtasks",
+        home: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.server = server
+        self._log = log
+        self._title = title
+        self._home = home
+        self._clock = clock
+        # Made once: making one reads all certificates of the system, which costs more than hundreds of looks.
+        self._client = httpx.Client(timeout=2.0)
+        self._answers = True
+        self._last_answer = clock()
+        self._next_start = clock()
+        self._pause = FIRST_PAUSE
+        self._to_show: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tvtasks server", daemon=True)
+
+    def state(self) -> ServerState:
+        """Say how the server was when it was last looked at; never waits."""
+        return ServerState(self.server.api_url, self._answers, self.server.is_ours_to_start)
+
+    def show(self, problems: Sequence[Problem]) -> None:
+        """Have the dashboard show these problems as soon as the server answers; never waits."""
+        self._to_show = "\n".join(f"- {problem.sentence}" for problem in problems) or "All is well."
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._client.close()
+        if self.server.process is None and self._answers:
+            # It goes on, and would go on saying that all is well.
+            _publish(self.server.api_url, self._title, "The watch has ended.")
+        self.server.stop()
+
+    def abandon(self) -> None:
+        """End a server that was started here without waiting for anything."""
+        if self.server.process:
+            self.server.process.terminate()
+
+    def look(self) -> None:
+        """Ask the server how it is; start it again if it is gone and the time has come."""
+        now = self._clock()
+        self._answers = answers(self.server.api_url, self._client)
+        if self._answers:
+            self._last_answer = now
+            self._pause = FIRST_PAUSE
+            self._publish()
+        elif self._is_gone(now) and now >= self._next_start:
+            self._start_again()
+
+    def _is_gone(self, now: float) -> bool:
+        if not self.server.is_ours_to_start:
+            return False
+        process = self.server.process
+        if process is None:
+            return now - self._last_answer > PATIENCE
+        return process.poll() is not None or now - self._last_answer > WEDGED
+
+    def _start_again(self) -> None:
+        where = urlsplit(self.server.api_url)
+        try:
+            self.server.stop()
+            if where.port is None or not _is_free(where.port):
+                raise ConfigurationError(f"Port {where.port} is taken by another program.")
+            logger.info("The Prefect server at %s is started again.", self.server.api_url)
+            self.server = start(self._log, home=self._home, port=where.port, waiting=self._check_stop)
+        except _StoppedError:
+            return
+        except ConfigurationError as error:
+            logger.warning("%s The next attempt is in %.0f s.", error, self._pause)
+            self._next_start = self._clock() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        else:
+            self._answers = True
+            self._last_answer = self._clock()
+            logger.info("The Prefect server at %s answers again.", self.server.api_url)
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
+
+    def _publish(self) -> None:
+        text = self._to_show
+        if text is None or not _publish(self.server.api_url, self._title, text):
+            return
+        if self._to_show is text:  # unless other problems have come up in this very moment
+            self._to_show = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK):
+            try:
+                self.look()
+            except Exception:
+                # An unattended watch keeps its server through whatever happens here.
+                logger.exception("Looking after the Prefect server failed")
+
+
+class _StoppedError(Exception):
+    """The watch has ended while a server was starting."""
+
+
+def answers(api_url: str, client: httpx.Client | None = None) -> bool:
     """Return whether a Prefect server answers at this address."""
+    get = client.get if client else httpx.get
     try:
-        reply = httpx.get(f"{api_url.removesuffix('/')}/health", timeout=2.0)
+        reply = get(f"{api_url.removesuffix('/')}/health", timeout=2.0)
         return reply.status_code == httpx.codes.OK and reply.json() is True
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
+
+
+def _publish(api_url: str, title: str, text: str) -> bool:
+    """Show a text as the health artifact; return whether the server took it."""
+    # Importing Prefect takes a second, and what only looks for a server does without.
+    from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
+    from prefect.client.schemas.actions import ArtifactCreate  # noqa: PLC0415
+
+    artifact = ArtifactCreate(
+        key=HEALTH_KEY, type="markdown", data=f"## {title}\n\n{text}\n", description=f"Health of {title}"
+    )
+    try:
+        # Not create_artifact(): it also emits an event, whose worker would hold up the end of the process.
+        with SyncPrefectClient(api_url) as client:
+            client.request("POST", "/artifacts/", json=artifact.model_dump(mode="json", exclude_unset=True))
+    except (httpx.HTTPError, RuntimeError, OSError) as error:
+        logger.debug("The health artifact could not be written: %s", error)
+        return False
+    return True
 
 
 def _local_url(port: int) -> str:

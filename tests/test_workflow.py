@@ -132,5 +132,5 @@ class TestRefusals:
         outcome.archive.unlink()
         outcome.preview.unlink()
         outcome.preview.mkdir()
-        with pytest.raises(ArchiveError, match=r"picture of stm_1\.npy cannot be written"):
+        with pytest.raises(ArchiveError, match=r"The picture .*stm_1__.*\.png cannot be written: .*disk"):
             restore_file(scan, RECIPE, directory)

@@ -4,80 +4,120 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
 
 from tvtasks.micrograph import Image, Micrograph
 from tvtasks.restoration import Restoration
 
-PANEL_INCHES = 3.2
+PANEL_WIDTH = 470
+"""Pixels."""
+
+_MARGIN, _GAP, _HEADER = 6, 10, 66  # the header has the caption, and the name of each panel
+_TITLE_SIZE, _CAPTION_SIZE, _CAPTION_GREY = 21, 17, 89
+_BAR_FONT_SIZE, _BAR_GROUND = 20, 0.75  # the ground of the scale bar covers so much of the image below
+
+_ENOUGH = 50_000
+"""Pixels from which percentiles are taken: their error is below what an eye can tell."""
+
+_COARSE = 3
+"""Where a pixel is drawn this large or larger, it is drawn as a square; below it is interpolated."""
 
 
-def preview(restoration: Restoration) -> Figure:
-    """Draw raw | background | restored (without a background: raw | restored), with a scale bar.
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One image of a picture.
 
-    Grey values run from the 0.5th to the 99.5th percentile of each panel, so that a single spike does not
-    turn the rest black; the background has the raw image's range, so that the two can be compared.
+    Attributes
+    ----------
+    name
+        What stands above it.
+    image
+        The values, shape (rows, columns).
+    low, high
+        The values that are drawn black and white.
+    """
+
+    name: str
+    image: Image
+    low: float
+    high: float
+
+
+class ScaleBar(NamedTuple):
+    """A length that is drawn in an image, as a part of the image's width, and what is written below."""
+
+    part: float
+    label: str
+
+
+def panels(restoration: Restoration) -> list[Panel]:
+    """Return raw | background | restored (without a background: raw | restored) with their grey values.
+
+    These run from the 0.5th to the 99.5th percentile of each panel, so that a single spike does not turn the
+    rest black; the background has the raw image's range, so that the two can be compared.
     """
     raw = restoration.micrograph.data[restoration.region.slices]
-    panels: list[tuple[str, Image, Image]] = [("raw", raw, raw)]
+    range_of_raw = _limits(raw)
+    shown = [Panel("raw", raw, *range_of_raw)]
     if restoration.background is not None:
-        panels.append(("background", restoration.background, raw))
-    panels.append(("restored", restoration.restored, restoration.restored))
-    rows, columns = raw.shape
+        shown.append(Panel("background", restoration.background, *range_of_raw))
+    shown.append(Panel("restored", restoration.restored, *_limits(restoration.restored)))
+    return shown
+
+
+def preview(restoration: Restoration) -> Pillow.Image:
+    """Draw the panels side by side, with a scale bar and a caption, in black on white."""
+    shown = panels(restoration)
+    rows, columns = shown[0].image.shape
     dy, dx = restoration.micrograph.pixel_size or (1.0, 1.0)
     # A strip of a few lines is stretched rather than drawn invisibly thin.
-    ratio = min(max(rows * dy / (columns * dx), 0.2), 5.0)
-    figure = Figure(figsize=(PANEL_INCHES * len(panels), PANEL_INCHES * ratio + 0.75), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for ax, (name, image, reference) in zip(axes, panels, strict=True):
-        low, high = _limits(reference)
-        ax.imshow(
-            np.asarray(image, np.float64), cmap="gray", vmin=low, vmax=high,
-            extent=(0, columns * dx, rows * dy, 0), aspect="auto",
-        )  # fmt: skip
-        ax.set_box_aspect(ratio)
-        ax.set_title(name, fontsize=10)
-        ax.set_xticks([])
-        ax.set_yticks([])
-    _scale_bar(axes[0], restoration.micrograph, columns * dx)
-    figure.suptitle(_caption(restoration), fontsize=8, color="0.35")
-    return figure
+    height = round(PANEL_WIDTH * min(max(rows * dy / (columns * dx), 0.2), 5.0))
+    pitch = PANEL_WIDTH + _GAP
+    size = (2 * _MARGIN + len(shown) * pitch - _GAP, _HEADER + height + _MARGIN)
+    picture = Pillow.new("L", size, 255)
+    draw = ImageDraw.Draw(picture)
+    _write(draw, (size[0] / 2, 22), caption(restoration), _CAPTION_SIZE, _CAPTION_GREY, size[0] - 2 * _MARGIN)
+    for number, panel in enumerate(shown):
+        left = _MARGIN + number * pitch
+        _write(draw, (left + PANEL_WIDTH / 2, 56), panel.name, _TITLE_SIZE)
+        picture.paste(_drawn(panel, (PANEL_WIDTH, height)), (left, _HEADER))
+        if number == 0 and (bar := scale_bar(restoration.micrograph, columns)):
+            _draw_scale_bar(picture, draw, bar, (left + PANEL_WIDTH, _HEADER + height))
+        draw.rectangle((left, _HEADER, left + PANEL_WIDTH - 1, _HEADER + height - 1), outline=0)
+    return picture
 
 
-def write_preview(restoration: Restoration, path: Path, *, dpi: int = 150) -> Path:
-    """Write the preview as a PNG and return its path."""
+def png(picture: Pillow.Image) -> bytes:
+    """Return a picture as a PNG."""
     buffer = io.BytesIO()
-    preview(restoration).savefig(buffer, format="png", dpi=dpi)
-    path.write_bytes(buffer.getvalue())
-    return path
-
-
-def preview_jpeg(restoration: Restoration, *, max_bytes: int = 45_000) -> bytes:
-    """Return the preview as a JPEG of at most `max_bytes`, as large as fits."""
-    figure = preview(restoration)
-    for dpi, quality in ((100, 85), (100, 70), (80, 70), (60, 60), (40, 50), (25, 40)):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="jpeg", dpi=dpi, pil_kwargs={"quality": quality})
-        if buffer.tell() <= max_bytes:
-            break
+    picture.save(buffer, "PNG", compress_level=1)  # noise does not become smaller by more effort
     return buffer.getvalue()
 
 
-def _limits(image: Image) -> tuple[float, float]:
-    values = np.asarray(image, np.float64)
-    low, high = np.percentile(values[np.isfinite(values)], [0.5, 99.5])
-    return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()))
+def jpeg(picture: Pillow.Image, *, max_bytes: int = 45_000) -> bytes:
+    """Return a picture as a JPEG of at most `max_bytes`, as large as fits."""
+    for width, qualities in ((960, (85, 70)), (768, (70,)), (576, (60,)), (384, (50,)), (240, (40,))):
+        part = min(width / picture.width, 1.0)
+        size = (round(picture.width * part), max(round(picture.height * part), 1))
+        smaller = picture.resize(size, Pillow.Resampling.HAMMING)
+        for quality in qualities:
+            buffer = io.BytesIO()
+            smaller.save(buffer, "JPEG", quality=quality)
+            if buffer.tell() <= max_bytes:
+                return buffer.getvalue()
+    return buffer.getvalue()
 
 
-def _caption(restoration: Restoration) -> str:
+def caption(restoration: Restoration) -> str:
+    """Return what stands above a picture: the names of image, channel and recipe, and the gap."""
     parts = [restoration.micrograph.name]
     if restoration.micrograph.channel:
         parts.append(restoration.micrograph.channel)
@@ -87,18 +127,92 @@ def _caption(restoration: Restoration) -> str:
     return "  ·  ".join(parts)
 
 
-def _scale_bar(ax: Axes, micrograph: Micrograph, width: float) -> None:
-    """Draw a bar of 1, 2 or 5 times a power of ten, about a quarter of the image's width."""
+def scale_bar(micrograph: Micrograph, columns: int) -> ScaleBar | None:
+    """Return 1, 2 or 5 times a power of ten, about a quarter of so many columns; None if not calibrated."""
     if micrograph.pixel_size is None:
-        return
+        return None
+    width = columns * micrograph.pixel_size[1]
     decade = 10.0 ** math.floor(math.log10(width / 4))
     length = next(step * decade for step in (5, 2, 1) if step * decade <= width / 4)
-    bar: Any = AnchoredSizeBar(
-        ax.transData, length, _with_prefix(length, micrograph.pixel_unit), "lower right", pad=0.3, sep=3,
-        frameon=True, size_vertical=0, fill_bar=True,
-    )  # fmt: skip
-    bar.patch.set(alpha=0.75, linewidth=0)
-    ax.add_artist(bar)
+    return ScaleBar(length / width, _with_prefix(length, micrograph.pixel_unit))
+
+
+def _limits(image: Image) -> tuple[float, float]:
+    # An odd stride meets both halves of an interlaced scan.
+    stride = math.isqrt(image.size // _ENOUGH) | 1
+    low, high = np.percentile(image[::stride, ::stride].astype(np.float64), [0.5, 99.5])
+    return (float(low), float(high)) if high > low else (float(image.min()), float(image.max()))
+
+
+def _drawn(panel: Panel, size: tuple[int, int]) -> Pillow.Image:
+    """Draw the values of a panel in so many columns and rows of grey pixels."""
+    # At first to no fewer than twice as many: that is fast, and rough only where it cannot be seen any more.
+    image = _averaged(panel.image, panel.image.shape[0] // (2 * size[1]))
+    image = _averaged(image.T, image.shape[1] // (2 * size[0])).T
+    grey = image.astype(np.result_type(image, np.float32))
+    step = grey.dtype.type((panel.high / 2 - panel.low / 2) / 255)
+    if step > 0:
+        grey *= 0.5  # halves, because the whole range may be too large for the type
+        grey -= grey.dtype.type(panel.low / 2)
+        grey /= step
+        np.clip(grey, 0, 255, out=grey)
+    else:
+        grey[:] = 127
+    drawn = Pillow.fromarray(grey.astype(np.uint8))
+    coarse = size[0] >= _COARSE * drawn.width and size[1] >= _COARSE * drawn.height
+    return drawn.resize(size, Pillow.Resampling.NEAREST if coarse else Pillow.Resampling.HAMMING)
+
+
+def _averaged(image: Image, factor: int) -> Image:
+    """Return the means of so many rows each; rows left over at the end are dropped."""
+    if factor <= 1:
+        return image
+    rows = image.shape[0] // factor * factor
+    share = np.float32(1 / factor)
+    mean: Image = image[0:rows:factor] * share
+    for row in range(1, factor):
+        mean += image[row:rows:factor] * share
+    return mean
+
+
+def _draw_scale_bar(
+    picture: Pillow.Image, draw: ImageDraw.ImageDraw, bar: ScaleBar, corner: tuple[int, int]
+) -> None:
+    """Draw a bar over its label on a light ground in the lower right corner of a panel."""
+    length = round(bar.part * PANEL_WIDTH)
+    width = min(max(length, round(_font(_BAR_FONT_SIZE).getlength(bar.label))) + 16, PANEL_WIDTH)
+    right, bottom = corner
+    box = (right - width, bottom - 42, right, bottom)
+    ground = picture.crop(box)
+    picture.paste(Pillow.blend(ground, Pillow.new("L", ground.size, 255), _BAR_GROUND), box)
+    centre = right - width / 2
+    draw.rectangle((centre - length / 2, bottom - 35, centre + length / 2, bottom - 34), fill=0)
+    _write(draw, (centre, bottom - 11), bar.label, _BAR_FONT_SIZE)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, base: tuple[float, float], text: str, size: int, grey: int = 0,
+    width: float = PANEL_WIDTH,
+) -> None:  # fmt: skip
+    """Write a line, centred on a point of its base line; one that is too wide loses its middle."""
+    font = _font(size)
+    # What a file calls itself may hold line breaks, and bytes that no font can show.
+    line = whole = "".join(letter if letter.isprintable() else " " for letter in text)
+    half = len(whole) // 2
+    while font.getlength(line) > width:
+        half = min(half - 1, int(half * width / font.getlength(line)))
+        line = f"{whole[:half]}…{whole[-half:]}"
+    draw.text(base, line, grey, font, anchor="ms")
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans: the font that comes with Pillow has no µ."""
+    spec = find_spec("matplotlib")  # importing it takes half a second
+    assert spec is not None and spec.origin is not None
+    path = Path(spec.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
+    # The same picture everywhere, whether the system has a library for complex scripts or not.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _with_prefix(length: float, unit: str) -> str:

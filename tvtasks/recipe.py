@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from tvtasks.errors import RecipeError
 from tvtasks.models import STRICT, TGVL1, TVL1, HuberROF, Positive
 from tvtasks.operators import Direction
+from tvtasks.patterns import fits, parts_of
 from tvtasks.solvers.stopping import Gap, Published, StoppingRule
 
 StepName = Literal["background", "median", "contrast", "denoise"]
@@ -158,12 +158,14 @@ class Recipe(BaseModel):
 
 @dataclass(frozen=True, config=STRICT)
 class RecipeBook:
-    """Which recipe a file gets: the first whose pattern fits the file's name.
+    """Which recipe a file gets: the first whose pattern fits.
 
     Attributes
     ----------
     rules
-        Pairs of a file name pattern (``stm_*``, case does not matter) and a recipe.
+        Pairs of a pattern, in lower case, and a recipe. A pattern without a slash is for the file's name
+        (``stm_*``); one with a slash is for its path relative to the watched folder (``raw/2024*/**``), where
+        ``**`` stands for any number of folders. The case of letters does not matter.
     """
 
     rules: tuple[tuple[str, Recipe], ...]
@@ -176,17 +178,34 @@ class RecipeBook:
             pattern, equals, name = specification.partition("=")
             if not equals or Path(specification).exists():
                 pattern, name = "*", specification
-            rules.append((pattern.casefold(), Recipe.load(name)))
+            elif not parts_of(pattern) or Path(pattern).is_absolute():
+                raise RecipeError(
+                    f"The pattern in {specification!r} cannot fit any file: give a file name such as "
+                    "'stm_*', or a path relative to the watched folder such as 'raw/2024*/**'."
+                )
+            rules.append((pattern.casefold().replace("\\", "/"), Recipe.load(name)))
         if not rules:
             raise RecipeError(
                 f"Give a recipe: one of {', '.join(preset_names())}, or the path of a TOML file."
             )
         return cls(tuple(rules))
 
-    def choose(self, path: Path) -> Recipe | None:
-        """Return the recipe for a file, None where no pattern fits."""
-        name = path.name.casefold()
-        return next((recipe for pattern, recipe in self.rules if fnmatchcase(name, pattern)), None)
+    def choose(self, path: Path, folder: Path | None = None) -> Recipe | None:
+        """Return the recipe for a file, None where no pattern fits.
+
+        Parameters
+        ----------
+        path
+            The file.
+        folder
+            The watched folder that it lies in. If not given, or if the file lies elsewhere, any of the
+            folders above the file may be the one that a pattern with a slash is relative to.
+        """
+        parts = [part.casefold() for part in path.parts]
+        starts = range(len(parts))
+        if folder is not None and path.is_relative_to(folder):
+            starts = range(len(folder.parts), len(folder.parts) + 1)
+        return next((recipe for pattern, recipe in self.rules if _is_for(pattern, parts, starts)), None)
 
     @property
     def digest(self) -> str:
@@ -195,6 +214,14 @@ class RecipeBook:
             return self.rules[0][1].digest
         rules = [(pattern, recipe.digest) for pattern, recipe in self.rules]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
+
+
+def _is_for(pattern: str, parts: Sequence[str], starts: range) -> bool:
+    """Return whether a pattern fits the name of a file, or its path from one of some places in it on."""
+    wanted = parts_of(pattern)
+    if "/" not in pattern:
+        return fits(parts[-1:], wanted)
+    return any(fits(parts[start:], wanted) for start in starts)
 
 
 def canonical_json(value: Any) -> str:

@@ -27,12 +27,12 @@ def _step(function: Callable[P, T], name: str) -> Task[P, T]:
 
 def publish_preview(result: Restoration, target: Path) -> Path:
     """Write the picture beside the archive file, and show it in the dashboard with the main figures."""
-    path = workflow.write_preview(result, target)
-    picture = base64.b64encode(figures.preview_jpeg(result)).decode()
+    picture = figures.preview(result)
+    path = workflow.save_preview(picture, target)
+    shown = base64.b64encode(figures.jpeg(picture)).decode()
     create_markdown_artifact(
         key="restored-image",
-        markdown=f"![raw, background, restored](data:image/jpeg;base64,{picture})\n\n"
-        + _table(result, target),
+        markdown=f"![raw, background, restored](data:image/jpeg;base64,{shown})\n\n" + _table(result, target),
         description=f"{result.micrograph.name}: raw, background, restored ({result.recipe.name})",
     )
     return path

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvtasks import archive, readers
+from PIL.Image import Image
+
+from tvtasks import archive, figures, readers
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
@@ -103,15 +105,20 @@ def write_archive(result: Restoration, directory: Path, context: Mapping[str, An
 
 def write_preview(result: Restoration, target: Path) -> Path:
     """Write the picture beside the archive file `target` and return its path."""
-    from tvtasks import figures  # noqa: PLC0415 - matplotlib is slow to import
+    return save_preview(figures.preview(result), target)
 
+
+def save_preview(picture: Image, target: Path) -> Path:
+    """Write a picture that was drawn beside the archive file `target` and return its path."""
+    path = target.with_suffix(".png")
     try:
-        return figures.write_preview(result, target.with_suffix(".png"))
+        path.write_bytes(figures.png(picture))
     except OSError as error:
         raise ArchiveError(
-            f"The picture of {result.micrograph.name} cannot be written beside {target}: {error.strerror}. "
+            f"The picture {path} cannot be written: {error.strerror or error}. "
             "Check the free space of the disk and who may write there."
         ) from error
+    return path
 
 
 def create_folder(directory: Path) -> None:

@@ -4,20 +4,24 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows import server as servers
 from flows.acquire import Watching, acquire, ledger_path
+from flows.log import log_path
 from tvtasks import __version__
-from tvtasks.monitor import Ledger, Monitor
+from tvtasks.monitor import Ledger, Monitor, State
 from tvtasks.recipe import RecipeBook
 from tvtasks.workflow import restore_file
 
@@ -27,6 +31,12 @@ RECIPE = """
 model = "huber-rof"
 direction = "x"
 lam = 0.5
+"""
+SLOW_RECIPE = """
+[denoise]
+model = "tgv-l1"
+lam = 1.5
+stop = { rtol = 1e-12 }
 """
 WATCH = ("watch", "scans", "--archive", "archive", "--recipe", "recipe.toml")
 QUICK = ("--settle", "0.1", "--max-wait", "0.3")
@@ -73,6 +83,22 @@ def records(run):
     """The JSON lines of a run: one for each file, and the one in all."""
     *files, total = map(json.loads, run.stdout.splitlines())
     return {Path(record["file"]).name: record for record in files}, total
+
+
+def eventually(condition, seconds):
+    """Ask again and again until the answer is yes, or the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def in_state(ledger, state):
+    """How many files are in a state."""
+    with Ledger(ledger) as opened:
+        return opened.counts()[state]
 
 
 def fingerprint(folder):
@@ -239,6 +265,116 @@ class TestWatchCutShort:
         assert done.resolve() not in ends
         assert set(ends.values()) == {"done"}
         assert len(list((tmp_path / "archive").glob("*.nxs"))) == self.FILES
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process alone there")
+    def test_a_second_ctrl_c_ends_it_at_once_and_loses_nothing(self, offline, write_scan, tmp_path):
+        large = write_scan("stm_1.npy")
+        # A solve of minutes, of which nothing is waited for.
+        np.save(large, np.random.default_rng(0).normal(size=(3000, 3000)).astype(np.float32))
+        (tmp_path / "recipe.toml").write_text(SLOW_RECIPE)
+        with offline.start(*self.COMMAND, "--no-dashboard") as process:
+            ledger = ledger_path(tmp_path / "archive")
+            assert eventually(lambda: ledger.exists() and in_state(ledger, State.RUNNING), LONGEST)
+            process.send_signal(signal.SIGTERM)
+            assert "Finishing what is under way" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate()
+        assert process.returncode == 130
+        assert "Stopped at once" in stderr
+        assert in_state(ledger, State.RUNNING) == 1, "the next start finds it"
+
+
+@pytest.fixture(scope="module")
+def without_dashboard(tmp_path_factory, save_scan):
+    """The command line in a folder whose scans, a good and a bad one, were watched once without a server."""
+    root = tmp_path_factory.mktemp("without_dashboard")
+    cli = CommandLine(root, "http://127.0.0.1:9/api")
+    save_scan(root / "scans" / "good.npy")
+    (root / "scans" / "bad.png").write_bytes(b"no picture" * 9)
+    cli.run(*WATCH, "--once", *QUICK, "--no-dashboard", "--quiet")
+    return cli
+
+
+class TestWatchWithoutDashboard:
+    @pytest.fixture
+    def archive(self, without_dashboard):
+        return without_dashboard.folder / "archive"
+
+    def test_files_are_restored_although_no_server_answers(self, archive):
+        assert len(list(archive.glob("*.nxs"))) == 1
+
+    def test_the_log_has_a_line_for_each_file(self, archive):
+        began, *files, ended = log_path(archive).read_text("utf-8").splitlines()
+        assert "Watching" in began
+        assert len(files) == 2
+        assert "Stopped: 1 restored, 1 failed, 0 left" in ended
+
+    def test_status_says_how_it_is_in_words_and_in_json(self, without_dashboard):
+        run = without_dashboard.run("status", "archive")
+        assert run.returncode == 1
+        assert re.search(r"^watch +stopped at \d\d:\d\d, process \d+ on ", run.stdout, re.MULTILINE)
+        assert re.search("^done +1 +1 in the last hour", run.stdout, re.MULTILINE)
+        assert "its content is not" in run.stdout
+        assert "tvtasks retry archive --all" in run.stdout
+        assert ESCAPE not in run.stdout
+        record = json.loads(without_dashboard.run("status", "archive", "--json").stdout)
+        assert record["files"]["counts"]["quarantined"] == 1
+        assert (record["healthy"], record["watch"]["state"]) == (False, "stopped")
+        assert [problem["kind"] for problem in record["problems"]] == ["quarantined"]
+
+    def test_retry_puts_back_what_it_is_told_and_says_how_to_go_on(self, without_dashboard, archive):
+        copy = shutil.copytree(archive, archive.with_name("copy"))
+        run = without_dashboard.run("retry", "copy", "bad.png", "never-seen.png")
+        assert run.returncode == 1
+        assert "1 file is queued again." in run.stdout
+        assert "No watch runs. Start it: tvtasks watch " in run.stdout
+        assert "never-seen.png is not among the failed" in run.stderr
+        assert in_state(ledger_path(copy), State.QUEUED) == 1
+        assert "No watch runs, and 1 file waits" in without_dashboard.run("status", "copy").stdout
+        nothing_left = without_dashboard.run("retry", "copy", "--all")
+        assert nothing_left.returncode == 0
+        assert nothing_left.stdout == "No file has failed: there is nothing to try again.\n"
+
+
+class TestCareWhereThereIsNothing:
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ("status nowhere", "There is no archive folder nowhere"),
+            ("status .", "it holds no ledger"),
+            ("retry . a.tif", "it holds no ledger"),
+            ("retry .", "give their names, or --all"),
+            ("retry . a.tif --all", "give their names, or --all"),
+        ],
+    )
+    def test_a_mistake_ends_in_one_sentence_and_nothing_is_created(
+        self, offline, tmp_path, arguments, sentence
+    ):
+        before = fingerprint(tmp_path)
+        run = offline.run(*arguments.split())
+        assert (run.returncode, run.stdout) == (2, "")
+        (line,) = run.stderr.splitlines()
+        assert sentence in line
+        assert fingerprint(tmp_path) == before
+
+
+class TestDoctor:
+    def test_a_folder_that_can_be_watched(self, cli, write_scan, tmp_path):
+        write_scan("stm_1.npy")
+        run = cli.run("doctor", "scans", "--archive", "archive", "--recipe", "stm*=recipe.toml")
+        assert run.returncode == 0, run.stdout
+        assert "get a recipe: 1 .npy" in run.stdout
+        assert re.search("^ok +dashboard +A Prefect server answers at http", run.stdout, re.MULTILINE)
+        assert not (tmp_path / "archive").exists()
+
+    def test_what_fails_is_in_the_json_and_in_the_exit_code(self, offline, write_scan):
+        write_scan("stm_1.npy")
+        run = offline.run("doctor", "scans", "--archive", "scans", "--json")
+        record = json.loads(run.stdout)
+        assert (run.returncode, record["healthy"]) == (1, False)
+        failed = [finding for finding in record["findings"] if finding["level"] == "fail"]
+        assert [finding["check"] for finding in failed] == ["output", "dashboard"]
+        assert all(finding["advice"] for finding in failed)
 
 
 class TestRestore:

@@ -2,14 +2,23 @@
 
 import json
 import re
+from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from flows import display
 from flows.acquire import Change
 from flows.display import JsonLines, Lines, LiveTable, choose
+from tests.monitor.test_health import NOW, WELL
+from tvtasks.monitor import Entry, State
+from tvtasks.monitor.doctor import Finding
+from tvtasks.monitor.health import Problem
+from tvtasks.monitor.ledger import Overview
+from tvtasks.monitor.status import Status
 from tvtasks.workflow import Outcome
 
 OUTCOME = Outcome(
@@ -125,6 +134,106 @@ class TestJsonLines:
         assert image.keys() == {"archive", "preview", "gap", "converged", "seconds", "notes"}
         assert (image["gap"], image["seconds"], image["notes"]) == (9.87e-05, 1.234, list(OUTCOME.notes))
         assert (failed["reason"], failed["images"]) == (FAILED.reason, [])
+
+
+class TestTellingOfAProblem:
+    def test_it_stands_above_the_table_and_stays(self):
+        console = terminal()
+        with LiveTable(console) as table:
+            table.tell("The disk is nearly full.")
+            table.show(DONE)
+        assert re.search(r"\d\d:\d\d  The disk is nearly full\.", written(console))
+
+    def test_it_is_a_line_even_when_quiet(self):
+        console = redirected()
+        Lines(console, only_faults=True).tell("The disk is nearly full.")
+        assert console.file.getvalue() == "The disk is nearly full.\n"
+
+    def test_it_is_not_among_the_json_lines(self, capsys):
+        JsonLines().tell("The disk is nearly full.")
+        assert capsys.readouterr() == ("", "The disk is nearly full.\n")
+
+
+BAD = Entry(
+    Path("/scans/stm_2.tif"), "0" * 64, "", 1, 1, State.QUARANTINED, reason="stm_2.tif is damaged.",
+    updated=NOW.isoformat(), first_seen=NOW.isoformat(),
+)  # fmt: skip
+OVERVIEW = Overview(
+    counts=dict.fromkeys(State, 0) | {State.DONE: 1204, State.QUEUED: 10, State.QUARANTINED: 2},
+    oldest_waiting=replace(BAD, path=Path("/scans/stm_9.tif"), state=State.QUEUED),
+    last_error=BAD, done_last_hour=37, seconds_per_file=0.853, next_retry="",
+)  # fmt: skip
+DISK = Problem("disk", "The disk is nearly full. Make room.")
+
+
+class TestStatus:
+    def shown(self, **changes):
+        console = Console(file=StringIO(), force_terminal=False, width=80)
+        console.print(
+            display.status(replace(Status(Path("/archive"), "alive", WELL, OVERVIEW, ()), **changes))
+        )
+        return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+
+    def test_what_is_known_of_the_watch_and_its_files_stands_in_80_columns(self):
+        lines = self.shown()
+        assert any(re.fullmatch(r"watch alive since [\d: -]+, process 42 on lab-3", line) for line in lines)
+        for line in (
+            f"folder {Path('/scans')} (native observer)",
+            "dashboard http://127.0.0.1:4200",
+            "disk 100.0 GB of 1.0 TB are free",
+            "done 1204 37 in the last hour, 0.85 s for each",
+            "quarantined 2",
+            "stm_2.tif is damaged.",
+            "All is well.",
+        ):
+            assert line in lines
+        assert any(line.startswith("queued 10 the oldest since ") and "stm_9.tif" in line for line in lines)
+
+    def test_problems_come_last_each_as_an_item(self):
+        lines = self.shown(problems=(DISK,))
+        assert lines[-2:] == ["Needs attention:", "- The disk is nearly full. Make room."]
+
+    def test_a_stalled_watch_says_since_when(self):
+        beat = replace(WELL, since_turn=3600.0)
+        when = display.moment(NOW - timedelta(hours=1))
+        assert f"watch stalled since {when}, process 42 on lab-3" in self.shown(
+            life="stalled", heartbeat=beat
+        )
+
+    def test_without_heartbeat_and_ledger_it_says_what_it_can(self):
+        lines = self.shown(life=None, heartbeat=None, overview=None, problems=(DISK,))
+        assert "watch none has left a sign of life" in lines
+
+    def test_all_of_it_is_in_the_record(self):
+        record = display.status_record(Status(Path("/archive"), "alive", WELL, OVERVIEW, (DISK,)))
+        assert json.loads(json.dumps(record)) == record
+        assert (record["healthy"], record["watch"]["process"]) == (False, 42)
+        assert record["files"]["counts"]["done"] == 1204
+        assert record["files"]["last_error"]["reason"] == "stm_2.tif is damaged."
+        assert record["server"] == {"url": "http://127.0.0.1:4200/api", "answers": True}
+
+
+class TestFindings:
+    def shown(self, *findings):
+        console = Console(file=StringIO(), force_terminal=False, width=80)
+        console.print(display.findings(findings))
+        return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+    def test_each_is_a_level_a_sentence_and_what_to_do(self):
+        lines = self.shown(
+            Finding("folder", "ok", "It can be read."),
+            Finding("disk", "fail", "It is full.", "Make room."),
+        )
+        assert lines[0].split() == ["ok", "folder", "It", "can", "be", "read."]
+        assert lines[2].strip() == "→ Make room."
+        assert lines[-1] == "Mend what failed before you start a watch."
+
+    @pytest.mark.parametrize(
+        ("level", "verdict"),
+        [("ok", "A watch can work."), ("warn", "A watch can work; mind the warnings.")],
+    )
+    def test_the_verdict_is_the_last_line(self, level, verdict):
+        assert self.shown(Finding("disk", level, "It is a disk."))[-1] == verdict
 
 
 class TestChoice:

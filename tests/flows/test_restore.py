@@ -3,21 +3,34 @@
 import base64
 import io
 import re
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.context import TagsContext
+from prefect.states import Cancelling, Completed, Pending, Running
 
-from flows.restore import prefect_at, restore_and_show
+from flows.acquire import Watching, acquire, ledger_path
+from flows.restore import close_lost_runs, prefect_at, restore_and_show, restore_flow, watch_runs
 from flows.server import Server
 from tvtasks import archive
 from tvtasks.errors import UnreadableFileError
-from tvtasks.recipe import HuberROFStep, Median, Recipe
+from tvtasks.monitor import Ledger, State
+from tvtasks.recipe import HuberROFStep, Median, Recipe, RecipeBook
 
 STEP = HuberROFStep(model="huber-rof", lam=0.5, direction="x")
 RECIPE = Recipe(name="all-steps", background=STEP, median=Median(), contrast=STEP, denoise=STEP)
@@ -134,3 +147,143 @@ class TestWithoutServer:
         path.write_bytes(path.read_bytes()[:200])
         with prefect_at(dead_url), pytest.raises(UnreadableFileError, match=r"stm_0002\.npy is not whole"):
             restore_and_show(path, RECIPE, tmp_path / "archive")
+
+    def test_runs_that_were_cut_short_stay_as_they_are(self, dead_url, tmp_path, caplog):
+        with prefect_at(dead_url):
+            assert close_lost_runs(tmp_path / "archive") == 0
+        assert "could not be marked as crashed" in caplog.text
+
+
+KILLED = """
+import sys, threading
+from pathlib import Path
+
+from flows import restore
+from tvtasks.recipe import HuberROFStep, Recipe
+
+path, archive = Path(sys.argv[1]), Path(sys.argv[2])
+recipe = Recipe(background=HuberROFStep(model="huber-rof", lam=0.5, direction="x"))
+
+def block(*arguments, **options):
+    print("running", flush=True)
+    threading.Event().wait(60)
+
+restore.workflow.restore_file = block
+with restore.prefect_at(sys.argv[3]), restore.watch_runs(archive):
+    restore.restore_and_show(path, recipe, archive)
+"""
+
+
+class TestRunsCutShort:
+    def test_a_run_of_a_watch_that_was_killed_is_shown_as_crashed(
+        self, client, at_server, write_scan, tmp_path
+    ):
+        path = write_scan("stm_0001.npy")
+        command = [
+            sys.executable, "-c", KILLED, str(path), str(tmp_path / "archive"), at_server.api_url,
+        ]  # fmt: skip
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            try:
+                assert child.stdout.readline() == "running\n"
+            finally:
+                child.kill()
+        assert run_of(client, path).state.is_running(), "nobody has told the server"
+        assert close_lost_runs(tmp_path / "archive") == 1
+        run = run_of(client, path)
+        assert run.state.is_crashed()
+        assert "tvtasks was killed" in run.state.message
+        assert close_lost_runs(tmp_path / "archive") == 0
+
+    @pytest.mark.parametrize("state", [Pending(), Cancelling()], ids=lambda state: state.name)
+    def test_so_is_one_that_had_not_begun_or_was_being_cancelled(self, client, write_scan, tmp_path, state):
+        path = write_scan("stm_0001.npy")
+        create_run(client, path, tmp_path / "archive", state, watched=True)
+        assert close_lost_runs(tmp_path / "archive") == 1
+        assert run_of(client, path).state.is_crashed()
+
+    def test_runs_that_ended_of_another_archive_or_of_no_watch_are_left_alone(
+        self, client, write_scan, tmp_path
+    ):
+        ended, elsewhere, single = (write_scan(f"stm_000{number}.npy") for number in range(3))
+        create_run(client, ended, tmp_path / "archive", Completed(), watched=True)
+        create_run(client, elsewhere, tmp_path / "other archive", Running(), watched=True)
+        create_run(client, single, tmp_path / "archive", Running(), watched=False)
+        assert close_lost_runs(tmp_path / "archive") == 0
+        assert run_of(client, ended).state.is_completed()
+        assert run_of(client, elsewhere).state.is_running()
+        assert run_of(client, single).state.is_running()
+
+
+def create_run(
+    client: SyncPrefectClient, path: Path, directory: Path, state: PrefectState[Any], *, watched: bool
+) -> None:
+    with watch_runs(directory) if watched else nullcontext():
+        client.create_flow_run(
+            restore_flow,
+            parameters={
+                "path": str(path),
+                "recipe": RECIPE.model_dump(mode="json"),
+                "archive": str(directory),
+            },
+            tags=TagsContext.get().current_tags,
+            state=state,
+        )
+
+
+class _Forgetful(socketserver.BaseRequestHandler):
+    """Passes everything on to a server and back, but keeps the first reply to the creation of a run."""
+
+    def handle(self) -> None:
+        with socket.create_connection(self.server.upstream) as upstream:
+            replies = threading.Thread(target=self._pass_back, args=(upstream,))
+            replies.start()
+            while data := self.request.recv(65536):
+                if b"POST /api/flow_runs/ HTTP" in data and not self.server.lost:
+                    self.server.lost.append(self)
+                upstream.sendall(data)
+            upstream.shutdown(socket.SHUT_WR)
+            replies.join()
+
+    def _pass_back(self, upstream: socket.socket) -> None:
+        while data := upstream.recv(65536):
+            if self in self.server.lost:
+                break
+            self.request.sendall(data)
+        self.request.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def forgetful(server: Server) -> Iterator[str]:
+    """The address of a server that loses a reply: it creates the run, and nobody is told."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Forgetful) as proxy:
+        proxy.daemon_threads = True
+        proxy.block_on_close = False
+        proxy.upstream = ("127.0.0.1", urlsplit(server.api_url).port)
+        proxy.lost = []
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{proxy.server_address[1]}/api"
+        assert proxy.lost
+        proxy.shutdown()
+        thread.join()
+
+
+class TestAReplyThatIsLost:
+    def test_it_ends_in_one_archive_file_one_entry_and_no_ghost(
+        self, client, at_server, forgetful, write_scan, tmp_path
+    ):
+        path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
+        recipes = RecipeBook((("*", RECIPE),))
+        options = {"watching": Watching(settle=0.05), "finished": lambda: True}
+        with prefect_at(forgetful), watch_runs(directory):
+            tally = acquire(path.parent, directory, recipes, restore_and_show, **options)
+        assert (tally.restored, tally.failed, tally.left) == (1, {}, [])
+        assert len(list(directory.glob("*.nxs"))) == 1
+        with Ledger(ledger_path(directory)) as ledger:
+            (entry,) = ledger.entries()
+            assert entry.state is State.DONE
+            assert [attempt.outcome for attempt in ledger.history(path)] == ["done"]
+        with prefect_at(at_server.api_url):
+            assert close_lost_runs(directory) == 1
+        runs = [run for run in client.read_flow_runs() if run.parameters["path"] == str(path)]
+        assert sorted(run.state.name for run in runs) == ["Completed", "Crashed"]

@@ -3,16 +3,23 @@
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
+from watchdog.events import DirMovedEvent
 
+from tests.monitor.test_observe import eventually
+from tvtasks import readers
 from tvtasks.errors import ConfigurationError
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor import Entry, Ledger, Monitor, State
+from tvtasks.monitor import BETWEEN_BURSTS, Entry, Ledger, Monitor, State
+from tvtasks.monitor.ledger import Priority
 from tvtasks.replay import replay_steps
 
 WHOLE = b"header, pixels, end"
@@ -47,10 +54,11 @@ class Bench:
     def monitor(self, **options: Any) -> Monitor:
         defaults = {
             "rescan": 0.5,
-            "observer": "polling",  # at most one look a second of real time: a test is over before
+            "observer": "polling",  # with this, a scan at each poll
             "clock": self.clock,
+            "patience": None,
             "is_candidate": is_candidate,
-            "unfinished": unfinished,
+            "incomplete": unfinished,
         }
         return Monitor(self.folder, self.ledger, RECIPE, **(defaults | options))
 
@@ -69,6 +77,22 @@ class Bench:
     def wait(self, monitor: Monitor, seconds: float = 5.0) -> list[Entry]:
         """Poll once a second, and return everything that came up."""
         return [entry for _ in range(round(seconds)) for entry in self.after(1.0, monitor)]
+
+    def until(self, monitor: Monitor, *paths: Path) -> None:
+        """Poll, at a hundred times the speed of a real clock, until just these files have come up."""
+        found: list[Path] = []
+
+        def all_found() -> bool:
+            found.extend(entry.path for entry in self.after(1.0, monitor))
+            return len(found) >= len(paths)
+
+        assert eventually(all_found)
+        assert sorted(found) == sorted(paths)
+
+    def restore(self) -> None:
+        """Do all the work that is due."""
+        while entry := self.ledger.claim(RECIPE):
+            self.ledger.finish(entry, [Path("scan.nxs")], {})
 
     def state(self, path: Path) -> list[State]:
         return [entry.state for entry in self.ledger.entries() if entry.path == path]
@@ -215,7 +239,7 @@ class TestArrival:
             bench.clock.now += 0.6
             return unfinished(path)
 
-        with bench.monitor(unfinished=slowly) as monitor:
+        with bench.monitor(incomplete=slowly) as monitor:
             bench.write("new.tif")
             monitor.poll()
             bench.clock.now += 0.6
@@ -230,7 +254,7 @@ class TestArrival:
 def test_a_session_of_all_formats_and_ways_of_writing(bench: Bench) -> None:
     """With the readers' own checks: each file comes up once, and only when all of it is there."""
     found: list[Entry] = []
-    with bench.monitor(is_candidate=None, unfinished=None) as monitor:
+    with bench.monitor(is_candidate=readers.is_candidate, incomplete=readers.incomplete) as monitor:
         for seconds in replay_steps(bench.folder, scans=6, duration=240.0, shape=(32, 32)):
             found += bench.wait(monitor, seconds)
         found += bench.wait(monitor)
@@ -242,9 +266,8 @@ class TestContent:
     def test_the_same_content_under_two_names_is_done_once(self, bench: Bench) -> None:
         with bench.monitor() as monitor:
             bench.write("scan.tif")
-            (entry,) = bench.wait(monitor)
-            bench.ledger.start(entry)
-            bench.ledger.finish(entry, [Path("scan.nxs")], {})
+            bench.wait(monitor)
+            bench.restore()
             copy = bench.write("copy.tif")
             assert bench.wait(monitor) == []
             assert bench.state(copy) == [State.DONE]
@@ -253,8 +276,7 @@ class TestContent:
         with bench.monitor() as monitor:
             bench.write("scan.tif", date=1)
             (first,) = bench.wait(monitor)
-            bench.ledger.start(first)
-            bench.ledger.finish(first, [], {})
+            bench.restore()
             bench.write("scan.tif", b"another image, end", date=2)
             (second,) = bench.wait(monitor)
             assert second.sha256 != first.sha256
@@ -277,21 +299,38 @@ class TestContent:
     def test_overwritten_while_queued(self, bench: Bench) -> None:
         with bench.monitor() as monitor:
             path = bench.write("scan.tif", date=1)
-            (old,) = bench.wait(monitor)
+            bench.wait(monitor)
             bench.write("scan.tif", b"another image, end", date=2)
             (new,) = bench.wait(monitor)
-            assert bench.ledger.start(old) is None
-            assert bench.ledger.start(new) is not None
-            assert bench.state(path) == [State.OVERWRITTEN, State.RUNNING]
+            assert bench.state(path) == [State.OVERWRITTEN, State.QUEUED]
+            claimed = bench.ledger.claim(RECIPE)
+            assert claimed is not None
+            assert claimed.sha256 == new.sha256
 
-    def test_overwritten_between_start_and_reading(self, bench: Bench) -> None:
+    def test_overwritten_between_claim_and_reading(self, bench: Bench) -> None:
         with bench.monitor() as monitor:
             path = bench.write("scan.tif", date=1)
-            (old,) = bench.wait(monitor)
-            assert bench.ledger.start(old) is not None
+            bench.wait(monitor)
+            old = bench.ledger.claim(RECIPE)
+            assert old is not None
             bench.write("scan.tif", b"another image, end", date=2)
             assert file_sha256(path) != old.sha256, "what the reader finds out"
             bench.ledger.mark_overwritten(old)
+            (new,) = bench.wait(monitor)
+            assert new.sha256 == file_sha256(path)
+
+    def test_the_same_size_and_date_in_polling_is_found_by_whoever_reads_the_content(
+        self, bench: Bench
+    ) -> None:
+        with bench.monitor() as monitor:
+            path = bench.write("scan.tif", b"1 end", date=1)
+            bench.wait(monitor)
+            old = bench.ledger.claim(RECIPE)
+            assert old is not None
+            bench.write("scan.tif", b"2 end", date=1)
+            assert bench.wait(monitor) == [], "a known limit: nothing outside the file tells"
+            bench.ledger.mark_overwritten(old)
+            monitor.notice(path)
             (new,) = bench.wait(monitor)
             assert new.sha256 == file_sha256(path)
 
@@ -303,38 +342,26 @@ class TestContent:
 
 
 class TestRestart:
-    def test_after_a_kill_between_start_and_finish(self, bench: Bench) -> None:
-        bench.write("scan.tif")
+    def test_what_the_ledger_holds_is_not_queued_again(self, bench: Bench) -> None:
+        outcomes: dict[str, Callable[[Entry], object]] = {
+            "done.tif": lambda entry: bench.ledger.finish(entry, [], {}),
+            "failed.tif": lambda entry: bench.ledger.fail(entry, "The disk is full."),
+            "bad.tif": lambda entry: bench.ledger.quarantine(entry, "bad.tif holds no image."),
+            "running.tif": lambda entry: None,
+        }
         with bench.monitor() as monitor:
-            (entry,) = bench.wait(monitor)
-            bench.ledger.start(entry)
-        with bench.monitor() as monitor:
-            (again,) = monitor.poll()
-            assert (again.path, again.attempts) == (entry.path, 1)
-            assert bench.wait(monitor) == []
-
-    def test_failed_is_repeated_and_quarantined_and_done_are_not(self, bench: Bench) -> None:
-        for number, name in enumerate(["failed.tif", "bad.tif", "done.tif"]):
-            bench.write(name, b"%d end" % number)
-        with bench.monitor() as monitor:
-            entries = {entry.path.name: entry for entry in bench.wait(monitor)}
-            bench.ledger.fail(entries["failed.tif"], "The disk is full.")
-            bench.ledger.quarantine(entries["bad.tif"], "bad.tif holds no image.")
-            bench.ledger.finish(entries["done.tif"], [], {})
-            assert bench.wait(monitor) == [], "a failed file is not repeated at every scan"
-        with bench.monitor() as monitor:
-            assert names(bench.wait(monitor)) == ["failed.tif"]
-
-    def test_a_file_that_is_gone_is_named(self, bench: Bench) -> None:
-        path = bench.write("scan.tif")
-        with bench.monitor() as monitor:
+            for name in outcomes:
+                bench.write(name, f"{name} end".encode())
+            assert len(bench.wait(monitor)) == 4
+            while entry := bench.ledger.claim(RECIPE):
+                outcomes[entry.path.name](entry)
+            bench.write("queued.tif")
             bench.wait(monitor)
-        path.unlink()
+        before = bench.ledger.entries()
+        assert len({entry.state for entry in before}) == 5
         with bench.monitor() as monitor:
             assert bench.wait(monitor) == []
-        (entry,) = bench.ledger.entries()
-        assert entry.state is State.FAILED
-        assert entry.reason.startswith(f"{path} is no longer there.")
+        assert bench.ledger.entries() == before
 
     @pytest.mark.parametrize("content", [WHOLE, b"another image, end"], ids=["touched", "overwritten"])
     def test_a_file_that_changed_in_the_meantime_is_settled_and_hashed_again(
@@ -346,9 +373,20 @@ class TestRestart:
         bench.write("scan.tif", content, date=2)
         with bench.monitor() as monitor:
             assert monitor.poll() == []
-            (entry,) = bench.wait(monitor)
-            assert entry.sha256 == file_sha256(path)
-            assert bench.ledger.start(entry) is not None
+            bench.wait(monitor)
+        waiting = bench.ledger.entries(RECIPE, State.QUEUED)
+        assert [(entry.sha256, entry.mtime_ns) for entry in waiting] == [(file_sha256(path), 2 * 10**9)]
+
+    def test_a_file_that_came_back_after_it_was_given_up(self, bench: Bench) -> None:
+        with bench.monitor() as monitor:
+            path = bench.write("scan.tif", date=1)
+            bench.wait(monitor)
+            path.unlink()
+            entry = bench.ledger.claim(RECIPE)
+            assert entry is not None
+            bench.ledger.mark_overwritten(entry, "scan.tif is gone.")
+            bench.write("scan.tif", date=1)
+            assert names(bench.wait(monitor)) == ["scan.tif"]
 
 
 class TestSelection:
@@ -450,13 +488,518 @@ class TestRefusal:
             second.poll()
 
 
+class TestPairs:
+    """An image whose description lies in a file beside it: a TIFF of a Tescan microscope and its header."""
+
+    HEADER = b"[MAIN]\r\nPixelSizeX=1e-9\r\nPixelSizeY=1e-9\r\n"
+
+    @pytest.fixture
+    def monitor(self, bench: Bench) -> Iterator[Monitor]:
+        options = {"is_candidate": readers.is_candidate, "incomplete": readers.incomplete, "max_wait": 30.0}
+        with bench.monitor(**options) as monitor:
+            yield monitor
+
+    def pixels(self, bench: Bench) -> Path:
+        path = bench.folder / "scan.tif"
+        tag = (271, "s", 0, "TESCAN - http://www.tescan.com/", True)
+        tifffile.imwrite(path, np.zeros((8, 8), np.uint8), metadata=None, extratags=[tag])
+        return path
+
+    def test_pixels_before_the_header(self, bench: Bench, monitor: Monitor) -> None:
+        self.pixels(bench)
+        assert bench.wait(monitor, 10) == []
+        bench.write("scan.hdr", self.HEADER)
+        assert names(bench.wait(monitor, 10)) == ["scan.tif"]
+
+    def test_the_header_before_the_pixels(self, bench: Bench, monitor: Monitor) -> None:
+        bench.write("scan.hdr", self.HEADER)
+        assert bench.wait(monitor, 10) == []
+        self.pixels(bench)
+        assert names(bench.wait(monitor, 10)) == ["scan.tif"]
+
+    def test_a_header_that_is_still_growing(self, bench: Bench, monitor: Monitor) -> None:
+        self.pixels(bench)
+        for step in range(1, 20):
+            bench.write("scan.hdr", self.HEADER[:step], date=step)
+            assert bench.after(1.0, monitor) == []
+        bench.write("scan.hdr", self.HEADER, date=100)
+        assert names(bench.wait(monitor, 15)) == ["scan.tif"]
+
+    def test_a_header_that_never_comes(self, bench: Bench, monitor: Monitor) -> None:
+        path = self.pixels(bench)
+        assert bench.wait(monitor, 40) == []
+        assert monitor.stuck == {
+            path: "scan.tif is still incomplete after 30 s: scan.hdr, which belongs to it, is not there yet. "
+            "It is taken up again when it changes."
+        }
+        bench.write("scan.hdr", self.HEADER)
+        assert names(bench.wait(monitor, 6)) == ["scan.tif"], "at once, not after max_wait"
+
+    def test_the_header_itself_is_no_image(self, bench: Bench, monitor: Monitor) -> None:
+        bench.write("scan.hdr", self.HEADER)
+        assert bench.wait(monitor, 10) == []
+        assert monitor.settling == []
+        assert monitor.ignored == {}
+
+
+class TestMoments:
+    """What happens to a file between the tests that it passes one after another."""
+
+    def test_deleted_between_settling_and_hashing(self, bench: Bench) -> None:
+        def delete(path: Path) -> None:
+            path.unlink()
+
+        with bench.monitor(incomplete=delete) as monitor:
+            bench.write("scan.tif")
+            assert bench.wait(monitor) == []
+            assert monitor.settling == []
+        assert bench.ledger.entries() == []
+
+    def test_moved_between_settling_and_hashing(self, bench: Bench) -> None:
+        def move_once(path: Path) -> None:
+            if path.name == "scan.tif":
+                path.rename(path.with_name("renamed.tif"))
+
+        with bench.monitor(incomplete=move_once) as monitor:
+            bench.write("scan.tif")
+            assert names(bench.wait(monitor)) == ["renamed.tif"]
+
+    def test_locked_at_first(self, bench: Bench) -> None:
+        locked = True
+
+        def lock(path: Path) -> None:
+            if locked:
+                raise PermissionError(13, "Permission denied", str(path))
+
+        with bench.monitor(incomplete=lock, max_wait=10.0) as monitor:
+            path = bench.write("scan.tif")
+            assert bench.wait(monitor, 15) == []
+            assert "it cannot be opened (Permission denied)" in monitor.stuck[path]
+            locked = False
+            assert names(bench.wait(monitor, 15)) == ["scan.tif"]
+
+    @pytest.mark.skipif(
+        not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root and Windows ignore the mode"
+    )
+    def test_unreadable(self, bench: Bench) -> None:
+        with bench.monitor(max_wait=10.0) as monitor:
+            path = bench.write("scan.tif")
+            path.chmod(0)
+            bench.wait(monitor, 15)
+            assert "it cannot be opened" in monitor.stuck[path]
+
+    def test_a_defect_in_a_format_check_does_not_stop_the_others(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(path: Path) -> None:
+            if path.name == "odd.tif":
+                raise ZeroDivisionError
+
+        with bench.monitor(incomplete=fail) as monitor:
+            bench.write("odd.tif", b"1 end")
+            bench.write("scan.tif", b"2 end")
+            found = bench.wait(monitor)
+        assert sorted(names(found)) == ["odd.tif", "scan.tif"], "reading it says what is wrong"
+        assert "odd.tif" in caplog.text
+
+    @pytest.mark.parametrize("date", [-1e9, 0, 4e9, 1e10], ids=["1938", "1970", "2096", "2286"])
+    def test_a_clock_that_is_wrong(self, bench: Bench, date: float) -> None:
+        with bench.monitor() as monitor:
+            path = bench.write("scan.tif")
+            try:
+                os.utime(path, (date, date))
+            except (OSError, OverflowError):
+                pytest.skip("this file system does not know that year")
+            assert names(bench.wait(monitor)) == ["scan.tif"]
+        with bench.monitor() as monitor:
+            assert bench.wait(monitor) == []
+
+    def test_times_in_steps_of_two_seconds(self, bench: Bench) -> None:
+        def step() -> float:
+            return bench.clock.now // 2 * 2
+
+        with bench.monitor() as monitor:
+            for size in range(1, 20):
+                bench.write("scan.tif", b"end" * size, date=step())
+                assert bench.after(0.5, monitor) == []
+            (entry,) = bench.wait(monitor)
+            assert entry.size == 57
+
+    def test_pages_that_are_added_to_a_tiff(self, bench: Bench) -> None:
+        options = {"is_candidate": readers.is_candidate, "incomplete": readers.incomplete}
+        with bench.monitor(**options) as monitor:
+            path = bench.folder / "stack.tif"
+            for page in range(6):
+                # After each page it is a whole TIFF: only its growing tells that there is more to come.
+                tifffile.imwrite(path, np.full((8, 8), page, np.uint8), append=True, metadata=None)
+                assert readers.incomplete(path) is None
+                assert bench.after(1.5, monitor) == []
+            (entry,) = bench.wait(monitor)
+            assert entry.sha256 == file_sha256(path)
+
+    def test_a_page_that_comes_much_later_makes_new_content(self, bench: Bench) -> None:
+        options = {"is_candidate": readers.is_candidate, "incomplete": readers.incomplete}
+        with bench.monitor(**options) as monitor:
+            path = bench.folder / "stack.tif"
+            tifffile.imwrite(path, np.zeros((8, 8), np.uint8), metadata=None)
+            (first,) = bench.wait(monitor)
+            tifffile.imwrite(path, np.ones((8, 8), np.uint8), append=True, metadata=None)
+            (second,) = bench.wait(monitor)
+            assert second.sha256 == file_sha256(path) != first.sha256
+            assert bench.state(path) == [State.OVERWRITTEN, State.QUEUED]
+
+
+class TestPriority:
+    def test_what_was_there_is_backlog_and_what_comes_is_live(self, bench: Bench) -> None:
+        bench.write("old.tif", b"1 end")
+        bench.write("changing.tif", b"2", date=1)
+        with bench.monitor() as monitor:
+            bench.write("new.tif", b"3 end")
+            bench.write("changing.tif", b"2 end", date=2)
+            found = {entry.path.name: entry.priority for entry in bench.wait(monitor)}
+        assert found == {
+            "old.tif": Priority.BACKLOG,
+            "new.tif": Priority.LIVE,
+            "changing.tif": Priority.LIVE,
+        }
+
+    def test_new_files_are_claimed_before_the_backlog(self, bench: Bench) -> None:
+        for number in range(5):
+            bench.write(f"old{number}.tif", b"%d end" % number)
+        with bench.monitor() as monitor:
+            bench.wait(monitor)
+            bench.write("new.tif")
+            bench.wait(monitor)
+            claimed = bench.ledger.claim(RECIPE)
+        assert claimed is not None
+        assert claimed.path.name == "new.tif"
+
+
+class TestScan:
+    """Scans go on in steps between the looks at what is due."""
+
+    @pytest.fixture
+    def crowd(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        """Many files that the ledger knows."""
+        monkeypatch.setattr("tvtasks.monitor.STRIDE", 4)
+        paths = [bench.write(f"{number:04}.tif", b"%d end" % number) for number in range(150)]
+        for path in paths:
+            status = path.stat()
+            bench.ledger.enqueue(path, status.st_size, status.st_mtime_ns, path.name, RECIPE)
+        return paths
+
+    @pytest.fixture
+    def ticking(self, bench: Bench) -> Callable[[], float]:
+        """A clock on which every glance at it takes 10 ms: a look has time for a few steps."""
+
+        def tick() -> float:
+            bench.clock.now += 0.01
+            return bench.clock.now
+
+        return tick
+
+    @pytest.mark.usefixtures("crowd")
+    def test_a_new_file_does_not_wait_for_the_end_of_a_scan(
+        self, bench: Bench, ticking: Callable[[], float]
+    ) -> None:
+        with bench.monitor(clock=ticking, rescan=100.0) as monitor:
+            path = bench.write("new.tif")
+            monitor.notice(path)
+            monitor.poll()
+            bench.clock.now += 100.0
+            looks = 0
+            found: list[Entry] = []
+            while not found:
+                found = monitor.poll()
+                looks += 1
+            assert names(found) == ["new.tif"]
+            assert monitor._scans, "the scan has not ended yet"
+            assert looks <= 2
+            while monitor._scans:
+                assert monitor.poll() == []
+                looks += 1
+            assert looks > 4
+
+    @pytest.mark.parametrize("large", [10, 10_000], ids=["in the background", "at once"])
+    def test_only_what_the_ledger_does_not_know_is_tested(
+        self, bench: Bench, crowd: list[Path], large: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tested: list[Path] = []
+
+        def test(path: Path) -> None:
+            tested.append(path)
+
+        monkeypatch.setattr("tvtasks.monitor.LARGE", large)
+        with bench.monitor(incomplete=test) as monitor:
+            assert bench.wait(monitor) == []
+            new = bench.write("new.tif")
+            crowd[3].write_bytes(b"other content, end")
+            assert {entry.path for entry in bench.wait(monitor)} == {new, crowd[3]}
+        assert set(tested) == {new, crowd[3]}
+        assert len(tested) == 2
+
+    def test_what_is_queued_during_a_scan_is_not_taken_for_new_by_it(
+        self, bench: Bench, crowd: list[Path], ticking: Callable[[], float]
+    ) -> None:
+        tested: list[Path] = []
+
+        def test(path: Path) -> None:
+            tested.append(path)
+
+        options = {"clock": ticking, "rescan": 100.0, "incomplete": test}
+        with bench.monitor(**options) as monitor:
+            # Its name comes last in any order of the listing that matters: most of the scan is still to come.
+            late = bench.write("zzzz.tif")
+            monitor.notice(late)
+            monitor.poll()
+            bench.clock.now += 200.0
+            for _ in range(200):
+                monitor.poll()
+            bench.clock.now += 10.0
+            monitor.poll()
+        assert tested == [late]
+        assert crowd
+
+    def test_polling_eases_where_listings_cost_much(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tvtasks.monitor.SPARING", 1e12)
+        bench.write("old.tif", b"1 end", date=1)
+        with bench.monitor(rescan=60.0) as monitor:
+            assert names(bench.wait(monitor)) == ["old.tif"]
+            bench.write("old.tif", b"2 end", date=2)
+            assert bench.wait(monitor, 50) == []
+            assert names(bench.wait(monitor, 20)) == ["old.tif"], "rescan is the longest pause"
+
+    def test_polling_is_quick_where_a_folder_shows_a_change(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tvtasks.monitor.SPARING", 1e12)
+        monkeypatch.setattr("tvtasks.monitor.GLIMPSES", 2)
+        for number in range(5):
+            bench.write(f"{number}/deep/old.tif", b"%d end" % number)
+        with bench.monitor(rescan=1e6, recursive=True) as monitor:
+            assert len(bench.wait(monitor)) == 5
+            new = bench.write("3/deep/new.tif", b"new, end")
+            assert [entry.path for entry in bench.wait(monitor, 30)] == [new]
+            scans = monitor._last_scan
+            assert bench.wait(monitor, 30) == []
+            assert monitor._last_scan == scans, "without a change there is no further scan"
+
+    def test_native_notification_is_complete_by_scans_alone(self, bench: Bench) -> None:
+        with bench.monitor(observer="native", rescan=60.0) as monitor:
+            monitor._observer.stop()  # nothing is reported, and until the next check nobody knows
+            monitor._next_check = 1e9
+            bench.write("scan.tif")
+            assert bench.wait(monitor, 50) == []
+            assert names(bench.wait(monitor, 20)) == ["scan.tif"]
+
+    def test_a_file_that_comes_during_the_first_scan(self, bench: Bench) -> None:
+        bench.write("old.tif", b"1 end")
+
+        def and_another_comes(path: Path) -> bool:
+            if not (bench.folder / "new.tif").exists():
+                bench.write("new.tif", b"2 end")
+            return is_candidate(path)
+
+        with bench.monitor(observer="native", rescan=1e6, is_candidate=and_another_comes) as monitor:
+            assert eventually(lambda: monitor.poll() or len(monitor.settling) == 2)
+            assert sorted(names(bench.wait(monitor))) == ["new.tif", "old.tif"]
+
+    def test_a_number_that_is_reused_is_no_move(self, bench: Bench) -> None:
+        with bench.monitor() as monitor:
+            for attempt in range(50):
+                old = bench.write(f"old{attempt}.tif", b"%d end" % attempt)
+                assert len(bench.wait(monitor)) == 1
+                number = old.stat().st_ino
+                old.unlink()
+                new = bench.write(f"new{attempt}.tif", b"new %d end" % attempt)
+                assert names(bench.wait(monitor)) == [new.name]
+                if new.stat().st_ino == number:
+                    return
+        pytest.skip("this file system does not give a new file the inode of a deleted one")
+
+
+class TestRoot:
+    """The watched folder goes and comes back, as a share does."""
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder in use from going")
+    @pytest.mark.parametrize("observer", ["polling", "native"])
+    def test_it_is_said_and_taken_up_again(
+        self, bench: Bench, observer: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        away = bench.folder.with_name("away")
+        rescan = 0.5 if observer == "polling" else 1e6
+        with bench.monitor(observer=observer, rescan=rescan) as monitor:
+            before = bench.write("before.tif", b"1 end")
+            bench.until(monitor, before)
+            settling = bench.write("settling.tif", b"2 end")
+            assert eventually(lambda: monitor.settling == [settling] or bench.after(0.1, monitor))
+            bench.folder.rename(away)
+            assert bench.wait(monitor) == []
+            assert not monitor.alive
+            assert monitor.trouble.startswith(f"The folder {bench.folder} cannot be read at present (")
+            assert caplog.text.count("cannot be read at present") == 1
+            away.rename(bench.folder)
+            after = bench.write("after.tif", b"3 end")
+            bench.until(monitor, settling, after)
+            assert monitor.alive
+            assert monitor.trouble == ""
+            assert bench.state(before) == [State.QUEUED]
+            bench.clock.now += rescan
+            monitor.poll()
+            assert "without having been reported" not in caplog.text, "nothing could be reported meanwhile"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder in use from going")
+    def test_an_empty_folder_where_the_share_was_is_no_trouble(self, bench: Bench) -> None:
+        away = bench.folder.with_name("away")
+        with bench.monitor() as monitor:
+            bench.write("before.tif", b"1 end")
+            bench.wait(monitor)
+            bench.folder.rename(away)
+            bench.folder.mkdir()
+            assert bench.wait(monitor) == []
+            bench.folder.rmdir()
+            away.rename(bench.folder)
+            bench.write("after.tif", b"2 end")
+            assert names(bench.wait(monitor)) == ["after.tif"]
+
+
+class TestLedgerInTrouble:
+    def test_a_full_disk_delays_and_loses_nothing(self, bench: Bench) -> None:
+        with bench.monitor() as monitor:
+            (pages,) = bench.ledger._connection.execute("PRAGMA page_count").fetchone()
+            bench.ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+            paths = {bench.write(f"{number}.tif", b"%d end" % number) for number in range(100)}
+            queued = bench.wait(monitor, 20)
+            assert len(queued) < 100
+            assert "full" in monitor.trouble
+            assert set(monitor.settling) == paths - {entry.path for entry in queued}
+            bench.ledger._connection.execute("PRAGMA max_page_count = 1000000")
+            queued += bench.wait(monitor, 20)
+            assert {entry.path for entry in queued} == paths
+            assert len(queued) == 100
+            assert monitor.trouble == ""
+
+
+class TestIgnored:
+    @pytest.mark.parametrize(
+        ("pattern", "ignored"),
+        [
+            ("*_test*", {"a_TEST.tif", "Calibration_test/b.tif"}),
+            ("calibration_test", {"Calibration_test/b.tif"}),
+            ("raw/*.tif", {"raw/c.tif"}),
+            ("raw/**", {"raw/c.tif", "raw/deep/d.tif"}),
+            ("raw/", {"raw/c.tif", "raw/deep/d.tif"}),
+            ("RAW", {"raw/c.tif", "raw/deep/d.tif"}),
+            ("**/deep/*", {"raw/deep/d.tif"}),
+            ("raw\\deep", {"raw/deep/d.tif"}),
+            ("**/c.tif", {"raw/c.tif"}),
+            ("deep/*", set()),
+        ],
+    )
+    @pytest.mark.parametrize("observer", ["polling", "native"])
+    def test_what_the_user_does_not_want(
+        self, bench: Bench, pattern: str, ignored: set[str], observer: str
+    ) -> None:
+        files = {"a_TEST.tif", "Calibration_test/b.tif", "raw/c.tif", "raw/deep/d.tif"}
+        with bench.monitor(recursive=True, ignore=[pattern], observer=observer) as monitor:
+            for number, name in enumerate(sorted(files)):
+                bench.write(name, b"%d end" % number)
+            found = bench.wait(monitor, 8)
+        assert {entry.path.relative_to(bench.folder).as_posix() for entry in found} == files - ignored
+
+    @pytest.mark.parametrize("pattern", ["", "/", "{folder}/raw"])
+    def test_a_pattern_that_fits_nothing_is_refused(self, bench: Bench, pattern: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"cannot fit any: give a name"):
+            bench.monitor(ignore=[pattern.format(folder=bench.folder)])
+
+    @pytest.mark.parametrize("pattern", ["restored", "restored/", "restored/**"])
+    def test_results_in_an_ignored_folder_are_allowed(self, bench: Bench, pattern: str) -> None:
+        bench.monitor(outputs=bench.folder / "restored", recursive=True, ignore=[pattern])
+
+    def test_each_kind_that_is_not_read_is_said_once(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with bench.monitor(is_candidate=readers.is_candidate, incomplete=readers.incomplete) as monitor:
+            for name in ("a.sxm", "b.SXM", "c.txt", "d.txt", "e.hdr", "f"):
+                bench.write(name)
+            bench.wait(monitor, 10)
+            assert monitor.settling == []
+            assert sorted(monitor.ignored) == ["", ".sxm", ".txt"]
+            assert monitor.ignored[".sxm"] in {
+                f"{name} is a Nanonis scan, which tvtasks does not read yet: files of this kind are left "
+                "alone. Export them as TIFF or HDF5 to have them restored."
+                for name in ("a.sxm", "b.SXM")
+            }
+        (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert "Nanonis" in warning.message
+
+    def test_a_file_that_no_recipe_is_meant_for_is_said_once(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with bench.monitor(has_recipe=lambda path: path.name.startswith("stm")) as monitor:
+            for name in ("stm.tif", "sem.tif", "sem2.tif"):
+                bench.write(name, f"{name} end".encode())
+            assert names(bench.wait(monitor)) == ["stm.tif"]
+            (sentence,) = monitor.ignored.values()
+        assert sentence.startswith("No recipe is meant for ")
+        assert caplog.text.count("No recipe is meant for") == 1
+
+
+class TestThread:
+    """The monitor looks at the folder in a thread of its own."""
+
+    def test_a_share_that_hangs_holds_up_nothing_else(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tvtasks.monitor.END", 0.01)
+        hanging, alive_again = threading.Event(), threading.Event()
+
+        def hang(path: Path) -> None:
+            hanging.set()
+            alive_again.wait(20.0)
+
+        options = {"patience": 0.01, "clock": time.monotonic, "settle": 0.01, "incomplete": hang}
+        with bench.monitor(**options) as monitor:
+            bench.write("scan.tif")
+            assert eventually(lambda: monitor.poll() or hanging.is_set())
+            began = monitor.last_look
+            assert [monitor.poll() for _ in range(20)] == [[]] * 20
+            assert monitor.last_look == began, "what tells that the share hangs"
+            alive_again.set()
+            found: list[Entry] = []
+            assert eventually(lambda: found.extend(monitor.poll()) or bool(found))
+            alive_again.clear()
+            hanging.clear()
+            bench.write("next.tif", b"2 end")
+            assert eventually(lambda: monitor.poll() or hanging.is_set())
+        alive_again.set()  # the monitor was left while its thread still hung
+
+    def test_an_error_in_the_thread_reaches_the_caller(self, bench: Bench) -> None:
+        def fail(path: Path) -> bool:
+            raise ZeroDivisionError
+
+        with bench.monitor(patience=5.0, clock=time.monotonic, is_candidate=fail) as monitor:
+            bench.write("scan.tif")
+            with pytest.raises(ZeroDivisionError):
+                eventually(monitor.poll)
+
+    def test_it_ends_with_the_monitor(self, bench: Bench) -> None:
+        with bench.monitor(patience=0.05):
+            assert any(thread.name == "tvtasks monitor" for thread in threading.enumerate())
+        assert not any(thread.name == "tvtasks monitor" for thread in threading.enumerate())
+
+
 class TestEvents:
     """The real observer and the real clock."""
 
     @pytest.fixture
     def monitor(self, bench: Bench) -> Iterator[Monitor]:
-        options = {"settle": 0.05, "rescan": 3600.0, "observer": "native", "clock": time.monotonic}
-        with bench.monitor(recursive=True, **options) as monitor:
+        options = {"settle": 0.05, "rescan": 3600.0, "observer": "native", "patience": 0.05}
+        with bench.monitor(
+            recursive=True, clock=lambda: time.monotonic() + bench.clock.now, **options
+        ) as monitor:
             yield monitor
 
     def until(self, monitor: Monitor, enough: Callable[[list[Entry]], bool]) -> list[Entry]:
@@ -495,3 +1038,86 @@ class TestEvents:
         monitor.poll()
         bench.write("scan.tif")
         assert names(self.until(monitor, bool)) == ["scan.tif"]
+
+    def test_nested_folders_that_fill_as_they_are_made(self, bench: Bench, monitor: Monitor) -> None:
+        for number in range(300):
+            bench.write(f"{number % 5}/{number % 7}/{number % 3}/{number}.tif", b"%d end" % number)
+        found = self.until(monitor, lambda found: len(found) >= 300)
+        assert len({entry.path for entry in found}) == len(found) == 300
+
+    def test_closing_is_not_the_end(self, bench: Bench) -> None:
+        with bench.monitor(observer="native", rescan=1e6) as monitor:  # on the clock that only the test moves
+            path = bench.write("scan.tif", b"first half, end")
+            assert eventually(lambda: monitor.poll() or monitor.settling == [path])
+            assert bench.after(1.5, monitor) == []
+            with path.open("ab") as file:
+                file.write(b"second half, end")
+            assert bench.after(1.0, monitor) == []
+            (entry,) = bench.wait(monitor)
+            assert entry.sha256 == file_sha256(path)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+    def test_events_that_the_kernel_dropped(
+        self, bench: Bench, monitor: Monitor, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        paths: set[Path] = set()
+        with (bench.folder / "a.log").open("ab", 0) as one, (bench.folder / "b.log").open("ab", 0) as other:
+            while "overflowed" not in caplog.text:
+                for _ in range(20_000):  # two files in turn: equal events in a row are told once
+                    one.write(b".")
+                    other.write(b".")
+                for number in range(len(paths), len(paths) + 30):
+                    paths.add(bench.write(f"{number}.tif", b"%d end" % number))
+        bench.clock.now += BETWEEN_BURSTS
+        found = self.until(monitor, lambda found: len(found) >= len(paths))
+        assert {entry.path for entry in found} == paths
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+    def test_an_emitter_that_hangs_is_found_out_and_replaced(
+        self,
+        bench: Bench,
+        monitor: Monitor,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("tvtasks.monitor.observe.END", 0.1)
+        hanging = monitor._observer._observer
+        assert hanging is not None
+        (emitter,) = hanging.emitters
+        with emitter._inotify._lock:  # what every event must pass
+            bench.write("unreported.tif", b"1 end")
+            assert monitor.alive, "nothing shows that it hangs"
+            bench.clock.now += 3600.0
+            assert names(self.until(monitor, bool)) == ["unreported.tif"], "a scan finds it"
+            bench.clock.now += 3600.0
+            assert eventually(lambda: monitor.poll() or "found without having been reported" in caplog.text)
+            assert eventually(lambda: monitor._observer._observer is not hanging and monitor.alive)
+            bench.write("reported.tif", b"2 end")
+            assert names(self.until(monitor, bool)) == ["reported.tif"]
+
+    def test_a_file_that_was_reported_and_then_scanned_counts_as_reported(
+        self, bench: Bench, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with bench.monitor(observer="native", rescan=1.0) as monitor:
+            path = bench.write("scan.tif")
+            assert eventually(lambda: monitor.poll() or monitor.settling == [path])
+            bench.until(monitor, path)
+            bench.wait(monitor)
+        assert "without having been reported" not in caplog.text
+
+    def test_where_nothing_is_ever_reported_it_turns_to_polling(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # As on a network file system of a kind that is not in the list.
+        monkeypatch.setattr("tvtasks.monitor.observe._EVENTS", [DirMovedEvent])
+        with bench.monitor(observer="auto", rescan=60.0) as monitor:
+            for number in range(4):
+                assert not monitor.polls
+                path = bench.write(f"{number}.tif", b"%d end" % number)
+                bench.clock.now += 60.0
+                assert [entry.path for entry in bench.wait(monitor)] == [path]
+            bench.clock.now += 60.0
+            monitor.poll()
+            assert monitor.polls, "after three scans that found what was not reported"
+            bench.write("last.tif", b"last, end")
+            assert names(bench.wait(monitor)) == ["last.tif"]

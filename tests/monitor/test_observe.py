@@ -1,4 +1,6 @@
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,28 +42,94 @@ def reports(observer: FolderObserver, path: Path) -> bool:
     return eventually(reported)
 
 
-@pytest.mark.parametrize("kind", ["native", "polling"])
-class TestBothKinds:
-    def test_the_final_name_of_a_file_written_under_another(self, tmp_path: Path, kind: str) -> None:
+class TestPolling:
+    def test_nothing_is_asked_of_the_operating_system(self, tmp_path: Path) -> None:
+        before = threading.active_count()
+        with observing(tmp_path, "polling") as observer:
+            assert threading.active_count() == before
+            assert observer.polls
+            assert observer.is_alive
+
+    def test_a_folder_that_went_and_came_back(self, tmp_path: Path) -> None:
+        folder = tmp_path / "share"
+        folder.mkdir()
+        with observing(folder, "polling") as observer:
+            assert not observer.ensure_alive(), "nothing has happened yet"
+            folder.rmdir()
+            assert not observer.ensure_alive()
+            assert not observer.is_alive
+            folder.mkdir()
+            assert observer.ensure_alive(), "a scan is due"
+            assert not observer.ensure_alive(), "but only once"
+
+    def test_native_is_given_up_only_where_the_choice_is_free(self, tmp_path: Path) -> None:
+        with observing(tmp_path, "auto") as free, observing(tmp_path, "native") as told:
+            free.poll("nothing is reported")
+            told.poll("nothing is reported")
+            assert free.polls
+            assert free.is_alive
+            assert not told.polls
+
+
+class TestNative:
+    def test_the_final_name_of_a_file_written_under_another(self, tmp_path: Path) -> None:
         (tmp_path / "scan.tmp").write_bytes(b"image")
-        with observing(tmp_path, kind) as observer:
+        with observing(tmp_path) as observer:
             (tmp_path / "scan.tmp").rename(tmp_path / "scan.tif")
             assert reports(observer, tmp_path / "scan.tif")
 
-    def test_a_folder_that_went_and_came_back(self, tmp_path: Path, kind: str) -> None:
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder in use from going")
+    def test_a_folder_that_went_and_came_back(self, tmp_path: Path) -> None:
         folder = tmp_path / "share"
         folder.mkdir()
-        with observing(folder, kind) as observer:
+        with observing(folder) as observer:
             assert not observer.ensure_alive(), "nothing has happened yet"
             folder.rmdir()
-            assert eventually(lambda: not observer.ensure_alive() and not observer._is_alive())
+            assert eventually(lambda: not observer.ensure_alive() and not observer.is_alive)
             folder.mkdir()
             assert eventually(observer.ensure_alive)
             (folder / "scan.tif").write_bytes(b"image")
             assert reports(observer, folder / "scan.tif")
 
+    @pytest.mark.parametrize("ended", ["observer", "emitter", "reader of the kernel's queue"])
+    def test_a_thread_that_ended_is_replaced(self, tmp_path: Path, ended: str) -> None:
+        with observing(tmp_path) as observer:
+            running = observer._observer
+            assert running is not None
+            if ended == "observer":
+                thread = running
+            elif ended == "emitter":
+                (thread,) = running.emitters
+            elif (thread := getattr(running, "_inotify_fd", None)) is None:
+                pytest.skip("this version or platform has no such thread")
+            thread.stop()
+            assert eventually(lambda: not observer.is_alive)
+            assert observer.ensure_alive()
+            (tmp_path / "scan.tif").write_bytes(b"image")
+            assert reports(observer, tmp_path / "scan.tif")
 
-class TestNative:
+    def test_whoever_waits_is_woken(self, tmp_path: Path) -> None:
+        woken = threading.Event()
+        observer = FolderObserver(tmp_path, "native", wake=woken.set)
+        observer.start()
+        try:
+            assert not woken.is_set()
+            (tmp_path / "scan.tif").write_bytes(b"image")
+            assert woken.wait(10.0)
+            assert observer.reported > 0
+        finally:
+            observer.stop()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is valid Unicode")
+    def test_a_name_that_is_not_unicode_ends_no_thread(self, tmp_path: Path) -> None:
+        with observing(tmp_path) as observer:
+            odd = tmp_path / os.fsdecode(b"\xb5m.tif")
+            odd.write_bytes(b"image")
+            assert reports(observer, odd)
+            (tmp_path / "scan.tif").write_bytes(b"image")
+            assert reports(observer, tmp_path / "scan.tif")
+            assert observer.is_alive
+
     def test_a_new_file(self, tmp_path: Path) -> None:
         with observing(tmp_path) as observer:
             (tmp_path / "scan.tif").write_bytes(b"image")

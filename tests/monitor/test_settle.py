@@ -36,6 +36,10 @@ def look(tracker: SettleTracker, now: float, status: Status | None = WHOLE, path
     return tracker.settled(path, now)
 
 
+def due(tracker: SettleTracker, now: float) -> list[Path]:
+    return list(tracker.due(now))
+
+
 class TestSettled:
     def test_unchanged_for_the_settle_time(self, tracker: SettleTracker) -> None:
         assert not look(tracker, 0.0)
@@ -79,6 +83,14 @@ class TestSettled:
         assert not any(look(tracker, now) for now in range(0, 20, 2))
         file_format.problem = None
         assert look(tracker, 20.0)
+
+    def test_a_write_that_leaves_size_and_time_the_same_starts_the_wait_again(
+        self, tracker: SettleTracker
+    ) -> None:
+        look(tracker, 0.0)
+        tracker.observe(SCAN, WHOLE, 1.9, written=True)
+        assert not look(tracker, 2.0)
+        assert look(tracker, 3.9)
 
     def test_a_vanished_file_is_forgotten(self, tracker: SettleTracker) -> None:
         look(tracker, 0.0)
@@ -135,9 +147,17 @@ class TestStuck:
         self, stuck: SettleTracker, file_format: Format
     ) -> None:
         file_format.problem = None
-        assert stuck.due(700.0) == []
-        assert stuck.due(1200.0) == [SCAN]
+        assert due(stuck, 700.0) == []
+        assert due(stuck, 1200.0) == [SCAN]
         assert look(stuck, 1200.0)
+
+    def test_it_is_tested_soon_when_its_other_half_comes(
+        self, stuck: SettleTracker, file_format: Format
+    ) -> None:
+        file_format.problem = None
+        stuck.hurry(SCAN, 700.0)
+        assert due(stuck, 701.0) == []
+        assert due(stuck, 702.0) == [SCAN]
 
     def test_deleting_it_ends_the_matter(self, stuck: SettleTracker) -> None:
         stuck.observe(SCAN, None, 700.0)
@@ -147,19 +167,24 @@ class TestStuck:
 class TestDue:
     def test_only_after_the_settle_time(self, tracker: SettleTracker) -> None:
         tracker.observe(SCAN, WHOLE, 0.0)
-        assert tracker.due(1.9) == []
-        assert tracker.due(2.0) == [SCAN]
+        assert due(tracker, 1.9) == []
+        assert due(tracker, 2.0) == [SCAN]
 
     def test_new_acquisitions_before_backlog(self, tracker: SettleTracker) -> None:
         tracker.observe(Path("old.tif"), WHOLE, 0.0, backlog=True)
         tracker.observe(Path("new.tif"), WHOLE, 1.0)
-        assert tracker.due(3.0) == [Path("new.tif"), Path("old.tif")]
+        assert due(tracker, 3.0) == [Path("new.tif"), Path("old.tif")]
 
     def test_backlog_that_changes_is_a_new_acquisition(self, tracker: SettleTracker) -> None:
         tracker.observe(Path("old.tif"), WHOLE, 0.0, backlog=True)
         tracker.observe(Path("grown.tif"), WHOLE, 0.0, backlog=True)
         tracker.observe(Path("grown.tif"), Status(200, 2), 0.0)
-        assert tracker.due(2.0) == [Path("grown.tif"), Path("old.tif")]
+        assert due(tracker, 2.0) == [Path("grown.tif"), Path("old.tif")]
+
+    def test_of_the_backlog_the_oldest_file_goes_first(self, tracker: SettleTracker) -> None:
+        for name, mtime_ns in (("b.tif", 2), ("c.tif", 3), ("a.tif", 1)):
+            tracker.observe(Path(name), Status(100, mtime_ns), 0.0, backlog=True)
+        assert due(tracker, 2.0) == [Path("a.tif"), Path("b.tif"), Path("c.tif")]
 
     def test_incomplete_files_do_not_keep_others_from_their_turn(
         self, tracker: SettleTracker, file_format: Format
@@ -168,5 +193,42 @@ class TestDue:
             tracker.observe(Path(name), WHOLE, 0.0)
         file_format.problem = "incomplete"
         look(tracker, 2.0, path=Path("a.tif"))
-        assert tracker.due(3.0) == [Path("b.tif")], "a.tif was tested a moment ago"
-        assert tracker.due(4.0) == [Path("b.tif"), Path("a.tif")]
+        assert due(tracker, 3.0) == [Path("b.tif")], "a.tif was tested a moment ago"
+        assert due(tracker, 5.0) == [Path("a.tif"), Path("b.tif")]
+
+    def test_a_file_that_becomes_due_while_others_are_looked_at_is_not_forgotten(
+        self, tracker: SettleTracker
+    ) -> None:
+        for number in range(10):
+            tracker.observe(Path(f"old{number}.tif"), WHOLE, 0.0, backlog=True)
+        tracker.observe(Path("new.tif"), WHOLE, 1.0)
+        looks = tracker.due(3.0)
+        assert next(looks) == Path("new.tif")
+        assert next(looks) == Path("old0.tif")
+        tracker.observe(Path("newer.tif"), WHOLE, 0.5)
+        assert next(looks) == Path("newer.tif")
+        looks.close()
+        assert len(due(tracker, 3.0)) == 9, "a caller may stop at any time"
+
+    def test_a_quiet_file_that_is_not_whole_is_tested_less_and_less_often(
+        self, tracker: SettleTracker, file_format: Format
+    ) -> None:
+        file_format.problem = "incomplete"
+        tracker.observe(SCAN, WHOLE, 0.0)
+        for second in range(3600):
+            for path in tracker.due(float(second)):
+                look(tracker, float(second), path=path)
+        assert file_format.asked < 30
+        assert SCAN in tracker.stuck
+
+    def test_a_thousand_changes_leave_one_turn(self, tracker: SettleTracker) -> None:
+        for step in range(1000):
+            tracker.observe(SCAN, Status(step, step), step * 0.001)
+        assert due(tracker, 3.0) == [SCAN]
+        assert tracker.next_due == 5.0
+
+    def test_nothing_is_due_without_files(self, tracker: SettleTracker) -> None:
+        look(tracker, 0.0)
+        look(tracker, 2.0)
+        assert tracker.next_due == float("inf")
+        assert due(tracker, 1e9) == []

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import h5py
 import numpy as np
+from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
 import tvtasks
@@ -29,6 +30,12 @@ VENDOR_METADATA = f"{ENTRY}/source_metadata/vendor_metadata"
 _CHUNK = 512  # pixels along each side: one read of a viewer, and compressed while it is in the cache
 _NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
 
+_TEXT = h5py.string_dtype()
+_TEXT_TYPE = h5t.py_create(_TEXT, logical=True)
+_SCALAR = h5s.create(h5s.SCALAR)
+_UNTIMED = h5p.create(h5p.DATASET_CREATE)
+_UNTIMED.set_obj_track_times(False)  # as h5py does
+
 
 def build(restoration: Restoration, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the bytes of an archive file.
@@ -38,7 +45,8 @@ def build(restoration: Restoration, record: Mapping[str, Any], arrays: Mapping[s
     """
     # HDF5 takes two files in memory for one when their names are equal.
     with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as file:
-        file.attrs.update(
+        _describe(
+            file,
             NX_class="NXroot",
             default=ENTRY,
             creator="tvtasks",
@@ -55,8 +63,8 @@ def build(restoration: Restoration, record: Mapping[str, Any], arrays: Mapping[s
             for name in described["outputs"]:
                 _image(file, name, restoration, record, arrays)
         last = file[record["steps"][-1]["group"]]
-        last.parent.attrs["default"] = last.name.rpartition("/")[2]
-        last.attrs["default"] = "restored"
+        _describe(last.parent, default=last.name.rpartition("/")[2])
+        _describe(last, default="restored")
         _json_note(last, RECORD, record, "Everything that is needed to repeat this run")
         _json_note(last, "prov", prov(record), "The run as W3C PROV-JSON")
         file.flush()
@@ -71,11 +79,13 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
         "NXentry",
         title=f"{micrograph.name}: {recipe.name}",
         entry_identifier_uuid=record["uuid"],
-        program_name="tvtasks",
         start_time=image["acquired_at"],  # to NeXus the time of the measurement; steps have their own date
     )
-    entry["program_name"].attrs["version"] = tvtasks.__version__
-    entry["program_name"].attrs["configuration"] = canonical_json(recipe.parameters)
+    _describe(
+        _field(entry, "program_name", "tvtasks"),
+        version=tvtasks.__version__,
+        configuration=canonical_json(recipe.parameters),
+    )
     metadata = _group(
         entry,
         "source_metadata",
@@ -86,17 +96,17 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
         frame_index=image["frame"],
         technique=image["technique"],
         pixel_unit=image["pixel_unit"],
-        reader=image["reader"][0],
         notes="\n".join(record["notes"]),
         vendor_metadata=json_bytes(micrograph.vendor_metadata).decode(),
     )
-    metadata["reader"].attrs["version"] = _label(image["reader"][1])
+    reader, reader_version = image["reader"]
+    _describe(_field(metadata, "reader", reader), version=_label(reader_version))
     if micrograph.pixel_size:
-        metadata["pixel_size"] = micrograph.pixel_size
-        metadata["pixel_size"].attrs["units"] = _label(micrograph.pixel_unit)
+        pixel_size = metadata.create_dataset("pixel_size", data=micrograph.pixel_size)
+        _describe(pixel_size, units=_label(micrograph.pixel_unit))
     if source := record["source"]:
-        metadata["size_bytes"] = source["size"]
-        metadata["companions"] = json_bytes(source["companions"]).decode()
+        _field(metadata, "size_bytes", source["size"])
+        _field(metadata, "companions", json_bytes(source["companions"]).decode())
         _group(
             entry,
             "source",
@@ -111,11 +121,11 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
     scaling = _group(entry, "scaling", "NXparameters", rule=str(recipe.scale))
     _number(scaling, "offset", restoration.offset, micrograph.units)
     _number(scaling, "factor", restoration.factor, micrograph.units)
-    versions = _group(entry, "software", "NXcollection", layout="tvtasks")
-    versions["layout"].attrs["version"] = str(record["schema"])
+    versions = _group(entry, "software", "NXcollection")
+    _describe(_field(versions, "layout", "tvtasks"), version=str(record["schema"]))
     for package, version in record["software"]["packages"].items():
-        program = _group(versions, package, "NXprogram", program=package)
-        program["program"].attrs["version"] = version
+        program = _group(versions, package, "NXprogram")
+        _describe(_field(program, "program", package), version=version)
 
 
 def _image(
@@ -131,15 +141,15 @@ def _image(
     if name != "raw":
         label = f"{label}, {name}"
     plot = _group(file, about["path"].rpartition("/")[0], "NXdata", title=f"{micrograph.name}: {label}")
-    plot.attrs.update(signal="data", axes=["y", "x"])
+    _describe(plot, signal="data", axes=["y", "x"])
     data = _array(plot, "data", arrays[name], micrograph.units, label)
-    data.attrs["sha256"] = about["sha256"]
+    _describe(data, sha256=about["sha256"])
     corner = (0, 0) if name == "raw" else (restoration.region.top, restoration.region.left)
     pixel_size, unit = _calibration(micrograph)
     for axis, dimension in enumerate("yx"):
         positions = (corner[axis] + np.arange(data.shape[axis])) * pixel_size[axis]
-        _scale(plot, dimension, positions, unit, dimension if unit else f"{dimension} (px)")
-        data.dims[axis].attach_scale(plot[dimension])
+        scale = _scale(plot, dimension, positions, unit, dimension if unit else f"{dimension} (px)")
+        data.dims[axis].attach_scale(scale)
 
 
 def _process(file: h5py.File, number: int, step: StepRecord, described: Mapping[str, Any]) -> None:
@@ -171,12 +181,13 @@ def _process(file: h5py.File, number: int, step: StepRecord, described: Mapping[
     if not how.history:
         return
     plot = _group(process, "convergence", "NXdata", title=f"Convergence of the step {step.name}")
-    plot.attrs.update(signal="relative_gap", axes=["iteration"], auxiliary_signals=["energy"])
-    _scale(plot, "iteration", np.array([float(check.iteration) for check in how.history]), "", "iteration")
+    _describe(plot, signal="relative_gap", axes=["iteration"], auxiliary_signals=["energy"])
+    iterations = np.array([float(check.iteration) for check in how.history])
+    scale = _scale(plot, "iteration", iterations, "", "iteration")
     gaps = _array(plot, "relative_gap", np.array([check.gap for check in how.history]), "", "relative gap")
     energies = _array(plot, "energy", np.array([check.energy for check in how.history]), "", "energy")
     for curve in (gaps, energies):
-        curve.dims[0].attach_scale(plot["iteration"])
+        curve.dims[0].attach_scale(scale)
 
 
 def _calibration(micrograph: Micrograph) -> tuple[tuple[float, float], str]:
@@ -201,11 +212,30 @@ def _parameters(group: h5py.Group, parameters: Mapping[str, Any], prefix: str = 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **fields: str | int | None) -> h5py.Group:
     group = parent.create_group(name)
-    group.attrs["NX_class"] = nx_class
+    _describe(group, NX_class=nx_class)
     for key, value in fields.items():
         if value is not None:
-            group[key] = _clean(value) if isinstance(value, str) else value
+            _field(group, key, value)
     return group
+
+
+def _field(group: h5py.Group, name: str, value: str | float) -> h5py.Dataset:
+    """Write one text or number; a file has some sixty, so this does without what h5py finds out for each."""
+    content = np.array(_clean(value), _TEXT) if isinstance(value, str) else np.array(value)
+    kind = h5t.py_create(content.dtype, logical=True)
+    dataset = h5d.create(group.id, name.encode(), kind, _SCALAR, _UNTIMED)
+    dataset.write(h5s.ALL, h5s.ALL, content)
+    return h5py.Dataset(dataset)
+
+
+def _describe(thing: h5py.HLObject, **attributes: str | list[str]) -> None:
+    """Give a group or dataset attributes; a file has some ninety."""
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            content = np.array(value, _TEXT)
+            h5a.create(thing.id, name.encode(), _TEXT_TYPE, _SCALAR).write(content)
+        else:
+            thing.attrs[name] = value
 
 
 def _clean(text: str) -> str:
@@ -219,9 +249,9 @@ def _label(text: str) -> str:
 
 
 def _number(group: h5py.Group, name: str, value: float | str, units: str = "") -> None:
-    group[name] = value
+    number = _field(group, name, value)
     if isinstance(value, float):
-        group[name].attrs["units"] = _label(units)
+        _describe(number, units=_label(units))
 
 
 def _array(group: h5py.Group, name: str, values: NDArray[Any], units: str, long_name: str) -> h5py.Dataset:
@@ -234,12 +264,14 @@ def _array(group: h5py.Group, name: str, values: NDArray[Any], units: str, long_
         shuffle=True,
         fletcher32=True,
     )
-    dataset.attrs.update(units=_label(units), long_name=_label(long_name))
+    _describe(dataset, units=_label(units), long_name=_label(long_name))
     return dataset
 
 
-def _scale(group: h5py.Group, name: str, positions: NDArray[Any], units: str, long_name: str) -> None:
-    _array(group, name, positions, units, long_name).make_scale(name)
+def _scale(group: h5py.Group, name: str, positions: NDArray[Any], units: str, long_name: str) -> h5py.Dataset:
+    scale = _array(group, name, positions, units, long_name)
+    scale.make_scale(name)
+    return scale
 
 
 def _json_note(group: h5py.Group, name: str, content: Mapping[str, Any], description: str) -> None:
@@ -254,4 +286,4 @@ def _json_note(group: h5py.Group, name: str, content: Mapping[str, Any], descrip
         checksum=sha256(data),
         algorithm="sha256",
     )
-    note["data"] = np.frombuffer(data, np.uint8)
+    note.create_dataset("data", data=np.frombuffer(data, np.uint8))

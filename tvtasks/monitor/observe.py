@@ -2,14 +2,21 @@
 
 What is reported is a hint: an overflow of the kernel's queue, a nested folder or a network share loses
 events. Only a scan of the folder makes a monitor complete.
+
+Where the operating system reports nothing, a monitor scans more often; that is all that polling is.
+watchdog's polling observer would do the same work a second time: it lists the folder and compares with its
+own memory, where a scan compares with the ledger. It also ends for good when a share drops out, and takes a
+new file that was given the inode of a deleted one for a move.
 """
 
 import logging
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Thread
 from typing import Literal
 
 from watchdog.events import (
@@ -24,7 +31,6 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.polling import PollingObserver
 
 from tvtasks.errors import ConfigurationError
 
@@ -49,6 +55,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
     }
 )
 """Types in /proc/mounts for which the kernel does not report what another machine writes."""
+
+END = 2.0
+"""Seconds to wait for the threads of an observer to end."""
 
 _DRIVE_REMOTE = 4  # GetDriveTypeW in the Windows API
 
@@ -96,12 +105,17 @@ def is_network_folder(folder: Path, mounts: Path = Path("/proc/mounts")) -> bool
 class _Collector(FileSystemEventHandler):
     """Puts paths in a queue and does nothing else: an exception in a handler would end watchdog's thread."""
 
-    def __init__(self, paths: "SimpleQueue[Path]") -> None:
-        self._paths = paths
+    def __init__(self, report: Callable[[Path], object]) -> None:
+        self._report = report
 
     def dispatch(self, event: FileSystemEvent) -> None:
         # A file written under a temporary name has its final name only as the destination of a move.
-        self._paths.put(Path(os.fsdecode(event.dest_path or event.src_path)))
+        self._report(Path(os.fsdecode(event.dest_path or event.src_path)))
+
+
+def _end(observer: BaseObserver) -> None:
+    observer.stop()
+    observer.join()
 
 
 class FolderObserver:
@@ -112,18 +126,29 @@ class FolderObserver:
     folder
         An existing folder, absolute and without symbolic links.
     kind
-        ``native``: the operating system's own notification. ``polling``: compares listings once a second.
-        ``auto``: native, unless the folder lies on a network file system or native does not start (the limit
-        on inotify watches, for one).
+        ``native``: the operating system's own notification. ``polling``: none; the caller scans the folder
+        often. ``auto``: native, unless the folder lies on a network file system or native does not start (the
+        limit on inotify watches, for one).
     recursive
         Whether folders inside `folder` count.
+    wake
+        Called whenever a path is reported, in a thread of watchdog's. It must be quick and raise nothing.
     """
 
-    def __init__(self, folder: Path, kind: ObserverKind = "auto", *, recursive: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kind: ObserverKind = "auto",
+        *,
+        recursive: bool = False,
+        wake: Callable[[], object] = lambda: None,
+    ) -> None:
         self.folder = folder
         self.polls = kind == "polling" or (kind == "auto" and is_network_folder(folder))
+        self.reported = 0
         self._kind = kind
         self._recursive = recursive
+        self._wake = wake
         self._paths: SimpleQueue[Path] = SimpleQueue()
         self._observer: BaseObserver | None = None
         self._root: tuple[int, int] | None = None
@@ -137,13 +162,13 @@ class FolderObserver:
             The folder cannot be observed; the message says why and what to try.
         """
         self._root = self._identity()
+        if self.polls:
+            return
         try:
-            self._observer = self._launch(PollingObserver() if self.polls else Observer())
+            self._observer = self._launch()
         except OSError as error:
-            if self._kind == "auto" and not self.polls and self._root is not None:
-                logger.warning("%s is observed by polling, as notification failed: %s", self.folder, error)
-                self.polls = True
-                self.start()
+            if self._kind == "auto" and self._root is not None:
+                self.poll(f"notification failed: {error}")
                 return
             raise ConfigurationError(
                 f"The folder {self.folder} cannot be observed: {error}. Check that it exists and that you "
@@ -151,11 +176,21 @@ class FolderObserver:
             ) from error
 
     def stop(self) -> None:
-        """End observing and wait for the threads; nothing happens where it has not begun."""
+        """End observing and wait for its threads, if not for ever; does nothing where it has not begun."""
         observer, self._observer = self._observer, None
         if observer is not None:
-            observer.stop()
-            observer.join()
+            # A thread of watchdog's that hangs would hold up whoever ends it.
+            ending = Thread(target=_end, args=(observer,), name="tvtasks observer's end", daemon=True)
+            ending.start()
+            ending.join(END)
+
+    def poll(self, reason: str) -> None:
+        """Turn to polling for good, where the choice is left to this class."""
+        if self._kind == "auto" and not self.polls:
+            logger.warning("%s is observed by polling from now on: %s", self.folder, reason)
+            self.stop()
+            self.polls = True
+            self._root = self._identity()
 
     def ensure_alive(self) -> bool:
         """Start again where observing has ended; return whether it did.
@@ -164,7 +199,8 @@ class FolderObserver:
         up when the folder comes back. Events in between are lost: a scan is due where this returns True.
         """
         root = self._identity()
-        if self._is_alive() and root == self._root:
+        before, self._root = self._root, root
+        if root is not None and root == before and (self.polls or self.is_alive):
             return False
         if self._observer is not None:
             logger.warning("Observing %s has ended; it is taken up again as soon as possible.", self.folder)
@@ -179,14 +215,36 @@ class FolderObserver:
             return False
         return True
 
+    def report(self, path: Path) -> None:
+        """Take in a path that has changed, or that is to be looked at for another reason."""
+        self.reported += 1
+        self._paths.put(path)
+        self._wake()
+
     def drain(self) -> list[Path]:
         """Return the paths reported since the last call, each once, in order. Never blocks."""
         # Only what is there now: a fast writer must not keep this loop going.
         return list(dict.fromkeys(self._paths.get_nowait() for _ in range(self._paths.qsize())))
 
-    def _launch(self, observer: BaseObserver) -> BaseObserver:
+    @property
+    def is_alive(self) -> bool:
+        """Whether changes are reported at present; in polling, whether there is a folder."""
+        if self.polls:
+            return self._root is not None
+        observer = self._observer
+        if observer is None or not observer.is_alive():
+            return False
+        # Under inotify a third thread reads the kernel's queue. When it ends by an error, the two others go
+        # on without ever reporting anything.
+        source = getattr(observer, "_inotify_fd", None)
+        # After the folder has gone the observer's thread still runs; it is the emitter that has ended.
+        threads = [*observer.emitters, *([source] if isinstance(source, Thread) else [])]
+        return bool(observer.emitters) and all(thread.is_alive() for thread in threads)
+
+    def _launch(self) -> BaseObserver:
+        observer = Observer()
         observer.schedule(
-            _Collector(self._paths), str(self.folder), recursive=self._recursive, event_filter=_EVENTS
+            _Collector(self.report), str(self.folder), recursive=self._recursive, event_filter=_EVENTS
         )
         try:
             observer.start()
@@ -194,16 +252,6 @@ class FolderObserver:
             observer.stop()  # the native observer has a thread of its own by now
             raise
         return observer
-
-    def _is_alive(self) -> bool:
-        observer = self._observer
-        # After the folder has gone the observer's thread still runs; it is the emitter that has ended.
-        return (
-            observer is not None
-            and observer.is_alive()
-            and bool(observer.emitters)
-            and all(emitter.is_alive() for emitter in observer.emitters)
-        )
 
     def _identity(self) -> tuple[int, int] | None:
         """Tell this folder from another one that has taken its place; None where there is no folder."""

@@ -1,12 +1,21 @@
 """When a file that is being written is whole."""
 
+import heapq
+import itertools
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
+
+EASE = 4.0
+"""A file that is quiet but not whole is tested again after this part (1/4) of the time that it has waited.
+
+A thousand files that were cut short would otherwise be opened every two seconds for ten minutes.
+"""
 
 
 class Status(NamedTuple):
@@ -22,8 +31,17 @@ class _Waiting:
     changed: float
     seen: float
     backlog: bool
-    tested: float = float("-inf")
+    due: float = math.inf
     stuck: str = ""
+
+
+class _Turn(NamedTuple):
+    """When a file is due for a look; of files that are due at once, the older goes first."""
+
+    due: float
+    mtime_ns: int
+    number: int
+    path: Path
 
 
 class SettleTracker:
@@ -42,7 +60,7 @@ class SettleTracker:
     Edge cases
     ----------
     A file allocated to its full size, or a writer that pauses longer than `settle`: quiet, but not whole. It
-    is tested again every `settle` seconds.
+    is tested again after `settle` seconds, and then less and less often.
 
     Not settled `max_wait` seconds after its last change: the file is stuck, which is said once with its
     reason. A change frees it. It is also tested again every `max_wait` seconds, because what it lacked may
@@ -72,8 +90,20 @@ class SettleTracker:
         self._settle = settle
         self._max_wait = max_wait
         self._files: dict[Path, _Waiting] = {}
+        # Two queues, new acquisitions and backlog. A file whose turn has been put off stands in a queue
+        # several times; the turn that counts is the one at `_Waiting.due`.
+        self._turns: dict[bool, list[_Turn]] = {False: [], True: []}
+        self._number = itertools.count()
 
-    def observe(self, path: Path, status: Status | None, now: float, *, backlog: bool = False) -> None:
+    def observe(
+        self,
+        path: Path,
+        status: Status | None,
+        now: float,
+        *,
+        written: bool = False,
+        backlog: bool = False,
+    ) -> None:
         """Take in what a file looks like now.
 
         Parameters
@@ -84,6 +114,9 @@ class SettleTracker:
             Its size and time of last change; None where it is no longer there.
         now
             Monotonic time, in seconds.
+        written
+            It was written to a moment ago, even if it looks the same: some file systems count time in steps
+            of two seconds.
         backlog
             The file was there before monitoring began: new acquisitions go first.
         """
@@ -91,38 +124,80 @@ class SettleTracker:
             self._files.pop(path, None)
             return
         file = self._files.get(path)
-        if file is None or file.status != status:
-            self._files[path] = _Waiting(status, changed=now, seen=now, backlog=backlog)
+        if file is None or file.status != status or written:
+            file = self._files[path] = _Waiting(status, changed=now, seen=now, backlog=backlog)
+            self._put_off(path, file, now + self._settle)
         else:
             file.seen = now
 
-    def due(self, now: float) -> list[Path]:
-        """Return the files that are worth another look: new acquisitions first, then the longest untested."""
-        found = [
-            (file.backlog, file.tested, path)
-            for path, file in self._files.items()
-            if now - file.changed >= self._settle
-            and now - file.tested >= (self._max_wait if file.stuck else self._settle)
-        ]
-        return [path for _, _, path in sorted(found, key=lambda item: item[:2])]
+    def due(self, now: float) -> Iterator[Path]:
+        """Give the files that are worth another look, one by one: new acquisitions first.
+
+        What was observed in the meantime is taken into account, so a caller may stop at any time, and may
+        observe other files between two of these.
+        """
+        while True:
+            queue = next((queue for queue in self._turns.values() if self._first(queue) <= now), None)
+            if queue is None:
+                return
+            path = heapq.heappop(queue).path
+            self._put_off(path, self._files[path], now + self._settle)
+            yield path
 
     def settled(self, path: Path, now: float) -> bool:
         """Return whether a file that was just observed is settled; if so, it is forgotten."""
         file = self._files.get(path)
         if file is None or file.seen - file.changed < self._settle:
             return False
-        file.tested = now
         problem = "it is empty" if file.status.size == 0 else self._incomplete(path)
         if problem is None:
             del self._files[path]
             return True
-        if not file.stuck and now - file.changed >= self._max_wait:
+        waited = now - file.changed
+        if not file.stuck and waited >= self._max_wait:
             file.stuck = (
                 f"{path.name} is still incomplete after {self._max_wait:g} s: {problem.rstrip('.')}. "
                 "It is taken up again when it changes."
             )
             logger.warning(file.stuck)
+        if file.stuck:
+            self._put_off(path, file, now + self._max_wait)
+        else:
+            pause = max(self._settle, waited / EASE)
+            self._put_off(path, file, min(now + pause, file.changed + self._max_wait))
         return False
+
+    def hurry(self, path: Path, now: float) -> None:
+        """Test a file soon, because what it lacked may have come."""
+        file = self._files.get(path)
+        if file is not None and file.due > now + self._settle:
+            self._put_off(path, file, now + self._settle)
+
+    def is_backlog(self, path: Path) -> bool:
+        """Return whether a file that is waited for was there before monitoring began, and has not changed."""
+        file = self._files.get(path)
+        return file is not None and file.backlog
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._files
+
+    @property
+    def next_due(self) -> float:
+        """When the next file is due for a look; infinite where there is none."""
+        return min(self._first(queue) for queue in self._turns.values())
+
+    def _put_off(self, path: Path, file: _Waiting, due: float) -> None:
+        file.due = due
+        heapq.heappush(self._turns[file.backlog], _Turn(due, file.status.mtime_ns, next(self._number), path))
+
+    def _first(self, queue: list[_Turn]) -> float:
+        """Return when the first file of a queue is due, and drop the turns before it that do not count."""
+        while queue:
+            file = self._files.get(queue[0].path)
+            if file is not None and file.due == queue[0].due:
+                return file.due
+            heapq.heappop(queue)
+        return math.inf
 
     @property
     def waiting(self) -> list[Path]:

@@ -1,6 +1,7 @@
 """A file → its micrographs; one module per family of formats, found by content.
 
-A new family is a module with a `READER` and a line in `_SUFFIXES_OF`.
+A new family is a module with a `READER` and a line in `_SUFFIXES_OF`. Of the formats in `completeness` no
+images are read yet, but it is known when a file is whole.
 """
 
 from datetime import UTC, datetime
@@ -9,7 +10,12 @@ from pathlib import Path
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
+from tvtasks.readers.completeness import is_half, recognise
 from tvtasks.readers.reader import Reader
+
+__all__ = [
+    "SUFFIXES", "incomplete", "is_candidate", "is_half", "other_halves", "read", "recognised", "unfinished",
+]  # fmt: skip
 
 # The suffixes stand here and not in the modules, so that looking through a folder for images imports no
 # module of a format, and with it no h5py, tifffile or Pillow.
@@ -90,12 +96,51 @@ def unfinished(path: str | Path) -> str | None:
             return "it is empty"
         if not any(head):
             return "it begins with zeros, as if space had been reserved for it and not been filled yet"
-        reader = _reader_for(path, head)
+        reader = _reader_for(path, head) or recognise(path)
         return reader.unfinished(path) if reader else None
     except FileNotFoundError:
         return None
     except OSError as error:  # on Windows, what a writer holds open cannot be opened by others
         return f"it cannot be opened yet ({error.strerror or error})"
+
+
+def incomplete(path: str | Path) -> str | None:
+    """Say why an image is not whole, in this file or in another that belongs to it; None where it is."""
+    path = Path(path)
+    if missing := unfinished(path):
+        return missing
+    for half in other_halves(path):
+        if not half.exists():
+            return f"{half.name}, which belongs to it, is not there yet"
+        if missing := unfinished(half):
+            return f"{half.name}, which belongs to it, is not whole: {missing}"
+    return None
+
+
+def other_halves(path: str | Path) -> tuple[Path, ...]:
+    """Return the files without which an image is not to be read by itself, there or not.
+
+    That is the description in a file of its own, where the format has one: ``.emi`` beside ``.ser``, ``.hdr``
+    beside the TIFF of a Tescan microscope. Someone may still have such a file read by hand. Of a file that is
+    not whole itself, this is not known yet.
+    """
+    path = Path(path)
+    try:
+        if unfinished(path):
+            return ()
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        known = _reader_for(path, head) or recognise(path)
+        return known.other_halves(path) if known else ()
+    except OSError:
+        return ()
+
+
+def recognised(path: str | Path) -> str | None:
+    """Return what a file is called by its name where no image is read from it yet; otherwise None."""
+    path = Path(path)
+    known = None if path.suffix.lower() in SUFFIXES else recognise(path)
+    return known.name if known else None
 
 
 def is_candidate(path: str | Path) -> bool:

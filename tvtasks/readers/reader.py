@@ -23,9 +23,13 @@ class Reader:
     unfinished
         What is missing in a file, as a clause without a full stop; None where it is whole or not of this
         family. Raises nothing but OSError.
+    other_halves
+        The files that belong to the image in a file, there or not: with them missing or still being written,
+        it is not to be read by itself. Raises nothing but OSError.
     """
 
     name: str
     matches: Callable[[bytes], bool]
     read: Callable[[Path, Source], list[Micrograph]]
     unfinished: Callable[[Path], str | None]
+    other_halves: Callable[[Path], tuple[Path, ...]] = lambda path: ()

@@ -15,7 +15,7 @@ from tvtasks.micrograph import Micrograph, Source, file_sha256
 from tvtasks.readers.pixels import grey, require_plausible, split
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.tiff_extent import MAGIC, unfinished
-from tvtasks.readers.tiff_vendors import Origin, origin
+from tvtasks.readers.tiff_vendors import Origin, origin, tescan_header
 
 _GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 _JPEG = {COMPRESSION.OJPEG, COMPRESSION.JPEG}
@@ -121,4 +121,14 @@ def _without_palette(
     return table[indices], ("The image has a colour table, which was applied (grey by ITU-R BT.601 luma).",)
 
 
-READER = Reader("TIFF", _matches, _read, unfinished)
+def _other_halves(path: Path) -> tuple[Path, ...]:
+    try:
+        header = tescan_header(path)
+    except OSError:
+        raise
+    except Exception:  # tifffile raises anything at all when a file is damaged; reading it says so
+        return ()
+    return (header,) if header else ()
+
+
+READER = Reader("TIFF", _matches, _read, unfinished, _other_halves)

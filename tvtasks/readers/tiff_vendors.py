@@ -20,6 +20,7 @@ from tvtasks.readers.metadata import json_safe, metres, pixel_size
 
 # Tags that tifffile has no names for.
 _TESCAN = 50431
+_MAKE = 271
 _DIGITAL_MICROGRAPH = {"unit_y": 65004, "unit_x": 65003, "scale_y": 65010, "scale_x": 65009}
 
 
@@ -145,8 +146,7 @@ def _tescan(tiff: tifffile.TiffFile, path: Path) -> Origin | None:
     metadata = _tescan_lines(tag) if isinstance(tag, bytes) else {}
     companion = None
     if "PixelSizeX" not in metadata:
-        names = (f"{path.stem}.hdr", f"{path.stem}-{path.suffix[1:]}.hdr")
-        companion = next((beside for name in names if (beside := path.with_name(name)).is_file()), None)
+        companion = next((beside for beside in _tescan_headers(path) if beside.is_file()), None)
         metadata = _tescan_lines(companion.read_bytes()) if companion else metadata
     if "PixelSizeX" not in metadata:  # a header file of something else
         return None
@@ -160,6 +160,22 @@ def _tescan(tiff: tifffile.TiffFile, path: Path) -> Origin | None:
         acquired_at=_time(f"{metadata.get('Date')} {metadata.get('Time')}", "%Y-%m-%d %H:%M:%S"),
         companion=companion,
     )
+
+
+def tescan_header(path: Path) -> Path | None:
+    """Return the header file that belongs to a TIFF, there or not; None where it needs none."""
+    headers = _tescan_headers(path)
+    if beside := next((header for header in headers if header.is_file()), None):
+        return beside
+    with tifffile.TiffFile(path, is_ome=False) as tiff:
+        tags = tiff.pages.first.tags
+        maker, tag = str(tags.valueof(_MAKE, default="")), tags.valueof(_TESCAN)
+    described = isinstance(tag, bytes) and "PixelSizeX" in _tescan_lines(tag)
+    return headers[0] if maker.upper().startswith("TESCAN") and not described else None
+
+
+def _tescan_headers(path: Path) -> tuple[Path, ...]:
+    return path.with_suffix(".hdr"), path.with_name(f"{path.stem}-{path.suffix[1:]}.hdr")
 
 
 def _tescan_lines(content: bytes) -> dict[str, str]:

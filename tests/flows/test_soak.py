@@ -1,0 +1,30 @@
+"""The short form of ``python -m tests.soak``: nothing is lost and nothing done twice."""
+
+import os
+
+import pytest
+
+from tests.soak.soak import Plan, run
+from tests.soak.verdict import judge
+
+PLAN = Plan(
+    files=1000,
+    burst=250,
+    kills=5,
+    with_dashboard=0,
+    dropouts=1,
+    full_disk=False,
+    rest=0.5,
+    rate=100,
+    patience=60,
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a folder that is watched cannot be renamed on Windows")
+def test_each_of_1000_files_is_restored_exactly_once_by_a_watch_that_is_killed_5_times(tmp_path):
+    with run(tmp_path, PLAN) as course:
+        verdict = judge(course, PLAN)
+    assert verdict.faults == []
+    assert course.kills == 5
+    assert verdict.counts["good files"] > 900

@@ -1,0 +1,159 @@
+"""The report of a soak: a page in Markdown and a picture."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from tests.soak.soak import Course, Plan
+from tests.soak.verdict import LONG_LIVED, MOST_GROWTH, STARTING, Verdict
+
+_HEAD = """\
+# Soak
+
+Written by `{command}` on {machine}. It lasted {minutes:.0f} minutes.
+
+A replay microscope writes small scans in bursts, with every fault that it knows, while `tvtasks watch` runs
+as a process of its own and is killed (SIGKILL) after random amounts of work, sometimes just after it has been
+started. {disasters} In the end everything is counted three times: in the archive, in the ledger and in the
+watched folder.
+
+**{result}**
+"""
+
+
+def write(out: Path, command: str, plan: Plan, course: Course, verdict: Verdict) -> None:
+    """Write ``soak.md`` and ``soak.png`` into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "soak.md").write_text(markdown(command, plan, course, verdict), encoding="utf-8")
+    plot(course, out / "soak.png")
+
+
+def markdown(command: str, plan: Plan, course: Course, verdict: Verdict) -> str:
+    """The page."""
+    result = (
+        "Every good file was restored exactly once, every bad one was named, and nothing in the watched "
+        "folder was changed."
+        if not verdict.faults
+        else f"{len(verdict.faults)} faults were found; they are listed at the end."
+    )
+    lines = [
+        _HEAD.format(
+            command=command, machine=machine(), minutes=(course.ended - course.began) / 60,
+            disasters=disasters(plan, course), result=result,
+        ),
+        "## Counts",
+        "",
+        "| what | number |",
+        "|---|---|",
+        f"| scans | {plan.files} |",
+        f"| bursts of {plan.burst} | {-(-plan.files // plan.burst)} |",
+        f"| kills | {course.kills} |",
+        f"| times that the watch ended by itself | {len(course.watch.exits)} |",
+        *(f"| {name} | {number} |" for name, number in verdict.counts.items()),
+        "",
+        "## How the scans came about",
+        "",
+        "| fate | scans |",
+        "|---|---|",
+        *(
+            f"| {fate.replace('_', ' ')} | {number} |"
+            for fate, number in course.manifest.fates.most_common()
+        ),
+        "",
+        "## Latencies",
+        "",
+        "Of good files during whose wait the watch was neither killed nor starting, and share, disk and "
+        f"server were there. A file is settled {plan.rest:g} s after its last change. The second line tells "
+        "the length of the queue.",
+        "",
+        "| seconds | files | median | 95 % | 99 % | longest |",
+        "|---|---|---|---|---|---|",
+        _quantiles("from settled to queued", verdict.queueing),
+        _quantiles("from queued to done", verdict.finishing),
+        "",
+        "## Memory",
+        "",
+        f"Growth of each process that lived for over {(STARTING + LONG_LIVED) / 60:.0f} minutes, from the "
+        f"first quarter of its life to the last, both without its first {STARTING:.0f} s; at most "
+        f"{MOST_GROWTH / 1e6:.0f} MB are allowed: {_growth(verdict)}",
+        "",
+        "![Files and memory over time](soak.png)",
+        "",
+    ]  # fmt: skip
+    if verdict.faults:
+        lines += ["## Faults", "", *(f"- {fault}" for fault in verdict.faults), ""]
+    return "\n".join(lines)
+
+
+def disasters(plan: Plan, course: Course) -> str:
+    """Say what else happened."""
+    kinds = [outage.kind for outage in course.outages]
+    found = []
+    if number := kinds.count("share"):
+        found.append(f"the watched folder was gone {number} times for some seconds")
+    if number := kinds.count("server"):
+        found.append(f"the Prefect server was killed {number} time(s) and started again")
+    if "disk" in kinds:
+        found.append(f"the archive's disk ({course.disk}) was full for half a minute")
+    if plan.full_disk and not course.disk:
+        found.append("no disk became full, as none could be mounted")
+    return f"Meanwhile {', '.join(found)}." if found else ""
+
+
+def machine() -> str:
+    """Processor, cores that may be used, and versions."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":")[1].strip() if names else model
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{platform.system()}, {model}, {cores} core(s), Python {platform.python_version()}, "
+        f"tvtasks {version('tvtasks')}, prefect {version('prefect')}, watchdog {version('watchdog')}"
+    )
+
+
+def plot(course: Course, path: Path) -> None:
+    """Draw memory over time, a line for each process, with the kills and the outages."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    axes = figure.subplots()
+    watch = course.watch
+    for number in sorted({sample.process for sample in watch.samples}):
+        own = [sample for sample in watch.samples if sample.process == number]
+        minutes = [(sample.when - course.began) / 60 for sample in own]
+        axes.plot(minutes, [sample.resident / 1e6 for sample in own], lw=1)
+    kills = [(outage.begun - course.began) / 60 for outage in watch.outages if outage.kind == "kill"]
+    axes.plot(kills, np.zeros(len(kills)), "kx", clip_on=False, label="killed")
+    for color, kind in (("C0", "share"), ("C1", "server"), ("C3", "disk")):
+        for number, outage in enumerate(outage for outage in course.outages if outage.kind == kind):
+            begun, ended = ((when - course.began) / 60 for when in (outage.begun, outage.ended))
+            label = None if number else f"without {kind}"
+            axes.axvspan(begun, ended, color=color, alpha=0.3, label=label)
+    axes.set(xlabel="minutes", ylabel="resident memory of the watch, MB")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=120)
+
+
+def _quantiles(name: str, seconds: Sequence[float]) -> str:
+    if not seconds:
+        return f"| {name} | 0 | | | | |"
+    values = np.percentile(seconds, [50, 95, 99, 100])
+    return f"| {name} | {len(seconds)} | " + " | ".join(f"{value:.3f}" for value in values) + " |"
+
+
+def _growth(verdict: Verdict) -> str:
+    if not verdict.growth:
+        return "none lived for so long."
+    values = ", ".join(f"{size / 1e6:+.1f}" for size in verdict.growth.values())
+    return f"{values} MB."
