@@ -25,7 +25,7 @@ from tvtasks.solvers import Convergence, Solution, solve
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 """Raised whenever the same image and recipe give other numbers than before."""
 
 

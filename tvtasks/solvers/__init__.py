@@ -36,8 +36,8 @@ class Convergence:
     converged
         Whether the stopping rule was met.
     method
-        ``linear``, ``line-exact``, ``primal-dual`` (and its dtype), ``published``, or ``constant``: the image
-        does not change along the direction.
+        ``linear``, ``line-exact``, ``primal-dual`` (and the dtypes that it went through), ``published``, or
+        ``constant``: the image does not change along the direction.
     history
         Energy and gap at each look at the iteration; empty for a direct method.
     """
@@ -58,8 +58,8 @@ class Solution(Convergence):
     Attributes
     ----------
     u
-        The minimiser, shape (M, N); float32 for a float32 image (unless the tolerance asks for more), else
-        float64.
+        The minimiser, shape (M, N); float32 for a float32 image (unless that would not hold the tolerance),
+        else float64.
     v
         The vector field of TGV-L1, shape (2, M, N); None for the other models.
     frames
@@ -89,13 +89,15 @@ def solve(
 
     The method is chosen from the mathematics and named in the result. Huber-ROF is linear where no gradient
     exceeds α, which is tested on the solution; in one direction it and TV-L1 are solved exactly line by line;
-    everything else is iterated until the stopping rule is met (Chambolle & Pock 2011).
+    everything else is iterated until the stopping rule is met (Chambolle & Pock 2011; for TV-L1 and plain ROF
+    preconditioned as by Bredies & Sun 2015).
 
     Parameters
     ----------
     image
-        Shape (M, N), or (T, M, N) for a stack of frames that are solved one by one; real and finite. float32
-        is worked on in float32 where that reaches the tolerance, anything else in float64.
+        Shape (M, N), or (T, M, N) for a stack of frames that are solved one by one; real and finite. Direct
+        methods work in float64; an iteration begins in float32 and ends in float64 where the tolerance asks
+        for it.
     model
         `HuberROF`, `TVL1` or `TGVL1`.
     direction
