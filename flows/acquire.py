@@ -141,7 +141,7 @@ def acquire(
             recursive=watching.recursive, ignore=watching.ignore,
             has_recipe=lambda path: choose(path) is not None,
         ) as monitor,
-        Dispatcher(ledger, recipes.digest, work, workers=workers) as dispatcher,
+        Dispatcher(ledger, recipes.digest, work, folder=watched, workers=workers) as dispatcher,
     ):  # fmt: skip
         reconcile()
         told: dict[Path, str] = {}

@@ -46,8 +46,8 @@ def measure_known(folder: Path, ledger: Ledger, kind: ObserverKind) -> None:
         print(f"{kind}: start-up scan {time.perf_counter() - began:.2f} s", end="")
         scan = time.process_time() - busy
         print(f" ({scan:.2f} s of a core), {len(monitor.settling)} unknown", end="")
-        pause = monitor._next_scan - time.monotonic()
-        monitor._next_scan += 1e6
+        pause = monitor._scanner.next_scan - time.monotonic()
+        monitor._scanner.next_scan += 1e6
         busy, began = time.process_time(), time.perf_counter()
         longest = 0.0
         while time.perf_counter() - began < IDLE_SECONDS:
@@ -57,23 +57,23 @@ def measure_known(folder: Path, ledger: Ledger, kind: ObserverKind) -> None:
             time.sleep(0.03)
         between = (time.process_time() - busy) / IDLE_SECONDS
         print(f"; idle {100 * between:.2f} % between scans; next scan after {pause:.0f} s")
-        monitor._next_scan = 0.0
+        monitor._scanner.next_scan = 0.0
         busy, calls = time.process_time(), []
-        scans = monitor._last_scan
-        while monitor._scans or monitor._last_scan == scans:
+        scans = monitor._scanner.last_scan
+        while monitor._scanner.under_way or monitor._scanner.last_scan == scans:
             called = time.perf_counter()
             monitor.poll()
             calls.append(time.perf_counter() - called)
             time.sleep(0.03)
         rescan = time.process_time() - busy
-        pause = monitor._next_scan - time.monotonic()
+        pause = monitor._scanner.next_scan - time.monotonic()
         print(f"   rescan {rescan:.2f} s of a core every {pause:.0f} s", end="")
         print(f" → idle cost {100 * (between + rescan / pause):.2f} % of a core", end="")
         print(f"; longest poll {1e3 * max(calls):.0f} ms during it, {1e3 * longest:.0f} ms otherwise")
     with Monitor(folder, ledger, RECIPE, observer=kind, recursive=True, patience=None) as monitor:
-        monitor._next_scan = 0.0
+        monitor._scanner.next_scan = 0.0
         looks, of_a_core = [], []
-        while not looks or monitor._scans:
+        while not looks or monitor._scanner.under_way:
             called, busy = time.perf_counter(), time.thread_time()
             monitor.poll()
             looks.append(time.perf_counter() - called)

@@ -16,7 +16,7 @@ from tvtasks.errors import (
     UnusableImageError,
 )
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor.dispatch import Dispatcher, Event, Restored, is_passing
+from tvtasks.monitor.dispatch import AWAY, Dispatcher, Event, Restored, is_passing
 from tvtasks.monitor.ledger import Entry, Ledger, Priority, State
 
 RECIPE = "stm"
@@ -58,8 +58,9 @@ class Bench:
         self, restore: Callable[[Entry], Restored[str]] | None = None, *, workers: int = 1
     ) -> Dispatcher[str]:
         return Dispatcher(
-            self.ledger, RECIPE, restore or self.restore, workers=workers, clock=lambda: self.clock
-        )
+            self.ledger, RECIPE, restore or self.restore, folder=self.folder, workers=workers,
+            clock=lambda: self.clock,
+        )  # fmt: skip
 
     def state(self, path: Path) -> State:
         (entry,) = (entry for entry in self.ledger.entries() if entry.path == path)
@@ -373,8 +374,25 @@ class TestBeforeTheWork:
             assert told(work_off(dispatcher))[-1] == ("scan.tif", "failed")
             away.rename(bench.folder)
             bench.now += timedelta(seconds=11)
+            bench.clock += 11
             work_off(dispatcher)
         assert bench.state(path) is State.DONE
+
+    def test_while_the_watched_folder_is_away_the_backlog_is_left_alone(self, bench: Bench) -> None:
+        paths = [bench.queue(f"{number}.npy") for number in range(20)]
+        away = bench.folder.rename(bench.folder.with_name("away"))
+        with bench.dispatcher() as dispatcher:
+            for _ in range(50):
+                work_off(dispatcher)
+                bench.clock += 0.1
+            assert bench.ledger.counts()[State.QUEUED] == 19
+            away.rename(bench.folder)
+            bench.clock += AWAY
+            work_off(dispatcher)
+            assert [bench.state(path) for path in paths].count(State.DONE) == 19
+            bench.now += timedelta(seconds=10)
+            work_off(dispatcher)
+        assert {bench.state(path) for path in paths} == {State.DONE}
 
     def test_a_folder_in_its_place_is_no_image(self, bench: Bench) -> None:
         path = bench.queue("scan.tif")

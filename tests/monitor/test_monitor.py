@@ -18,8 +18,9 @@ from tests.monitor.test_observe import eventually
 from tvtasks import readers
 from tvtasks.errors import ConfigurationError
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor import BETWEEN_BURSTS, Entry, Ledger, Monitor, State
+from tvtasks.monitor import Entry, Ledger, Monitor, State
 from tvtasks.monitor.ledger import Priority
+from tvtasks.monitor.scan import BETWEEN_BURSTS
 from tvtasks.replay import replay_steps
 
 WHOLE = b"header, pixels, end"
@@ -681,7 +682,7 @@ class TestScan:
     @pytest.fixture
     def crowd(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         """Many files that the ledger knows."""
-        monkeypatch.setattr("tvtasks.monitor.STRIDE", 4)
+        monkeypatch.setattr("tvtasks.monitor.scan.STRIDE", 4)
         paths = [bench.write(f"{number:04}.tif", b"%d end" % number) for number in range(150)]
         for path in paths:
             status = path.stat()
@@ -713,9 +714,9 @@ class TestScan:
                 found = monitor.poll()
                 looks += 1
             assert names(found) == ["new.tif"]
-            assert monitor._scans, "the scan has not ended yet"
+            assert monitor._scanner.under_way, "the scan has not ended yet"
             assert looks <= 2
-            while monitor._scans:
+            while monitor._scanner.under_way:
                 assert monitor.poll() == []
                 looks += 1
             assert looks > 4
@@ -729,7 +730,7 @@ class TestScan:
         def test(path: Path) -> None:
             tested.append(path)
 
-        monkeypatch.setattr("tvtasks.monitor.LARGE", large)
+        monkeypatch.setattr("tvtasks.monitor.known.LARGE", large)
         with bench.monitor(incomplete=test) as monitor:
             assert bench.wait(monitor) == []
             new = bench.write("new.tif")
@@ -763,7 +764,7 @@ class TestScan:
     def test_polling_eases_where_listings_cost_much(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.SPARING", 1e12)
+        monkeypatch.setattr("tvtasks.monitor.scan.SPARING", 1e12)
         bench.write("old.tif", b"1 end", date=1)
         with bench.monitor(rescan=60.0) as monitor:
             assert names(bench.wait(monitor)) == ["old.tif"]
@@ -774,17 +775,17 @@ class TestScan:
     def test_polling_is_quick_where_a_folder_shows_a_change(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.SPARING", 1e12)
-        monkeypatch.setattr("tvtasks.monitor.GLIMPSES", 2)
+        monkeypatch.setattr("tvtasks.monitor.scan.SPARING", 1e12)
+        monkeypatch.setattr("tvtasks.monitor.scan.GLIMPSES", 2)
         for number in range(5):
             bench.write(f"{number}/deep/old.tif", b"%d end" % number)
         with bench.monitor(rescan=1e6, recursive=True) as monitor:
             assert len(bench.wait(monitor)) == 5
             new = bench.write("3/deep/new.tif", b"new, end")
             assert [entry.path for entry in bench.wait(monitor, 30)] == [new]
-            scans = monitor._last_scan
+            scans = monitor._scanner.last_scan
             assert bench.wait(monitor, 30) == []
-            assert monitor._last_scan == scans, "without a change there is no further scan"
+            assert monitor._scanner.last_scan == scans, "without a change there is no further scan"
 
     def test_native_notification_is_complete_by_scans_alone(self, bench: Bench) -> None:
         with bench.monitor(observer="native", rescan=60.0) as monitor:
@@ -953,7 +954,7 @@ class TestThread:
     def test_a_share_that_hangs_holds_up_nothing_else(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.END", 0.01)
+        monkeypatch.setattr("tvtasks.monitor.looking.END", 0.01)
         hanging, alive_again = threading.Event(), threading.Event()
 
         def hang(path: Path) -> None:

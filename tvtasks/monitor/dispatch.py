@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import errno
 import logging
+import math
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,12 @@ from tvtasks.monitor.ledger import LATEST_MTIME_NS, Entry, Ledger
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+AWAY = 5.0
+"""Seconds for which nothing is begun after the folder with all files was found to be gone.
+
+A share that drops out would otherwise have its whole backlog fail, file by file, within seconds.
+"""
 
 _AT_FAULT = (UnreadableFileError, UnusableImageError, RecipeError)
 
@@ -74,6 +81,8 @@ class Dispatcher(Generic[T]):
         Identity of the recipe whose work is done.
     restore
         Does the work; called in one thread per piece of work.
+    folder
+        Where the files are: while it is gone, nothing is begun.
     workers
         How many pieces of work are done at a time.
     clock
@@ -96,17 +105,20 @@ class Dispatcher(Generic[T]):
         recipe: str,
         restore: Callable[[Entry], Restored[T]],
         *,
+        folder: Path | None = None,
         workers: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._recipe = recipe
         self._restore = restore
+        self._folder = folder
         self._workers = workers
         self._clock = clock
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="restore")
         self._work: dict[Future[Restored[T]], tuple[Entry, float]] = {}
         self._trouble = ""
+        self._away_until = -math.inf
 
     def __enter__(self) -> Self:
         self._ledger.recover(self._recipe)
@@ -128,6 +140,7 @@ class Dispatcher(Generic[T]):
                 events += self._record(self._work[future][0], future)
                 # Not before: an outcome that could not be recorded is recorded at a later turn.
                 del self._work[future]
+            begin = begin and self._clock() >= self._away_until
             while begin and len(self._work) < self._workers and (entry := self._ledger.claim(self._recipe)):
                 events.append(Event(entry))
                 # A copy each: what the caller has set for its calls does not reach a thread by itself.
@@ -184,6 +197,8 @@ class Dispatcher(Generic[T]):
     def _record_error(self, entry: Entry, error: BaseException) -> Entry:
         if isinstance(error, _SupersededError):
             return self._ledger.mark_overwritten(entry, str(error))
+        if isinstance(error, FileNotFoundError) and self._folder and not self._folder.is_dir():
+            self._away_until = self._clock() + AWAY
         reason = _sentence(entry.path, error)
         if isinstance(error, _AT_FAULT) and not is_passing(error):
             return self._ledger.quarantine(entry, reason)

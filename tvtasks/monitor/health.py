@@ -20,7 +20,7 @@ from typing import Generic, Literal, Self, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from tvtasks.errors import ConfigurationError
+from tvtasks.monitor.hold import in_use, lock_path
 
 logger = logging.getLogger(__name__)
 
@@ -215,22 +215,16 @@ def refuse_second(ledger: Path) -> None:
     ConfigurationError
         Saying who holds it.
     """
-    lock = ledger.with_name(ledger.name + ".lock")
+    lock = lock_path(ledger)
     if not lock.exists():
         return
     try:
         with FileLock(lock, timeout=0):
             return
     except Timeout:
-        try:
-            who = ledger.with_name(ledger.name + ".holder").read_text(encoding="utf-8").strip()
-        except OSError:
-            who = "another process"
+        raise in_use(ledger) from None
     except OSError:
         return  # the monitor says what is wrong with it
-    raise ConfigurationError(
-        f"The ledger {ledger} is in use by {who}. Stop that monitor first, or give this one another archive."
-    )
 
 
 def life(heartbeat: Heartbeat, now: datetime) -> Life:

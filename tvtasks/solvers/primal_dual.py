@@ -31,7 +31,7 @@ _SIGMA_ROF, _OMEGA_ROF = 100.0, 100.0
 _TAU = 0.005
 _EPS = float(np.finfo(np.float32).eps)
 # Iterations between two samples of a mean.
-_SAMPLE = 10
+_SAMPLE = 20
 # Fewer iterations than this between two looks at the gap are not worth the look.
 _LEAST_BLOCK = 25
 

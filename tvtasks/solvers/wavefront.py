@@ -19,6 +19,8 @@ from tvtasks.operators import Array
 # Bytes that the rows of a wavefront may take: what a core has of fast cache, give or take.
 _CACHE = 2**21
 _DEEPEST = 16
+# With several threads: blocks this shallow, so that enough of them are under way at the same time.
+_DEEPEST_SHARED = 4
 
 Block = Callable[[int, Array, int, int], None]
 """Makes so many iterations, given their row buffers, from a first up to a last step of the wavefront."""
@@ -51,7 +53,8 @@ class Wavefront:
     ) -> None:  # fmt: skip
         rows, columns = shape
         row_bytes = arrays * columns * np.dtype(dtype).itemsize
-        self._depth = int(np.clip((_CACHE // row_bytes - 2) // lag, 1, _DEEPEST))
+        deepest = _DEEPEST if pool is None else _DEEPEST_SHARED
+        self._depth = int(np.clip((_CACHE // row_bytes - 2) // lag, 1, deepest))
         self._lag = lag
         self._first_end = rows + stages - 2
         self._pool = pool

@@ -1,0 +1,58 @@
+"""Whether a folder can be watched, and whether results may go where they are meant to."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tvtasks.errors import ConfigurationError
+from tvtasks.monitor.ignore import IgnoreRules
+
+
+def check_folders(
+    folder: Path,
+    outputs: Path | None,
+    *,
+    recursive: bool = False,
+    ignore: Sequence[str] = (),
+    excluded: Iterable[Path] = (),
+) -> None:
+    """Refuse a folder that cannot be watched, and a place for results among the images; writes nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        With what to do instead.
+    """
+    _check_folder(folder)
+    folder = folder.resolve()
+    rules = IgnoreRules(folder, ignore, excluded)
+    if outputs is None:
+        return
+    outputs = outputs.resolve()
+    if outputs == folder:
+        raise ConfigurationError(
+            f"Results cannot go into the watched folder {folder} itself. Give a folder beside it."
+        )
+    if recursive and not rules.ignored(outputs / "result.nxs"):
+        raise ConfigurationError(
+            f"The folder for results, {outputs}, lies inside {folder}, which is watched with all its "
+            "subfolders. Give a folder beside it, or exclude this one."
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        with os.scandir(folder):
+            pass
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"The folder {folder} does not exist. Create it, connect the drive or correct the path."
+        ) from None
+    except NotADirectoryError:
+        raise ConfigurationError(
+            f"{folder} is a file, not a folder. Give the folder that the microscope writes to."
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"The folder {folder} cannot be read: {error.strerror}. Ask for permission to read it."
+        ) from error
