@@ -7,7 +7,7 @@ that one choice of steps fits every instrument's numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from tvtasks.solvers import Solution, certificates, kernels, linear
 from tvtasks.solvers.certificates import Iterates, certify_padded
 from tvtasks.solvers.grid import Grid, crop, kept, pad
 from tvtasks.solvers.stopping import Check, Gap
-from tvtasks.solvers.wavefront import Block, Wavefront
+from tvtasks.solvers.wavefront import Block, Threads, Wavefront
 
 # ‖∇‖² is at most this, by direction; so is ‖E‖² for both kinds of E.
 _NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
@@ -89,7 +89,8 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
     done = 0
     dtype: Any = np.float32
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, pool)
+        team = Threads(pool, threads) if pool else None
+        iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, team)
         while True:
             now, best = min(
                 (
@@ -112,7 +113,7 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
                 for n in range(len(state)):  # one by one, for the sake of memory
                     state[n] = state[n].astype(dtype)
                 f = _scaled(image, low, extent, dtype)
-                iteration = _start(f, in_range, direction, pool, state, mean)
+                iteration = _start(f, in_range, direction, team, state, mean)
                 block = min(_LEAST_BLOCK, rule.max_iterations - done)
                 iteration.advance(block)
                 done += block
@@ -160,26 +161,26 @@ def _rounding_matters(history: list[Check], floor: float) -> bool:
 
 
 def _start(
-    f: Array, model: Model, direction: Direction, pool: Executor | None,
+    f: Array, model: Model, direction: Direction, threads: Threads | None,
     state: Sequence[Array] | None = None, mean: _RecentMean | None = None,
 ) -> _Iteration:  # fmt: skip
     """Begin an iteration, or go on from the `state` of another."""
     if isinstance(model, TGVL1):
-        return _tgv_l1(f, model, direction, pool, state, mean)
+        return _tgv_l1(f, model, direction, threads, state, mean)
     if isinstance(model, TVL1):
-        return _tv_l1(f, model, direction, pool, state, mean)
+        return _tv_l1(f, model, direction, threads, state, mean)
     if model.alpha > 0:
-        return _huber_rof(f, model, direction, pool, state)
-    return _rof(f, model, direction, pool, state)
+        return _huber_rof(f, model, direction, threads, state)
+    return _rof(f, model, direction, threads, state)
 
 
 def _huber_rof(
-    f: Array, model: HuberROF, direction: Direction, pool: Executor | None, state: Sequence[Array] | None
+    f: Array, model: HuberROF, direction: Direction, threads: Threads | None, state: Sequence[Array] | None
 ) -> _Iteration:
     """Chambolle & Pock 2011, algorithm 3, from the linear solution."""
     lam, alpha = model.lam, model.alpha
     mu = 2 * np.sqrt(lam * alpha / _NORM[direction])
-    front = Wavefront(f.shape, f.dtype, arrays=5, variables=1, lag=2, stages=2, pool=pool)
+    front = Wavefront(f.shape, f.dtype, arrays=5, variables=1, lag=2, stages=2, threads=threads)
     if state is None:
         u, p = f.copy(), np.zeros((2, *f.shape), f.dtype)
         crop(u)[...] = linear.smooth(crop(f), model, direction)
@@ -197,10 +198,10 @@ def _huber_rof(
 
 
 def _rof(
-    f: Array, model: HuberROF, direction: Direction, pool: Executor | None, state: Sequence[Array] | None
+    f: Array, model: HuberROF, direction: Direction, threads: Threads | None, state: Sequence[Array] | None
 ) -> _Iteration:
     """Plain ROF, from the image itself."""
-    front, (u, s, p) = _tv_start(f, pool, state)
+    front, (u, s, p) = _tv_start(f, threads, state)
     shrink = 1 / (1 + _OMEGA_ROF / model.lam)
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
@@ -213,11 +214,11 @@ def _rof(
 
 
 def _tv_l1(
-    f: Array, model: TVL1, direction: Direction, pool: Executor | None, state: Sequence[Array] | None,
+    f: Array, model: TVL1, direction: Direction, threads: Threads | None, state: Sequence[Array] | None,
     mean: _RecentMean | None,
 ) -> _Iteration:  # fmt: skip
     """TV-L1, from the image itself."""
-    front, (u, s, p) = _tv_start(f, pool, state)
+    front, (u, s, p) = _tv_start(f, threads, state)
     recent = mean or _RecentMean(p.shape)
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
@@ -237,19 +238,19 @@ def _tv_l1(
 
 
 def _tv_start(
-    f: Array, pool: Executor | None, state: Sequence[Array] | None
+    f: Array, threads: Threads | None, state: Sequence[Array] | None
 ) -> tuple[Wavefront, Sequence[Array]]:
-    front = Wavefront(f.shape, f.dtype, arrays=6, variables=2, lag=2, stages=3, pool=pool)
+    front = Wavefront(f.shape, f.dtype, arrays=6, variables=2, lag=2, stages=3, threads=threads)
     return front, state or (f.copy(), np.zeros_like(f), np.zeros((2, *f.shape), f.dtype))
 
 
 def _tgv_l1(
-    f: Array, model: TGVL1, direction: Direction, pool: Executor | None, state: Sequence[Array] | None,
+    f: Array, model: TGVL1, direction: Direction, threads: Threads | None, state: Sequence[Array] | None,
     mean: _RecentMean | None,
 ) -> _Iteration:  # fmt: skip
     """Over-relaxed primal–dual iteration with separate steps for u and v, from the image and v = 0."""
     grid = Grid.of(crop(f).shape, direction, f.dtype)
-    front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2, pool=pool)
+    front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2, threads=threads)
     if state is None:
         u = f.copy()
         v, p = np.zeros((2, 2, *f.shape), f.dtype)
