@@ -1,8 +1,9 @@
 """Run a compiled iteration several times down an image while its rows are in the cache, on one core or more.
 
-A block of `depth` iterations goes down the image together, each `lag` rows behind the one before. With several
-threads the next block follows at a distance, at work at the same time in another part of the image. Every value is computed from the same numbers whatever the depth and the number of threads, so
-the result is the same bit for bit.
+A block of `depth` iterations goes down the image together, each `lag` rows behind the one before. With
+several threads the next block follows at a distance, at work at the same time in another part of the image.
+Every value is computed from the same numbers whatever the depth and the number of threads, so the result is
+the same bit for bit.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Wavefront:
     def run(self, block: Block, iterations: int) -> None:
         """Make iterations 0 … iterations − 1."""
         number = self._threads.number if self._threads else 1
-        depth = min(self._depth, -(-iterations // number))
+        depth = min(self._depth, max(1, -(-iterations // number)))
         parts = [min(depth, iterations - start) for start in range(0, iterations, depth)]
         if self._threads is None or len(parts) == 1:
             for part in parts:
