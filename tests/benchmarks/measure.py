@@ -100,9 +100,9 @@ def scaling(case: Case, sides: Sequence[int], budget: float) -> list[Size]:
 
 
 def seconds_per_iteration(case: Case, side: int) -> tuple[float, Solution]:
-    """The difference of a solve of 25 iterations and one of 5, so that setting up does not count."""
+    """The difference of a solve of 110 iterations and one of 10, so that setting up does not count."""
     image = case.image(side)
-    (few, short), (many, long) = (_timed(image, case, 1e-4, iterations) for iterations in (5, 25))
+    (few, short), (many, long) = (_timed(image, case, 1e-4, iterations) for iterations in (10, 110))
     return (many - few) / (long.iterations - short.iterations), long
 
 
