@@ -78,20 +78,25 @@ def _cell(seconds: float, ours: float | None, budget: float) -> str:
     return f"{bound}{seconds:.3g} s ({bound}{ratio:.{0 if ratio >= 10 else 1}f}×)"
 
 
-def machine() -> str:
-    """Processor, cores and versions."""
+def processor() -> str:
+    """What the processor calls itself."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":")[1].strip() if names else model
+    return model
+
+
+def machine() -> str:
+    """Processor, cores and versions."""
     versions = []
     for package in _PACKAGES:
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"
+    return f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"
 
 
 def plot(results: Sequence[Result], sizes: dict[Case, list[Size]], path: Path) -> None:

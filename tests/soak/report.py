@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.benchmarks.report import processor
 from tests.soak.soak import Course, Plan
 from tests.soak.verdict import LONG_LIVED, MOST_GROWTH, STARTING, Verdict
 
@@ -108,14 +109,9 @@ def disasters(plan: Plan, course: Course) -> str:
 
 def machine() -> str:
     """Processor, cores that may be used, and versions."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":")[1].strip() if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{platform.system()}, {model}, {cores} core(s), Python {platform.python_version()}, "
+        f"{platform.system()}, {processor()}, {cores} core(s), Python {platform.python_version()}, "
         f"tvtasks {version('tvtasks')}, prefect {version('prefect')}, watchdog {version('watchdog')}"
     )
 

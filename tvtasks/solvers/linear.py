@@ -59,19 +59,16 @@ def _lines(f: Array, c: float) -> Array:
 def _tridiagonal(f: Array, c: float, u: Array) -> None:
     rows, n = f.shape
     real = f.dtype.type
-    above = np.empty(n, f.dtype)
-    pivot = np.empty(n, f.dtype)
+    inverse = np.empty(n, f.dtype)  # of the pivots; the entries beside the diagonal are −1
     before = 0.0
     for j in range(n):
-        diagonal = c + (j > 0) + (j < n - 1) - before
-        pivot[j] = real(1 / diagonal)
-        before = 1 / diagonal
-        above[j] = real(before)
+        before = 1 / (c + (j > 0) + (j < n - 1) - before)
+        inverse[j] = real(before)
     weight = real(c)
     for i in range(rows):
         carried = real(0)
         for j in range(n):
-            carried = (weight * f[i, j] + carried) * pivot[j]
+            carried = (weight * f[i, j] + carried) * inverse[j]
             u[i, j] = carried
         for j in range(n - 2, -1, -1):
-            u[i, j] += above[j] * u[i, j + 1]
+            u[i, j] += inverse[j] * u[i, j + 1]
