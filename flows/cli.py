@@ -1,4 +1,4 @@
-"""The command line: the commands that restore; those that look after a watch are in `flows.care`."""
+"""The command line: the commands that restore; further groups of commands are in `flows.commands`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from flows import care
+from flows.commands import care
 from flows.terminal import EXIT_CODES, Exit, complain, console, draining, errors, load_solvers, spinner
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 

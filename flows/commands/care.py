@@ -1,5 +1,4 @@
 """The commands that look after a watch: ``tvtasks status | retry | doctor``."""
-# ruff: noqa: PLC0415 - slow packages are imported by the command that needs them
 
 from __future__ import annotations
 
