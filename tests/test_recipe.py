@@ -24,6 +24,13 @@ CONTRAST = '[contrast]\nmodel = "tv-l1"\nlam = 0.2\n'
 DENOISE = '[denoise]\nmodel = "tgv-l1"\nlam = 1.5\n'
 STEPS = {"background": BACKGROUND, "median": MEDIAN, "contrast": CONTRAST, "denoise": DENOISE}
 TV = '[background]\nmodel = "tv-l1"\nlam = 1\n'
+DIGESTS = {
+    "afm-background": "2ca38298ba78df55d3d5f2a38290b02dfdb7e199f00f5494d9bc793153e4862f",
+    "sem-charging": "3532c15dc064b5d5863daad273b33d751c943a32d5573f91ea355a8c738d61ac",
+    "stem-denoise": "48f4da1f1eb6480ef4f35436a2db226dc61c21641cb22e32a27a4c9217724a6c",
+    "stm-scratches": "d3b9a7f75527c2b8b871d4f1436abd679b381054038f3aee30ebea7fabc7c899",
+    "stm-terraces": "d38534c2acd4b9f4494587a8d4b4ef82257ac4a60efa0b3b436c25a8d956c9c0",
+}
 
 
 @pytest.fixture
@@ -43,13 +50,19 @@ class TestPresets:
     def test_loads_by_its_name_and_says_what_it_is_for(self, name):
         recipe = Recipe.load(name)
         assert recipe.name == name
-        assert recipe.steps
+        assert recipe.steps or recipe.by_technique
         assert recipe.description
 
-    def test_are_those_of_the_papers_examples(self):
+    def test_are_those_of_the_papers_examples_and_one_that_chooses(self):
         assert preset_names() == [
-            "afm-background", "sem-charging", "stem-denoise", "stm-scratches", "stm-terraces",
+            "afm-background", "auto", "sem-charging", "stem-denoise", "stm-scratches", "stm-terraces",
         ]  # fmt: skip
+
+    @pytest.mark.parametrize(("name", "digest"), DIGESTS.items())
+    def test_do_what_they_did_when_the_first_archives_were_written(self, name, digest):
+        # What was restored by a preset is found by this: if it changes, all of it would be done again.
+        assert Recipe.load(name).digest == digest
+        assert RecipeBook.load([name]).digest == digest
 
     def test_a_copy_of_the_text_is_the_same_recipe(self, load):
         assert load(preset_text("sem-charging")).digest == Recipe.load("sem-charging").digest
@@ -319,3 +332,95 @@ class TestRecipeBook:
     def test_no_recipe_at_all_is_refused(self):
         with pytest.raises(RecipeError, match="Give a recipe: one of afm-background"):
             RecipeBook.load([])
+
+
+class TestSelection:
+    def test_does_not_change_what_becomes_of_an_image(self, load):
+        plain, chosen = load(MEDIAN), load('channel = ["Z", "Freq*"]\ndirection = "both"\n' + MEDIAN)
+        assert (chosen.channel, chosen.direction) == (("Z", "Freq*"), "both")
+        assert chosen.parameters == plain.parameters
+        assert chosen.digest == plain.digest
+
+    @pytest.mark.parametrize("selection", ['channel = "Z"', 'channel = "*"', 'direction = "both"'])
+    def test_but_what_becomes_of_a_file(self, load, tmp_path, selection):
+        load(MEDIAN)
+        plain = RecipeBook.load([str(tmp_path / "mine.toml")])
+        load(f"{selection}\n{MEDIAN}")
+        assert RecipeBook.load([str(tmp_path / "mine.toml")]).digest != plain.digest
+
+    def test_a_direction_that_there_is_not_is_refused(self, load):
+        with pytest.raises(RecipeError, match=r"direction = 'up' is not allowed"):
+            load('direction = "up"\n' + MEDIAN)
+
+
+class TestByTechnique:
+    @pytest.mark.parametrize(
+        ("technique", "name"),
+        [
+            ("STM", "stm-scratches"), ("AFM", "afm-background"), ("SEM", "sem-charging"),
+            ("STEM", "stem-denoise"), ("TEM", "stem-denoise"),
+        ],
+    )  # fmt: skip
+    def test_auto_takes_the_preset(self, technique, name):
+        assert Recipe.load("auto").for_technique(technique) == Recipe.load(name)
+
+    @pytest.mark.parametrize("technique", [None, "XPS"])
+    def test_where_there_is_none_the_sentence_names_the_recipes(self, technique):
+        with pytest.raises(
+            RecipeError, match=r"x\.npy .*recipe auto cannot choose .*afm-background, sem-charging"
+        ):
+            Recipe.load("auto").for_technique(technique, "x.npy")
+
+    def test_other_is_for_all_else(self, load):
+        recipe = load('[by_technique]\nother = "stem-denoise"\n')
+        assert recipe.for_technique(None).name == recipe.for_technique("XPS").name == "stem-denoise"
+        assert recipe.for_technique("STM").name == "stem-denoise"
+
+    def test_an_ordinary_recipe_is_its_own_choice(self):
+        recipe = Recipe.load("stem-denoise")
+        assert recipe.for_technique("STM") is recipe
+
+    def test_a_recipe_file_lies_beside_the_one_that_names_it(self, load):
+        load(BACKGROUND, name="own.toml")
+        recipe = load('[by_technique]\nSTM = "own.toml"\n', name="lab.toml").for_technique("STM")
+        assert (recipe.name, recipe.steps) == ("own", ("background",))
+
+    def test_it_can_stand_in_the_file_itself(self, load):
+        recipe = load("[by_technique.AFM.median]\nrows = 5\n").for_technique("AFM")
+        assert recipe.median == Median(rows=5)
+
+    def test_the_selection_of_the_one_that_chooses_goes_before(self, load):
+        recipe = load('channel = "Current"\n[by_technique]\nSTM = "stm-terraces"\n').for_technique("STM")
+        assert recipe.channel == "Current"
+        assert recipe.digest == Recipe.load("stm-terraces").digest
+
+    def test_it_goes_through_json_whole(self):
+        recipe = Recipe.load("auto")
+        again = Recipe.model_validate_json(recipe.model_dump_json())
+        assert again == recipe
+        assert again.digest == recipe.digest
+
+    def test_its_digest_is_that_of_what_it_chooses(self, load):
+        load(BACKGROUND, name="own.toml")
+        first = load('[by_technique]\nSTM = "own.toml"\n', name="lab.toml").digest
+        load(MEDIAN, name="own.toml")
+        assert load('[by_technique]\nSTM = "own.toml"\n', name="lab.toml").digest != first
+
+    @pytest.mark.parametrize(
+        ("text", "what"),
+        [
+            ('[by_technique]\nSTN = "stm-scratches"\n', r"by_technique\.STN.*'STM', 'AFM'"),
+            ('[by_technique]\nSTM = "stm"\n', "There is no recipe .*stm'"),
+            ('[by_technique]\nSTM = "auto"\n', "not one that chooses again"),
+            ("[by_technique]\n", "it has no step"),
+            (MEDIAN + '[by_technique]\nSTM = "stm-scratches"\n', "steps of its own beside by_technique"),
+            ("[by_technique.STM.median]\nrows = 2\n", "must be odd"),
+        ],
+    )
+    def test_mistakes_are_sentences(self, load, text, what):
+        with pytest.raises(RecipeError, match=what):
+            load(text)
+
+    def test_prefect_can_make_a_form_of_it(self):
+        # A model within itself makes Prefect refuse the parameters of a run.
+        assert "Recipe" not in Recipe.model_json_schema().get("$defs", {})

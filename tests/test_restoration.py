@@ -46,6 +46,26 @@ def pictures(dtype):
     return hnp.arrays(kind, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=elements)
 
 
+class TestDatabar:
+    """The recipe says how many rows at the bottom are no image."""
+
+    def test_its_rows_are_left_out_whatever_the_file_says(self):
+        image = Micrograph(scan(), valid=Region(0, 12, 2, 20))
+        recipe = Recipe(background=BACKGROUND, databar=5)
+        result = restore(image, recipe)
+        assert result.region == Region(0, 11, 0, 20)
+        np.testing.assert_array_equal(result.restored, restore(scan()[:11], FLATTEN).restored)
+        assert restore(image, Recipe(background=BACKGROUND, databar=0)).region == Region(0, 16, 0, 20)
+
+    def test_not_given_it_leaves_the_parameters_as_they_were(self):
+        assert "databar" not in FLATTEN.parameters
+        assert Recipe(background=BACKGROUND, databar=0).digest != FLATTEN.digest
+
+    def test_a_bar_that_is_all_of_the_image_is_refused(self):
+        with pytest.raises(UnusableImageError, match="databar = 16"):
+            restore(scan(), Recipe(background=BACKGROUND, databar=16))
+
+
 class TestUnit:
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
     @settings(max_examples=25)

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tvtasks import archive, restoration, workflow
-from tvtasks.errors import ArchiveError, UnreadableFileError, UnusableImageError
+from tvtasks import archive, readers, restoration, workflow
+from tvtasks.errors import ArchiveError, RecipeError, UnreadableFileError, UnusableImageError
 from tvtasks.micrograph import file_sha256
 from tvtasks.recipe import HuberROFStep, Median, Recipe
 from tvtasks.workflow import call_directly, restore_file
@@ -57,9 +59,68 @@ class TestOutcome:
         (outcome,) = restore_file(tmp_path / "unfinished.npy", RECIPE, directory)
         assert any("rows were left out" in note for note in outcome.notes)
 
+    def test_a_detector_that_was_off_does_not_cost_the_others(self, tmp_path, directory):
+        stack = np.random.default_rng(0).normal(size=(3, 24, 32)).astype(np.float32)
+        stack[1] = 0
+        np.save(tmp_path / "detectors.npy", stack)
+        outcomes = restore_file(tmp_path / "detectors.npy", RECIPE, directory)
+        assert len(outcomes) == 2
+        assert all("Frame 1 was left out" in outcome.notes[-1] for outcome in outcomes)
+
+    def test_a_file_without_any_image_that_can_be_restored_fails(self, tmp_path, directory):
+        np.save(tmp_path / "off.npy", np.zeros((2, 24, 32), np.float32))
+        with pytest.raises(UnusableImageError, match="every pixel has the value 0"):
+            restore_file(tmp_path / "off.npy", RECIPE, directory)
+
     def test_the_context_is_kept_in_the_record(self, scan, directory):
         (outcome,) = restore_file(scan, RECIPE, directory, context={"operator": "Jo"})
         assert archive.summary(outcome.archive)["context"] == {"operator": "Jo"}
+
+
+class TestChosenByTheFile:
+    """What the file holds, and says of itself, decides."""
+
+    @pytest.fixture
+    def images(self, scan):
+        (image,) = readers.read(scan)
+        forward = replace(image, channel="Z", quantity="height", direction="forward", technique="AFM")
+        return [forward, replace(forward, direction="backward"), replace(forward, channel="Phase")]
+
+    @pytest.fixture
+    def restored(self, images, scan, directory, monkeypatch):
+        monkeypatch.setattr(readers, "read", lambda path: images)
+        return lambda recipe: restore_file(scan, recipe, directory)
+
+    def test_recipe_auto_becomes_the_preset_in_record_and_outcome(self, restored):
+        (outcome,) = restored(Recipe.load("auto"))
+        record = archive.summary(outcome.archive)
+        assert outcome.recipe == record["recipe"]["name"] == "afm-background"
+        assert record["recipe_sha256"] == Recipe.load("afm-background").digest
+        said = "Recipe auto: the file says AFM, so it was restored by afm-background."
+        assert said in outcome.notes
+        assert said in record["notes"]
+
+    def test_the_run_is_the_same_as_by_the_preset_itself(self, restored):
+        (chosen,), (named,) = restored(Recipe.load("auto")), restored(Recipe.load("afm-background"))
+        assert named.archive == chosen.archive
+        assert named.seconds is None
+
+    def test_a_file_that_says_nothing_is_refused(self, scan, directory):
+        with pytest.raises(RecipeError, match=r"stm_1\.npy does not say .* recipe auto cannot choose"):
+            restore_file(scan, Recipe.load("auto"), directory)
+
+    def test_what_was_left_out_is_told(self, restored):
+        (outcome,) = restored(RECIPE)
+        assert any("1 of 3 images in the file taken: Z forward. Left out: " in note for note in outcome.notes)
+
+    def test_other_channels_are_runs_of_their_own_and_the_first_is_not_done_again(self, restored):
+        (first,) = restored(RECIPE)
+        again, *others = restored(RECIPE.model_copy(update={"channel": "*", "direction": "both"}))
+        assert (again.archive, again.seconds) == (first.archive, None)
+        assert len({first.archive, *(outcome.archive for outcome in others)}) == 3
+
+    def test_restore_resolves_it_too(self, images):
+        assert restoration.restore(images[0], "auto").recipe.name == "afm-background"
 
 
 class TestOnlyOnce:

@@ -25,5 +25,9 @@ class ArchiveError(TvtasksError):
     """An archive file that cannot be written, or is not what it says it is."""
 
 
+class CancelledRunError(TvtasksError):
+    """Work that a user has cancelled; it is not done until someone asks for it."""
+
+
 class ConfigurationError(TvtasksError):
     """A folder, an address or an option that cannot work as given."""

@@ -26,6 +26,8 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+# The words are for the dashboard's form.
+Lam = Annotated[float, Field(gt=0, description="λ: how faithful to the image; a large one keeps more of it.")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -41,8 +43,11 @@ class HuberROF:
         per pixel. α = 0 is the model of Rudin, Osher & Fatemi.
     """
 
-    lam: Positive
-    alpha: NonNegative = 0.05
+    lam: Lam
+    alpha: Annotated[
+        NonNegative,
+        Field(description="α: changes up to this much a pixel are smoothed; larger ones are edges."),
+    ] = 0.05
 
     def energy(self, u: Array, image: Array, direction: Direction = "both") -> float:
         """Value of the objective at `u`, in float64."""
@@ -63,7 +68,7 @@ class TVL1:
         λ > 0, fidelity; a feature thinner than about 2/λ px goes.
     """
 
-    lam: Positive
+    lam: Lam
 
     def energy(self, u: Array, image: Array, direction: Direction = "both") -> float:
         """Value of the objective at `u`, in float64."""
@@ -86,10 +91,13 @@ class TGVL1:
         nothing, or the full ``jacobian`` of its published code.
     """
 
-    lam: Positive
-    alpha1: Positive = 1.0
-    alpha2: Positive = 2.0
-    gradient: Literal["symmetrised", "jacobian"] = "symmetrised"
+    lam: Lam
+    alpha1: Annotated[Positive, Field(description="α1: weight of slopes.")] = 1.0
+    alpha2: Annotated[Positive, Field(description="α2: weight of changes of slope.")] = 2.0
+    gradient: Annotated[
+        Literal["symmetrised", "jacobian"],
+        Field(description="Of the slopes: symmetrised as in the paper, or jacobian as in its code."),
+    ] = "symmetrised"
 
     def energy(self, u: Array, v: Array, image: Array, direction: Direction = "both") -> float:
         """Value of the objective at `u` (M, N) and `v` (2, M, N), in float64."""

@@ -23,7 +23,14 @@ from tvtasks.patterns import fits, parts_of
 from tvtasks.solvers.stopping import Gap, Published, StoppingRule
 
 StepName = Literal["background", "median", "contrast", "denoise"]
+Technique = Literal["STM", "AFM", "SEM", "STEM", "TEM", "other"]
 _LONGEST_NAME = 80
+
+
+Along = Annotated[
+    Direction, Field(description="x: every row for itself; y: every column; both: the image as a whole.")
+]
+Stop = Annotated[StoppingRule, Field(description="When the iteration ends.")]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -31,8 +38,8 @@ class HuberROFStep(HuberROF):
     """A step that solves Huber-ROF."""
 
     model: Literal["huber-rof"]
-    direction: Direction = "both"
-    stop: StoppingRule = Field(default_factory=Gap)
+    direction: Along = "both"
+    stop: Stop = Field(default_factory=Gap)
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -40,8 +47,8 @@ class TVL1Step(TVL1):
     """A step that solves TV-L1."""
 
     model: Literal["tv-l1"]
-    direction: Direction = "both"
-    stop: StoppingRule = Field(default_factory=Gap)
+    direction: Along = "both"
+    stop: Stop = Field(default_factory=Gap)
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -49,8 +56,8 @@ class TGVL1Step(TGVL1):
     """A step that solves TGV-L1."""
 
     model: Literal["tgv-l1"]
-    direction: Direction = "both"
-    stop: StoppingRule = Field(default_factory=Gap)
+    direction: Along = "both"
+    stop: Stop = Field(default_factory=Gap)
 
     @model_validator(mode="after")
     def _published_means_jacobian(self) -> Self:
@@ -80,39 +87,58 @@ class Median:
 
 
 class Recipe(BaseModel):
-    """The steps to do, in the order background → median → contrast → denoise; None for a step left out.
+    """The steps to do, in the order background → median → contrast → denoise; None for a step left out."""
 
-    Attributes
-    ----------
-    name, description
-        What to call it, and when to use it, in a line.
-    scale
-        How the image is brought to the [0, 1] that λ and α refer to: ``range`` (least and greatest value),
-        ``max`` (divide by the greatest value, as the paper's code does), ``percentile`` (0.1 and 99.9 %,
-        robust against spikes), or a number: the least value becomes 0, and so much more, in the image's own
-        unit, becomes 1.
-    background
-        Extract a background and subtract it.
-    median
-        Median-filter.
-    contrast
-        Smooth the background once more and add it, which gives contrast between terraces back.
-    denoise
-        Denoise what there is by then.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # The words beside the fields are shown in the dashboard's form.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)] = "recipe"
+    """What to call it."""
     description: str = ""
+    """When to use it, in a line."""
     scale: Literal["range", "max", "percentile"] | Positive = "range"
+    """How the image is brought to the [0, 1] that λ and α refer to: range (least and greatest value), max
+    (divide by the greatest value, as the paper's code does), percentile (0.1 and 99.9 %, robust against
+    spikes), or a number: the least value becomes 0, and so much more, in the image's own unit, becomes 1."""
+    databar: Annotated[int, Field(ge=0)] | None = None
+    """Rows at the bottom that are no image but a bar with text; if not given, as the file says."""
     background: ModelStep | None = None
+    """Extract a background and subtract it."""
     median: Median | None = None
+    """Median-filter."""
     contrast: ModelStep | None = None
+    """Smooth the background once more and add it, which gives contrast between terraces back."""
     denoise: ModelStep | None = None
+    """Denoise what there is by then."""
+    channel: str | tuple[str, ...] | None = None
+    """Which images of a file: the name of a channel (Z), what it measures (height), a pattern for either
+    (Frequency*), or several of these; if not given, what is usual for the technique."""
+    direction: Literal["forward", "backward", "both"] | None = None
+    """Which fast-scan direction; forward if not given."""
+    # Recipes as they are in TOML, not as models: Prefect cannot make a form out of a model within itself.
+    by_technique: dict[Technique, dict[str, Any]] | None = None
+    """Instead of steps, the recipe for each technique: the name of a preset, a TOML file, or the recipe
+    itself; other is for what names no technique, or one that is not there."""
+
+    @field_validator("by_technique", mode="before")
+    @classmethod
+    def _loaded(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        recipes = {}
+        for technique, given in value.items():
+            recipe = cls.load(given) if isinstance(given, str) else cls.model_validate(given)
+            if recipe.by_technique:
+                raise ValueError(f"must name a recipe with steps for {technique}, not one that chooses again")
+            recipes[technique] = recipe.model_dump(mode="json", exclude_none=True)
+        return recipes
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
+        if self.by_technique:
+            if self.steps:
+                raise ValueError("it has steps of its own beside by_technique: leave out one of the two")
+            return self
         if not self.steps:
             raise ValueError("it has no step: give at least one of background, median, denoise")
         if self.contrast and not self.background:
@@ -127,13 +153,56 @@ class Recipe(BaseModel):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Everything that decides the result (not name and description), defaults included, safe for JSON."""
-        return self.model_dump(mode="json", exclude={"name", "description"}, exclude_none=True)
+        """Everything that decides what becomes of an image, defaults included, safe for JSON.
+
+        Not its name and description, nor which images of a file it is for.
+        """
+        left_out = {"name", "description", "channel", "direction"}
+        return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
 
     @property
     def digest(self) -> str:
         """SHA-256 of `parameters`, hexadecimal: equal for recipes that do the same."""
         return hashlib.sha256(canonical_json(self.parameters).encode()).hexdigest()
+
+    @property
+    def file_digest(self) -> str:
+        """SHA-256 of `parameters` and of which images it takes: equal where files end up the same."""
+        selection = self.model_dump(mode="json", include={"channel", "direction"}, exclude_none=True)
+        if not selection:
+            return self.digest
+        return hashlib.sha256(canonical_json([self.digest, selection]).encode()).hexdigest()
+
+    def for_technique(self, technique: str | None, image: str = "The image") -> Recipe:
+        """Return the recipe for an image: this one, or what it has chosen for the image's technique.
+
+        Parameters
+        ----------
+        technique
+            What the file says: ``STM``, ``SEM`` …; None where it says nothing.
+        image
+            What to call the image in a message.
+
+        Raises
+        ------
+        RecipeError
+            Where it chooses by technique and has nothing for this one.
+        """
+        if self.by_technique is None:
+            return self
+        choices: dict[str, dict[str, Any]] = dict(self.by_technique.items())
+        found = choices.get(technique or "other") or choices.get("other")
+        if found is None:
+            says = (
+                f"was taken by {technique}" if technique else "does not say by which technique it was taken"
+            )
+            raise RecipeError(
+                f"{image} {says}, so the recipe {self.name} cannot choose for it. Name one of "
+                f"{', '.join(name for name in preset_names() if name != self.name)}, or a TOML file."
+            )
+        chosen = Recipe.model_validate(found)
+        own = {key: value for key in ("channel", "direction") if (value := getattr(self, key)) is not None}
+        return chosen.model_copy(update=own)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Recipe:
@@ -150,10 +219,15 @@ class Recipe(BaseModel):
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{place} is not valid TOML: {error}.") from error
         content.setdefault("name", Path(name_or_path).stem[:_LONGEST_NAME])
+        choices = content.get("by_technique")
+        if isinstance(choices, dict):  # a file that it names lies beside it
+            for technique, given in choices.items():
+                if isinstance(given, str) and given not in preset_names():
+                    choices[technique] = str(Path(name_or_path).parent / given)
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise RecipeError(f"{place}: " + " ".join(_sentences(error))) from error
+            raise RecipeError(f"{place}: " + " ".join(sentences(error))) from error
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -211,8 +285,8 @@ class RecipeBook:
     def digest(self) -> str:
         """SHA-256 of the rules, hexadecimal; of the one recipe alone where it is for every file."""
         if len(self.rules) == 1 and self.rules[0][0] == "*":
-            return self.rules[0][1].digest
-        rules = [(pattern, recipe.digest) for pattern, recipe in self.rules]
+            return self.rules[0][1].file_digest
+        rules = [(pattern, recipe.file_digest) for pattern, recipe in self.rules]
         return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
 
 
@@ -262,7 +336,7 @@ def _find(name_or_path: str | Path) -> tuple[str, str]:
         raise RecipeError(f"Recipe {path} cannot be read: {reason}.") from error
 
 
-def _sentences(error: ValidationError) -> list[str]:
+def sentences(error: ValidationError) -> list[str]:
     """Say each fault with its key, its value and what is allowed."""
     found = []
     for fault in error.errors():

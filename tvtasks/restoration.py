@@ -25,7 +25,7 @@ from tvtasks.solvers import Convergence, Solution, solve
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 """Raised whenever the same image and recipe give other numbers than before."""
 
 
@@ -152,7 +152,7 @@ def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
             f"{micrograph.name}: an image of real numbers with rows and columns is needed, "
             f"this is {data.dtype} of shape {data.shape}."
         )
-    region, notes = _usable(micrograph)
+    region, notes = _usable(micrograph, recipe.databar)
     values = data[region.slices].astype(np.float64)
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8 and np.abs(values).max() > 2.0**53:
         notes += ("Values beyond 2^53 are restored to 16 digits; the raw image is stored exactly.",)
@@ -260,6 +260,7 @@ def restore(
     """
     micrograph = image if isinstance(image, Micrograph) else Micrograph(np.asarray(image))
     chosen = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    chosen = chosen.for_technique(micrograph.technique, micrograph.name)
     draft = call(prepare, micrograph, chosen)
     for name in chosen.steps:
         draft = call(STEPS[name], draft)
@@ -276,10 +277,17 @@ def _minimise(name: StepName, recipe: Recipe, image: NDArray[Any]) -> tuple[Solu
     return solution, StepRecord(name, recipe.parameters[name], started, seconds, solution.convergence)
 
 
-def _usable(micrograph: Micrograph) -> tuple[Region, tuple[str, ...]]:
-    """Return the instrument's valid part, cut to its longest run of rows without NaN or infinity."""
+def _usable(micrograph: Micrograph, databar: int | None) -> tuple[Region, tuple[str, ...]]:
+    """Return the part above the data bar, cut to its longest run of rows without NaN or infinity."""
     rows, columns = micrograph.data.shape
     valid = micrograph.valid or Region(0, rows, 0, columns)
+    if databar is not None:
+        if databar >= rows:
+            raise UnusableImageError(
+                f"{micrograph.name}: databar = {databar} in the recipe leaves nothing of its {rows} rows. "
+                "Give the rows that the bar has, or leave it out."
+            )
+        valid = Region(0, rows - databar, 0, columns)
     if not (0 <= valid.top < valid.bottom <= rows and 0 <= valid.left < valid.right <= columns):
         raise UnusableImageError(
             f"{micrograph.name}: its data is said to be in rows {valid.top}:{valid.bottom} and columns "

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
 
-from tvtasks import archive, figures, readers
-from tvtasks.errors import ArchiveError
+from tvtasks import archive, channels, figures, readers
+from tvtasks.archive.identity import content_sha256
+from tvtasks.errors import ArchiveError, UnusableImageError
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Call, Restoration, call_directly, restore
@@ -31,6 +32,8 @@ class Outcome:
         None for an image that had been done before.
     notes
         Sentences that a user should see.
+    recipe
+        Name of the recipe that it was restored by.
     """
 
     source_sha256: str
@@ -40,6 +43,7 @@ class Outcome:
     converged: bool | None
     seconds: float | None
     notes: tuple[str, ...] = ()
+    recipe: str = ""
 
 
 def restore_file(
@@ -50,7 +54,7 @@ def restore_file(
     call: Call = call_directly,
     context: Mapping[str, Any] | None = None,
 ) -> list[Outcome]:
-    """Read a file, restore each of its images, and archive them with a picture beside each.
+    """Read a file, restore those of its images that the recipe is for, and archive them with pictures.
 
     An image that the archive already holds for this recipe is not done again.
 
@@ -69,28 +73,79 @@ def restore_file(
 
     Raises
     ------
-    UnreadableFileError, UnusableImageError
-        The file is at fault; trying again will not help.
+    UnreadableFileError, UnusableImageError, RecipeError
+        The file is at fault, or no match for the recipe; trying again will not help.
     ArchiveError
         The results cannot be written.
     """
     create_folder(directory)
-    outcomes = []
-    for micrograph in call(read, path):
-        assert micrograph.source is not None
-        checksum = micrograph.source.sha256
-        done = archive.find(directory, micrograph, recipe)
-        if done is not None:
-            outcomes.append(Outcome(checksum, done, done.with_suffix(".png"), None, None, None))
-            continue
-        result = restore(micrograph, recipe, call=call)
-        # The archive file comes last: where it is, everything is, however often the work was cut short.
-        picture = call(write_preview, result, archive.archive_path(directory, micrograph, recipe))
-        target = call(write_archive, result, directory, context)
-        outcomes.append(
-            Outcome(checksum, target, picture, result.gap, result.converged, result.seconds, result.notes)
-        )
-    return outcomes
+    micrographs, notes = channels.choose(call(read, path), recipe)
+    return restore_images(micrographs, recipe, directory, call=call, context=context, notes=notes)
+
+
+def restore_images(
+    micrographs: Iterable[Micrograph],
+    recipe: Recipe,
+    directory: Path,
+    *,
+    call: Call = call_directly,
+    context: Mapping[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
+) -> list[Outcome]:
+    """Restore images that have been read, from files or from archive files, as `restore_file` does.
+
+    `notes` are added to those of each run. Of several images, one that cannot be restored (the detector was
+    off) is a note in the outcomes of the others.
+    """
+    outcomes: list[Outcome] = []
+    unusable: list[UnusableImageError] = []
+    left_out: list[str] = []
+    for micrograph in micrographs:
+        try:
+            outcomes.append(_restore_image(micrograph, recipe, directory, call, context, notes))
+        except UnusableImageError as error:
+            unusable.append(error)
+            left_out.append(f"{micrograph.channel or f'Frame {micrograph.frame}'} was left out: {error}")
+    if unusable and not outcomes:
+        raise unusable[0]
+    return [replace(outcome, notes=(*outcome.notes, *left_out)) for outcome in outcomes]
+
+
+def _restore_image(
+    micrograph: Micrograph,
+    recipe: Recipe,
+    directory: Path,
+    call: Call,
+    context: Mapping[str, Any] | None,
+    notes: tuple[str, ...],
+) -> Outcome:
+    checksum = content_sha256(micrograph)
+    chosen = recipe.for_technique(micrograph.technique, micrograph.name)
+    done = archive.find(directory, micrograph, chosen)
+    if done is not None:
+        return Outcome(checksum, done, done.with_suffix(".png"), None, None, None, recipe=chosen.name)
+    result = restore(micrograph, chosen, call=call)
+    why = _why(recipe, chosen, micrograph)
+    result = replace(result, notes=(*result.notes, *why, *notes))
+    # The archive file comes last: where it is, everything is, however often the work was cut short.
+    picture = call(write_preview, result, archive.archive_path(directory, micrograph, chosen))
+    target = call(write_archive, result, directory, context)
+    return Outcome(
+        checksum, target, picture, result.gap, result.converged, result.seconds, result.notes, chosen.name
+    )
+
+
+def restored_by(outcomes: Iterable[Outcome], recipe: Recipe) -> str:
+    """Return what to show as the recipe of a file: that which was chosen for it, where one was."""
+    return ", ".join(dict.fromkeys(outcome.recipe for outcome in outcomes if outcome.recipe)) or recipe.name
+
+
+def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, ...]:
+    """Say how a recipe that chooses by technique came to this one."""
+    if chosen is recipe:
+        return ()
+    says = f"says {micrograph.technique}" if micrograph.technique else "names no technique"
+    return (f"Recipe {recipe.name}: the file {says}, so it was restored by {chosen.name}.",)
 
 
 def read(path: Path) -> list[Micrograph]:

@@ -96,6 +96,38 @@ class TestStockHDF5:
         values = np.fromfile(out, np.dtype(about["dtype"]).newbyteorder("<")).reshape(about["shape"])
         assert array_sha256(values) == about["sha256"]
 
+    @pytest.mark.skipif(
+        shutil.which("h5dump") is None, reason="the HDF5 command line tools are not installed"
+    )
+    def test_every_number_and_every_text_is_read_without_plugins(
+        self, restoration: Restoration, tmp_path: Path
+    ) -> None:
+        path = write(restoration, tmp_path)
+        numbers: dict[str, tuple[bytes, str]] = {}
+        texts: dict[str, str] = {}
+
+        def note(name: str, thing: Any) -> None:
+            if isinstance(thing, h5py.Dataset):
+                value = thing[()]
+                if isinstance(value, bytes):
+                    texts[f"/{name}"] = value.decode()
+                else:
+                    little = thing.dtype.newbyteorder("<")
+                    numbers[f"/{name}"] = (np.asarray(value, little).tobytes(), f"{thing.dtype}")
+
+        with h5py.File(path) as file:
+            file.visititems(note)
+        assert len(numbers) > 50
+        out = tmp_path / "values"
+        for name, (value, kind) in numbers.items():
+            command = ["h5dump", "-d", name, "-b", "LE", "-o", out, path]
+            subprocess.run(command, check=True, capture_output=True)
+            assert out.read_bytes() == value, f"{name} ({kind})"
+        told = subprocess.run(["h5dump", path], check=True, capture_output=True).stdout.decode()
+        for name, text in texts.items():
+            line = text.splitlines()[0] if text else ""
+            assert line.split('"')[0][:60] in told, name
+
     def test_datasets_are_compressed_and_checked_in_small_chunks(self, tmp_path: Path) -> None:
         restoration = restore(IMAGES["wide"], Recipe.model_validate(RECIPES["median"]))
         with h5py.File(write(restoration, tmp_path)) as file:
@@ -162,7 +194,7 @@ class TestTree:
             (None, "m", "", (1.0, 1.0)),
         ],
     )
-    def test_axes_count_from_the_corner_of_the_raw_image(
+    def test_axes_count_from_the_lower_left_corner_of_the_raw_image(
         self, pixel_size: tuple, pixel_unit: str, unit: str, step: tuple, tmp_path: Path
     ) -> None:
         cropped = replace(
@@ -171,10 +203,11 @@ class TestTree:
         restoration = restore(cropped, Recipe.model_validate(RECIPES["median"]))
         with h5py.File(write(restoration, tmp_path)) as file:
             restored = file["entry/process_01_median/restored"]
-            np.testing.assert_allclose(file["entry/raw/y"], np.arange(24) * step[0])
-            np.testing.assert_allclose(restored["y"], np.arange(3, 20) * step[0])
+            np.testing.assert_allclose(file["entry/raw/y"], np.arange(24)[::-1] * step[0])
+            np.testing.assert_allclose(restored["y"], np.arange(20, 3, -1) * step[0])
             np.testing.assert_allclose(restored["x"], np.arange(1, 31) * step[1])
             assert restored["x"].attrs["units"] == unit
+            assert restored["x"].attrs["long_name"] == f"x ({unit or 'px'})"
 
     def test_raw_is_background_plus_flat(self, restoration: Restoration, tmp_path: Path) -> None:
         run = load(write(restoration, tmp_path))

@@ -10,7 +10,7 @@ import pytest
 
 import tvtasks
 from tvtasks import Micrograph, Recipe, Restoration
-from tvtasks.archive import archive_path, find, load, remove_partials, summary, write
+from tvtasks.archive import archive_path, find, load, remove_partials, summary, write, writers
 from tvtasks.errors import ArchiveError
 
 HOUR = timedelta(hours=1)
@@ -134,6 +134,13 @@ class TestFailure:
         with pytest.raises(ArchiveError, match="cannot be written: Permission denied"):
             write(restoration, tmp_path)
 
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="the writer that is killed is forked")
+    def test_kills_at_any_moment_leave_no_half_file_and_the_next_start_tidies_up(self) -> None:
+        from tests.benchmarks.archive import kills
+
+        found = kills(12, seed=1)
+        assert (found.half, found.left) == (0, 0)
+
 
 class TestFind:
     def test_a_finished_file_is_found(
@@ -153,6 +160,20 @@ class TestFind:
 
 
 class TestRemovePartials:
+    def test_that_of_a_process_that_ended_goes_at_once_and_that_of_a_living_one_stays(
+        self, tmp_path: Path
+    ) -> None:
+        number = subprocess.Popen([sys.executable, "-c", ""])
+        number.wait()
+        place = writers.name().partition("-")[0]
+        dead = tmp_path / f".a.nxs.partial-{place}-{number.pid}-0123456789ab"
+        living = tmp_path / f".a.nxs.partial-{writers.name()}-0123456789ab"
+        elsewhere = tmp_path / f".a.nxs.partial-00000000-{number.pid}-0123456789ab"
+        for path in (dead, living, elsewhere):
+            path.write_bytes(b"half")
+        assert remove_partials(tmp_path, HOUR) == [dead]
+        assert names(tmp_path) == sorted([living.name, elsewhere.name])
+
     def test_only_old_left_overs_go(self, restoration: Restoration, tmp_path: Path) -> None:
         finished = write(restoration, tmp_path)
         old = tmp_path / f".{finished.name}.partial-0123"

@@ -10,6 +10,7 @@ import pytest
 from tvtasks import readers
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph
+from tvtasks.readers import apart
 
 IMAGE = np.arange(6 * 8, dtype=np.float32).reshape(6, 8)
 
@@ -116,6 +117,20 @@ class TestNexus:
 
 
 class TestPlainHdf5:
+    @pytest.mark.skipif(sys.platform == "win32", reason="there only the clock stops it, after a minute")
+    def test_a_zeroed_block_on_which_hdf5_never_comes_back_is_given_up(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with h5py.File(path, "w") as file:
+            file["image"] = IMAGE
+            file["image"].attrs["a"] = "text that HDF5 keeps in its heap"
+        content = path.read_bytes()
+        heap = content.index(b"GCOL") + 24
+        path.write_bytes(content[:heap] + bytes(64) + content[heap + 64 :])
+        monkeypatch.setattr(apart, "_PROCESSOR_SECONDS", 1.0)
+        with pytest.raises(UnreadableFileError, match=r"a\.nxs cannot be read as HDF5: .*used up its time"):
+            readers.read(path)
+
     def test_the_only_image_is_read(self, path: Path) -> None:
         with h5py.File(path, "w") as file:
             file["scan/image"] = IMAGE.astype(">i2")

@@ -1,5 +1,8 @@
+import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,8 @@ from hypothesis import strategies as st
 from tvtasks import readers
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Source, file_sha256
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "formats.md"
 
 IMAGE = np.arange(48, dtype=np.uint16).reshape(6, 8)
 
@@ -49,7 +54,7 @@ class TestCandidates:
 
     def test_asking_for_candidates_loads_no_library_of_a_format(self) -> None:
         program = (
-            "import sys; from tvtasks.readers import SUFFIXES, is_candidate; is_candidate('a.tif');"
+            "import sys; from tvtasks.readers import endings, is_candidate; is_candidate('a.tif');"
             "print([name for name in ('h5py', 'tifffile', 'PIL', 'imagecodecs') if name in sys.modules])"
         )
         loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -76,7 +81,7 @@ class TestRead:
         tifffile.imwrite(path, IMAGE)
         np.testing.assert_array_equal(readers.read(path)[0].data, IMAGE)
 
-    @pytest.mark.parametrize("suffix", sorted(readers.SUFFIXES))
+    @pytest.mark.parametrize("suffix", sorted(readers.endings()))
     def test_text_named_like_an_image_is_refused(self, tmp_path: Path, suffix: str) -> None:
         path = tmp_path / f"notes{suffix}"
         path.write_text("Tip changed at 14:03.\n" * 5)
@@ -128,6 +133,63 @@ class TestRead:
         monkeypatch.setattr(Source, "of", describe_and_append)
         with pytest.raises(UnreadableFileError, match="changed while it was read"):
             readers.read(path)
+
+
+def packages_of(folder: Path) -> dict[str, str]:
+    """Install, by hand, the package that docs/formats.md shows; return the environment that finds it."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
+    (project,) = (tomllib.loads(text) for language, text in blocks if language == "toml")
+    (module,) = (text for language, text in blocks if language == "python")
+    (folder / "ourlab_reader.py").write_text(module, encoding="utf-8")
+    information = folder / "ourlab_reader-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: ourlab-reader\nVersion: 1.0\n")
+    points = project["project"]["entry-points"]["tvtasks.readers"]
+    lines = ["[tvtasks.readers]", *(f"{name} = {value}" for name, value in points.items())]
+    (information / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+
+
+def answer(program: str, environment: dict[str, str]) -> str:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class TestOtherPackages:
+    def test_the_example_in_the_documentation_reads_its_files(self, tmp_path: Path) -> None:
+        environment = packages_of(tmp_path)
+        values = np.arange(12, dtype="<f4").reshape(3, 4)
+        (tmp_path / "a.ourlab").write_bytes(
+            b"OURLAB1\0" + np.array([3, 4], "<u4").tobytes() + values.tobytes()
+        )
+        (tmp_path / "short.ourlab").write_bytes((tmp_path / "a.ourlab").read_bytes()[:-4])
+        program = (
+            "import sys; from tvtasks import readers; candidate = readers.is_candidate('a.ourlab');"
+            "loaded = 'ourlab_reader' in sys.modules;"
+            f"(image,) = readers.read({str(tmp_path / 'a.ourlab')!r});"
+            "print(candidate, loaded, image.data.tolist(), image.pixel_size, image.units,"
+            f"readers.unfinished({str(tmp_path / 'short.ourlab')!r}))"
+        )
+        expected = f"True False {values.tolist()} (1e-09, 1e-09) m it ends after 60 of 64 bytes"
+        assert answer(program, environment) == expected
+
+    def test_a_broken_one_is_named_and_spoils_only_its_own_files(self, tmp_path: Path) -> None:
+        environment = packages_of(tmp_path)
+        (tmp_path / "ourlab_reader.py").write_text("import missing_library\n")
+        (tmp_path / "a.ourlab").write_bytes(b"OURLAB1\0")
+        np.save(tmp_path / "a.npy", IMAGE)
+        (tmp_path / "a.npy").rename(tmp_path / "a.tif")
+        program = (
+            "from tvtasks import readers\n"
+            f"print(len(readers.read({str(tmp_path / 'a.tif')!r})))\n"
+            f"print(readers.incomplete({str(tmp_path / 'a.ourlab')!r}))\n"
+            f"try: readers.read({str(tmp_path / 'a.ourlab')!r})\n"
+            "except readers.UnreadableFileError as error: print(error)"
+        )
+        images, missing, sentence = answer(program, environment).splitlines()
+        assert (images, missing) == ("1", "None")
+        assert "package ourlab-reader, which cannot be loaded: No module named 'missing_library'" in sentence
 
 
 class TestUnfinished:

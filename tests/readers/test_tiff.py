@@ -256,6 +256,32 @@ class TestCalibration:
         )
         tifffile.imwrite(path, IMAGE, metadata=None, extratags=[(34682, 2, 0, text, True)])
 
+    @staticmethod
+    def write_thermo(path: Path, image_rows: int, columns: int = 30, unit: str = "nm") -> None:
+        """Write what Thermo Fisher writes where the INI text is missing (made here; no sample)."""
+        text = (
+            '<?xml version="1.0"?><Metadata xmlns:nil="http://schemas.fei.com/Metadata/v1/2013/07">'
+            "<Acquisition><AcquisitionDatetime>2024-05-01T12:56:16</AcquisitionDatetime></Acquisition>"
+            f"<BinaryResult><ImageSize><X>{columns}</X><Y>{image_rows}</Y></ImageSize><PixelSize>"
+            f'<X unit="{unit}" unitPrefixPower="1">2.5</X><Y unit="{unit}" unitPrefixPower="1">2</Y>'
+            "</PixelSize></BinaryResult></Metadata>"
+        )
+        tifffile.imwrite(path, IMAGE, metadata=None, extratags=[(34683, "s", 0, text, True)])
+
+    def test_thermo_fisher_xml(self, path: Path) -> None:
+        self.write_thermo(path, image_rows=15)
+        micrograph = only(path)
+        assert micrograph.pixel_size == pytest.approx((2e-9, 2.5e-9))
+        assert micrograph.valid == Region(0, 15, 0, 30)
+        assert micrograph.acquired_at == datetime(2024, 5, 1, 12, 56, 16)
+        assert micrograph.technique == "SEM"
+
+    def test_thermo_fisher_xml_without_a_scale(self, path: Path) -> None:
+        for options in ({"columns": 60}, {"unit": "px"}):
+            self.write_thermo(path, 20, **options)  # type: ignore[arg-type]
+            assert only(path).pixel_size is None
+            assert only(path).valid is None
+
     def test_zeiss_uses_the_pixel_of_the_image_and_not_of_the_screen(self, path: Path) -> None:
         text = "\nAP_PIXEL_SIZE\nPixel Size = 5.8 nm\nAP_IMAGE_PIXEL_SIZE\nImage Pixel Size = 11.6 nm\n"
         tifffile.imwrite(path, IMAGE, metadata=None, extratags=[(34118, 2, 0, text, True)])

@@ -1,7 +1,37 @@
 """Restorations kept as NeXus HDF5 files: one immutable file per run, written whole or not at all."""
 
-from tvtasks.archive.identity import archive_path, run_id
-from tvtasks.archive.reading import ArchivedRun, load, summary
-from tvtasks.archive.store import find, remove_partials, write
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ArchivedRun", "archive_path", "find", "load", "remove_partials", "run_id", "summary", "write"]
+if TYPE_CHECKING:
+    from tvtasks.archive.identity import archive_path as archive_path
+    from tvtasks.archive.identity import run_id as run_id
+    from tvtasks.archive.reading import ArchivedRun as ArchivedRun
+    from tvtasks.archive.reading import load as load
+    from tvtasks.archive.reading import raw as raw
+    from tvtasks.archive.reading import runs as runs
+    from tvtasks.archive.reading import summary as summary
+    from tvtasks.archive.store import find as find
+    from tvtasks.archive.store import remove_partials as remove_partials
+    from tvtasks.archive.store import write as write
+
+# HDF5 and the solvers are loaded when they are used: a list of an archive needs neither.
+_HOME = {
+    "ArchivedRun": "reading",
+    "archive_path": "identity",
+    "find": "store",
+    "load": "reading",
+    "raw": "reading",
+    "remove_partials": "store",
+    "run_id": "identity",
+    "runs": "reading",
+    "summary": "reading",
+    "write": "store",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605 - a sorted list of the names above
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tvtasks.archive' has no attribute {name!r}")
+    return getattr(import_module(f"tvtasks.archive.{_HOME[name]}"), name)

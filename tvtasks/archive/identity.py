@@ -40,11 +40,18 @@ def run_id(micrograph: Micrograph, recipe: Recipe) -> str:
     It changes with the content of the file, the image chosen in it, any parameter and the version of the
     algorithms; not with the names of file and recipe.
     """
+    return work_id(
+        content_sha256(micrograph), micrograph.channel, micrograph.direction, micrograph.frame, recipe
+    )
+
+
+def work_id(source_sha256: str, channel: str, direction: str | None, frame: int, recipe: Recipe) -> str:
+    """Return the run_id of an image of which only this is known."""
     identity = {
-        "source_sha256": content_sha256(micrograph),
-        "channel": micrograph.channel,
-        "direction": micrograph.direction,
-        "frame": micrograph.frame,
+        "source_sha256": source_sha256,
+        "channel": channel,
+        "direction": direction,
+        "frame": frame,
         "parameters": recipe.parameters,
         "algorithm_version": ALGORITHM_VERSION,
     }

@@ -6,7 +6,6 @@ not be linked into a second group (netCDF4 crashes); lzf, Blosc and bitshuffle a
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from mimetypes import guess_type
 from typing import Any
 from uuid import uuid4
@@ -16,9 +15,10 @@ import numpy as np
 from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
-import tvtasks
+from tvtasks.archive.filters import Compression, options
 from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
+from tvtasks.archive.sealing import SEAL, reserve, sealed
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import canonical_json
 from tvtasks.restoration import Restoration, StepRecord
@@ -28,6 +28,7 @@ RECORD = "provenance"
 VENDOR_METADATA = f"{ENTRY}/source_metadata/vendor_metadata"
 
 _CHUNK = 512  # pixels along each side: one read of a viewer, and compressed while it is in the cache
+_WHAT_A_SEAL_IS = "Checksum of the whole file, by which tvtasks verify notices any change"
 _NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
 
 _TEXT = h5py.string_dtype()
@@ -37,7 +38,12 @@ _UNTIMED = h5p.create(h5p.DATASET_CREATE)
 _UNTIMED.set_obj_track_times(False)  # as h5py does
 
 
-def build(restoration: Restoration, record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def build(
+    restoration: Restoration,
+    record: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    compression: Compression = "gzip",
+) -> bytes:
     """Return the bytes of an archive file.
 
     It is made in memory: a full disk or a lost share is then an error of a plain write, whereas HDF5 leaves a
@@ -45,30 +51,45 @@ def build(restoration: Restoration, record: Mapping[str, Any], arrays: Mapping[s
     """
     # HDF5 takes two files in memory for one when their names are equal.
     with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as file:
-        _describe(
-            file,
-            NX_class="NXroot",
-            default=ENTRY,
-            creator="tvtasks",
-            creator_version=tvtasks.__version__,
-            file_time=record["written_at"],
-            HDF5_Version=h5py.version.hdf5_version,
-            h5py_version=h5py.__version__,
-            NeXus_release=_NEXUS_RELEASE,
-        )
-        _entry(file, restoration, record)
-        _image(file, "raw", restoration, record, arrays)
-        for number, (step, described) in enumerate(zip(restoration.steps, record["steps"], strict=True), 1):
-            _process(file, number, step, described)
-            for name in described["outputs"]:
-                _image(file, name, restoration, record, arrays)
-        last = file[record["steps"][-1]["group"]]
-        _describe(last.parent, default=last.name.rpartition("/")[2])
-        _describe(last, default="restored")
-        _json_note(last, RECORD, record, "Everything that is needed to repeat this run")
-        _json_note(last, "prov", prov(record), "The run as W3C PROV-JSON")
+        fill(file, restoration, record, arrays, compression)
+        seal = _group(file[ENTRY], SEAL, "NXnote", type="text/plain", description=_WHAT_A_SEAL_IS)
+        # Near the end of the file, where the catalogue reads it without HDF5.
+        reserve(seal, f"SHA-256 of the run record: {sha256(json_bytes(record))}\n")
         file.flush()
-        return bytes(file.id.get_file_image())
+        return sealed(bytes(file.id.get_file_image()))
+
+
+def fill(
+    file: h5py.File,
+    restoration: Restoration,
+    record: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    compression: Compression,
+) -> None:
+    """Write the tree of an archive file, all but the seal."""
+    packages = record["software"]["packages"]
+    _describe(
+        file,
+        NX_class="NXroot",
+        default=ENTRY,
+        creator="tvtasks",
+        creator_version=packages["tvtasks"],
+        file_time=record["written_at"],
+        HDF5_Version=packages["HDF5"],
+        h5py_version=packages["h5py"],
+        NeXus_release=_NEXUS_RELEASE,
+    )
+    _entry(file, restoration, record)
+    _image(file, "raw", restoration, record, arrays, compression)
+    for number, (step, described) in enumerate(zip(restoration.steps, record["steps"], strict=True), 1):
+        _process(file, number, step, described, packages["tvtasks"])
+        for name in described["outputs"]:
+            _image(file, name, restoration, record, arrays, compression)
+    last = file[record["steps"][-1]["group"]]
+    _describe(last.parent, default=last.name.rpartition("/")[2])
+    _describe(last, default="restored")
+    _json_note(last, RECORD, record, "Everything that is needed to repeat this run", record["written_at"])
+    _json_note(last, "prov", prov(record), "The run as W3C PROV-JSON", record["written_at"])
 
 
 def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any]) -> None:
@@ -83,7 +104,7 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
     )
     _describe(
         _field(entry, "program_name", "tvtasks"),
-        version=tvtasks.__version__,
+        version=record["software"]["packages"]["tvtasks"],
         configuration=canonical_json(recipe.parameters),
     )
     metadata = _group(
@@ -134,6 +155,7 @@ def _image(
     restoration: Restoration,
     record: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
+    compression: Compression,
 ) -> None:
     """Write one array as a plot, its axes counted from the corner of the raw image."""
     micrograph, about = restoration.micrograph, record["arrays"][name]
@@ -142,23 +164,30 @@ def _image(
         label = f"{label}, {name}"
     plot = _group(file, about["path"].rpartition("/")[0], "NXdata", title=f"{micrograph.name}: {label}")
     _describe(plot, signal="data", axes=["y", "x"])
-    data = _array(plot, "data", arrays[name], micrograph.units, label)
+    data = _array(plot, "data", arrays[name], micrograph.units, label, compression)
     _describe(data, sha256=about["sha256"])
     corner = (0, 0) if name == "raw" else (restoration.region.top, restoration.region.left)
-    pixel_size, unit = _calibration(micrograph)
+    pixel_size, unit = calibration(micrograph)
     for axis, dimension in enumerate("yx"):
-        positions = (corner[axis] + np.arange(data.shape[axis])) * pixel_size[axis]
-        scale = _scale(plot, dimension, positions, unit, dimension if unit else f"{dimension} (px)")
+        indices = corner[axis] + np.arange(data.shape[axis])
+        label = dimension if unit else f"{dimension} (px)"
+        if record["schema"] > 1:
+            label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
+            if dimension == "y":  # upwards from the last row: silx draws the least value at the bottom
+                indices = micrograph.data.shape[0] - 1 - indices
+        scale = _scale(plot, dimension, indices * pixel_size[axis], unit, label)
         data.dims[axis].attach_scale(scale)
 
 
-def _process(file: h5py.File, number: int, step: StepRecord, described: Mapping[str, Any]) -> None:
+def _process(
+    file: h5py.File, number: int, step: StepRecord, described: Mapping[str, Any], version: str
+) -> None:
     process = _group(
         file,
         described["group"],
         "NXprocess",
         program="tvtasks",
-        version=tvtasks.__version__,
+        version=version,
         date=described["started_at"],
         sequence_index=number,
     )
@@ -190,7 +219,7 @@ def _process(file: h5py.File, number: int, step: StepRecord, described: Mapping[
         curve.dims[0].attach_scale(scale)
 
 
-def _calibration(micrograph: Micrograph) -> tuple[tuple[float, float], str]:
+def calibration(micrograph: Micrograph) -> tuple[tuple[float, float], str]:
     """Return the pixel size along y and x, lengths in a unit whose numbers can be read, and the unit."""
     if micrograph.pixel_size is None:  # NeXus has no unit for pixels
         return (1.0, 1.0), ""
@@ -254,16 +283,16 @@ def _number(group: h5py.Group, name: str, value: float | str, units: str = "") -
         _describe(number, units=_label(units))
 
 
-def _array(group: h5py.Group, name: str, values: NDArray[Any], units: str, long_name: str) -> h5py.Dataset:
-    dataset = group.create_dataset(
-        name,
-        data=values,
-        chunks=tuple(min(length, _CHUNK) for length in values.shape),
-        compression="gzip",
-        compression_opts=4,
-        shuffle=True,
-        fletcher32=True,
-    )
+def _array(
+    group: h5py.Group,
+    name: str,
+    values: NDArray[Any],
+    units: str,
+    long_name: str,
+    compression: Compression = "gzip",
+) -> h5py.Dataset:
+    chunks = tuple(min(length, _CHUNK) for length in values.shape)
+    dataset = group.create_dataset(name, data=values, chunks=chunks, **options(compression))
     _describe(dataset, units=_label(units), long_name=_label(long_name))
     return dataset
 
@@ -274,7 +303,7 @@ def _scale(group: h5py.Group, name: str, positions: NDArray[Any], units: str, lo
     return scale
 
 
-def _json_note(group: h5py.Group, name: str, content: Mapping[str, Any], description: str) -> None:
+def _json_note(group: h5py.Group, name: str, content: Mapping[str, Any], description: str, date: str) -> None:
     data = json_bytes(content)
     note = _group(
         group,
@@ -282,7 +311,7 @@ def _json_note(group: h5py.Group, name: str, content: Mapping[str, Any], descrip
         "NXnote",
         type="application/json",
         description=description,
-        date=datetime.now(UTC).isoformat(),
+        date=date,
         checksum=sha256(data),
         algorithm="sha256",
     )

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from tvtasks.recipe import canonical_json
+
 
 def prov(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run record as PROV-JSON: the file, the arrays, and each step that made some of them."""
@@ -60,7 +62,40 @@ def prov(record: Mapping[str, Any]) -> dict[str, Any]:
             "prov:generatedEntity": "run:raw",
             "prov:usedEntity": "run:source",
         }
+    if record["schema"] > 1:  # layout 1 was without; its files are compared with what is made here
+        _detail(document, record)
     return document
+
+
+def _detail(document: dict[str, Any], record: Mapping[str, Any]) -> None:
+    """Add what each step was told and made use of, the versions and the machine, and the run as a whole."""
+    run = {"prov:startTime": record["began_at"], "prov:endTime": record["ended_at"]}
+    document["activity"]["run:run"] = run | {"tvtasks:run_id": record["run_id"]}
+    for step in record["steps"]:
+        activity = document["activity"][f"run:{step['name']}_step"]
+        activity["tvtasks:parameters"] = canonical_json(step["parameters"])
+        document["wasInformedBy"][f"_:part_{step['name']}"] = {
+            "prov:informed": f"run:{step['name']}_step",
+            "prov:informant": "run:run",
+        }
+        if step["name"] == "contrast":
+            document["used"]["_:used_background"] = {
+                "prov:activity": "run:contrast_step",
+                "prov:entity": "run:background",
+            }
+    document["entity"]["run:recipe"] |= {
+        "prov:label": record["recipe"]["name"],
+        "tvtasks:recipe": canonical_json(record["recipe"]),
+    }
+    software = record["software"]
+    document["agent"]["run:software"] |= {
+        **{f"tvtasks:version_{name}": version for name, version in software["packages"].items()},
+        **{
+            f"tvtasks:{name}": software[name]
+            for name in ("commit", "python", "system", "machine", "processor")
+            if software[name]
+        },
+    }
 
 
 def _times(step: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
+from tvtasks.archive.filters import MissingFilterError, have_filters
 from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
 from tvtasks.archive.record import SCHEMA, sha256
 from tvtasks.errors import ArchiveError
@@ -52,6 +53,12 @@ class ArchivedRun:
         return self.micrograph.data
 
     @property
+    def gap(self) -> float | None:
+        """The largest relative gap of any step; None if nothing is proven, or no step minimises anything."""
+        gap: float | None = self.record["gap"]
+        return gap
+
+    @property
     def recipe(self) -> Recipe:
         """The recipe, for doing the same again."""
         try:
@@ -63,8 +70,10 @@ class ArchivedRun:
             ) from error
 
 
-def load(path: str | Path) -> ArchivedRun:
+def load(path: str | Path, *, run: str | None = None) -> ArchivedRun:
     """Read a whole archive file and check every array against its checksum.
+
+    Of a file with several runs, `run` says which: the beginning of its run_id.
 
     Raises
     ------
@@ -72,16 +81,14 @@ def load(path: str | Path) -> ArchivedRun:
         If the file is not one of tvtasks, is cut short or damaged, or misses something; it says what.
     """
     path = Path(path)
-    with _opened(path) as file:
-        record = _record(file, path)
+    with opened(path, run) as file:
+        record = read_record(file, path)
         arrays = {name: _array(file, path, about) for name, about in record["arrays"].items()}
-        vendor_metadata = file[VENDOR_METADATA][()]
-        if sha256(vendor_metadata) != record["image"]["vendor_metadata_sha256"]:
-            raise _damaged(path, VENDOR_METADATA)
+        vendor_metadata = _vendor_metadata(file, path, record)
         return ArchivedRun(
             path=path,
             record=record,
-            micrograph=_micrograph(record, arrays["raw"], json.loads(vendor_metadata)),
+            micrograph=_micrograph(record, arrays["raw"], vendor_metadata),
             region=Region(*record["region"]),
             background=arrays.get("background"),
             flat=arrays.get("flat"),
@@ -90,7 +97,22 @@ def load(path: str | Path) -> ArchivedRun:
         )
 
 
-def summary(path: str | Path) -> dict[str, Any]:
+def raw(path: str | Path, *, run: str | None = None) -> Micrograph:
+    """Read only the raw image of an archive file, checked, and what was known about it, to restore it again.
+
+    Raises
+    ------
+    ArchiveError
+        As for `load`, but a damaged value in another array is not noticed.
+    """
+    path = Path(path)
+    with opened(path, run) as file:
+        record = read_record(file, path)
+        image = _array(file, path, record["arrays"]["raw"])
+        return _micrograph(record, image, _vendor_metadata(file, path, record))
+
+
+def summary(path: str | Path, *, run: str | None = None) -> dict[str, Any]:
     """Read only the run record, and look whether the arrays that it names are there; safe for JSON.
 
     Raises
@@ -99,18 +121,67 @@ def summary(path: str | Path) -> dict[str, Any]:
         As for `load`, but a damaged value in an array is not noticed.
     """
     path = Path(path)
-    with _opened(path) as file:
-        record = _record(file, path)
+    with opened(path, run) as file:
+        record = read_record(file, path)
         for about in record["arrays"].values():
             _dataset(file, path, about)
     return {"path": str(path), **record}
 
 
+def runs(path: str | Path) -> list[str]:
+    """Return the names of the entries of an archive file: of one that was collected, one for each run.
+
+    Raises
+    ------
+    ArchiveError
+        If the file is not one of tvtasks, or is cut short or damaged.
+    """
+    path = Path(path)
+    with opened(path, "") as file:
+        _check_creator(file, path)
+        return _runs(file)
+
+
+class _OneOf:
+    """A file with several runs, as if it held one: ``/entry/…`` is sought in the entry of that run."""
+
+    def __init__(self, file: h5py.File, name: str) -> None:
+        self.attrs = file.attrs
+        self._file, self._name = file, name
+
+    def __getitem__(self, path: str) -> Any:
+        return self._file[self._name + path.removeprefix("/").removeprefix(ENTRY)]
+
+    def get(self, path: str) -> Any:
+        """Return what lies at a path, None where there is nothing."""
+        return self._file.get(self._name + path.removeprefix("/").removeprefix(ENTRY))
+
+
+def _runs(file: h5py.File) -> list[str]:
+    return [name for name in file if name == ENTRY or name.startswith("run_")]
+
+
+def _chosen(file: h5py.File, path: Path, run: str | None) -> Any:
+    """Return a file with one run as it is, and one with several as that which was asked for."""
+    if ENTRY in file or run == "" or file.attrs.get("creator") != "tvtasks":
+        return file
+    names = _runs(file)
+    fitting = [name for name in names if run is None or name.startswith((run, f"run_{run}"))]
+    if len(fitting) != 1:
+        wanted = "" if run is None else f", and {len(fitting) or 'none'} of them named {run}"
+        raise ArchiveError(
+            f"{path} holds {len(names)} runs{wanted}. Say which one with --run: "
+            f"{', '.join(name.removeprefix('run_') for name in names)}."
+        )
+    return _OneOf(file, fitting[0])
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def opened(path: Path, run: str | None = None) -> Iterator[h5py.File]:
+    """Open an archive file, or one of its runs as if it were alone; what HDF5 raises becomes a sentence."""
     try:
         with _open(path) as file:
-            yield file
+            yield _chosen(file, path, run)
     except ArchiveError:
         raise
     except FileNotFoundError:
@@ -134,22 +205,27 @@ def _open(path: Path) -> h5py.File:
     return h5py.File(path, "r")
 
 
-def _record(file: h5py.File, path: Path) -> dict[str, Any]:
+def _check_creator(file: h5py.File, path: Path) -> None:
     if file.attrs.get("creator") != "tvtasks":
         raise ArchiveError(
             f"{path} was not written by tvtasks. Give an archive file, whose name ends in .nxs and which "
             "tvtasks made from an image."
         )
+
+
+def read_record(file: h5py.File, path: Path) -> dict[str, Any]:
+    """Return the run record of an open file, checked."""
+    _check_creator(file, path)
     entry = file[ENTRY]
     note = entry[entry.attrs["default"]][RECORD]
     data = note["data"][()].tobytes()
     if sha256(data) != note["checksum"].asstr()[()]:
         raise _damaged(path, note.name)
     record: dict[str, Any] = json.loads(data)
-    if record["schema"] != SCHEMA:
+    if record["schema"] not in range(1, SCHEMA + 1):
         raise ArchiveError(
-            f"{path} has a run record of version {record['schema']}, this tvtasks reads version {SCHEMA}. "
-            f"Install tvtasks {file.attrs['creator_version']}, which wrote it."
+            f"{path} has a run record of version {record['schema']}, this tvtasks reads versions 1 to "
+            f"{SCHEMA}. Install tvtasks {file.attrs['creator_version']}, which wrote it, or a later one."
         )
     return record
 
@@ -163,6 +239,7 @@ def _dataset(file: h5py.File, path: Path, about: Mapping[str, Any]) -> h5py.Data
         )
     if (list(dataset.shape), dataset.dtype.name) != (about["shape"], about["dtype"]):
         raise _damaged(path, about["path"])
+    have_filters(dataset, path)
     return dataset
 
 
@@ -175,6 +252,29 @@ def _array(file: h5py.File, path: Path, about: Mapping[str, Any]) -> NDArray[Any
     if array_sha256(values) != about["sha256"]:
         raise _damaged(path, about["path"])
     return values
+
+
+def faults(file: h5py.File, path: Path, record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the arrays, and the vendor's metadata, that are missing or do not have their checksums."""
+    for about in record["arrays"].values():
+        try:
+            _array(file, path, about)
+        except MissingFilterError:
+            raise
+        except Exception:  # HDF5 raises anything at all when a file is damaged
+            yield about["path"]
+    try:
+        _vendor_metadata(file, path, record)
+    except Exception:
+        yield f"/{VENDOR_METADATA}"
+
+
+def _vendor_metadata(file: h5py.File, path: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:
+    data = file[VENDOR_METADATA][()]
+    if sha256(data) != record["image"]["vendor_metadata_sha256"]:
+        raise _damaged(path, VENDOR_METADATA)
+    metadata: Mapping[str, Any] = json.loads(data)
+    return metadata
 
 
 def _damaged(path: Path, what: str) -> ArchiveError:

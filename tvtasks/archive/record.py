@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 from uuid import uuid4
@@ -17,8 +17,11 @@ from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.readers.metadata import json_safe
 from tvtasks.restoration import ALGORITHM_VERSION, Restoration, StepRecord
 
-SCHEMA = 1
-"""Raised when a record, or the tree it describes, can no longer be read as before."""
+SCHEMA = 2
+"""Version of the record and of the tree that it describes; raised with each change of either.
+
+1: as first released. 2: with a seal, and with `began_at` and `ended_at` in the record.
+"""
 
 _OUTPUTS = {"background": ("background", "flat"), "contrast": ("contrast",)}
 
@@ -68,6 +71,8 @@ def run_record(
         "schema": SCHEMA,
         "run_id": run_id(micrograph, recipe),
         "uuid": str(uuid4()),
+        "began_at": steps[0]["started_at"],
+        "ended_at": _end(restoration.steps[-1]).isoformat(),
         "written_at": datetime.now(UTC).isoformat(),
         "source": _source(micrograph),
         "image": _image(micrograph),
@@ -151,6 +156,10 @@ def _step(number: int, step: StepRecord) -> dict[str, Any]:
             "bound": how.bound,
         }
     return described
+
+
+def _end(step: StepRecord) -> datetime:
+    return step.started_at + timedelta(seconds=step.seconds)
 
 
 def _finite(value: float | None) -> float | None:

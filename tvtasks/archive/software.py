@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -26,8 +27,27 @@ def software() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "cpus": os.cpu_count(),
+        "usable_cpus": usable_cpus(),
     }
+
+
+def usable_cpus() -> int:
+    """Return how many processors this process may use: fewer than there are on a cluster."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    """Return the model of the processor, on which the last digits of results may depend."""
+    cpuinfo = Path("/proc/cpuinfo")  # elsewhere platform knows; on Linux it has only the architecture
+    with suppress(OSError):
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _versions() -> Iterator[tuple[str, str]]:

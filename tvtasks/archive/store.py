@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from tvtasks.archive import writers
+from tvtasks.archive.filters import Compression
 from tvtasks.archive.identity import archive_path, run_id
 from tvtasks.archive.layout import build
 from tvtasks.archive.reading import load, summary
@@ -22,7 +24,11 @@ _PARTIAL = ".partial-"
 
 
 def write(
-    restoration: Restoration, directory: str | Path, *, context: Mapping[str, Any] | None = None
+    restoration: Restoration,
+    directory: str | Path,
+    *,
+    context: Mapping[str, Any] | None = None,
+    compression: Compression = "gzip",
 ) -> Path:
     """Keep a restoration as a NeXus HDF5 file.
 
@@ -37,6 +43,9 @@ def write(
         Where; it is made if it is missing.
     context
         Further provenance for the run record, safe for JSON (which flow run this was …).
+    compression
+        How the images are packed; what is not ``gzip`` or ``none`` needs hdf5plugin, here and for every
+        reader. The run_id does not depend on it.
 
     Returns
     -------
@@ -48,6 +57,8 @@ def write(
     ArchiveError
         If the file cannot be written, is not read back as it was written, or the name is taken by something
         else.
+    ConfigurationError
+        If the compression needs a package that is not installed.
     """
     path = archive_path(directory, restoration.micrograph, restoration.recipe)
     try:
@@ -57,8 +68,8 @@ def write(
     if taken:
         return _same_work(path, restoration)
     arrays = stored_arrays(restoration)
-    content = build(restoration, run_record(restoration, arrays, context or {}), arrays)
-    partial = path.with_name(f".{path.name}{_PARTIAL}{uuid4().hex}")
+    content = build(restoration, run_record(restoration, arrays, context or {}), arrays, compression)
+    partial = path.with_name(f".{path.name}{_PARTIAL}{writers.name()}-{uuid4().hex[:12]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
@@ -93,12 +104,15 @@ def find(directory: str | Path, micrograph: Micrograph, recipe: Recipe) -> Path 
 def remove_partials(directory: str | Path, older_than: timedelta) -> list[Path]:
     """Remove what writers that were killed left behind, and return it.
 
-    Only what is older than `older_than` goes: a younger one may be being written by another process.
+    What a process of this computer left that runs no more goes at once. What another computer writes, on a
+    share, or a process that still runs, goes when it is older than `older_than`.
     """
     removed = []
     for partial in Path(directory).glob(f".*.nxs{_PARTIAL}*"):
         with suppress(OSError):  # its writer has just finished, or it may not be removed
-            if time.time() - partial.stat().st_mtime > older_than.total_seconds():
+            writer = partial.name.rpartition(_PARTIAL)[2].rpartition("-")[0]
+            old = time.time() - partial.stat().st_mtime > older_than.total_seconds()
+            if old or writers.is_gone(writer):
                 partial.unlink()
                 removed.append(partial)
     return removed

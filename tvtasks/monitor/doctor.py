@@ -314,7 +314,7 @@ def endings(
         found.append(Finding("files", "warn", sentence, 'Add one for all others: --recipe "*=RECIPE".'))
     if unread:
         sentence = f"Files that tvtasks does not read, and leaves alone: {_listed(unread)}."
-        advice = f"Where they are images, export them as one of: {', '.join(sorted(readers.SUFFIXES))}."
+        advice = f"Where they are images, export them as one of: {', '.join(sorted(readers.endings()))}."
         found.append(Finding("files", "ok" if taken or without else "warn", sentence, advice))
     return found or [Finding("files", "ok", "The folder is empty as yet.")]
 

@@ -53,16 +53,9 @@ class Selection:
 
     def _say_not_read(self, path: Path) -> None:
         ending = path.suffix.lower()
-        if ending in self._ignored or ending in readers.SUFFIXES or not path.is_file():
+        if ending in self._ignored or ending in readers.endings() or not path.is_file():
             return
-        if name := readers.recognised(path):
-            self._say(
-                ending,
-                f"{path.name} is {name}, which tvtasks does not read yet: files of this kind are left alone. "
-                "Export them as TIFF or HDF5 to have them restored.",
-                logging.WARNING,
-            )
-        elif not readers.is_half(path):
+        if not readers.is_half(path):
             kind = f"files ending in {ending}" if ending else "files without an ending"
             self._say(ending, f"{path.name}: {kind} are not read, and are left alone.", logging.INFO)
 

@@ -1,33 +1,21 @@
 """A file → its micrographs; one module per family of formats, found by content.
 
-A new family is a module with a `READER` and a line in `_SUFFIXES_OF`. Of the formats in `completeness` no
-images are read yet, but it is known when a file is whole.
+A new family is a module with a `READER` and a line in `registry`, or a package of its own with an
+entry point.
 """
 
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
-from tvtasks.readers.completeness import is_half, recognise
+from tvtasks.readers.completeness import is_half
 from tvtasks.readers.reader import Reader
+from tvtasks.readers.registry import ending_of, endings, reader_for
 
 __all__ = [
-    "SUFFIXES", "incomplete", "is_candidate", "is_half", "other_halves", "read", "recognised", "unfinished",
+    "Reader", "endings", "incomplete", "is_candidate", "is_half", "other_halves", "read", "unfinished",
 ]  # fmt: skip
-
-# The suffixes stand here and not in the modules, so that looking through a folder for images imports no
-# module of a format, and with it no h5py, tifffile or Pillow.
-_SUFFIXES_OF = {
-    "tiff": (".tif", ".tiff", ".btf", ".tf8"),
-    "pictures": (".png", ".bmp", ".jpg", ".jpeg"),
-    "hdf5": (".nxs", ".h5", ".hdf5", ".hdf"),
-    "npy": (".npy",),
-}
-
-SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES_OF.values() for suffix in suffixes)
-"""Endings, in lower case, of the file names that may hold an image."""
 
 _HEAD_BYTES = 4096
 
@@ -42,12 +30,12 @@ def read(path: str | Path) -> list[Micrograph]:
     """
     path = Path(path)
     head = _head(path)
-    reader = _reader_for(path, head)
+    reader = reader_for(path, head)
     if not head:
         raise UnreadableFileError(f"{path} is empty. Check that the program that wrote it has finished.")
     if reader is None:
         raise UnreadableFileError(
-            f"{path} is in no format that tvtasks knows ({', '.join(sorted(SUFFIXES))}). "
+            f"{path} is in no format that tvtasks knows ({', '.join(sorted(endings()))}). "
             "Export it as TIFF or HDF5 from the program that wrote it."
         )
     if missing := unfinished(path):
@@ -83,8 +71,9 @@ def read(path: str | Path) -> list[Micrograph]:
 def unfinished(path: str | Path) -> str | None:
     """Say why a file is not whole according to its own format, or None where nothing speaks against it.
 
-    A file that is not there or not an image is not unfinished: `read` says what is wrong with it. Space
-    reserved at full length and filled later is only seen while the beginning is still zeros.
+    A file that is not there, no image, or for a reader that cannot be loaded is not unfinished: `read` says
+    what is wrong with it. Space reserved at full length and filled later is only seen while the beginning is
+    still zeros.
     """
     path = Path(path)
     try:
@@ -96,9 +85,9 @@ def unfinished(path: str | Path) -> str | None:
             return "it is empty"
         if not any(head):
             return "it begins with zeros, as if space had been reserved for it and not been filled yet"
-        reader = _reader_for(path, head) or recognise(path)
+        reader = reader_for(path, head)
         return reader.unfinished(path) if reader else None
-    except FileNotFoundError:
+    except (FileNotFoundError, UnreadableFileError):
         return None
     except OSError as error:  # on Windows, what a writer holds open cannot be opened by others
         return f"it cannot be opened yet ({error.strerror or error})"
@@ -130,17 +119,10 @@ def other_halves(path: str | Path) -> tuple[Path, ...]:
             return ()
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
-        known = _reader_for(path, head) or recognise(path)
+        known = reader_for(path, head)
         return known.other_halves(path) if known else ()
-    except OSError:
+    except (OSError, UnreadableFileError):
         return ()
-
-
-def recognised(path: str | Path) -> str | None:
-    """Return what a file is called by its name where no image is read from it yet; otherwise None."""
-    path = Path(path)
-    known = None if path.suffix.lower() in SUFFIXES else recognise(path)
-    return known.name if known else None
 
 
 def is_candidate(path: str | Path) -> bool:
@@ -148,7 +130,7 @@ def is_candidate(path: str | Path) -> bool:
     path = Path(path)
     if path.name.startswith((".", "~")) or "@eaDir" in path.parts:
         return False
-    return path.suffix.lower() in SUFFIXES
+    return ending_of(path) is not None
 
 
 def _head(path: Path) -> bytes:
@@ -164,20 +146,3 @@ def _head(path: Path) -> bytes:
             f"{path} cannot be opened: {error.strerror or error}. Check that you may read it and that no "
             "other program holds it."
         ) from error
-
-
-def _reader_for(path: Path, head: bytes) -> Reader | None:
-    """Return the family whose format `head` shows, otherwise the one of the name, otherwise None."""
-    suffix = path.suffix.lower()
-    by_name = [family for family, suffixes in _SUFFIXES_OF.items() if suffix in suffixes]
-    # The families of the name come first: as a rule no other module is imported.
-    for family in [*by_name, *(family for family in _SUFFIXES_OF if family not in by_name)]:
-        reader = _load(family)
-        if reader.matches(head):
-            return reader
-    return _load(by_name[0]) if by_name else None
-
-
-def _load(family: str) -> Reader:
-    reader: Reader = import_module(f"tvtasks.readers.{family}").READER
-    return reader

@@ -1,9 +1,8 @@
-"""Formats that are recognised but not read yet: whether a file of theirs is whole, and what belongs to it."""
+"""Whether a file is whole by its format, and what belongs to it, for formats that others read for us."""
 
+import os
 import re
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,36 +13,13 @@ _SXM = b":NANONIS_VERSION:"
 _SXM_HEADER_END = b"\x1a\x04"
 _GWY = (b"GWYP", b"GWYO")
 _GSF = b"Gwyddion Simple Field 1.0\n"
-_SER = b"II\x97\x01"
+SER = b"II\x97\x01"
 _SER_OFFSETS_OF_64_BITS = 0x0220
 _SER_IMAGE = 0x4122
 _SER_BYTES = {1: 1, 2: 2, 3: 4, 4: 1, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 16}
 _MATRIX = b"ONTMATRX0101"
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """A format of which no more is known than when a file is whole.
-
-    Attributes
-    ----------
-    name
-        What such a file is called in a message, with its article.
-    unfinished
-        As in `tvtasks.readers.reader.Reader`.
-    other_halves
-        The files without which it is no image, there or not.
-    """
-
-    name: str
-    unfinished: Callable[[Path], str | None]
-    other_halves: Callable[[Path], tuple[Path, ...]] = lambda path: ()
-
-
-def recognise(path: Path) -> Recognised | None:
-    """Return the format that a file has by its name; None where that is none of these."""
-    suffix = path.suffix.lower()
-    return _MATRIX_IMAGE if suffix.endswith("_mtrx") else _BY_SUFFIX.get(suffix)
+_MRC_HEADER = 1024
+_MRC_BITS = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 101: 4}  # of a pixel, by the mode
 
 
 def is_half(path: Path) -> bool:
@@ -51,7 +27,7 @@ def is_half(path: Path) -> bool:
     return path.suffix.lower() in {".hdr", ".emi", ".mtrx"}
 
 
-def _sxm(path: Path) -> str | None:
+def sxm(path: Path) -> str | None:
     """Nanonis: a text header, then big-endian float32 for each channel and direction."""
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
@@ -70,7 +46,7 @@ def _sxm(path: Path) -> str | None:
     return _too_short(path, end + len(_SXM_HEADER_END) + images * int(pixels[1]) * int(pixels[2]) * 4)
 
 
-def _gwy(path: Path) -> str | None:
+def gwy(path: Path) -> str | None:
     """Gwyddion: one object, which says how long it is."""
     with path.open("rb") as file:
         head = file.read(64)
@@ -83,7 +59,7 @@ def _gwy(path: Path) -> str | None:
     return _too_short(path, name_end + 5 + size)
 
 
-def _gsf(path: Path) -> str | None:
+def gsf(path: Path) -> str | None:
     """Gwyddion Simple Field: a text header, filled with zeros to a multiple of 4, then float32."""
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
@@ -99,12 +75,12 @@ def _gsf(path: Path) -> str | None:
     return _too_short(path, end + 4 - end % 4 + columns * rows * 4)
 
 
-def _ser(path: Path) -> str | None:
+def ser(path: Path) -> str | None:
     """TIA: a header, the places of the elements, and the elements."""
     with path.open("rb") as file:
         try:
-            if (head := file.read(len(_SER))) != _SER:
-                return _cut_short(head, _SER)
+            if (head := file.read(len(SER))) != SER:
+                return _cut_short(head, SER)
             version, kind, _, elements, valid = _unpack(file, 4, "<HIIII")
             wide = version >= _SER_OFFSETS_OF_64_BITS
             (table,) = _unpack(file, 22, "<Q" if wide else "<I")
@@ -123,7 +99,7 @@ def _ser_element(file: BinaryIO, place: int) -> int:
     return 50 + int(columns) * int(rows) * _SER_BYTES.get(kind, 1)
 
 
-def _dm(path: Path) -> str | None:
+def dm(path: Path) -> str | None:
     """DigitalMicrograph 3 and 4: the header says how long the tree of tags after it is."""
     with path.open("rb") as file:
         try:
@@ -136,19 +112,41 @@ def _dm(path: Path) -> str | None:
     return _too_short(path, size + (16 if version == 3 else 24))
 
 
-def _emi_beside(path: Path) -> tuple[Path, ...]:
-    # One .emi holds the description of all the .ser files that are numbered after it.
+def mrc(path: Path) -> str | None:
+    """MRC: a header of 1024 bytes, one as long as it says, and the sections."""
+    with path.open("rb") as file:
+        head = file.read(_MRC_HEADER)
+    expected = mrc_bytes(head)
+    return None if expected is None else _too_short(path, expected)
+
+
+def mrc_bytes(head: bytes) -> int | None:
+    """Return how long a file that begins so must be; None where that is no MRC header."""
+    head = head.ljust(_MRC_HEADER, b"\0")
+    order = ">" if head[212:214] == b"\x11\x11" else "<"
+    columns, rows, sections, mode = struct.unpack_from(order + "4i", head)
+    axes = struct.unpack_from(order + "3i", head, 64)
+    (extended,) = struct.unpack_from(order + "i", head, 92)
+    if mode not in _MRC_BITS or min(columns, rows, sections) < 1 or sorted(axes) != [1, 2, 3] or extended < 0:
+        return None
+    row_bytes: int = (columns * _MRC_BITS[mode] + 7) // 8
+    return _MRC_HEADER + int(extended) + row_bytes * int(rows) * int(sections)
+
+
+def emi_beside(path: Path) -> tuple[Path, ...]:
+    """Return the .emi with the description of a .ser and of all others that are numbered after it."""
     return (path.with_name(re.sub(r"_\d+$", "", path.stem) + ".emi"),)
 
 
-def _matrix(path: Path) -> str | None:
+def matrix(path: Path) -> str | None:
+    """Omicron MATRIX: nothing says how long the file is."""
     with path.open("rb") as file:
         head = file.read(len(_MATRIX))
     return None if head == _MATRIX else _cut_short(head, _MATRIX)
 
 
-def _matrix_parameters(path: Path) -> tuple[Path, ...]:
-    # session--12_1.Z_mtrx is image 12_1 of the session that session_0001.mtrx describes.
+def matrix_parameters(path: Path) -> tuple[Path, ...]:
+    """Return session_0001.mtrx, which describes session--12_1.Z_mtrx and all images of the session."""
     return (path.with_name(path.name.rpartition("--")[0] + "_0001.mtrx"),) if "--" in path.name else ()
 
 
@@ -158,24 +156,14 @@ def _cut_short(head: bytes, *magics: bytes) -> str | None:
 
 
 def _unpack(file: BinaryIO, at: int, layout: str) -> tuple[int, ...]:
-    file.seek(at)
     size = struct.calcsize(layout)
-    if len(content := file.read(size)) < size:
+    # What a damaged count asks for is not even set aside.
+    if at + size > file.seek(0, os.SEEK_END):
         raise EOFError
-    return struct.unpack(layout, content)
+    file.seek(at)
+    return struct.unpack(layout, file.read(size))
 
 
 def _too_short(path: Path, expected: int) -> str | None:
     size = path.stat().st_size
     return f"it ends after {size} of {expected} bytes" if size < expected else None
-
-
-_MATRIX_IMAGE = Recognised("an Omicron MATRIX image", _matrix, _matrix_parameters)
-_BY_SUFFIX = {
-    ".sxm": Recognised("a Nanonis scan", _sxm),
-    ".gwy": Recognised("a Gwyddion file", _gwy),
-    ".gsf": Recognised("a Gwyddion Simple Field", _gsf),
-    ".ser": Recognised("a TIA series", _ser, _emi_beside),
-    ".dm3": Recognised("a DigitalMicrograph file", _dm),
-    ".dm4": Recognised("a DigitalMicrograph file", _dm),
-}

@@ -11,9 +11,11 @@ import numpy as np
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
-from tvtasks.readers.metadata import json_safe, metres, pixel_size
+from tvtasks.readers import apart
+from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.pixels import require_plausible, split
 from tvtasks.readers.reader import Reader
+from tvtasks.readers.units import metres, pixel_size
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)  # after a user block, which HDF5 skips
@@ -43,23 +45,43 @@ def _unfinished(path: Path) -> str | None:
 
 
 def _read(path: Path, source: Source) -> list[Micrograph]:
+    # In another process: HDF5 never comes back from some damaged files, and holds up all others meanwhile.
+    (signal,) = apart.call("tvtasks.readers.hdf5:load", path)
+    about = dict(signal.about)
+    frames, notes = split(signal.data, path)
+    if about["pixel_size"] is not None:
+        about["pixel_size"] = tuple(about["pixel_size"])
+    if about["acquired_at"] is not None:
+        about["acquired_at"] = datetime.fromisoformat(about["acquired_at"])
+    about["notes"] = (*notes, *about["notes"])
+    reader = ("h5py", h5py.__version__)
+    return [
+        Micrograph(data, frame=number, source=source, reader=reader, **about)
+        for number, data in enumerate(frames)
+    ]
+
+
+def load(path: Path) -> list[apart.Signal]:
+    """Return the image of a file, or the stack, and what a `Micrograph` has beside it."""
     with h5py.File(path, "r") as file:
         signal = _image(file, path)
         group = signal.parent
-        size, size_note = _pixel_size(group, signal)
+        size, notes = _pixel_size(group, signal)
         require_plausible(signal.nbytes, path)
-        frames, notes = split(signal[()], path)
-        common: dict[str, Any] = {
+        if signal.dtype.kind not in "buifc":
+            raise UnreadableFileError(
+                f"{path} holds {signal.dtype} values, not numbers. Export the image itself."
+            )
+        acquired_at = _acquired_at(group)
+        about = {
             "units": _text(signal.attrs.get("units")),
             "channel": _text(signal.attrs.get("long_name")) or signal.name.rpartition("/")[2],
             "pixel_size": size,
-            "acquired_at": _acquired_at(group),
-            "source": source,
-            "reader": ("h5py", h5py.__version__),
+            "acquired_at": acquired_at and acquired_at.isoformat(),
             "vendor_metadata": {item.name: _attributes(item) for item in (file, group, signal) if item.attrs},
-            "notes": notes + size_note,
+            "notes": notes,
         }
-    return [Micrograph(data, frame=number, **common) for number, data in enumerate(frames)]
+        return [apart.Signal(signal[()], about)]
 
 
 def _image(file: h5py.File, path: Path) -> h5py.Dataset:

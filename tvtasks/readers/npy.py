@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -19,8 +19,7 @@ def _matches(head: bytes) -> bool:
 
 def _read(path: Path, source: Source) -> list[Micrograph]:
     with path.open("rb") as file:
-        version = npy_format.read_magic(file)
-        _, _, dtype = _read_header(file, version)
+        _, dtype = header_of(file)
     if dtype.hasobject:
         raise UnreadableFileError(
             f"{path} holds Python objects, which could run a program when they are loaded. "
@@ -33,11 +32,12 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     ]
 
 
-def _read_header(file: BinaryIO, version: tuple[int, int]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, Fortran order and dtype."""
-    if version == (1, 0):
-        return npy_format.read_array_header_1_0(file)
-    return npy_format.read_array_header_2_0(file)
+def header_of(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and dtype of the array that a file holds from where it stands; raises anything at all."""
+    version = npy_format.read_magic(file)
+    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def _unfinished(path: Path) -> str | None:
@@ -52,7 +52,7 @@ def _unfinished(path: Path) -> str | None:
             return "its header is cut short"
         file.seek(0)
         try:
-            shape, _, dtype = _read_header(file, npy_format.read_magic(file))
+            shape, dtype = header_of(file)
         except Exception:  # NumPy's parser of a damaged header raises anything from SyntaxError to TypeError
             return None
     expected = header_end + math.prod(shape) * dtype.itemsize

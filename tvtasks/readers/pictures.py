@@ -1,5 +1,6 @@
 """PNG, BMP and JPEG: pictures without a calibration."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from tvtasks.micrograph import Micrograph, Source
+from tvtasks.micrograph import Micrograph, Source, file_sha256
+from tvtasks.readers.origin import Origin
 from tvtasks.readers.pixels import grey, split
 from tvtasks.readers.reader import Reader
+from tvtasks.readers.sidecars import sidecar, sidecar_of
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -36,15 +39,24 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     micrographs = []
     for number, (values, notes) in enumerate(pictures):
         (data,), more_notes = split(values, path)
+        writer = sidecar(path, *data.shape) or Origin("", {})
+        if writer.companion:
+            source = replace(source, companions={writer.companion.name: file_sha256(writer.companion)})
+        valid, bar_notes = writer.valid(data)
         micrographs.append(
             Micrograph(
                 data,
                 quantity="intensity",
                 units="counts",
                 frame=number,
+                pixel_size=writer.pixel_size,
+                valid=valid,
+                technique=writer.technique,
+                acquired_at=writer.acquired_at,
                 source=source,
                 reader=reader,
-                notes=notes + more_notes,
+                vendor_metadata={writer.name: writer.metadata} if writer.name else {},
+                notes=writer.notes + notes + more_notes + bar_notes,
             )
         )
     return micrographs
@@ -124,4 +136,9 @@ def _unfinished_bmp(content: bytes) -> str | None:
     return None
 
 
-READER = Reader("a picture (PNG, BMP, JPEG)", _matches, _read, _unfinished)
+def _other_halves(path: Path) -> tuple[Path, ...]:
+    beside = sidecar_of(path)
+    return (beside,) if beside else ()
+
+
+READER = Reader("a picture (PNG, BMP, JPEG)", _matches, _read, _unfinished, _other_halves)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
 
 
@@ -33,3 +35,18 @@ class Reader:
     read: Callable[[Path, Source], list[Micrograph]]
     unfinished: Callable[[Path], str | None]
     other_halves: Callable[[Path], tuple[Path, ...]] = lambda path: ()
+
+
+def require_extra(module: str, extra: str, path: Path) -> None:
+    """Refuse a file whose format an optional package reads, where that package is not installed.
+
+    Raises
+    ------
+    UnreadableFileError
+        Where there is no `module`; it says how to install `extra`.
+    """
+    if find_spec(module) is None:
+        raise UnreadableFileError(
+            f"{path} is of a format that tvtasks reads with a package that is not installed. "
+            f"Install it: pip install 'tvtasks[{extra}]'"
+        )

@@ -12,10 +12,12 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source, file_sha256
+from tvtasks.readers.origin import Origin
 from tvtasks.readers.pixels import grey, require_plausible, split
 from tvtasks.readers.reader import Reader
+from tvtasks.readers.sidecars import sidecar_of
 from tvtasks.readers.tiff_extent import MAGIC, unfinished
-from tvtasks.readers.tiff_vendors import Origin, origin, tescan_header
+from tvtasks.readers.tiff_vendors import origin, tescan_header
 
 _GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 _JPEG = {COMPRESSION.OJPEG, COMPRESSION.JPEG}
@@ -37,23 +39,24 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         for series in _full_size(tiff):
             values, colour_notes = _without_colour(series, path, writer)
             frames, notes = split(values, path)
-            micrographs += [
-                Micrograph(
-                    data,
-                    quantity="intensity",
-                    units="counts" if writer.technique == "SEM" and data.dtype.kind in "ui" else "",
-                    frame=frame,
-                    pixel_size=writer.pixel_size,
-                    valid=writer.valid(*data.shape),
-                    technique=writer.technique,
-                    acquired_at=writer.acquired_at,
-                    source=source,
-                    reader=("tifffile", tifffile.__version__),
-                    vendor_metadata={writer.name: writer.metadata},
-                    notes=writer.notes + colour_notes + notes,
+            for frame, data in enumerate(frames, start=len(micrographs)):
+                valid, bar_notes = writer.valid(data)
+                micrographs.append(
+                    Micrograph(
+                        data,
+                        quantity="intensity",
+                        units="counts" if writer.technique == "SEM" and data.dtype.kind in "ui" else "",
+                        frame=frame,
+                        pixel_size=writer.pixel_size,
+                        valid=valid,
+                        technique=writer.technique,
+                        acquired_at=writer.acquired_at,
+                        source=source,
+                        reader=("tifffile", tifffile.__version__),
+                        vendor_metadata={writer.name: writer.metadata},
+                        notes=writer.notes + colour_notes + notes + bar_notes,
+                    )
                 )
-                for frame, data in enumerate(frames, start=len(micrographs))
-            ]
     return micrographs
 
 
@@ -128,7 +131,8 @@ def _other_halves(path: Path) -> tuple[Path, ...]:
         raise
     except Exception:  # tifffile raises anything at all when a file is damaged; reading it says so
         return ()
-    return (header,) if header else ()
+    beside = header or sidecar_of(path)
+    return (beside,) if beside else ()
 
 
 READER = Reader("TIFF", _matches, _read, unfinished, _other_halves)

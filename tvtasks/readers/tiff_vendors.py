@@ -7,72 +7,39 @@ import email.utils
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import tifffile
 
-from tvtasks.micrograph import Region
-from tvtasks.readers.metadata import json_safe, metres, pixel_size
+from tvtasks.readers.metadata import json_safe
+from tvtasks.readers.origin import Origin, parsed_time
+from tvtasks.readers.sidecars import sidecar
+from tvtasks.readers.units import metres, pixel_size
 
 # Tags that tifffile has no names for.
 _TESCAN = 50431
+_THERMO = 34683
 _MAKE = 271
 _DIGITAL_MICROGRAPH = {"unit_y": 65004, "unit_x": 65003, "scale_y": 65010, "scale_x": 65009}
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What the instrument or the program that wrote a TIFF says about its images.
-
-    Attributes
-    ----------
-    name
-        The vendor or the program.
-    metadata
-        All it says, safe for JSON.
-    pixel_size
-        (dy, dx) in m; None where it does not say.
-    image_rows
-        Rows that are image; a data bar follows below. None for all.
-    technique
-        ``SEM``, or None for a program that writes any image.
-    acquired_at
-        Time of acquisition.
-    companion
-        A file beside the image that this was read from.
-    palette_is_data
-        Whether a colour table belongs to the image; otherwise it only says how to show the values.
-    notes
-        Sentences on what had to be decided.
-    """
-
-    name: str
-    metadata: Mapping[str, Any]
-    pixel_size: tuple[float, float] | None = None
-    image_rows: int | None = None
-    technique: str | None = None
-    acquired_at: datetime | None = None
-    companion: Path | None = None
-    palette_is_data: bool = False
-    notes: tuple[str, ...] = ()
-
-    def valid(self, rows: int, columns: int) -> Region | None:
-        """Return the part of an image of this shape that holds data; None for all of it."""
-        if self.image_rows is None or not 0 < self.image_rows < rows:
-            return None
-        return Region(0, self.image_rows, 0, columns)
+_ANOTHER_WIDTH = (
+    "The image was scanned with {} columns and saved with {}, so its pixel size and its data bar are not "
+    "known."
+)
 
 
 def origin(tiff: tifffile.TiffFile, path: Path) -> Origin:
     """Return what the writer of a TIFF says about its images."""
+    page = tiff.pages.first
     return (
         _fei(tiff)
+        or _thermo(tiff)
         or _zeiss(tiff)
         or _tescan(tiff, path)
+        or sidecar(path, page.imagelength, page.imagewidth)
         or _digital_micrograph(tiff)
         or _ome(tiff)
         or _imagej(tiff)
@@ -94,19 +61,56 @@ def _fei(tiff: tifffile.TiffFile) -> Origin | None:
     notes: tuple[str, ...] = ()
     if isinstance(columns, int) and columns != tiff.pages.first.imagewidth:
         size = rows = None
-        notes = (
-            f"The image was scanned with {columns} columns and saved with "
-            f"{tiff.pages.first.imagewidth}, so its pixel size and its data bar are not known.",
-        )
+        notes = (_ANOTHER_WIDTH.format(columns, tiff.pages.first.imagewidth),)
     return Origin(
         "FEI",
         json_safe(metadata),
         pixel_size=size,
         image_rows=rows if isinstance(rows, int) else None,
         technique="SEM",
-        acquired_at=_time(str(metadata.get("PrivateFei", {}).get("TimeOfCreation")), "%d.%m.%Y %H:%M:%S"),
+        acquired_at=parsed_time(
+            str(metadata.get("PrivateFei", {}).get("TimeOfCreation")), "%d.%m.%Y %H:%M:%S"
+        ),
         notes=notes,
     )
+
+
+def _thermo(tiff: tifffile.TiffFile) -> Origin | None:
+    """Thermo Fisher: XML where the INI text is missing, lengths in the unit that it names."""
+    text = tiff.pages.first.tags.valueof(_THERMO)
+    if not isinstance(text, str):
+        return None
+    try:
+        metadata = tifffile.xml2dict(text)["Metadata"]
+    except (ParseError, KeyError, TypeError):
+        return None
+    result = _inside(metadata, "BinaryResult")
+    sides = [_inside(result, "PixelSize", axis) for axis in "YX"]
+    size = pixel_size(
+        *(_inside(side, "value") for side in sides), *(str(_inside(side, "unit")) for side in sides)
+    )
+    columns, rows = (_inside(result, "ImageSize", axis) for axis in "XY")
+    notes: tuple[str, ...] = ()
+    if columns is not None and columns != tiff.pages.first.imagewidth:
+        size = rows = None
+        notes = (_ANOTHER_WIDTH.format(columns, tiff.pages.first.imagewidth),)
+    time = _inside(metadata, "Acquisition", "AcquisitionDatetime")
+    return Origin(
+        "Thermo",
+        json_safe(metadata),
+        pixel_size=size,
+        image_rows=rows if isinstance(rows, int) else None,
+        technique="SEM",
+        acquired_at=parsed_time(str(time)),
+        notes=notes,
+    )
+
+
+def _inside(tree: Any, *names: str) -> Any:
+    """Return what lies at the end of a path of names; None where it breaks."""
+    for name in names:
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
@@ -128,7 +132,14 @@ def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
     with suppress(ValueError):
         # Unlike strptime, this reads "25 Sep 2018" whatever the language of the machine.
         acquired_at = email.utils.parsedate_to_datetime(f"{day} {time}")
-    return Origin("Zeiss", json_safe(metadata), pixel_size=size, technique="SEM", acquired_at=acquired_at)
+    return Origin(
+        "Zeiss",
+        json_safe(metadata),
+        pixel_size=size,
+        seek_databar=True,
+        technique="SEM",
+        acquired_at=acquired_at,
+    )
 
 
 def _zeiss_length(entry: tuple[Any, ...] | None) -> float | None:
@@ -157,7 +168,7 @@ def _tescan(tiff: tifffile.TiffFile, path: Path) -> Origin | None:
         pixel_size=pixel_size(metadata.get("PixelSizeY"), metadata.get("PixelSizeX")),
         image_rows=page.imagelength - int(bar) if bar.isdecimal() else None,
         technique="SEM",
-        acquired_at=_time(f"{metadata.get('Date')} {metadata.get('Time')}", "%Y-%m-%d %H:%M:%S"),
+        acquired_at=parsed_time(f"{metadata.get('Date')} {metadata.get('Time')}", "%Y-%m-%d %H:%M:%S"),
         companion=companion,
     )
 
@@ -216,7 +227,7 @@ def _ome(tiff: tifffile.TiffFile) -> Origin | None:
         "OME",
         json_safe(metadata),
         pixel_size=sizes.pop() if len(sizes) == 1 else None,
-        acquired_at=_time(str(images[0].get("AcquisitionDate"))) if images else None,
+        acquired_at=parsed_time(str(images[0].get("AcquisitionDate"))) if images else None,
         notes=notes,
     )
 
@@ -252,10 +263,3 @@ def _plain(tiff: tifffile.TiffFile) -> Origin:
     names = ("ImageDescription", "Make", "Model", "Software", "DateTime")
     metadata = {name: json_safe(tags.valueof(name)) for name in names if name in tags}
     return Origin("TIFF", metadata, palette_is_data=True)
-
-
-def _time(text: str, layout: str | None = None) -> datetime | None:
-    """Return a time in a layout of strptime, or in ISO 8601; None where it is not one."""
-    with suppress(ValueError):
-        return datetime.strptime(text, layout) if layout else datetime.fromisoformat(text)
-    return None

@@ -1,0 +1,74 @@
+"""The seal of an archive file: a checksum of all its bytes, kept in the file itself.
+
+Whatever changes in a sealed file is noticed, be it a pixel, a unit or a byte that nobody reads, and before
+HDF5, which may crash over a damaged file, has touched it. What was changed, the seal cannot say: for that
+there are the checksums of the arrays and of the run record, and `tvtasks.archive.structure`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+SEAL = "seal"
+MARK = b"SHA-256 of this file, taken with 64 zeros in place of these digits: "
+
+_UNSEALED = b"0" * 64
+# Bytes: HDF5 puts what is smaller into a block that it may have begun far from the end of the file.
+_LEAST = 2100
+_TAIL = 65_536  # bytes; the seal is the last thing that is written
+_PIECE = 2**20
+
+
+def reserve(note: h5py.Group, before: str = "") -> None:
+    """Make room for the seal, after some text, in a group of a file that is sealed when it is complete."""
+    text = before.encode() + MARK + _UNSEALED + b"\n"
+    note.create_dataset("data", data=np.frombuffer(text.ljust(_LEAST), np.uint8))
+
+
+def sealed(content: bytes) -> bytes:
+    """Return the bytes of a file with its seal, given those of one with room for it.
+
+    Raises
+    ------
+    ValueError
+        There is no room for a seal.
+    """
+    at = content.rindex(MARK + _UNSEALED) + len(MARK)
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return content[:at] + digest + content[at + len(digest) :]
+
+
+def is_whole(path: Path) -> bool | None:
+    """Return whether a file is bit for bit what was sealed; None where it has no seal.
+
+    Reads all of the file, in pieces, and without HDF5.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        start = file.seek(max(0, size - _TAIL))
+        found = file.read().rfind(MARK)
+        if found < 0:
+            return None
+        at = start + found + len(MARK)
+        file.seek(at)
+        expected = file.read(len(_UNSEALED))
+        digest = hashlib.sha256()
+        file.seek(0)
+        left = at
+        while left and (piece := file.read(min(left, _PIECE))):
+            digest.update(piece)
+            left -= len(piece)
+        digest.update(_UNSEALED)
+        file.seek(at + len(_UNSEALED))
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest().encode() == expected

@@ -1,0 +1,114 @@
+"""Which images of a file are restored: what the recipe names, otherwise what a lab wants unattended.
+
+A scan holds up to twenty channels in two directions, and nobody wants all of them restored each time.
+Without a word in the recipe it is the height that a scanning-probe microscope measured, forward; where the
+tip was held at one height, so that this does not change, it is the current of an STM or the frequency shift
+of an AFM. Of an electron microscope it is every signal.
+"""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from tvtasks.errors import UnusableImageError
+from tvtasks.micrograph import Micrograph
+from tvtasks.recipe import Recipe
+
+_WANTED = {
+    "STM": ("height", "current"),
+    "AFM": ("height", "frequency_shift", "deflection", "amplitude", "phase", "current"),
+}
+_MOST_NAMES = 12
+
+
+def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micrograph], tuple[str, ...]]:
+    """Return the images of a file that a recipe is for, in the file's order, and notes on those left out.
+
+    Parameters
+    ----------
+    micrographs
+        All images of one file.
+    recipe
+        Its `channel` and `direction` decide; those of the recipe for the technique, where it chooses by that.
+
+    Raises
+    ------
+    UnusableImageError
+        Where there is no image of that channel or direction; the message names those that there are.
+    RecipeError
+        Where the recipe chooses by technique, and has nothing for that of the file.
+    """
+    if len(micrographs) < 2 and not (recipe.channel or recipe.direction or recipe.by_technique):
+        return list(micrographs), ()
+    chosen: set[int] = set()
+    for technique in dict.fromkeys(micrograph.technique for micrograph in micrographs):
+        images = [micrograph for micrograph in micrographs if micrograph.technique == technique]
+        plan = recipe.for_technique(technique, images[0].name)
+        chosen |= {id(image) for image in _in_direction(_of_channel(images, plan), plan)}
+    kept = [micrograph for micrograph in micrographs if id(micrograph) in chosen]
+    rest = [micrograph for micrograph in micrographs if id(micrograph) not in chosen]
+    if not rest:
+        return kept, ()
+    note = (
+        f"{len(kept)} of {len(micrographs)} images in the file taken: {_names(kept)}. "
+        f"Left out: {_names(rest)}. "
+        'For others set channel ("*" for all) and direction (forward, backward, both) in the recipe.'
+    )
+    return kept, (note,)
+
+
+def _of_channel(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
+    if recipe.channel is not None:
+        wanted = (recipe.channel,) if isinstance(recipe.channel, str) else recipe.channel
+        found = [image for image in images if any(_fits(image, pattern) for pattern in wanted)]
+        if not found:
+            raise UnusableImageError(
+                f"{images[0].name} has no channel {' or '.join(wanted)}, as the recipe asks. "
+                f"It has {_names(images)}."
+            )
+        return found
+    quantities = {image.quantity for image in images}
+    technique = images[0].technique or ("AFM" if "height" in quantities else "")
+    for quantity in _WANTED.get(technique, ()):
+        found = [image for image in images if image.quantity == quantity and not _is_constant(image)]
+        # Of several (the sensor's height beside the piezo's, a second pass) the first in the file.
+        forward = [image for image in found if image.direction != "backward"]
+        if name := [image.channel for image in forward or found][:1]:
+            return [image for image in found if image.channel == name[0]]
+    return images
+
+
+def _in_direction(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
+    if recipe.direction == "both":
+        return images
+    found = [image for image in images if image.direction in {recipe.direction or "forward", None}]
+    if not found and recipe.direction:
+        raise UnusableImageError(
+            f"{images[0].name} has no {recipe.direction} scan, as the recipe asks. It has {_names(images)}."
+        )
+    return found or images
+
+
+def _fits(image: Micrograph, pattern: str) -> bool:
+    # A name is not always a glob of itself: passes of Nanonis are called [P1]_Z.
+    names = (image.channel.casefold(), (image.quantity or "").casefold())
+    return any(name == pattern.casefold() or fnmatchcase(name, pattern.casefold()) for name in names)
+
+
+def _is_constant(image: Micrograph) -> bool:
+    """Return whether there is nothing in an image but one value, as in a height that was held."""
+    finite = image.data[np.isfinite(image.data)]
+    return finite.size == 0 or bool(finite.min() == finite.max())
+
+
+def _names(images: Iterable[Micrograph]) -> str:
+    names = list(
+        dict.fromkeys(
+            " ".join(filter(None, (image.channel or image.quantity or "without a name", image.direction)))
+            for image in images
+        )
+    )
+    return ", ".join(names[:_MOST_NAMES]) + (
+        f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    )

@@ -1,0 +1,195 @@
+"""Electron microscopes' own formats, through RosettaSciIO: DM3, DM4, EMD, TIA, MRC, JEOL.
+
+RosettaSciIO is under the GPL and no part of tvtasks: who wants it installs the extra ``em``, and it runs in a
+process of its own (`apart`). What it found is put into the words of a `Micrograph` here.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tvtasks.errors import UnreadableFileError
+from tvtasks.micrograph import Micrograph, Source, file_sha256
+from tvtasks.readers import apart, completeness
+from tvtasks.readers.metadata import json_safe
+from tvtasks.readers.pixels import split
+from tvtasks.readers.reader import Reader, require_extra
+from tvtasks.readers.units import metres, pixel_size
+
+_EMI = b"JK\0\2"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_JEOL = b"4\0\0\0"
+_DM_VERSIONS = (b"\0\0\0\3", b"\0\0\0\4")
+_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
+
+
+def _read(
+    path: Path, source: Source, *, function: str, others: Callable[[Path], tuple[Path, ...]]
+) -> list[Micrograph]:
+    require_extra("rsciio", "em", path)
+    beside = {other.name: file_sha256(other) for other in others(path) if other.is_file()}
+    source = replace(source, companions=beside)
+    signals = apart.call(f"tvtasks.readers.em_process:{function}", path)
+    images = [signal for signal in signals if _is_image(signal)]
+    if not images:
+        raise UnreadableFileError(_why_no_image(path, signals))
+    version = metadata.version("rosettasciio")
+    micrographs: list[Micrograph] = []
+    for signal in images:
+        frames, notes = split(signal.data, path)
+        about = signal.about
+        original = about["metadata"]
+        size, size_notes = _pixel_size(about["axes"][-2:])
+        micrographs += [
+            Micrograph(
+                data,
+                quantity="intensity",
+                units="counts" if data.dtype.kind in "ui" else "",
+                channel=_channel(about, path),
+                frame=frame,
+                pixel_size=size,
+                technique="STEM" if _is_scanned(original) else None,
+                acquired_at=_acquired_at(about),
+                source=source,
+                reader=("rosettasciio", version),
+                vendor_metadata=json_safe(original),
+                notes=notes + size_notes,
+            )
+            for frame, data in enumerate(frames)
+        ]
+    return _told_apart(micrographs)
+
+
+def _is_image(signal: apart.Signal) -> bool:
+    """Whether the last two axes of a signal are the sides of an image, and before them is at most a stack."""
+    navigate = [axis["navigate"] for axis in signal.about["axes"]]
+    return signal.data.ndim in {2, 3} and navigate[-2:] == [False, False] and signal.data.dtype.kind in "buif"
+
+
+def _why_no_image(path: Path, signals: list[apart.Signal]) -> str:
+    if any(signal.data.ndim > 3 for signal in signals):
+        return (
+            f"{path} holds no image but a scan of images (4D-STEM). Export the image of a virtual detector."
+        )
+    if any(signal.data.dtype.kind == "c" for signal in signals):
+        return f"{path} holds complex numbers. Export the amplitude or the phase as an image."
+    return (
+        f"{path} holds no image but a spectrum, a profile or a spectrum image, which cannot be restored as "
+        "an image. Check that this is the right file."
+    )
+
+
+def _channel(about: Mapping[str, Any], path: Path) -> str:
+    title = str(about["title"])
+    # Where a format has no names, the library takes the file's.
+    return "" if title in {path.stem, "__unnamed__"} or Path(about["file"]).stem == title else title
+
+
+def _told_apart(micrographs: list[Micrograph]) -> list[Micrograph]:
+    """Give every image of a channel a frame of its own, where several signals have one name."""
+    seen: dict[str, int] = {}
+    numbered = []
+    for micrograph in micrographs:
+        frame = seen.get(micrograph.channel, 0)
+        seen[micrograph.channel] = frame + 1
+        numbered.append(replace(micrograph, frame=frame))
+    return numbered
+
+
+def _pixel_size(axes: list[Mapping[str, Any]]) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    rows, columns = axes
+    for axis in axes:
+        unit = axis["units"]
+        if metres(unit) is None:
+            known = unit.strip("[]") not in {"", "None", "px", "pixel", "pixels"}
+            note = (
+                f"The axis {axis['name']} is in '{unit}', which is no length, so the image has no pixel size."
+            )
+            return None, (note,) if known else ()
+    return pixel_size(rows["scale"], columns["scale"], rows["units"], columns["units"]), ()
+
+
+def _at(tree: Any, *names: str) -> Any:
+    """Return what lies at the end of a path of names; None where it breaks."""
+    for name in names:
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _is_scanned(original: Mapping[str, Any]) -> bool:
+    tags = _at(original, "ImageList", "TagGroup0", "ImageTags")
+    modes = (
+        _at(tags, "Microscope Info", "Illumination Mode"),
+        _at(tags, "Microscope Info", "Operation Mode"),
+        _at(original, "ObjectInfo", "ExperimentalDescription", "Mode"),
+    )
+    # Velox writes a scan of no width beside what a camera took.
+    velox = _at(original, "Scan", "ScanSize", "width")
+    return (
+        any(word in str(mode).upper() for mode in modes for word in ("STEM", "SCANNING"))
+        or _at(tags, "DigiScan") is not None
+        or velox not in {None, "0"}
+    )
+
+
+def _acquired_at(about: Mapping[str, Any]) -> datetime | None:
+    day, time, zone = about["time"]
+    with suppress(ValueError, ZoneInfoNotFoundError):
+        found = datetime.fromisoformat(f"{day}T{time}")
+        return found.replace(tzinfo=UTC if zone == "UTC" else ZoneInfo(zone)) if zone else found
+    filetime = _at(
+        about["metadata"], "ImageList", "TagGroup0", "ImageTags", "DataBar", "Acquisition Time (OS)"
+    )
+    with suppress(TypeError, ValueError, OverflowError):
+        return _FILETIME_EPOCH + timedelta(microseconds=float(filetime) / 10)
+    return None
+
+
+def _is_dm(head: bytes) -> bool:
+    # After the version comes the length of the file, then whether its numbers begin with the low byte.
+    at = 8 if head[:4] == _DM_VERSIONS[0] else 12
+    return head[:4] in _DM_VERSIONS and head[at : at + 4] in {b"\0\0\0\0", b"\0\0\0\1"}
+
+
+def _is_mrc(head: bytes) -> bool:
+    return head[208:212] == b"MAP " or completeness.mrc_bytes(head) is not None
+
+
+def _unfinished_emd(path: Path) -> str | None:
+    from tvtasks.readers.hdf5 import READER as HDF5  # noqa: PLC0415 - for it only, h5py is imported
+
+    return HDF5.unfinished(path)
+
+
+def _series_of(path: Path) -> tuple[Path, ...]:
+    return tuple(sorted(path.parent.glob(f"{path.stem}_*.ser")))
+
+
+def _reader(
+    name: str,
+    function: str,
+    matches: Callable[[bytes], bool],
+    unfinished: Callable[[Path], str | None],
+    others: Callable[[Path], tuple[Path, ...]] = lambda path: (),
+) -> Reader:
+    return Reader(name, matches, partial(_read, function=function, others=others), unfinished, others)
+
+
+DIGITAL_MICROGRAPH = _reader("DigitalMicrograph", "digital_micrograph", _is_dm, completeness.dm)
+EMD = _reader("EMD", "emd", lambda head: head.startswith(_HDF5), _unfinished_emd)
+SER = _reader(
+    "a TIA series",
+    "ser",
+    lambda head: head.startswith(completeness.SER),
+    completeness.ser,
+    completeness.emi_beside,
+)
+EMI = _reader("TIA", "emi", lambda head: head.startswith(_EMI), lambda path: None, _series_of)
+MRC = _reader("MRC", "mrc", _is_mrc, completeness.mrc)
+JEOL = _reader("a JEOL image", "jeol", lambda head: head.startswith(_JEOL), lambda path: None)

@@ -1,0 +1,166 @@
+"""Gwyddion .gwy: a tree of named components, some of which are the images."""
+
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvtasks.errors import UnreadableFileError
+from tvtasks.micrograph import Micrograph, ScanDirection, Source
+from tvtasks.readers import completeness
+from tvtasks.readers.metadata import json_safe
+from tvtasks.readers.quantities import believed_unit, in_si, numbered, quantity
+from tvtasks.readers.reader import Reader
+from tvtasks.readers.units import pixel_size
+
+_GWY = (b"GWYP", b"GWYO")
+
+_NUMBERS = {"b": "<?", "c": "<c", "i": "<i", "q": "<q", "d": "<d"}
+_ARRAYS = {"C": "S1", "I": "<i4", "Q": "<i8", "D": "<f8"}
+_DEEPEST = 30
+_BACKWARD = re.compile(r"backward|retrace|\bbwd?\b|right to left", re.IGNORECASE)
+_FORWARD = re.compile(r"forward|trace|\bfwd?\b|left to right", re.IGNORECASE)
+
+
+def _matches(head: bytes) -> bool:
+    return head.startswith(_GWY)
+
+
+def _read(path: Path, source: Source) -> list[Micrograph]:
+    content = memoryview(path.read_bytes())
+    try:
+        (container,) = _components(content[4:], whole_object=True)
+    except (struct.error, ValueError) as error:
+        raise UnreadableFileError(
+            f"{path} is damaged: its components do not fit into each other ({error}). "
+            "Open it in Gwyddion and save it again."
+        ) from error
+    found = [key for key in container if re.fullmatch(r"/\d+/data", key)]
+    micrographs = []
+    for key in sorted(found, key=lambda key: int(key.split("/")[1])):
+        field = container[key]
+        if isinstance(field, dict):
+            meta = container.get(key.removesuffix("data") + "meta")
+            title = str(container.get(f"{key}/title", ""))
+            micrographs.append(_micrograph(field, title, meta, source))
+    return numbered(micrographs)
+
+
+def _micrograph(field: Mapping[str, Any], title: str, meta: Any, source: Source) -> Micrograph:
+    values, columns, rows = field.get("data"), field.get("xres"), field.get("yres")
+    if not (isinstance(values, np.ndarray) and isinstance(columns, int) and isinstance(rows, int)):
+        raise UnreadableFileError(f"{source.path} has a field without pixels. It may be damaged.")
+    if columns < 1 or rows < 1 or values.dtype != np.float64 or values.size != columns * rows:
+        raise UnreadableFileError(
+            f"{source.path} has a field of {rows} × {columns} pixels with {values.size} values. "
+            "It is damaged; open it in Gwyddion and save it again."
+        )
+    # Gwyddion itself gives an image without calibration a width of 1 in no unit at all.
+    unit_xy = _unit(field.get("si_unit_xy"))
+    data, unit = in_si(values.reshape(rows, columns), _unit(field.get("si_unit_z")))
+    unit, notes = believed_unit(data, unit, title)
+    return Micrograph(
+        np.ascontiguousarray(data),
+        quantity=quantity(title, unit),
+        units=unit,
+        channel=title,
+        direction=direction_of(title),
+        pixel_size=per_pixel(field.get("xreal"), field.get("yreal"), columns, rows, unit_xy),
+        source=source,
+        reader=("tvtasks", "gwyddion"),
+        vendor_metadata=json_safe(meta) if isinstance(meta, dict) else {},
+        notes=notes,
+    )
+
+
+def direction_of(title: str) -> ScanDirection | None:
+    """Return the fast-scan direction that a channel's title tells; None where it tells none.
+
+    >>> direction_of("Z (Backward)"), direction_of("HeightTrace"), direction_of("Topography")
+    ('backward', 'forward', None)
+    """
+    if _BACKWARD.search(title):
+        return "backward"
+    return "forward" if _FORWARD.search(title) else None
+
+
+def per_pixel(width: Any, height: Any, columns: int, rows: int, unit: str) -> tuple[float, float] | None:
+    """Return (dy, dx) in metres of a field of so many pixels; None where its sides are no lengths."""
+    if not (isinstance(width, float) and isinstance(height, float)):
+        return None
+    return pixel_size(abs(height) / rows, abs(width) / columns, unit)
+
+
+def _unit(component: Any) -> str:
+    return str(component.get("unitstr", "")) if isinstance(component, dict) else ""
+
+
+def _components(content: memoryview, *, whole_object: bool = False, depth: int = 0) -> Any:
+    """Return the components of an object, or (the object that all of `content` is,)."""
+    if depth > _DEEPEST:
+        raise ValueError("they lie too deep in each other")
+    at = 0
+    if whole_object:
+        _, at, end = _object(content, 0)
+        return (_components(content[at:end], depth=depth + 1),)
+    found: dict[str, Any] = {}
+    while at < len(content):
+        name, at = _string(content, at)
+        kind = chr(content[at]) if at < len(content) else ""
+        found[name], at = _value(content, at + 1, kind, depth)
+    return found
+
+
+def _value(content: memoryview, at: int, kind: str, depth: int) -> tuple[Any, int]:
+    """Return the value at a place, and where the next component begins."""
+    if kind in _NUMBERS:
+        (number,) = struct.unpack_from(_NUMBERS[kind], content, at)
+        return number, at + struct.calcsize(_NUMBERS[kind])
+    if kind == "s":
+        return _string(content, at)
+    if kind == "o":
+        return _nested(content, at, depth)
+    if kind not in {*_ARRAYS, "S", "O"}:
+        raise ValueError(f"one is of the unknown kind {kind!r}")
+    (count,) = struct.unpack_from("<I", content, at)
+    at += 4
+    if kind in _ARRAYS:
+        end = at + count * np.dtype(_ARRAYS[kind]).itemsize
+        if end > len(content):
+            raise ValueError("an array is longer than what holds it")
+        return np.frombuffer(content[at:end], _ARRAYS[kind]), end
+    items = []
+    for _ in range(count):  # each item takes a byte at least, so a false count ends with the content
+        item, at = _string(content, at) if kind == "S" else _nested(content, at, depth)
+        items.append(item)
+    return items, at
+
+
+def _nested(content: memoryview, at: int, depth: int) -> tuple[dict[str, Any], int]:
+    _, start, end = _object(content, at)
+    return _components(content[start:end], depth=depth + 1), end
+
+
+def _object(content: memoryview, at: int) -> tuple[str, int, int]:
+    """Return the name of the object at a place, and where its components begin and end."""
+    name, at = _string(content, at)
+    (size,) = struct.unpack_from("<I", content, at)
+    if at + 4 + size > len(content):
+        raise ValueError(f"{name} is longer than what holds it")
+    return name, at + 4, at + 4 + size
+
+
+def _string(content: memoryview, at: int) -> tuple[str, int]:
+    """Return the text at a place, and the place after the zero that ends it."""
+    # A title is short; looking through a field of pixels for a zero would copy it.
+    for length in (256, len(content) - at):
+        piece = bytes(content[at : at + length])
+        if (end := piece.find(b"\0")) >= 0:
+            return piece[:end].decode("utf-8", "replace"), at + end + 1
+    raise ValueError("a text has no end")
+
+
+READER = Reader("a Gwyddion file", _matches, _read, completeness.gwy)

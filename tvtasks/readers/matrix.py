@@ -1,0 +1,105 @@
+"""Scienta Omicron MATRIX: a file for each channel of each scan, one with the parameters of the session."""
+
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvtasks.errors import UnreadableFileError
+from tvtasks.micrograph import Micrograph, ScanDirection, Source
+from tvtasks.readers.completeness import matrix, matrix_parameters
+from tvtasks.readers.metadata import json_safe
+from tvtasks.readers.quantities import in_si, quantity, technique
+from tvtasks.readers.reader import Reader, require_extra
+from tvtasks.readers.units import pixel_size
+
+_MAGIC = b"ONTMATRX0101"
+# The lines of a scan upwards and of the one downwards after it: direction and frame of each trace.
+_TRACES: dict[str, tuple[ScanDirection, int]] = {
+    "forward/up": ("forward", 0),
+    "backward/up": ("backward", 0),
+    "forward/down": ("forward", 1),
+    "backward/down": ("backward", 1),
+}
+
+
+def _matches(head: bytes) -> bool:
+    return head.startswith(_MAGIC)
+
+
+def _read(path: Path, source: Source) -> list[Micrograph]:
+    parameters = matrix_parameters(path)
+    if not parameters:
+        raise UnreadableFileError(
+            f"{path} holds the parameters of a MATRIX session and no image. "
+            "The images are in the files whose names end in _mtrx."
+        )
+    if missing := [half.name for half in parameters if not half.is_file()]:
+        raise UnreadableFileError(
+            f"{path} cannot be read without {missing[0]}, which holds the parameters of its session. "
+            "Copy that file into the same folder."
+        )
+    require_extra("access2thematrix", "spm", path)
+    import access2thematrix  # noqa: PLC0415
+    from access2thematrix import pkg_info  # noqa: PLC0415
+
+    data = access2thematrix.MtrxData()
+    traces, message = data.open(str(path))
+    if data.axis is None:
+        raise UnreadableFileError(
+            f"{path} holds no image that can be read: {message.rstrip('.')}. "
+            "A spectrum cannot be restored as an image; a scan can be opened in MATRIX and saved again."
+        )
+    name, unit = data.channel_name_and_unit
+    chain = session_files(path)
+    micrographs = []
+    for trace in traces.values():
+        image, _ = data.select_image(trace)
+        direction, frame = _TRACES[trace]
+        if image.data.size == 0:  # the scan was stopped before this direction
+            continue
+        # The library counts lines from the bottom up.
+        values, si = in_si(np.ascontiguousarray(image.data[::-1]), unit)
+        rows, columns = values.shape
+        micrographs.append(
+            Micrograph(
+                values,
+                quantity=quantity(name, si),
+                units=si,
+                channel=name,
+                direction=direction,
+                frame=frame,
+                pixel_size=pixel_size(abs(image.height) / rows, abs(image.width) / columns),
+                technique=technique([name], feedback=_feedback(data.param)),
+                acquired_at=_acquired_at(data.param),
+                source=Source.of(path, chain),
+                reader=("access2theMatrix", pkg_info.VERSION),
+                vendor_metadata=json_safe(data.param),
+            )
+        )
+    return micrographs
+
+
+def session_files(path: Path) -> tuple[Path, ...]:
+    """Return the files with the parameters of an image's session, which a long session has several of."""
+    (first,) = matrix_parameters(path)
+    return tuple(
+        sorted(first.parent.glob(first.name.removesuffix("0001.mtrx") + "[0-9][0-9][0-9][0-9].mtrx"))
+    )
+
+
+def _feedback(parameters: dict[str, Any]) -> str:
+    """Return what is known of the regulator: an AFM's holds a frequency shift, an STM's a current."""
+    setpoint = parameters.get("EEPA::Regulator.Setpoint_1", ["", ""])
+    return "frequency" if len(setpoint) > 1 and setpoint[1] == "Hertz" else ""
+
+
+def _acquired_at(parameters: dict[str, Any]) -> datetime | None:
+    with suppress(ValueError):
+        return datetime.strptime(str(parameters.get("BKLT", "")), "%A, %d %B %Y %H:%M:%S")
+    return None
+
+
+READER = Reader("an Omicron MATRIX file", _matches, _read, matrix, matrix_parameters)

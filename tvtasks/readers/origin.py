@@ -1,0 +1,72 @@
+"""What is known about an image beside its pixels, whichever way it was written down."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tvtasks.micrograph import Image, Region
+from tvtasks.readers.databar import databar_top
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the instrument or the program that wrote a file says about its images.
+
+    Attributes
+    ----------
+    name
+        The vendor or the program.
+    metadata
+        All it says, safe for JSON.
+    pixel_size
+        (dy, dx) in m; None where it does not say.
+    image_rows
+        Rows that are image; a data bar follows below. None for all, or where it does not say.
+    seek_databar
+        Whether a data bar may be in the image without a word about it.
+    technique
+        ``SEM``, or None for a program that writes any image.
+    acquired_at
+        Time of acquisition.
+    companion
+        A file beside the image that this was read from.
+    palette_is_data
+        Whether a colour table belongs to the image; otherwise it only says how to show the values.
+    notes
+        Sentences on what had to be decided.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    pixel_size: tuple[float, float] | None = None
+    image_rows: int | None = None
+    seek_databar: bool = False
+    technique: str | None = None
+    acquired_at: datetime | None = None
+    companion: Path | None = None
+    palette_is_data: bool = False
+    notes: tuple[str, ...] = ()
+
+    def valid(self, image: Image) -> tuple[Region | None, tuple[str, ...]]:
+        """Return the part of an image that holds data, None for all of it, and notes on how it is known."""
+        rows, columns = image.shape
+        if self.image_rows is not None and 0 < self.image_rows < rows:
+            return Region(0, self.image_rows, 0, columns), ()
+        if self.seek_databar and (top := databar_top(image)) is not None:
+            note = f"The file does not say where its data bar begins; it was seen from row {top} on."
+            return Region(0, top, 0, columns), (note,)
+        return None, ()
+
+
+def parsed_time(text: str, *layouts: str) -> datetime | None:
+    """Return a time in a layout of strptime, or in ISO 8601 where none is given; None for no time."""
+    for layout in layouts:
+        with suppress(ValueError):
+            return datetime.strptime(text, layout)
+    if not layouts:
+        with suppress(ValueError):
+            return datetime.fromisoformat(text)
+    return None

@@ -1,0 +1,121 @@
+"""Which reader a file gets: by the ending of its name, then by its content.
+
+The endings stand here, and in the entry points of other packages, and not in the modules of the formats: so
+looking through a folder for images imports none of them, and with it no h5py, tifffile or Pillow.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+
+from tvtasks.errors import UnreadableFileError
+from tvtasks.readers.reader import Reader
+
+ENTRY_POINTS = "tvtasks.readers"
+"""The group of entry points in which another package names its readers, each by the ending that it reads."""
+
+# A module of this package, with the name in it where that is not READER, and the endings, in lower case, of
+# the names of its files. Earlier ones are asked first where two know an ending, or where a name says nothing.
+_BUILT_IN = {
+    "tiff": (".tif", ".tiff", ".btf", ".tf8"),
+    "pictures": (".png", ".bmp", ".jpg", ".jpeg"),
+    "hdf5": (".nxs", ".h5", ".hdf5", ".hdf"),
+    "npy": (".npy",),
+    "em:DIGITAL_MICROGRAPH": (".dm3", ".dm4"),
+    "em:EMD": (".emd",),
+    "em:SER": (".ser",),
+    "em:MRC": (".mrc", ".mrcs", ".ali"),
+    "em:JEOL": (".img",),
+    "em:EMI": (),
+    "npz": (".npz",),
+    "nanonis": (".sxm",),
+    "gwyddion": (".gwy",),
+    "gsf": (".gsf",),
+    "igor": (".ibw",),
+    "matrix": ("_mtrx",),
+    "converter": (".dat", ".spm", ".jpk", ".top", ".stp", ".sur", ".nid", ".sm4", ".mdt"),
+    "spiepy": (".dat",),
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Registered:
+    """A reader that need not be imported yet: where it is, and whose it is."""
+
+    place: str
+    package: str
+
+
+@cache
+def _registered() -> dict[_Registered, tuple[str, ...]]:
+    """Return all readers and the endings that they read; those of other packages come before our own."""
+    found: dict[_Registered, tuple[str, ...]] = {}
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        reader = _Registered(point.value, point.dist.name if point.dist else point.value)
+        found[reader] = (*found.get(reader, ()), point.name.lower())
+    for place, known in _BUILT_IN.items():
+        module, _, name = place.partition(":")
+        found[_Registered(f"{__package__}.{module}:{name or 'READER'}", "tvtasks")] = known
+    return found
+
+
+@cache
+def endings() -> frozenset[str]:
+    """Return the endings, in lower case, of the names of files that may hold an image."""
+    return frozenset(ending for known in _registered().values() for ending in known)
+
+
+def ending_of(path: Path) -> str | None:
+    """Return the longest of the known endings that a file's name has, in lower case; None for none."""
+    name = path.name.lower()
+    return max((ending for ending in endings() if name.endswith(ending)), key=len, default=None)
+
+
+def reader_for(path: Path, head: bytes) -> Reader | None:
+    """Return the reader whose format `head` shows, otherwise the one of the name, otherwise None.
+
+    Raises
+    ------
+    UnreadableFileError
+        Where another package's reader for files of this name cannot be loaded.
+    """
+    ending = ending_of(path)
+    by_name = [reader for reader, known in _registered().items() if ending in known]
+    named = []
+    for registered in by_name:
+        try:
+            named.append(_load(registered))
+        except Exception as error:  # the code of others may raise anything
+            raise UnreadableFileError(
+                f"{path} is for the reader of the package {registered.package}, which cannot be loaded: "
+                f"{error}. Repair that package, or remove it: pip uninstall {registered.package}"
+            ) from error
+    # As a rule one of these matches, and no other module is imported.
+    for reader in [*named, *_others(by_name)]:
+        if reader.matches(head):
+            return reader
+    return named[0] if named else None
+
+
+def _others(asked: list[_Registered]) -> Iterator[Reader]:
+    """Yield the readers that have not been asked yet; a broken one spoils only the files named as its own."""
+    for registered in _registered():
+        if registered not in asked:
+            try:
+                yield _load(registered)
+            except Exception as error:
+                logger.warning("The reader of %s cannot be loaded: %s", registered.package, error)
+
+
+@cache
+def _load(registered: _Registered) -> Reader:
+    module, _, name = registered.place.partition(":")
+    reader = getattr(import_module(module.strip()), name.strip())
+    if not isinstance(reader, Reader):
+        raise TypeError(f"{registered.place} is no tvtasks.readers.Reader")
+    return reader

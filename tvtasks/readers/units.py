@@ -1,0 +1,129 @@
+"""Units: the many spellings of vendors → the SI unit and the factor to it.
+
+What is not in the table is not guessed at: an image in an unknown unit stays as the file has it, and one
+without a unit of length has no pixel size.
+"""
+
+import math
+import unicodedata
+
+_PREFIXES = {
+    "f": 1e-15,
+    "p": 1e-12,
+    "n": 1e-9,
+    "u": 1e-6,
+    "m": 1e-3,
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+}
+_SYMBOLS = ("m", "A", "V", "N", "Hz", "s", "W", "C", "F", "eV", "Pa", "K", "Ω", "S", "T", "J")
+_FACTORS = {
+    prefix + symbol: (factor, symbol) for symbol in _SYMBOLS for prefix, factor in _PREFIXES.items()
+} | {
+    "cm": (1e-2, "m"),
+    "Å": (1e-10, "m"),
+    "Ang": (1e-10, "m"),
+    "deg": (math.pi / 180, "rad"),
+    "°": (math.pi / 180, "rad"),
+    "rad": (1.0, "rad"),
+    "mrad": (1e-3, "rad"),
+}
+_WORDS = {
+    f"{prefix}{word}": (factor, symbol)
+    for names, symbol in (
+        (("meter", "metre"), "m"),
+        (("ampere", "amp"), "A"),
+        (("volt",), "V"),
+        (("newton",), "N"),
+        (("hertz",), "Hz"),
+        (("second",), "s"),
+    )
+    for word in names
+    for prefix, factor in (
+        ("", 1.0),
+        ("centi", 1e-2),
+        ("milli", 1e-3),
+        ("micro", 1e-6),
+        ("nano", 1e-9),
+        ("pico", 1e-12),
+        ("femto", 1e-15),
+        ("kilo", 1e3),
+    )
+} | {
+    "micron": (1e-6, "m"),
+    "angstrom": (1e-10, "m"),
+    "ångström": (1e-10, "m"),
+    "ångstrom": (1e-10, "m"),
+    "degree": (math.pi / 180, "rad"),
+    "count": (1.0, "counts"),
+    "ct": (1.0, "counts"),
+}
+# Where only a length can be meant, capitals tell nothing apart, but for M, which is no length at all.
+_LENGTHS = {
+    symbol.lower(): factor for symbol, (factor, si) in _FACTORS.items() if si == "m" and symbol != "Mm"
+}
+
+
+def to_si(unit: str, *, length: bool = False) -> tuple[float, str] | None:
+    """Return the factor to the SI unit and that unit; None where the unit is not known.
+
+    Parameters
+    ----------
+    unit
+        As a file has it: ``nm``, ``µA``, ``Angstroms``, ``cts`` …
+    length
+        Whether the field can only be a length (the side of a pixel, a height), so that ``A`` is an ångström
+        and not an ampere.
+
+    >>> to_si("nA"), to_si("A"), to_si("A", length=True), to_si("arb. u.")
+    ((1e-09, 'A'), (1.0, 'A'), (1e-10, 'm'), None)
+    """
+    if length:
+        factor = metres(unit)
+        return None if factor is None else (factor, "m")
+    word = _plain(unit)
+    low = word.lower()
+    return _FACTORS.get(word) or _WORDS.get(low) or _WORDS.get(low.removesuffix("s"))
+
+
+def metres(unit: str) -> float | None:
+    """Return how many metres a unit of length is; None where it is not one.
+
+    >>> metres("µm"), metres("Angstroms"), metres("A"), metres("pixel")
+    (1e-06, 1e-10, 1e-10, None)
+    """
+    word = _plain(unit).lower()
+    if word == "a":
+        return _LENGTHS["å"]
+    for spelling in (word, word.removesuffix("s") if len(word) > len("ms") else word):
+        if (factor := _LENGTHS.get(spelling)) is not None:
+            return factor
+        if (found := _WORDS.get(spelling)) and found[1] == "m":
+            return found[0]
+    return None
+
+
+def _plain(unit: str) -> str:
+    # ImageJ writes the micro sign as an escape; NFKC joins the two signs each for micro, ångström and ohm.
+    return unicodedata.normalize("NFKC", unit.replace("\\u00B5", "µ")).strip().replace("μ", "u")
+
+
+def pixel_size(
+    dy: object, dx: object, unit: str = "m", unit_x: str | None = None
+) -> tuple[float, float] | None:
+    """Return (dy, dx) in metres; None where they are not two positive lengths.
+
+    `unit_x` is the unit of `dx` where it is another than that of `dy`.
+    """
+    sizes = []
+    for size, factor in ((dy, metres(unit)), (dx, metres(unit if unit_x is None else unit_x))):
+        try:
+            number = float(size) * factor  # type: ignore[arg-type,operator]  # a file may hold anything
+        except (TypeError, ValueError, OverflowError):
+            return None
+        if not (math.isfinite(number) and number > 0):
+            return None
+        sizes.append(number)
+    return sizes[0], sizes[1]
