@@ -17,7 +17,7 @@ from tvtasks.monitor.dispatch import Dispatcher, Event, Restored, defect
 from tvtasks.monitor.health import Pulse
 from tvtasks.monitor.observe import ObserverKind
 from tvtasks.recipe import Recipe, RecipeBook
-from tvtasks.workflow import Outcome, create_folder
+from tvtasks.workflow import Outcome, create_folder, restored_by
 
 __all__ = ["Change", "RestoreFile", "Tally", "Watching", "acquire", "defect", "ledger_path"]
 
@@ -187,7 +187,11 @@ def _restored(recipe: Recipe, outcomes: list[Outcome]) -> Restored[Outcome]:
     return Restored(
         checksums=frozenset(outcome.source_sha256 for outcome in outcomes),
         outputs=tuple(outcome.archive for outcome in outcomes),
-        detail={"gap": max(gaps, default=None), "seconds": sum(seconds), "recipe": recipe.name},
+        detail={
+            "gap": max(gaps, default=None),
+            "seconds": sum(seconds),
+            "recipe": restored_by(outcomes, recipe),
+        },
         outcomes=tuple(outcomes),
     )
 
@@ -195,7 +199,8 @@ def _restored(recipe: Recipe, outcomes: list[Outcome]) -> Restored[Outcome]:
 def _change(event: Event[Outcome], recipe: Recipe | None) -> Change:
     entry = event.entry
     outcomes = event.restored.outcomes if event.restored else ()
-    return Change(entry.path, entry.state, _name(recipe), entry.reason, outcomes)
+    name = restored_by(outcomes, recipe) if recipe else ""
+    return Change(entry.path, entry.state, name, entry.reason, outcomes)
 
 
 def _pulse(monitor: Monitor, dispatcher: Dispatcher[Outcome], trouble: str) -> Pulse:

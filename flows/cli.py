@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +19,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from flows.commands import care
+from flows.commands import care, collect, export, gallery, listing, profile, rerun, suggest, sweep, verify
 from flows.terminal import EXIT_CODES, Exit, complain, console, draining, errors, load_solvers, spinner
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 
@@ -53,6 +54,10 @@ RecipeOption = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say only what went wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per file, and a last one in all.")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Files worked on at a time.")]
+PreviewSize = Annotated[
+    int,
+    typer.Option(min=0, max=5000, help="Size of an image's page in the dashboard, in kB; 0: no picture."),
+]
 
 
 def main() -> None:
@@ -98,6 +103,11 @@ def watch(
     no_dashboard: Annotated[
         bool, typer.Option("--no-dashboard", help="Restore without a Prefect server, and so without pages.")
     ] = False,
+    preview_size: PreviewSize = 60,
+    metrics: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of this computer where Prometheus may ask for figures."),
+    ] = None,
     workers: Workers = 2,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -116,7 +126,7 @@ def watch(
     )  # fmt: skip
     tally, told = run(
         folder, archive, recipe, watching, workers=workers, once=once, dashboard=not no_dashboard,
-        quiet=quiet, as_json=as_json,
+        page_kb=preview_size, metrics_port=metrics, quiet=quiet, as_json=as_json,
     )  # fmt: skip
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json, endless=not once)
 
@@ -177,6 +187,7 @@ def restore(
     paths: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="FILE...")],
     archive: ArchiveOption,
     recipe: RecipeOption,
+    preview_size: PreviewSize = 60,
     workers: Workers = 2,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -201,19 +212,22 @@ def restore(
             files.append(path)
     files = list(dict.fromkeys(files))  # one that is named, and lies in a folder that is named too
     load_solvers(quiet or as_json)
-    tally, told = _restore_all(files, archive, recipes, workers=workers, quiet=quiet, as_json=as_json)
+    tally, told = _restore_all(
+        files, archive, recipes, page_kb=preview_size, workers=workers, quiet=quiet, as_json=as_json
+    )
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
 
 
 @app.command(short_help="Say what is in an archive file.")
 def show(
     path: Annotated[Path, typer.Argument(help="An archive file.", metavar="FILE.nxs")],
+    run: Annotated[str | None, typer.Option(help="Which run of a file with several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Say what is in an archive file: source, steps, parameters, certificates, versions."""
     from tvtasks import archive
 
-    summary = archive.summary(path)
+    summary = archive.summary(path, run=run)
     if as_json:
         print(json.dumps(summary, indent=2, ensure_ascii=False))
     else:
@@ -241,6 +255,16 @@ def recipes(
 app.command(short_help="Say how a watch is.")(care.status)
 app.command(short_help="Try failed files again.")(care.retry)
 app.command(short_help="Look for what may keep a watch from working.")(care.doctor)
+app.command("list", short_help="List the runs in an archive.")(listing.list_runs)
+app.command(short_help="Check that archive files are what was written.")(verify.verify)
+app.command(short_help="Restore archived images again by another recipe.")(rerun.rerun)
+
+app.command(cls=sweep.Spaced, short_help="Restore one image by many parameters, on one sheet.")(sweep.sweep)
+app.command(short_help="Choose λ for one image, and say why.")(suggest.suggest)
+app.command(short_help="Draw the images of a run along a line.")(profile.profile)
+app.command(short_help="Copy several runs into one file.")(collect.collect)
+app.command(short_help="Write images as TIFF, PNG, .gwy, .gsf or .npz.")(export.export)
+app.command(short_help="Make a page of an archive's images.")(gallery.gallery)
 
 
 @app.callback(invoke_without_command=True)
@@ -276,20 +300,21 @@ class _Replay:
 
 
 def _restore_all(
-    files: list[Path], archive: Path, recipes: RecipeBook, *, workers: int, quiet: bool, as_json: bool
-) -> tuple[Tally, set[Path]]:
+    files: list[Path], archive: Path, recipes: RecipeBook, *, page_kb: int, workers: int, quiet: bool,
+    as_json: bool,
+) -> tuple[Tally, set[Path]]:  # fmt: skip
     from flows import display, server
     from flows.acquire import Change, Tally, defect
     from tvtasks import workflow
     from tvtasks.monitor import State
 
     found = server.configured() if os.environ.get("PREFECT_API_URL") else server.running()
-    where: AbstractContextManager[None] = nullcontext()
+    where: AbstractContextManager[object] = nullcontext()
     do: Callable[[Path, Recipe, Path], list[Outcome]] = workflow.restore_file
     if found:
         from flows.restore import prefect_at, restore_and_show
 
-        where, do = prefect_at(found.api_url), restore_and_show
+        where, do = prefect_at(found.api_url), partial(restore_and_show, page_kb=page_kb)
 
     def one(path: Path) -> Change | None:
         if stop.is_set():
@@ -298,7 +323,8 @@ def _restore_all(
         if recipe is None:
             return Change(path, State.FAILED, reason=f"No recipe is given for {path.name}.")
         try:
-            return Change(path, State.DONE, recipe.name, outcomes=tuple(do(path, recipe, archive)))
+            outcomes = tuple(do(path, recipe, archive))
+            return Change(path, State.DONE, workflow.restored_by(outcomes, recipe), outcomes=outcomes)
         except TvtasksError as error:
             return Change(path, State.FAILED, recipe.name, str(error))
         except Exception as error:

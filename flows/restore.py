@@ -7,32 +7,56 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, cast
+from urllib.parse import urlsplit
+from uuid import UUID
 
+import certifi
 import httpx
-from prefect import flow, runtime, tags
+from prefect import flow, get_run_logger, runtime, tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import Abort, CancelledRun
+from prefect.filesystems import LocalFileSystem
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import Crashed, Failed
+from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOCAL_STORAGE_PATH,
+    temporary_settings,
+)
+from prefect.states import Cancelled, Crashed, Failed
+from pydantic import Field
 
+from flows.attendant import TAG, Attendant, attended, attending
 from tvtasks import workflow
-from tvtasks.errors import TvtasksError
+from tvtasks.errors import CancelledRunError, TvtasksError
+from tvtasks.monitor.dispatch import sentence
 from tvtasks.recipe import Recipe
-from tvtasks.tasks import call_as_task
+from tvtasks.tasks import PAGE_KB, as_tasks
 from tvtasks.workflow import Outcome
 
 logger = logging.getLogger(__name__)
 
 _UNFINISHED = ["PENDING", "RUNNING", "CANCELLING"]
 _FLUSH_SECONDS = 10.0
+_NOT_WANTED = "The run was ended in the dashboard while it went on; its page is not complete."
 _NOT_SHOWN = "The Prefect server cannot be reached: restored without a page in the dashboard."
+
+# What the form of the dashboard says of each field.
+ImageFile = Annotated[Path, Field(description="An image file, as the computer that restores it sees it.")]
+ArchiveFolder = Annotated[Path, Field(description="The folder for results; not the folder of the image.")]
+PageSize = Annotated[
+    int, Field(ge=0, le=5000, description="Largest page of an image in the dashboard, in kB; 0: no picture.")
+]
 
 
 def _run_name() -> str:
@@ -41,7 +65,7 @@ def _run_name() -> str:
 
 
 @flow(name="restore", flow_run_name=_run_name, persist_result=False)
-def restore_flow(path: Path, recipe: Recipe, archive: Path) -> Any:
+def restore_flow(path: ImageFile, recipe: Recipe, archive: ArchiveFolder, page_kb: PageSize = PAGE_KB) -> Any:
     """Restore every image of a file and archive the results.
 
     Parameters
@@ -52,40 +76,68 @@ def restore_flow(path: Path, recipe: Recipe, archive: Path) -> Any:
         The steps to do and their parameters.
     archive
         The folder for results.
+    page_kb
+        The largest page of an image in the dashboard, in kB; with 0 it has no picture.
     """
     run = {"flow_run_id": runtime.flow_run.id, "flow_run_name": runtime.flow_run.name}
-    try:
-        return workflow.restore_file(path, recipe, archive, call=call_as_task, context={"prefect": run})
-    except TvtasksError as error:
-        # The run's page shows the sentence. Anything else is a defect and keeps its traceback.
-        return Failed(message=str(error), data=error)
+    with attended(UUID(runtime.flow_run.id), path) as around:
+        try:
+            call = around(as_tasks(page_kb))
+            return workflow.restore_file(path, recipe, archive, call=call, context={"prefect": run})
+        except CancelledRunError as error:
+            return Cancelled(message=str(error))
+        except TvtasksError as error:
+            # The run's page shows the sentence.
+            return Failed(message=str(error), data=error)
+        except Exception as error:
+            # So it does here, and its log has the traceback.
+            get_run_logger().exception("%s could not be restored", path)
+            return Failed(message=sentence(path, error), data=error)
 
 
-def restore_and_show(path: Path, recipe: Recipe, archive: Path) -> list[Outcome]:
+# Nothing is stored there, but without it Prefect asks the server twice in each run for a place.
+restore_flow.result_storage = LocalFileSystem(basepath=str(PREFECT_LOCAL_STORAGE_PATH.value()))
+
+
+def restore_and_show(path: Path, recipe: Recipe, archive: Path, *, page_kb: int = PAGE_KB) -> list[Outcome]:
     """Restore a file as a flow run, or, if the Prefect server cannot be reached, without one.
 
     The archive does not depend on the server: what a run that got lost had already written is found there.
+
+    Raises
+    ------
+    CancelledRunError
+        The run was cancelled in the dashboard.
     """
     try:
-        with tags(recipe.name):
-            return cast(list[Outcome], restore_flow(path, recipe, archive))
+        with tags(TAG, recipe.name):
+            return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb))
+    except CancelledRun as error:
+        raise CancelledRunError(str(error)) from None
+    except Abort:
+        note = _NOT_WANTED
     except (httpx.HTTPError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
             raise
-        outcomes = workflow.restore_file(path, recipe, archive)
-        return [replace(outcome, notes=(*outcome.notes, _NOT_SHOWN)) for outcome in outcomes]
+        note = _NOT_SHOWN
+    outcomes = workflow.restore_file(path, recipe, archive)
+    return [replace(outcome, notes=(*outcome.notes, note)) for outcome in outcomes]
 
 
 @contextmanager
-def prefect_at(api_url: str) -> Iterator[None]:
-    """Run flows against a server, with this process as their keeper.
+def prefect_at(api_url: str) -> Iterator[Attendant]:
+    """Run flows against a server, with this process as their keeper; give what attends to them.
 
-    Heartbeats are off: the thread that sends them is waited for at the end of every run, which makes the
-    shortest run last over a second. They are for whoever watches runs of other processes.
+    Prefect's own heartbeats are off: the thread that sends them is waited for at the end of every run, which
+    makes the shortest run last over a second. The attendant sends them instead.
     """
-    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with (
+        _cheap_client(api_url) as cheap,
+        temporary_settings({PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, **cheap}),
+        attending(api_url) as attendant,
+    ):
         try:
-            yield
+            yield attendant
         finally:
             # What is still on its way goes out now: a server that was started here is stopped next, and
             # Prefect would try for over a minute to reach it when the process ends.
@@ -94,12 +146,37 @@ def prefect_at(api_url: str) -> Iterator[None]:
 
 
 @contextmanager
+def _cheap_client(api_url: str) -> Iterator[dict[Any, Any]]:
+    """Give the settings with which a client, of which each run has its own, costs less.
+
+    Each client reads all certificates of the system, even where none is needed, and asks the server for a
+    token even where it has none. One client for all runs would wait for over a minute when the server dies.
+    """
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        settings: dict[Any, Any] = {}
+        where = urlsplit(api_url)
+        # Not for others: a proxy may lead from http to https.
+        if where.scheme == "http" and where.hostname in {"127.0.0.1", "localhost", "::1"}:
+            one, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----\n")
+            certificate = Path(folder, "one.pem")
+            certificate.write_text(one + end, "utf-8")
+            settings[PREFECT_API_SSL_CERT_FILE] = str(certificate)
+        with suppress(httpx.HTTPError):
+            reply = httpx.get(
+                f"{api_url.removesuffix('/')}/csrf-token", params={"client": "tvtasks"}, timeout=2.0
+            )
+            if reply.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # switched off, says the server
+                settings[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
+        yield settings
+
+
+@contextmanager
 def watch_runs(archive: Path) -> Iterator[None]:
     """Give the runs of a watch the tag by which the next watch finds what this one could not end.
 
     Only a watch does: of several, one at a time works for an archive, so that its runs are nobody else's.
     """
-    with tags(_tag(archive)):
+    with tags(archive_tag(archive)):
         yield
 
 
@@ -111,7 +188,7 @@ def close_lost_runs(archive: Path) -> int:
     A server that cannot be reached keeps such runs until the next start.
     """
     lost = FlowRunFilter.model_validate(
-        {"tags": {"all_": [_tag(archive)]}, "state": {"type": {"any_": _UNFINISHED}}}
+        {"tags": {"all_": [archive_tag(archive)]}, "state": {"type": {"any_": _UNFINISHED}}}
     )
     crashed: State[Any] = Crashed(
         message="tvtasks was killed, or the power failed, before this run ended. The file is restored in "
@@ -129,7 +206,7 @@ def close_lost_runs(archive: Path) -> int:
     return number
 
 
-def _tag(archive: Path) -> str:
+def archive_tag(archive: Path) -> str:
     """Return what tells an archive from others on a server, which may serve several computers."""
     place = f"{socket.gethostname()} ".encode() + os.fsencode(archive.resolve())
     return f"archive:{hashlib.sha256(place).hexdigest()[:12]}"

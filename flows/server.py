@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tvtasks.errors import ConfigurationError
-from tvtasks.monitor.health import Problem, ServerState
+from tvtasks.monitor.health import ServerState
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +45,6 @@ late."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds between two attempts to start a server, doubling from one to the other."""
 
-HEALTH_KEY = "health"
-"""Key of the artifact that shows the problems; its newest version is at /artifacts/key/health."""
-
 # A 4-task run sends about a hundred small writes. With the defaults SQLite is locked by them for so long that
 # the next run is answered "busy" and waits two seconds; written in batches that does not happen.
 _ENVIRONMENT = {
@@ -59,6 +58,17 @@ _ENVIRONMENT = {
     # The newer dashboard asks an analytics host on the internet; this one asks nobody.
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
 }
+
+# Unless the user has other wishes: runs of a month with their pictures, and events, which are most of the
+# database, of two days. Nothing of it is needed; what was done stands in the archives.
+_RETENTION = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
+}
+
+LOG_SIZE = 5_000_000
+"""Bytes of the server's log, above which it is begun anew; the one before it is kept."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +160,7 @@ def start(
     """
     if port is None:
         port = LOCAL_PORT if _is_free(LOCAL_PORT) else _free_port()
-    environment = {**os.environ, **_ENVIRONMENT}
+    environment = {**_RETENTION, **os.environ, **_ENVIRONMENT}
     environment.pop("PREFECT_API_URL", None)
     # Unless it is told, the dashboard looks for its server at the usual port, whatever --port says.
     environment["PREFECT_SERVER_UI_API_URL"] = _local_url(port)
@@ -163,6 +173,7 @@ def start(
         own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
+        rotate(log)
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
@@ -202,8 +213,6 @@ class Keeper:
         The server, which answers.
     log
         Where the output of a server that is started goes.
-    title
-        What the problems that are shown in the dashboard are problems of.
     home
         Where the database of a server that is started is; Prefect's own place if not given.
     clock
@@ -215,13 +224,11 @@ class Keeper:
         server: Server,
         log: Path,
         *,
-        title: str = "tvtasks",
         home: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.server = server
         self._log = log
-        self._title = title
         self._home = home
         self._clock = clock
         # Made once: making one reads all certificates of the system, which costs more than hundreds of looks.
@@ -230,17 +237,12 @@ class Keeper:
         self._last_answer = clock()
         self._next_start = clock()
         self._pause = FIRST_PAUSE
-        self._to_show: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tvtasks server", daemon=True)
 
     def state(self) -> ServerState:
         """Say how the server was when it was last looked at; never waits."""
         return ServerState(self.server.api_url, self._answers, self.server.is_ours_to_start)
-
-    def show(self, problems: Sequence[Problem]) -> None:
-        """Have the dashboard show these problems as soon as the server answers; never waits."""
-        self._to_show = "\n".join(f"- {problem.sentence}" for problem in problems) or "All is well."
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -250,9 +252,6 @@ class Keeper:
         self._stop.set()
         self._thread.join()
         self._client.close()
-        if self.server.process is None and self._answers:
-            # It goes on, and would go on saying that all is well.
-            _publish(self.server.api_url, self._title, "The watch has ended.")
         self.server.stop()
 
     def abandon(self) -> None:
@@ -264,10 +263,10 @@ class Keeper:
         """Ask the server how it is; start it again if it is gone and the time has come."""
         now = self._clock()
         self._answers = answers(self.server.api_url, self._client)
+        rotate(self._log)
         if self._answers:
             self._last_answer = now
             self._pause = FIRST_PAUSE
-            self._publish()
         elif self._is_gone(now) and now >= self._next_start:
             self._start_again()
 
@@ -302,13 +301,6 @@ class Keeper:
         if self._stop.is_set():
             raise _StoppedError
 
-    def _publish(self) -> None:
-        text = self._to_show
-        if text is None or not _publish(self.server.api_url, self._title, text):
-            return
-        if self._to_show is text:  # unless other problems have come up in this very moment
-            self._to_show = None
-
     def _run(self) -> None:
         while not self._stop.wait(LOOK):
             try:
@@ -332,23 +324,15 @@ def answers(api_url: str, client: httpx.Client | None = None) -> bool:
         return False
 
 
-def _publish(api_url: str, title: str, text: str) -> bool:
-    """Show a text as the health artifact; return whether the server took it."""
-    # Importing Prefect takes a second, and what only looks for a server does without.
-    from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
-    from prefect.client.schemas.actions import ArtifactCreate  # noqa: PLC0415
+def rotate(log: Path) -> None:
+    """Begin the server's log anew where it has become large, and keep one before it.
 
-    artifact = ArtifactCreate(
-        key=HEALTH_KEY, type="markdown", data=f"## {title}\n\n{text}\n", description=f"Health of {title}"
-    )
-    try:
-        # Not create_artifact(): it also emits an event, whose worker would hold up the end of the process.
-        with SyncPrefectClient(api_url) as client:
-            client.request("POST", "/artifacts/", json=artifact.model_dump(mode="json", exclude_unset=True))
-    except (httpx.HTTPError, RuntimeError, OSError) as error:
-        logger.debug("The health artifact could not be written: %s", error)
-        return False
-    return True
+    It is emptied, not renamed: the server writes on, at the end of what it has open.
+    """
+    with suppress(OSError):
+        if log.is_file() and log.stat().st_size > LOG_SIZE:
+            shutil.copyfile(log, log.with_suffix(".1.log"))
+            os.truncate(log, 0)
 
 
 def _local_url(port: int) -> str:

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from tvtasks.errors import TvtasksError
@@ -55,6 +55,22 @@ def spinner(text: str, silent: bool) -> Iterator[None]:
     ) as progress:
         progress.add_task(text)
         yield
+
+
+@contextmanager
+def counting(text: str, total: int, silent: bool) -> Iterator[Callable[[int], None]]:
+    """Show a bar on the error output, and give what is to be called with the number done.
+
+    `text` has places for that number and for the total: ``{} of {} points``.
+    """
+    bar = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*bar, console=errors, transient=True, disable=silent or not errors.is_terminal) as progress:
+        task = progress.add_task(text.format(0, total), total=total)
+
+        def count(done: int) -> None:
+            progress.update(task, completed=done, description=text.format(done, total))
+
+        yield count
 
 
 def load_solvers(silent: bool) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -17,12 +18,18 @@ from flows import server as servers
 from flows.acquire import Change, RestoreFile, Tally, Watching, acquire, ledger_path
 from flows.log import log_change, logging_to
 from flows.server import Keeper
-from flows.terminal import console, draining, load_solvers, spinner
+from flows.terminal import Stop, console, draining, load_solvers, spinner
 from tvtasks.errors import ConfigurationError
 from tvtasks.monitor import check_folders
 from tvtasks.monitor.health import OVER, Heart, Problem, refuse_second
+from tvtasks.monitor.ledger import Overview, ReadOnlyLedger, State
 from tvtasks.recipe import Recipe, RecipeBook
+from tvtasks.restoration import Call, call_directly
 from tvtasks.workflow import Outcome, create_folder, restore_file
+
+if TYPE_CHECKING:
+    from flows.session import Session
+    from tvtasks.monitor.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +43,15 @@ def watch(
     workers: int,
     once: bool,
     dashboard: bool,
+    page_kb: int | None = None,
+    metrics_port: int | None = None,
     quiet: bool,
     as_json: bool,
 ) -> tuple[Tally, set[Path]]:
     """Watch a folder until a signal comes, or with `once` until nothing is left to do.
+
+    Of the options, `page_kb` is the largest page of an image in the dashboard, and `metrics_port` where
+    Prometheus may ask; the others are those of `tvtasks watch`.
 
     Returns
     -------
@@ -68,20 +80,20 @@ def watch(
         stack.enter_context(logging_to(archive))
         keeper = None
         if server:
-            keeper = stack.enter_context(
-                Keeper(server, _server_log(archive), title=f"the watch of {folder.resolve()}")
-            )
-            keeper.show([])
+            keeper = stack.enter_context(Keeper(server, _server_log(archive)))
             stop.at_once = keeper.abandon
-            if not silent:
-                console.print(Text(f"Watching {folder}. Dashboard: {server.dashboard}"), soft_wrap=True)
-        elif not silent:
-            console.print(Text(f"Watching {folder}, without a dashboard."), soft_wrap=True)
+        if not silent:
+            where = f". Dashboard: {server.dashboard}" if server else ", without a dashboard."
+            console.print(Text(f"Watching {folder}{where}"), soft_wrap=True)
         shown = stack.enter_context(display.choose(console, quiet=quiet, as_json=as_json))
 
+        session: Session | None = None
+        wrong: list[Problem] = []
+
         def tell(begun: list[Problem], ended: list[Problem], now: list[Problem]) -> None:
-            if keeper:
-                keeper.show(now)
+            wrong[:] = now
+            if session:
+                session.show(now)
             for problem in begun:
                 shown.tell(problem.sentence)
             for problem in ended:
@@ -96,14 +108,25 @@ def watch(
         watched = folder.resolve()
         logger.info("Watching %s (process %d)", watched, os.getpid())
 
-        restore: RestoreFile = restore_file
+        metrics = None if metrics_port is None else _serve_metrics(archive, book, metrics_port, stack)
+        around: Callable[[Call], Call] = metrics.timed if metrics else lambda call: call
+        restore: RestoreFile = partial(restore_file, call=around(call_directly))
         options: dict[str, Any] = {}
         if keeper:
-            restore, options["reconcile"] = _with_pages(keeper, archive, stack)
+            restore, session = _with_pages(
+                keeper, folder, archive, recipes, book, stop, around, page_kb, stack
+            )
+            session.show(wrong)
+            # Runs that an earlier watch has left are closed when no other can be working any more.
+            options["reconcile"] = session.begin
 
         def report(change: Change) -> None:
             log_change(change, watched)
             shown.show(change)
+            if session:
+                session.note(change)
+            if metrics:
+                _count(metrics, change)
 
         tally = acquire(
             folder, archive, book, restore, watching=watching, workers=workers, stop=stop,
@@ -115,19 +138,65 @@ def watch(
     return tally, shown.told
 
 
-def _with_pages(keeper: Keeper, archive: Path, stack: ExitStack) -> tuple[RestoreFile, Callable[[], object]]:
-    """Return what restores a file as a run of the server, and what closes the runs of a lost watch."""
+def _with_pages(
+    keeper: Keeper, folder: Path, archive: Path, recipes: Sequence[str], book: RecipeBook, stop: Stop,
+    around: Callable[[Call], Call], page_kb: int | None, stack: ExitStack,
+) -> tuple[RestoreFile, Session]:  # fmt: skip
+    """Return what restores a file as a run of the server, and what shows the watch there."""
     from flows import restore  # noqa: PLC0415 - importing Prefect takes a second
+    from flows.session import Session  # noqa: PLC0415
 
-    stack.enter_context(restore.prefect_at(keeper.server.api_url))
+    attendant = stack.enter_context(restore.prefect_at(keeper.server.api_url))
+    attendant.around = around
     stack.enter_context(restore.watch_runs(archive))
+    options = {} if page_kb is None else {"page_kb": page_kb}
 
     def restore_one(path: Path, recipe: Recipe, archive: Path) -> list[Outcome]:
         # To find out for each file that the server is dead would take longer than to restore it.
-        do = restore.restore_and_show if keeper.state().answers else restore_file
-        return do(path, recipe, archive)
+        if keeper.state().answers:
+            return restore.restore_and_show(path, recipe, archive, **options)
+        return restore_file(path, recipe, archive, call=around(call_directly))
 
-    return restore_one, lambda: restore.close_lost_runs(archive)
+    def counts() -> Mapping[State, int]:
+        with ReadOnlyLedger(ledger_path(archive)) as ledger:
+            return ledger.counts(book.digest)
+
+    def answers() -> bool:
+        return keeper.state().answers
+
+    session = Session(
+        attendant, keeper.server.api_url, folder, archive, recipes, counts=counts, cancel=stop.set,
+        answers=answers,
+    )  # fmt: skip
+    return restore_one, stack.enter_context(session)
+
+
+def _serve_metrics(archive: Path, book: RecipeBook, port: int, stack: ExitStack) -> Metrics:
+    """Return what counts for Prometheus, which may ask at a port of this computer from now on."""
+    try:
+        from tvtasks.monitor.metrics import Metrics, serving  # noqa: PLC0415 - few need it
+    except ImportError as error:
+        raise ConfigurationError(
+            "Figures for Prometheus need the package prometheus-client: pip install 'tvtasks[metrics]'"
+        ) from error
+
+    def overview() -> Overview:
+        with ReadOnlyLedger(ledger_path(archive)) as ledger:
+            return ledger.overview(book.digest)
+
+    metrics = Metrics(overview)
+    stack.enter_context(serving(metrics, port))
+    return metrics
+
+
+def _count(metrics: Metrics, change: Change) -> None:
+    """Count a change of a file's state."""
+    if change.state == State.QUEUED:
+        metrics.arrived()
+    elif change.state == State.DONE:
+        metrics.restored(outcome.gap for outcome in change.outcomes)
+    elif change.state in {State.FAILED, State.QUARANTINED}:
+        metrics.failed()
 
 
 def _give_up_if(stop: threading.Event) -> Callable[[], None]:

@@ -1,8 +1,10 @@
 """A real Prefect server for all tests of this folder, and small scans."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,6 +15,28 @@ from flows.server import Server
 
 SaveScan = Callable[..., Path]
 WriteScan = Callable[..., Path]
+
+
+AUDIT = """
+import os, sys
+
+log = os.open(os.environ["TVTASKS_AUDIT"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def note(event, arguments):
+    if event in {"socket.connect", "socket.bind", "socket.sendto"}:
+        os.write(log, f"{event}\\t{arguments[1]!r}\\n".encode())
+    elif event in {"socket.getaddrinfo", "socket.gethostbyname"}:
+        os.write(log, f"{event}\\t{arguments[0]!r}\\n".encode())
+
+sys.addaudithook(note)
+"""
+
+
+class Audit(NamedTuple):
+    """Variables of the environment, and the file in which each line is an event and an address."""
+
+    environment: dict[str, str]
+    log: Path
 
 
 def unused_port() -> int:
@@ -29,10 +53,21 @@ def dead_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    """Environment in which each Python process notes what it asks of the network, and where that is noted."""
+    folder = tmp_path_factory.mktemp("audit")
+    (folder / "sitecustomize.py").write_text(AUDIT, "utf-8")
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    return Audit({"PYTHONPATH": path, "TVTASKS_AUDIT": str(folder / "network.txt")}, folder / "network.txt")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, audit: Audit) -> Iterator[Server]:
     """A Prefect server with a database of its own."""
     home = tmp_path_factory.mktemp("prefect")
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in audit.environment.items():
+            patch.setenv(name, value)
         # The usual port is left to the developer's own server, whether it runs now or is started meanwhile.
         patch.setattr(servers, "LOCAL_PORT", unused_port())
         started = servers.start(home / "server.log", home=home)

@@ -21,20 +21,23 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
 from prefect.client.schemas.objects import State as PrefectState
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import TagsContext
-from prefect.states import Cancelling, Completed, Pending, Running
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running
 
 from flows.acquire import Watching, acquire, ledger_path
 from flows.restore import close_lost_runs, prefect_at, restore_and_show, restore_flow, watch_runs
 from flows.server import Server
-from tvtasks import archive
+from tvtasks import archive, tasks, workflow
 from tvtasks.errors import UnreadableFileError
 from tvtasks.monitor import Ledger, State
 from tvtasks.recipe import HuberROFStep, Median, Recipe, RecipeBook
+from tvtasks.tasks import plain
 
 STEP = HuberROFStep(model="huber-rof", lam=0.5, direction="x")
 RECIPE = Recipe(name="all-steps", background=STEP, median=Median(), contrast=STEP, denoise=STEP)
 HALF_A_MINUTE = 30.0
+NEWEST = FlowRunSort.EXPECTED_START_TIME_DESC
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def client(at_server: Server) -> Iterator[SyncPrefectClient]:
 
 def run_of(client: SyncPrefectClient, path: Path) -> FlowRun:
     """The only flow run that was given this file."""
-    runs = [run for run in client.read_flow_runs() if run.parameters["path"] == str(path)]
+    runs = [run for run in client.read_flow_runs(sort=NEWEST) if run.parameters.get("path") == str(path)]
     assert len(runs) == 1
     return runs[0]
 
@@ -67,7 +70,7 @@ def artifact_of(client: SyncPrefectClient, run: FlowRun) -> Artifact:
     return artifact
 
 
-def eventually(condition: Callable[[], bool]) -> None:
+def eventually(condition: Callable[[], object]) -> None:
     """Wait for another process: there is no clock to inject."""
     deadline = time.monotonic() + HALF_A_MINUTE
     while not condition():
@@ -81,14 +84,14 @@ class TestWhatTheServerShows:
         restore_and_show(path, RECIPE, tmp_path / "archive")
         run = run_of(client, path)
         assert run.name == "stm_0001.npy · all-steps"
-        assert run.tags == ["all-steps"]
+        assert set(run.tags) == {"all-steps", "tvtasks"}
         assert run.state.is_completed()
 
     def test_its_parameters_are_paths_and_the_recipe_never_pixels(self, client, write_scan, tmp_path):
         path = write_scan("stm_0001.npy")
         restore_and_show(path, RECIPE, tmp_path / "archive")
         parameters = run_of(client, path).parameters
-        assert parameters.keys() == {"path", "recipe", "archive"}
+        assert parameters.keys() == {"path", "recipe", "archive", "page_kb"}
         assert parameters["archive"] == str(tmp_path / "archive")
         assert parameters["recipe"]["background"]["lam"] == 0.5
 
@@ -132,6 +135,104 @@ class TestWhatTheServerShows:
         assert run.state.is_failed()
         assert run.state.message == str(raised.value)
         assert "stm_0002.npy is not whole" in run.state.message
+
+    def test_an_error_of_our_own_is_a_sentence_too_and_its_traceback_is_in_the_log_of_the_run(
+        self, client, write_scan, tmp_path, monkeypatch
+    ):
+        def stumble(*arguments, **options):
+            raise KeyError("odd")
+
+        monkeypatch.setattr(workflow, "restore_file", stumble)
+        path = write_scan("stm_0002.npy")
+        with pytest.raises(KeyError):
+            restore_and_show(path, RECIPE, tmp_path / "archive")
+        run = run_of(client, path)
+        assert run.state.is_failed()
+        assert "stm_0002.npy: an error in tvtasks itself (KeyError: 'odd')" in run.state.message
+
+    @pytest.mark.parametrize("page_kb", [60, 20, 2, 0])
+    def test_the_page_of_an_image_is_no_larger_than_it_may_be(self, client, write_scan, tmp_path, page_kb):
+        path = write_scan("stm_0001.npy")
+        restore_and_show(path, RECIPE, tmp_path / "archive", page_kb=page_kb)
+        text = artifact_of(client, run_of(client, path)).data
+        assert ("data:image/jpeg" in text) == (page_kb > 2)
+        assert "| background |" in text
+        if page_kb:
+            assert len(text.encode()) <= 1000 * page_kb
+
+    def test_names_and_notes_cannot_break_the_page(self):
+        assert plain("a|b\n[x](y) `z` <i>_1") == r"a\|b \[x\](y) \`z\` \<i\>_1"
+
+
+class TestCancelling:
+    """A run that is cancelled, as the button of the dashboard does it, while its first step goes on."""
+
+    @pytest.fixture
+    def reading(self, monkeypatch):
+        """Reading waits until it is told to go on; it says when it has begun."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        def read(path):
+            begun.set()
+            assert go_on.wait(HALF_A_MINUTE)
+            return workflow.readers.read(path)
+
+        monkeypatch.setitem(tasks.TASKS, workflow.read, tasks._step(read, "read"))
+        return begun, go_on
+
+    def restore_meanwhile(self, path, directory, reading, meanwhile):
+        """Return the ledger after a file was restored, with something done while it was read."""
+        begun, go_on = reading
+
+        def cancel():
+            assert begun.wait(HALF_A_MINUTE)
+            meanwhile()
+            go_on.set()
+
+        recipes = RecipeBook((("*", RECIPE),))
+        helper = threading.Thread(target=cancel)
+        helper.start()
+        acquire(
+            path.parent, directory, recipes, restore_and_show, watching=Watching(settle=0.05),
+            finished=lambda: True,
+        )  # fmt: skip
+        helper.join()
+        with Ledger(ledger_path(directory)) as ledger:
+            return ledger.entries()
+
+    @pytest.mark.parametrize("state", [Cancelling(), Cancelled()], ids=lambda state: state.name)
+    def test_it_stops_at_the_next_step_and_the_file_waits_for_retry(
+        self, server, reading, write_scan, tmp_path, state
+    ):
+        path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
+        with prefect_at(server.api_url) as attendant, get_client(sync_client=True) as client:
+
+            def cancel():
+                client.set_flow_run_state(attendant.run_of(path), state)
+                eventually(lambda: attendant.is_cancelled(attendant.run_of(path)))
+
+            (entry,) = self.restore_meanwhile(path, directory, reading, cancel)
+            run = run_of(client, path)
+        assert run.state.is_cancelled()
+        assert "stm_0001.npy was cancelled in the dashboard" in run.state.message
+        assert entry.state is State.QUARANTINED
+        assert "tvtasks retry" in entry.reason
+        assert not list(directory.glob("*.nxs"))
+
+    def test_one_that_is_wrongly_taken_for_dead_goes_on_and_is_shown_as_done(
+        self, server, reading, write_scan, tmp_path
+    ):
+        path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
+        with prefect_at(server.api_url) as attendant, get_client(sync_client=True) as client:
+
+            def bury():
+                run = attendant.run_of(path)
+                client.set_flow_run_state(run, Crashed(), force=True)
+                eventually(lambda: client.read_flow_run(run).state_name == "Running")
+
+            (entry,) = self.restore_meanwhile(path, directory, reading, bury)
+            assert run_of(client, path).state.is_completed()
+        assert entry.state is State.DONE
 
 
 class TestWithoutServer:
@@ -285,5 +386,5 @@ class TestAReplyThatIsLost:
             assert [attempt.outcome for attempt in ledger.history(path)] == ["done"]
         with prefect_at(at_server.api_url):
             assert close_lost_runs(directory) == 1
-        runs = [run for run in client.read_flow_runs() if run.parameters["path"] == str(path)]
+        runs = [run for run in client.read_flow_runs(sort=NEWEST) if run.parameters.get("path") == str(path)]
         assert sorted(run.state.name for run in runs) == ["Completed", "Crashed"]

@@ -3,17 +3,14 @@
 import logging
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows import server as servers
-from flows.server import HEALTH_KEY, Keeper, Server
+from flows.server import Keeper, Server
 from tests.flows.conftest import unused_port
 from tvtasks.errors import ConfigurationError
-from tvtasks.monitor.health import Problem
 
 
 class Clock:
@@ -39,15 +36,6 @@ def home(tmp_path, server, tmp_path_factory):
     ):
         source.backup(copy)
     return tmp_path
-
-
-def shown(server):
-    """What the dashboard shows of the health, oldest first."""
-    with SyncPrefectClient(server.api_url) as client:
-        found = client.read_artifacts(
-            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[HEALTH_KEY]))
-        )
-    return [artifact.data for artifact in sorted(found, key=lambda artifact: artifact.created)]
 
 
 def test_a_server_that_is_killed_is_started_again_where_it_was(home, clock, caplog):
@@ -106,29 +94,31 @@ class TestServersThatCannotBeStarted:
             servers.start(tmp_path / "file" / "server.log", port=unused_port())
 
 
-class TestHealthInTheDashboard:
-    def test_the_newest_version_of_one_artifact_shows_what_is_wrong_now(self, server, tmp_path):
-        keeper = Keeper(Server(server.api_url), tmp_path / "server.log", title="the watch of scans")
-        keeper.show([])
-        keeper.look()
-        keeper.look()
-        keeper.show([Problem("disk", "The disk is full.")])
-        keeper.look()
-        well, wrong = shown(server)[-2:]
-        assert "All is well." in well
-        assert "the watch of scans" in wrong
-        assert "- The disk is full." in wrong
+class TestTheLogOfTheServer:
+    def test_one_that_has_become_large_is_begun_anew_and_the_one_before_is_kept(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(servers, "LOG_SIZE", 100)
+        log = tmp_path / "server.log"
+        with log.open("ab") as written_by_the_server:
+            written_by_the_server.write(b"old" * 50)
+            written_by_the_server.flush()
+            servers.rotate(log)
+            written_by_the_server.write(b"new")
+        assert log.read_bytes() == b"new"
+        assert (tmp_path / "server.1.log").read_bytes() == b"old" * 50
 
-    def test_what_happens_while_the_server_is_dead_shows_when_it_is_back(self, server, dead_url, tmp_path):
-        keeper = Keeper(Server(dead_url), tmp_path / "server.log", title="dead and back")
-        keeper.show([Problem("folder", "The share is gone.")])
-        keeper.look()
-        keeper.server = Server(server.api_url)
-        keeper.look()
-        assert "The share is gone." in shown(server)[-1]
-        assert "dead and back" in shown(server)[-1]
+    def test_a_small_one_and_one_that_is_not_there_are_left_alone(self, tmp_path):
+        log = tmp_path / "server.log"
+        servers.rotate(log)
+        assert not log.exists()
+        log.write_bytes(b"little")
+        servers.rotate(log)
+        assert log.read_bytes() == b"little"
 
-    def test_a_server_that_goes_on_is_told_that_the_watch_has_ended(self, server, tmp_path):
-        with Keeper(Server(server.api_url), Path(tmp_path, "server.log"), title="ended"):
-            pass
-        assert "The watch has ended." in shown(server)[-1]
+
+def test_old_runs_and_events_are_removed_unless_the_user_says_otherwise(server):
+    with SyncPrefectClient(server.api_url) as client:
+        settings = client.request("GET", "/admin/settings").json()["server"]
+    vacuum = settings["services"]["db_vacuum"]
+    assert set(vacuum["enabled"]) == {"events", "flow_runs"}
+    assert vacuum["retention_period"] == "P30D"
+    assert settings["events"]["retention_period"] == "P2D"

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from tvtasks.errors import ArchiveError, RecipeError, TvtasksError, UnreadableFileError, UnusableImageError
+from tvtasks.errors import (
+    ArchiveError,
+    CancelledRunError,
+    RecipeError,
+    TvtasksError,
+    UnreadableFileError,
+    UnusableImageError,
+)
 from tvtasks.monitor.ledger import LATEST_MTIME_NS, Entry, Ledger
 
 logger = logging.getLogger(__name__)
@@ -27,7 +34,7 @@ AWAY = 5.0
 A share that drops out would otherwise have its whole backlog fail, file by file, within seconds.
 """
 
-_AT_FAULT = (UnreadableFileError, UnusableImageError, RecipeError)
+_NOT_AGAIN = (UnreadableFileError, UnusableImageError, RecipeError, CancelledRunError)
 
 
 @dataclass(frozen=True)
@@ -199,8 +206,8 @@ class Dispatcher(Generic[T]):
             return self._ledger.mark_overwritten(entry, str(error))
         if isinstance(error, FileNotFoundError) and self._folder and not self._folder.is_dir():
             self._away_until = self._clock() + AWAY
-        reason = _sentence(entry.path, error)
-        if isinstance(error, _AT_FAULT) and not is_passing(error):
+        reason = sentence(entry.path, error)
+        if isinstance(error, _NOT_AGAIN) and not is_passing(error):
             return self._ledger.quarantine(entry, reason)
         if isinstance(error, TvtasksError) or is_passing(error):
             return self._ledger.fail(entry, reason)
@@ -227,14 +234,15 @@ def is_passing(error: BaseException) -> bool:
 def defect(path: Path, error: BaseException) -> str:
     """Log an error that is not the user's with its traceback, and return a sentence for it."""
     _log(path, error)
-    return _sentence(path, error)
+    return sentence(path, error)
 
 
 def _log(path: Path, error: BaseException) -> None:
     logger.error("%s could not be restored", path, exc_info=error)
 
 
-def _sentence(path: Path, error: BaseException) -> str:
+def sentence(path: Path, error: BaseException) -> str:
+    """Return what to tell a user of an error: which file, what is wrong, and what to do."""
     if isinstance(error, TvtasksError):
         return str(error)
     if is_passing(error):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tvtasks import Micrograph, Recipe, restore
-from tvtasks.figures import PANEL_WIDTH, caption, jpeg, panels, png, preview, scale_bar
+from tvtasks.figures import PANEL_WIDTH, caption, jpeg, panels, png, preview, scale_bar, with_prefix
 from tvtasks.micrograph import Region
 from tvtasks.recipe import HuberROFStep, Median
 
@@ -161,6 +161,18 @@ class TestScaleBar:
 
     def test_without_a_calibration_there_is_none(self):
         assert scale_bar(Micrograph(noise(24, 48)), 48) is None
+
+
+class TestPrefix:
+    @pytest.mark.parametrize(
+        ("value", "unit", "text"),
+        [
+            (-2.5e-10, "m", "-250 pm"), (3e-14, "A", "30 fA"), (0.0, "V", "0 V"), (12.3456, "V", "12.3 V"),
+            (1e-18, "m", "1e-18 m"), (0.02, "counts", "0.02 counts"), (1e-9, "", "1e-09"),
+        ],
+    )  # fmt: skip
+    def test_values_have_the_prefix_that_makes_them_short(self, value, unit, text):
+        assert with_prefix(value, unit) == text
 
 
 class TestFiles:

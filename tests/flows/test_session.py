@@ -1,0 +1,230 @@
+"""What the dashboard shows of a watch, on a real server."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.states import Cancelling
+
+from flows.acquire import Change
+from flows.restore import archive_tag, prefect_at, restore_and_show
+from flows.session import ROWS, Session
+from flows.zombies import NAME, ensure_automation
+from tests.flows.test_restore import RECIPE, eventually
+from tvtasks.errors import ArchiveError, UnreadableFileError
+from tvtasks.monitor import State
+from tvtasks.monitor.health import Problem
+
+
+@pytest.fixture
+def client(at_server):
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def folders(tmp_path):
+    (tmp_path / "scans").mkdir()
+    return tmp_path / "scans", tmp_path / "Restored scans"
+
+
+def runs_of(client, archive):
+    chosen = FlowRunFilter.model_validate({"tags": {"all_": [archive_tag(archive)]}})
+    return [run for run in client.read_flow_runs(flow_run_filter=chosen) if run.name.startswith("watch ")]
+
+
+def shown(client, run):
+    """What the run's artifacts show, by the first word of their key."""
+    found = client.request(
+        "POST", "/artifacts/filter", json={"artifacts": {"flow_run_id": {"any_": [str(run.id)]}}}
+    )
+    assert len(found.json()) <= 3, "they are changed in place"
+    return {artifact["key"].partition("-")[0]: artifact["data"] for artifact in found.json()}
+
+
+class TestWhatItShows:
+    def test_a_run_stands_for_the_watch_with_the_latest_files_progress_and_health(
+        self, server, client, folders, save_scan
+    ):
+        folder, archive = folders
+        good, bad = save_scan(folder / "stm_1.npy"), save_scan(folder / "stm|2.npy")
+        bad.write_bytes(bad.read_bytes()[:200])
+        counts = {State.DONE: 1, State.QUARANTINED: 1, State.QUEUED: 2}
+        with (
+            prefect_at(server.api_url) as attendant,
+            Session(attendant, server.api_url, folder, archive, counts=lambda: counts) as session,
+        ):
+            session.begin()
+            done = restore_and_show(good, RECIPE, archive)
+            session.note(Change(good.resolve(), State.DONE, RECIPE.name, outcomes=tuple(done)))
+            with pytest.raises(UnreadableFileError) as fault:
+                restore_and_show(bad, RECIPE, archive)
+            session.note(Change(bad.resolve(), State.QUARANTINED, RECIPE.name, str(fault.value)))
+            session.show([Problem("disk", "The disk is nearly full.")])
+            eventually(lambda: len(runs_of(client, archive)) == 1)
+            (run,) = runs_of(client, archive)
+            assert run.state.is_running()
+            eventually(lambda: "nearly full" in shown(client, run).get("health", ""))
+            page = shown(client, run)
+            links = {path: attendant.run_of(path) for path in (good, bad)}
+        assert page["progress"] == 50.0
+        assert "1 done, 1 quarantined, 2 queued" in page["files"]
+        assert f"| [stm_1.npy](/runs/flow-run/{links[good]}) | done | all-steps |" in page["files"]
+        assert rf"| [stm\|2.npy](/runs/flow-run/{links[bad]}) | **quarantined** |" in page["files"]
+        assert r"stm\|2.npy is not whole" in page["files"]
+        (run,) = runs_of(client, archive)
+        assert run.state.is_completed()
+        assert "The watch has ended." in shown(client, run)["health"]
+
+    def test_only_the_latest_files_are_shown(self, server, client, folders):
+        folder, archive = folders
+        with prefect_at(server.api_url) as attendant:
+            session = Session(attendant, server.api_url, folder, archive)
+            for number in range(2 * ROWS):
+                session.note(Change(folder.resolve() / f"{number}.npy", State.DONE, "stm"))
+            session.publish()
+        (run,) = runs_of(client, archive)
+        table = shown(client, run)["files"]
+        assert table.count(".npy | done |") == ROWS
+        assert f"| {2 * ROWS - 1}.npy |" in table
+        assert f"| {ROWS - 1}.npy |" not in table
+
+    def test_two_archives_of_one_name_do_not_share_a_key(self, server, at_server, folders, tmp_path):
+        names = {
+            Session(None, server.api_url, folders[0], place / "Ärchive 1").name
+            for place in (tmp_path, tmp_path / "other")
+        }
+        assert len(names) == 2
+        assert all(name.startswith("rchive-1-") for name in names)
+
+    def test_what_was_deleted_in_the_dashboard_is_shown_anew(self, server, client, folders):
+        folder, archive = folders
+        with prefect_at(server.api_url) as attendant:
+            session = Session(attendant, server.api_url, folder, archive)
+            session.publish()
+            (first,) = runs_of(client, archive)
+            client.delete_flow_run(first.id)
+            for artifact in client.read_artifacts():
+                if artifact.flow_run_id == first.id:
+                    client.delete_artifact(artifact.id)
+            session.show([Problem("disk", "The disk is full.")])
+            session.publish()
+            session.publish()
+        (second,) = runs_of(client, archive)
+        assert second.id != first.id
+        assert "The disk is full." in shown(client, second)["health"]
+
+    def test_a_server_that_does_not_answer_is_not_waited_for(self, dead_url, folders):
+        with (
+            prefect_at(dead_url) as attendant,
+            Session(attendant, dead_url, *folders, answers=lambda: False) as session,
+        ):
+            session.begin()
+            session.note(Change(Path("x.npy"), State.DONE))
+
+
+class TestHowItEnds:
+    def test_cancelling_its_run_ends_the_watch(self, server, client, folders):
+        cancelled = []
+        with (
+            prefect_at(server.api_url) as attendant,
+            Session(
+                attendant, server.api_url, *folders, cancel=lambda: cancelled.append(True)
+            ) as session,
+        ):  # fmt: skip
+            session.begin()
+            eventually(lambda: runs_of(client, folders[1]))
+            (run,) = runs_of(client, folders[1])
+            client.set_flow_run_state(run.id, Cancelling())
+            eventually(lambda: cancelled)
+        assert cancelled == [True]
+        (run,) = runs_of(client, folders[1])
+        assert run.state.is_cancelled()
+
+    def test_an_error_of_the_watch_is_its_message(self, server, client, folders):
+        with (
+            pytest.raises(ArchiveError),
+            prefect_at(server.api_url) as attendant,
+            Session(attendant, server.api_url, *folders) as session,
+        ):
+            session.begin()
+            eventually(lambda: runs_of(client, folders[1]))
+            raise ArchiveError("The ledger cannot be written.")
+        (run,) = runs_of(client, folders[1])
+        assert run.state.is_failed()
+        assert run.state.message == "The ledger cannot be written."
+
+
+def test_the_automation_is_there_once_as_it_should_be(client):
+    def there():
+        return client.read_automations_by_name(NAME)
+
+    ensure_automation(client, timedelta(seconds=30))
+    (first,) = there()
+    ensure_automation(client)
+    ensure_automation(client)
+    (found,) = there()
+    assert found.id == first.id
+    assert found.trigger.within == timedelta(seconds=75)
+    assert found.trigger.match_related["prefect.resource.id"] == ["prefect.tag.tvtasks"]
+
+
+KILLED = """
+import sys, threading
+from pathlib import Path
+
+from flows import attendant, restore, session
+from tests.flows.test_restore import RECIPE
+
+attendant.BEAT = 2.0
+attendant.LOOK = 0.5
+session.ensure_automation = lambda client: None
+archive = Path(sys.argv[2])
+
+def block(*arguments, **options):
+    threading.Event().wait(600)
+
+restore.workflow.restore_file = block
+with restore.prefect_at(sys.argv[3]) as attending, restore.watch_runs(archive):
+    with session.Session(attending, sys.argv[3], Path(sys.argv[1]).parent, archive) as shown:
+        shown.begin()
+        restore.restore_and_show(Path(sys.argv[1]), RECIPE, archive)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_watch_has_left_is_marked_as_crashed_by_the_server_and_nothing_else_is(
+    server, client, write_scan, tmp_path
+):
+    path, archive = write_scan("stm_0001.npy"), tmp_path / "archive"
+    ensure_automation(client, timedelta(seconds=12))
+    chosen = FlowRunFilter.model_validate({"tags": {"all_": [archive_tag(archive)]}})
+
+    def states():
+        return [run.state_name for run in client.read_flow_runs(flow_run_filter=chosen)]
+
+    def beats():
+        wanted = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}, "limit": 50}
+        return client.request("POST", "/events/filter", json=wanted).json()["total"]
+
+    try:
+        command = [sys.executable, "-c", KILLED, str(path), str(archive), server.api_url]
+        with subprocess.Popen(command) as child:
+            try:
+                eventually(lambda: states() == ["Running", "Running"])
+                before = beats()
+                # Twice as long as it may be silent: it lives, and so do its runs.
+                eventually(lambda: beats() >= before + 20)
+                assert states() == ["Running", "Running"]
+            finally:
+                child.kill()
+        eventually(lambda: states() == ["Crashed", "Crashed"])
+        messages = {run.state.message for run in client.read_flow_runs(flow_run_filter=chosen)}
+        assert all("no sign of life" in message for message in messages)
+    finally:
+        for automation in client.read_automations_by_name(NAME):
+            client.delete_automation(automation.id)

@@ -1,0 +1,3 @@
+from tests.archive.conftest import image, micrograph, recipe, restoration
+
+__all__ = ["image", "micrograph", "recipe", "restoration"]

@@ -1,0 +1,299 @@
+"""Images of an archived run as files for other programs: TIFF, PNG, Gwyddion's .gwy and .gsf, NumPy's .npz.
+
+The formats .gwy (the native one of Gwyddion) and .gsf (Gwyddion Simple Field 1.0) are those of the chapter on
+file formats in its user guide.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngInfo
+
+from tvtasks.archive import ArchivedRun, archive_path
+from tvtasks.archive.layout import calibration
+from tvtasks.errors import ConfigurationError
+from tvtasks.figures import Panel, drawn, limits
+from tvtasks.files import refuse_taken, write_whole
+from tvtasks.micrograph import Image
+
+Format = Literal["tiff", "png", "gwy", "gsf", "npz"]
+ARRAYS = ("raw", "background", "flat", "contrast", "restored")
+
+_SUFFIXES: dict[Format, str] = {
+    "tiff": ".tif", "png": ".png", "gwy": ".gwy", "gsf": ".gsf", "npz": ".npz",
+}  # fmt: skip
+# What ImageJ's own kind of TIFF can hold, and what OME-TIFF can; the rest goes into a plain TIFF.
+_IMAGEJ = ("uint8", "uint16", "float32")
+_OME = ("int8", "int16", "int32", "uint32", "float64")
+
+
+def export(
+    run: ArchivedRun,
+    form: Format,
+    directory: Path,
+    *,
+    arrays: Sequence[str] = ("restored",),
+    bits: Literal[8, 16] = 8,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write images of a run to files that are named after its archive file.
+
+    A .gwy or .npz holds all of them, ``<archive file>.gwy`` (``<archive file>__restored.gwy`` for one alone);
+    of the other formats there is a file for each, ``<archive file>__restored.tif``.
+
+    Parameters
+    ----------
+    run
+        The archived run.
+    form
+        ``tiff``: the values as they are, with the pixel size; an ImageJ TIFF, or an OME-TIFF for values that
+        ImageJ's kind cannot hold (float64, 32-bit integers), or a plain one. ``png``: grey values to look at.
+        ``gwy``: float64. ``gsf``: float32. ``npz``: the values as they are, with pixel size and run record.
+    directory
+        Where; it is made if it is missing.
+    arrays
+        Which images; those that the recipe did not make are left out.
+    bits
+        Of a PNG: 8 has the grey values of the preview, 16 runs from the least to the greatest value, so that
+        little is lost. Both tell, as text in the file, which values are black and white.
+    overwrite
+        Whether files that are there may be replaced.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    ConfigurationError
+        If a file is in the way (nothing is written then), or none of the images exists.
+    ArchiveError
+        If a file cannot be written.
+    """
+    present = {
+        "raw": run.raw, "background": run.background, "flat": run.flat, "contrast": run.contrast,
+        "restored": run.restored,
+    }  # fmt: skip
+    chosen = {name: image for name in arrays if (image := present[name]) is not None}
+    if not chosen:
+        there = ", ".join(name for name, image in present.items() if image is not None)
+        raise ConfigurationError(f"{run.path} has no {' or '.join(arrays)}. It has: {there}.")
+    stem, suffix = _stem(run), _SUFFIXES[form]
+    encode: dict[Format, Callable[[ArchivedRun, str, Image], bytes]] = {
+        "tiff": _tiff, "png": lambda run, name, image: _png(run, name, image, bits), "gsf": _gsf,
+    }  # fmt: skip
+    if form in encode:
+        jobs = {f"{stem}__{name}{suffix}": {name: image} for name, image in chosen.items()}
+    elif len(chosen) == 1:
+        jobs = {f"{stem}__{next(iter(chosen))}{suffix}": chosen}
+    else:
+        jobs = {f"{stem}{suffix}": chosen}
+    for name in jobs:
+        refuse_taken(directory / name, overwrite=overwrite)
+    for name, images in jobs.items():
+        if form in encode:
+            ((array, image),) = images.items()
+            content = encode[form](run, array, image)
+        else:
+            content = (_gwy if form == "gwy" else _npz)(run, images)
+        write_whole(directory / name, content, overwrite=overwrite)
+    return [directory / name for name in jobs]
+
+
+def _stem(run: ArchivedRun) -> str:
+    """Return the name of the archive file; of a run in a file with several, the one that it had before."""
+    own = f"__{run.record['run_id'][:12]}"
+    if run.path.stem.endswith(own):
+        return run.path.stem
+    return archive_path("", run.micrograph, run.recipe).stem.rpartition("__")[0] + own
+
+
+def _offset(run: ArchivedRun, name: str) -> tuple[int, int]:
+    """Return the row and column of the raw image in which an image begins."""
+    return (0, 0) if name == "raw" else (run.region.top, run.region.left)
+
+
+def _about(run: ArchivedRun, name: str) -> dict[str, Any]:
+    """Return what identifies an image, for formats that have a place for it."""
+    image = run.record["image"]
+    known = {
+        "image": run.micrograph.name, "array": name, "channel": image["channel"],
+        "quantity": image["quantity"], "units": image["units"], "technique": image["technique"],
+        "acquired_at": image["acquired_at"],
+        "recipe": run.record["recipe"]["name"], "run_id": run.record["run_id"],
+        "gap": run.gap, "tvtasks": run.record["software"]["packages"]["tvtasks"],
+    }  # fmt: skip
+    return {key: value for key, value in known.items() if value not in {None, ""}}
+
+
+def _tiff(run: ArchivedRun, name: str, image: Image) -> bytes:
+    import tifffile  # noqa: PLC0415
+
+    (dy, dx), unit = calibration(run.micrograph)
+    little = image.astype(np.uint8 if image.dtype == bool else image.dtype.newbyteorder("<"), copy=False)
+    about = json.dumps(_about(run, name), ensure_ascii=True)
+    options: dict[str, Any]
+    if little.dtype.name in _IMAGEJ:
+        options = {"imagej": True, "metadata": {"axes": "YX", "Info": about}}
+        if unit:  # ImageJ's resolution is in pixels per unit, whatever the unit
+            options["resolution"] = (1 / dx, 1 / dy)
+            options["metadata"]["unit"] = "micron" if unit == "um" else _one_line(unit)
+    else:
+        options = {"description": about, "metadata": None}
+        if little.dtype.name in _OME:
+            options = {
+                "ome": True,
+                "metadata": {"axes": "YX", "Name": run.micrograph.name, "Description": about},
+            }
+            if unit in {"nm", "um"}:
+                shown = "µm" if unit == "um" else unit
+                options["metadata"] |= {
+                    "PhysicalSizeX": dx, "PhysicalSizeXUnit": shown,
+                    "PhysicalSizeY": dy, "PhysicalSizeYUnit": shown,
+                }  # fmt: skip
+        if (per_cm := {"nm": 1e7, "um": 1e4}.get(unit)) is not None:
+            options |= {"resolution": (per_cm / dx, per_cm / dy), "resolutionunit": "CENTIMETER"}
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, little, **options)
+    return buffer.getvalue()
+
+
+def _png(run: ArchivedRun, name: str, image: Image, bits: Literal[8, 16]) -> bytes:
+    """Return grey values, one pixel for each of the image's."""
+    finite = image[np.isfinite(image)].astype(np.float64)
+    whole = np.where(np.isfinite(image), image, finite.min())
+    if bits == 8:
+        # As in the preview, the background has the range of the raw image.
+        shown = run.raw[run.region.slices] if name in {"raw", "background"} else whole
+        low, high = limits(shown)
+        picture = drawn(Panel(name, whole, low, high), (image.shape[1], image.shape[0]))
+    else:
+        low, high = float(finite.min()), float(finite.max())
+        grey = (whole.astype(np.float64) - low) / ((high - low) or 1.0) * 65535
+        picture = Pillow.fromarray(np.round(grey).astype(np.uint16))
+    text = PngInfo()
+    for key, value in _about(run, name).items():
+        text.add_itxt(key, str(value))
+    text.add_itxt("black", repr(low))
+    text.add_itxt("white", repr(high))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()
+
+
+def _gsf(run: ArchivedRun, name: str, image: Image) -> bytes:
+    rows, columns = image.shape
+    header: dict[str, Any] = {"XRes": columns, "YRes": rows}
+    if run.micrograph.pixel_size:
+        (dy, dx), (top, left) = run.micrograph.pixel_size, _offset(run, name)
+        header |= {"XReal": repr(columns * dx), "YReal": repr(rows * dy)}
+        header |= {
+            "XOffset": repr(left * dx),
+            "YOffset": repr(top * dy),
+            "XYUnits": run.micrograph.pixel_unit,
+        }
+    if run.micrograph.units:
+        header["ZUnits"] = run.micrograph.units
+    header["Title"] = _title(run, name)
+    header |= {key: value for key, value in _about(run, name).items() if key not in {"units", "array"}}
+    lines = [f"{key}={_one_line(value)}\n" for key, value in header.items()]
+    text = ("Gwyddion Simple Field 1.0\n" + "".join(lines)).encode()
+    return text + bytes(4 - len(text) % 4) + image.astype("<f4").tobytes()
+
+
+def _gwy(run: ArchivedRun, images: Mapping[str, Image]) -> bytes:
+    components: list[bytes] = []
+    for number, (name, image) in enumerate(images.items()):
+        rows, columns = image.shape
+        dy, dx = run.micrograph.pixel_size or (1.0, 1.0)
+        top, left = _offset(run, name)
+        field = _object(
+            "GwyDataField",
+            _component("xres", "i", columns),
+            _component("yres", "i", rows),
+            _component("xreal", "d", columns * dx),
+            _component("yreal", "d", rows * dy),
+            _component("xoff", "d", left * dx),
+            _component("yoff", "d", top * dy),
+            _component(
+                "si_unit_xy", "o", _unit(run.micrograph.pixel_unit if run.micrograph.pixel_size else "")
+            ),
+            _component("si_unit_z", "o", _unit(run.micrograph.units)),
+            _component("data", "D", image.astype("<f8")),
+        )
+        meta = [_component(key, "s", str(value)) for key, value in _about(run, name).items()]
+        components += [
+            _component(f"/{number}/data", "o", field),
+            _component(f"/{number}/data/title", "s", _title(run, name)),
+            _component(f"/{number}/meta", "o", _object("GwyContainer", *meta)),
+        ]
+    return b"GWYP" + _object("GwyContainer", *components)
+
+
+def _npz(run: ArchivedRun, images: Mapping[str, Image]) -> bytes:
+    named: dict[str, NDArray[Any]] = dict(images)
+    if run.micrograph.pixel_size:
+        named["pixel_size"] = np.array(run.micrograph.pixel_size)
+        named["pixel_unit"] = np.array(run.micrograph.pixel_unit)
+    named["units"] = np.array(run.micrograph.units)
+    named["record"] = np.array(json.dumps(run.record, ensure_ascii=True))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **named)
+    return buffer.getvalue()
+
+
+def _title(run: ArchivedRun, name: str) -> str:
+    label = run.micrograph.channel or run.micrograph.quantity or run.micrograph.name
+    return _one_line(label if name == "raw" else f"{label}, {name}")
+
+
+def _one_line(value: object) -> str:
+    """Return text without line breaks and NUL, which end a line of .gsf and a text of .gwy."""
+    letters = (letter if letter.isprintable() else " " for letter in str(value))
+    return "".join(letters).encode(errors="replace").decode()
+
+
+def _object(kind: str, *components: bytes) -> bytes:
+    content = b"".join(components)
+    return kind.encode() + b"\0" + struct.pack("<I", len(content)) + content
+
+
+def _component(name: str, kind: str, value: Any) -> bytes:
+    """Return a named value: ``i`` 32-bit integer, ``d`` double, ``s`` text, ``o`` object, ``D`` doubles."""
+    if kind == "s":
+        content = _one_line(value).encode() + b"\0"
+    elif kind == "D":
+        content = struct.pack("<I", value.size) + value.tobytes()
+    elif kind == "o":
+        content = value
+    else:
+        content = struct.pack(f"<{kind}", value)
+    return name.encode() + b"\0" + kind.encode() + content
+
+
+def _unit(text: str) -> bytes:
+    return _object("GwySIUnit", _component("unitstr", "s", text))
+
+
+def names(choice: str) -> Iterator[str]:
+    """Yield the images that a choice means: one or more names with commas between, or ``all``.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such image.
+    """
+    for name in ARRAYS if choice == "all" else [part.strip() for part in choice.split(",")]:
+        if name not in ARRAYS:
+            raise ConfigurationError(f"There is no image {name!r}: it can be {', '.join(ARRAYS)} or all.")
+        yield name

@@ -1,0 +1,250 @@
+"""The grey panels of all pictures, and the preview: raw | background | restored, side by side."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from tvtasks.micrograph import Image, Micrograph, Region
+from tvtasks.recipe import Recipe
+
+PANEL_WIDTH = 470
+"""Pixels."""
+
+_MARGIN, _GAP, _HEADER = 6, 10, 66  # the header has the caption, and the name of each panel
+_TITLE_SIZE, _CAPTION_SIZE, _CAPTION_GREY = 21, 17, 89
+_BAR_FONT_SIZE, _BAR_GROUND = 20, 0.75  # the ground of the scale bar covers so much of the image below
+
+_ENOUGH = 50_000
+"""Pixels from which percentiles are taken: their error is below what an eye can tell."""
+
+_TAKES_PREFIX = {"m", "A", "V", "N", "Hz", "s"}
+
+_COARSE = 3
+"""Where a pixel is drawn this large or larger, it is drawn as a square; below it is interpolated."""
+
+
+class Restored(Protocol):
+    """What can be drawn: a `Restoration`, or an `ArchivedRun` that was read back."""
+
+    @property
+    def micrograph(self) -> Micrograph: ...  # noqa: D102
+    @property
+    def recipe(self) -> Recipe: ...  # noqa: D102
+    @property
+    def region(self) -> Region: ...  # noqa: D102
+    @property
+    def background(self) -> Image | None: ...  # noqa: D102
+    @property
+    def restored(self) -> Image: ...  # noqa: D102
+    @property
+    def gap(self) -> float | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One image of a picture.
+
+    Attributes
+    ----------
+    name
+        What stands above it.
+    image
+        The values, shape (rows, columns).
+    low, high
+        The values that are drawn black and white.
+    """
+
+    name: str
+    image: Image
+    low: float
+    high: float
+
+
+class ScaleBar(NamedTuple):
+    """A length that is drawn in an image, as a part of the image's width, and what is written below."""
+
+    part: float
+    label: str
+
+
+def panels(restoration: Restored) -> list[Panel]:
+    """Return raw | background | restored (without a background: raw | restored) with their grey values.
+
+    These run from the 0.5th to the 99.5th percentile of each panel, so that a single spike does not turn the
+    rest black; the background has the raw image's range, so that the two can be compared.
+    """
+    raw = restoration.micrograph.data[restoration.region.slices]
+    range_of_raw = limits(raw)
+    shown = [Panel("raw", raw, *range_of_raw)]
+    if restoration.background is not None:
+        shown.append(Panel("background", restoration.background, *range_of_raw))
+    shown.append(Panel("restored", restoration.restored, *limits(restoration.restored)))
+    return shown
+
+
+def preview(restoration: Restored) -> Pillow.Image:
+    """Draw the panels side by side, with a scale bar and a caption, in black on white."""
+    shown = panels(restoration)
+    rows, columns = shown[0].image.shape
+    dy, dx = restoration.micrograph.pixel_size or (1.0, 1.0)
+    # A strip of a few lines is stretched rather than drawn invisibly thin.
+    height = round(PANEL_WIDTH * min(max(rows * dy / (columns * dx), 0.2), 5.0))
+    pitch = PANEL_WIDTH + _GAP
+    size = (2 * _MARGIN + len(shown) * pitch - _GAP, _HEADER + height + _MARGIN)
+    picture = Pillow.new("L", size, 255)
+    draw = ImageDraw.Draw(picture)
+    _write(draw, (size[0] / 2, 22), caption(restoration), _CAPTION_SIZE, _CAPTION_GREY, size[0] - 2 * _MARGIN)
+    for number, panel in enumerate(shown):
+        left = _MARGIN + number * pitch
+        _write(draw, (left + PANEL_WIDTH / 2, 56), panel.name, _TITLE_SIZE)
+        picture.paste(drawn(panel, (PANEL_WIDTH, height)), (left, _HEADER))
+        if number == 0 and (bar := scale_bar(restoration.micrograph, columns)):
+            _draw_scale_bar(picture, draw, bar, (left + PANEL_WIDTH, _HEADER + height))
+        draw.rectangle((left, _HEADER, left + PANEL_WIDTH - 1, _HEADER + height - 1), outline=0)
+    return picture
+
+
+def png(picture: Pillow.Image) -> bytes:
+    """Return a picture as a PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)  # noise does not become smaller by more effort
+    return buffer.getvalue()
+
+
+def jpeg(picture: Pillow.Image, *, max_bytes: int = 45_000) -> bytes:
+    """Return a picture as a JPEG of at most `max_bytes`, as large as fits."""
+    for width, qualities in ((960, (85, 70)), (768, (70,)), (576, (60,)), (384, (50,)), (240, (40,))):
+        part = min(width / picture.width, 1.0)
+        size = (round(picture.width * part), max(round(picture.height * part), 1))
+        smaller = picture.resize(size, Pillow.Resampling.HAMMING)
+        for quality in qualities:
+            buffer = io.BytesIO()
+            smaller.save(buffer, "JPEG", quality=quality)
+            if buffer.tell() <= max_bytes:
+                return buffer.getvalue()
+    return buffer.getvalue()
+
+
+def caption(restoration: Restored) -> str:
+    """Return what stands above a picture: the names of image, channel and recipe, and the gap."""
+    parts = [restoration.micrograph.name]
+    if restoration.micrograph.channel:
+        parts.append(restoration.micrograph.channel)
+    parts.append(restoration.recipe.name)
+    if restoration.gap is not None:
+        parts.append(f"gap {restoration.gap:.1e}")
+    return "  ·  ".join(parts)
+
+
+def scale_bar(micrograph: Micrograph, columns: int) -> ScaleBar | None:
+    """Return 1, 2 or 5 times a power of ten, about a quarter of so many columns; None if not calibrated."""
+    if micrograph.pixel_size is None:
+        return None
+    width = columns * micrograph.pixel_size[1]
+    decade = 10.0 ** math.floor(math.log10(width / 4))
+    length = next(step * decade for step in (5, 2, 1) if step * decade <= width / 4)
+    return ScaleBar(length / width, with_prefix(length, micrograph.pixel_unit))
+
+
+def limits(image: Image) -> tuple[float, float]:
+    """Return the 0.5th and 99.5th percentile, which are drawn black and white."""
+    # An odd stride meets both halves of an interlaced scan.
+    stride = math.isqrt(image.size // _ENOUGH) | 1
+    low, high = np.percentile(image[::stride, ::stride].astype(np.float64), [0.5, 99.5])
+    return (float(low), float(high)) if high > low else (float(image.min()), float(image.max()))
+
+
+def drawn(panel: Panel, size: tuple[int, int]) -> Pillow.Image:
+    """Draw the values of a panel in so many columns and rows of grey pixels."""
+    # At first to no fewer than twice as many: that is fast, and rough only where it cannot be seen any more.
+    image = _averaged(panel.image, panel.image.shape[0] // (2 * size[1]))
+    image = _averaged(image.T, image.shape[1] // (2 * size[0])).T
+    grey = image.astype(np.result_type(image, np.float32))
+    step = grey.dtype.type((panel.high / 2 - panel.low / 2) / 255)
+    if step > 0:
+        grey *= 0.5  # halves, because the whole range may be too large for the type
+        grey -= grey.dtype.type(panel.low / 2)
+        grey /= step
+        np.clip(grey, 0, 255, out=grey)
+    else:
+        grey[:] = 127
+    picture = Pillow.fromarray(grey.astype(np.uint8))
+    coarse = size[0] >= _COARSE * picture.width and size[1] >= _COARSE * picture.height
+    return picture.resize(size, Pillow.Resampling.NEAREST if coarse else Pillow.Resampling.HAMMING)
+
+
+def _averaged(image: Image, factor: int) -> Image:
+    """Return the means of so many rows each; rows left over at the end are dropped."""
+    if factor <= 1:
+        return image
+    rows = image.shape[0] // factor * factor
+    share = np.float32(1 / factor)
+    mean: Image = image[0:rows:factor] * share
+    for row in range(1, factor):
+        mean += image[row:rows:factor] * share
+    return mean
+
+
+def _draw_scale_bar(
+    picture: Pillow.Image, draw: ImageDraw.ImageDraw, bar: ScaleBar, corner: tuple[int, int]
+) -> None:
+    """Draw a bar over its label on a light ground in the lower right corner of a panel."""
+    length = round(bar.part * PANEL_WIDTH)
+    width = min(max(length, round(_font(_BAR_FONT_SIZE).getlength(bar.label))) + 16, PANEL_WIDTH)
+    right, bottom = corner
+    box = (right - width, bottom - 42, right, bottom)
+    ground = picture.crop(box)
+    picture.paste(Pillow.blend(ground, Pillow.new("L", ground.size, 255), _BAR_GROUND), box)
+    centre = right - width / 2
+    draw.rectangle((centre - length / 2, bottom - 35, centre + length / 2, bottom - 34), fill=0)
+    _write(draw, (centre, bottom - 11), bar.label, _BAR_FONT_SIZE)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, base: tuple[float, float], text: str, size: int, grey: int = 0,
+    width: float = PANEL_WIDTH,
+) -> None:  # fmt: skip
+    """Write a line, centred on a point of its base line; one that is too wide loses its middle."""
+    font = _font(size)
+    # What a file calls itself may hold line breaks, and bytes that no font can show.
+    line = whole = "".join(letter if letter.isprintable() else " " for letter in text)
+    half = len(whole) // 2
+    while font.getlength(line) > width:
+        half = min(half - 1, int(half * width / font.getlength(line)))
+        line = f"{whole[:half]}…{whole[-half:]}"
+    draw.text(base, line, grey, font, anchor="ms")
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans: the font that comes with Pillow has no µ."""
+    spec = find_spec("matplotlib")  # importing it takes half a second
+    assert spec is not None and spec.origin is not None
+    path = Path(spec.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
+    # The same picture everywhere, whether the system has a library for complex scripts or not.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def with_prefix(value: float, unit: str) -> str:
+    """Write a value with the prefix that makes its number short: 2e-9 m is 2 nm."""
+    factor, prefixed = prefix(value, unit)
+    return f"{value / factor:.3g} {prefixed}".strip()
+
+
+def prefix(value: float, unit: str) -> tuple[float, str]:
+    """Return the unit with the prefix that makes the number of a value short, and how much larger it is."""
+    if unit in _TAKES_PREFIX and value:
+        for factor, letter in ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f")):
+            if abs(value) >= factor * 0.999:
+                return factor, letter + unit
+    return 1.0, unit

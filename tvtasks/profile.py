@@ -1,0 +1,142 @@
+"""Raw, background, flat and restored image along a line, as in the paper's figures 5f and 6e."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from tvtasks.errors import ConfigurationError
+from tvtasks.micrograph import Image
+
+if TYPE_CHECKING:
+    from tvtasks.archive import ArchivedRun
+
+Line = tuple[float, float, float, float]
+"""x0, y0, x1, y1."""
+
+
+_SHORTEST = 1e-3  # pixels; a shorter line is none, and has no direction that could be computed
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Values along a line.
+
+    Attributes
+    ----------
+    distance
+        From the beginning of the line, shape (n,).
+    unit
+        Of `distance`: ``nm``, ``um``, … or ``px``.
+    curves
+        ``raw``, and those of ``background``, ``flat``, ``contrast`` and ``restored`` that there are: their
+        values, shape (n,), in `value_unit`.
+    value_unit
+        Unit of the image.
+    pixels
+        The ends of the line in pixels of the raw image: x0, y0, x1, y1.
+    """
+
+    distance: NDArray[np.float64]
+    unit: str
+    curves: dict[str, NDArray[np.float64]]
+    value_unit: str
+    pixels: Line
+
+
+def profile(
+    run: ArchivedRun, line: Line, *, width: float = 1.0, unit: Literal["image", "px"] = "image"
+) -> Profile:
+    """Interpolate the images of a run linearly along a line, about once for each pixel that it crosses.
+
+    Parameters
+    ----------
+    run
+        The archived run.
+    line
+        x0, y0, x1, y1, as a viewer of the archive file shows them: from the centre of the pixel in the upper
+        left corner of the raw image to the right and downwards.
+    width
+        Pixels across the line that are averaged.
+    unit
+        What `line` is in: ``image`` for the unit of the axes (nm or µm; pixels where the image is not
+        calibrated), or ``px``.
+
+    Raises
+    ------
+    ConfigurationError
+        If the line is no line, or leaves the part of the image that was restored.
+    """
+    from tvtasks.archive.layout import calibration  # noqa: PLC0415 - needs HDF5
+
+    (dy, dx), length = calibration(run.micrograph)
+    if unit == "px":
+        x0, y0, x1, y1 = line
+    else:
+        x0, y0, x1, y1 = line[0] / dx, line[1] / dy, line[2] / dx, line[3] / dy
+    if not _SHORTEST <= math.hypot(x1 - x0, y1 - y0) < math.inf:
+        raise ConfigurationError("A line needs two different ends: --line x0,y0,x1,y1.")
+    if not 1 <= width < math.inf:
+        raise ConfigurationError(f"A width of {width:g} pixels is not possible: give 1 or more.")
+    region = run.region
+    if not all(
+        region.left - 0.5 <= x <= region.right - 0.5 and region.top - 0.5 <= y <= region.bottom - 0.5
+        for x, y in ((x0, y0), (x1, y1))
+    ):
+        by_x, by_y, named = (1.0, 1.0, "pixels") if unit == "px" else (dx, dy, length or "pixels")
+        raise ConfigurationError(
+            f"The line leaves the image, which goes from {region.left * by_x:.4g} to "
+            f"{(region.right - 1) * by_x:.4g} {named} in x and from {region.top * by_y:.4g} to "
+            f"{(region.bottom - 1) * by_y:.4g} {named} in y."
+        )
+    number = math.ceil(math.hypot(x1 - x0, y1 - y0)) + 1
+    along = np.linspace(0.0, 1.0, number)
+    # Across means at a right angle on the sample, also where pixels are no squares; one step is one pixel.
+    ux, uy = (x1 - x0) * dx, (y1 - y0) * dy
+    nx, ny = -uy / dx, ux / dy
+    norm = math.hypot(nx, ny)
+    steps = max(round(width), 1)
+    across = np.arange(steps) - (steps - 1) / 2
+    xs = x0 + along[:, None] * (x1 - x0) + across * nx / norm - region.left
+    ys = y0 + along[:, None] * (y1 - y0) + across * ny / norm - region.top
+    named_images: dict[str, Image | None] = {
+        "raw": run.raw[region.slices], "background": run.background, "flat": run.flat,
+        "contrast": run.contrast, "restored": run.restored,
+    }  # fmt: skip
+    return Profile(
+        distance=along * math.hypot(ux, uy),
+        unit=length or "px",
+        curves={name: _sampled(image, ys, xs) for name, image in named_images.items() if image is not None},
+        value_unit=run.micrograph.units,
+        pixels=(x0, y0, x1, y1),
+    )
+
+
+def table(found: Profile) -> str:
+    """Return a profile as CSV: distance, then each curve, the units in the heading."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    in_unit = f" ({found.value_unit})" if found.value_unit else ""
+    writer.writerow([f"distance ({found.unit})", *(f"{name}{in_unit}" for name in found.curves)])
+    for row in zip(found.distance, *found.curves.values(), strict=True):
+        writer.writerow([repr(float(value)) for value in row])
+    return text.getvalue()
+
+
+def _sampled(image: Image, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the means over the width of the line, of what lies in the image."""
+    rows, columns = image.shape
+    inside = (ys >= -0.5) & (ys <= rows - 0.5) & (xs >= -0.5) & (xs <= columns - 0.5)
+    values = map_coordinates(image.astype(np.float64), [ys, xs], order=1, mode="nearest")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        mean: NDArray[np.float64] = np.nanmean(np.where(inside, values, np.nan), axis=1)
+    return mean

@@ -1,0 +1,279 @@
+"""What is to be done to have archived images, or the files they came from, restored by a recipe."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tvtasks import channels, readers
+from tvtasks.archive.catalogue import CatalogueEntry, ImageKey, archive_files, entries, entry, latest
+from tvtasks.archive.identity import content_sha256, work_id
+from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
+from tvtasks.micrograph import Micrograph
+from tvtasks.monitor.ledger import ReadOnlyLedger
+from tvtasks.monitor.ledger import State as FileState
+from tvtasks.recipe import Recipe, RecipeBook
+from tvtasks.rerun.estimate import NOTHING, Estimate, ImageState, Item, estimate
+
+_ARCHIVE_NAME = re.compile(r"__[0-9a-f]{8}__[0-9a-f]{12}\.nxs")
+_READERS = 4  # original files read at a time, to see what images they hold
+
+
+class Job(NamedTuple):
+    """The images of one file that are to be done: what is read at once is done at once."""
+
+    source: Path
+    stored: bool
+    recipe: Recipe
+    run_ids: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a rerun would do.
+
+    Attributes
+    ----------
+    archive
+        Where results go.
+    items
+        The images that were chosen.
+    without_recipe
+        Images for which no recipe is given.
+    faults
+        Files that cannot be read, or for which the recipe has nothing, with a sentence for each.
+    estimate
+        What it will take.
+    """
+
+    archive: Path
+    items: tuple[Item, ...]
+    without_recipe: int = 0
+    faults: Mapping[Path, str] = field(default_factory=dict)
+    estimate: Estimate = NOTHING
+
+    @property
+    def counts(self) -> dict[ImageState, int]:
+        """How many images are in each state; every state is present."""
+        found = Counter(item.state for item in self.items)
+        return {"current": found["current"], "outdated": found["outdated"], "missing": found["missing"]}
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What is to be done, file by file."""
+        grouped: dict[tuple[Path, int], list[Item]] = defaultdict(list)
+        for item in self.items:
+            if item.state != "current":
+                grouped[item.source, id(item.given)].append(item)
+        return [
+            Job(items[0].source, items[0].stored, items[0].given, frozenset(item.run_id for item in items))
+            for items in grouped.values()
+        ]
+
+
+def plan(
+    sources: Sequence[Path],
+    recipes: RecipeBook,
+    archive: Path | None = None,
+    *,
+    chosen: Callable[[CatalogueEntry], bool] = lambda entry: True,
+    failed_only: bool = False,
+    progress: Callable[[int, int], object] = lambda done, of: None,
+) -> Plan:
+    """Find out what is to be done to have images restored by a recipe.
+
+    Parameters
+    ----------
+    sources
+        Archives, folders of image files, or single files of either kind. An image that is found in several
+        of them is done once, from an archive if there is one: by content, whatever the names.
+    recipes
+        Which recipe a file gets; for an archived image its original name counts.
+    archive
+        Where results go; the archive among the sources if not given.
+    chosen
+        Whether an image is wanted; given its newest run.
+    failed_only
+        Only what went wrong: images whose newest run did not meet its stopping rule, and files that the
+        ledger of the archive has as failed or quarantined.
+    progress
+        Called now and then with how many of how many files were read.
+
+    Raises
+    ------
+    ConfigurationError
+        A source does not exist, or it is not clear where results go.
+    """
+    archives, files = _sorted_out(sources)
+    archive = archive or _only(archives)
+    found = {place: _runs(place, progress) for place in archives}
+    same = next((place for place in found if place.resolve() == archive.resolve()), None)
+    there = found[same] if same else entries(archive, progress=progress) if archive.is_dir() else []
+    experience = [run for place in found for run in found[place]] + ([] if same else there)
+    faults: dict[Path, str] = {}
+    images: dict[ImageKey, tuple[Path, bool, CatalogueEntry]] = {}
+    for newest in latest(run for place in found for run in found[place]):
+        if newest.fault:
+            faults[newest.path] = newest.fault
+        else:
+            images[newest.image] = (newest.path, True, newest)
+    known = {run.image: run for run in latest(there) if not run.fault}
+    failed = set(_failed_files(archive)) if failed_only else set()
+    if archives:  # a file that failed is not in the archive: it is where the watch found it
+        files = list(dict.fromkeys([*files, *sorted(failed)]))
+    without: list[Path] = []
+    for path, held in _read_all(files, recipes, progress):
+        if held is None:
+            without.append(path)
+        elif isinstance(held, str):
+            faults[path] = held
+        else:
+            for image in held:
+                images.setdefault(image.image, (path, False, known.get(image.image, image)))
+    wanted = {
+        key: found
+        for key, found in images.items()
+        if chosen(found[2])
+        and not (failed_only and found[2].converged is not False and found[0] not in failed)
+    }
+    runs = {run.run_id for run in there if not run.fault}
+    items = list(_items(wanted, recipes, runs, known, faults, without))
+    return Plan(archive, tuple(items), len(without), faults, estimate(items, experience))
+
+
+def _items(
+    images: Mapping[ImageKey, tuple[Path, bool, CatalogueEntry]],
+    recipes: RecipeBook,
+    runs: Collection[str],
+    known: Collection[ImageKey],
+    faults: dict[Path, str],
+    without: list[Path],
+) -> Iterator[Item]:
+    """Yield what is to become of each image; note those that have no recipe, or none that fits."""
+    resolved: dict[tuple[int, str | None], Recipe] = {}
+    for key, (path, stored, newest) in images.items():
+        given = recipes.choose(Path(newest.source_name) if stored else path)
+        if given is None:
+            without.append(path)
+            continue
+        try:
+            recipe = _for_technique(given, newest, resolved)
+        except RecipeError as error:
+            faults[path] = str(error)
+            continue
+        run_id = work_id(*key, recipe)
+        state: ImageState = "current" if run_id in runs else "outdated" if key in known else "missing"
+        yield Item(path, stored, newest, given, recipe, run_id, state)
+
+
+def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the archives (and single archive files), and the original files."""
+    archives: list[Path] = []
+    files: list[Path] = []
+    for source in sources:
+        if source.is_file():
+            (archives if _ARCHIVE_NAME.search(source.name) else files).append(source)
+        elif not source.is_dir():
+            raise ConfigurationError(f"There is no file or folder {source}.")
+        elif (source / ".tvtasks").is_dir() or any(
+            _ARCHIVE_NAME.search(path.name) for path in archive_files(source)
+        ):
+            archives.append(source)  # in it, other pictures are previews
+        else:
+            originals = sorted(
+                path for path in source.iterdir() if path.is_file() and readers.is_candidate(path)
+            )
+            if not originals:
+                raise ConfigurationError(
+                    f"The folder {source} holds neither archive files nor image files that tvtasks reads."
+                )
+            files += originals
+    return archives, list(dict.fromkeys(files))
+
+
+def _only(archives: Iterable[Path]) -> Path:
+    folders = {place if place.is_dir() else place.parent for place in archives}
+    if len(folders) != 1:
+        raise ConfigurationError(
+            "Say where results go: --archive FOLDER. Only where one archive is given do they go into it."
+        )
+    return folders.pop()
+
+
+def _failed_files(archive: Path) -> Iterator[Path]:
+    """Yield what the ledger of an archive has as failed or quarantined and is still there."""
+    ledger = archive / ".tvtasks" / "ledger.sqlite"
+    if not ledger.is_file():
+        return
+    with ReadOnlyLedger(ledger) as found:
+        for file in found.entries(None, FileState.FAILED, FileState.QUARANTINED):
+            if file.path.is_file():
+                yield file.path
+
+
+def _runs(place: Path, progress: Callable[[int, int], object]) -> list[CatalogueEntry]:
+    if place.is_dir():
+        return entries(place, progress=progress)
+    found = entry(place)
+    return [found] if found else []
+
+
+def _read_all(
+    files: list[Path], recipes: RecipeBook, progress: Callable[[int, int], object]
+) -> Iterator[tuple[Path, list[CatalogueEntry] | str | None]]:
+    """Yield what images each file holds for its recipe, several read at a time and few of them kept."""
+
+    def read(path: Path) -> list[CatalogueEntry] | str | None:
+        recipe = recipes.choose(path)
+        return None if recipe is None else _images(path, recipe)
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as pool:
+        for number, (path, held) in enumerate(zip(files, pool.map(read, files), strict=True), 1):
+            yield path, held
+            progress(number, len(files))
+
+
+def _images(path: Path, recipe: Recipe) -> list[CatalogueEntry] | str:
+    """Return what images a file holds for a recipe, or a sentence on why it cannot be read."""
+    try:
+        images, _ = channels.choose(readers.read(path), recipe)
+        return [_as_entry(path, micrograph) for micrograph in images]
+    except TvtasksError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}."
+
+
+def _for_technique(
+    given: Recipe, image: CatalogueEntry, resolved: dict[tuple[int, str | None], Recipe]
+) -> Recipe:
+    """Return the recipe for an image; the same one for all images of a technique."""
+    key = id(given), image.technique
+    if key not in resolved:
+        resolved[key] = given.for_technique(image.technique, image.source_name)
+    return resolved[key]
+
+
+def _as_entry(path: Path, micrograph: Micrograph) -> CatalogueEntry:
+    return CatalogueEntry(
+        path=path,
+        size=0,
+        source_name=micrograph.name,
+        source_sha256=content_sha256(micrograph),
+        channel=micrograph.channel,
+        direction=micrograph.direction,
+        frame=micrograph.frame,
+        technique=micrograph.technique,
+        quantity=micrograph.quantity,
+        units=micrograph.units,
+        acquired_at=micrograph.acquired_at,
+        shape=(micrograph.data.shape[0], micrograph.data.shape[1]),
+        dtype=micrograph.data.dtype.name,
+        pixel_size=micrograph.pixel_size,
+        pixel_unit=micrograph.pixel_unit,
+    )

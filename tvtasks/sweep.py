@@ -1,0 +1,304 @@
+"""One image restored by many recipes that differ in a few parameters, to see what each does.
+
+This is how the paper's figures 3 (three models) and 4 (four λ) came about.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from scipy.stats import trim_mean
+
+from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
+from tvtasks.micrograph import Micrograph
+from tvtasks.recipe import Recipe, StepName, sentences
+from tvtasks.restoration import Restoration, restore
+
+MOST_POINTS = 256
+"""A sheet with more cannot be looked at."""
+
+NAMES = {"huber-rof": "Huber-ROF", "tv-l1": "TV-L1", "tgv-l1": "TGV-L1"}
+SYMBOLS = {"lam": "λ", "alpha": "α", "alpha1": "α₁", "alpha2": "α₂"}
+
+_PARAMETERS = {
+    "huber-rof": {"lam", "alpha"},
+    "tv-l1": {"lam"},
+    "tgv-l1": {"lam", "alpha1", "alpha2", "gradient"},
+}
+_EVERY_MODEL = {"direction", "stop"}
+_STEPS = ("background", "median", "contrast", "denoise")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One recipe of a sweep.
+
+    Attributes
+    ----------
+    recipe
+        What to do.
+    varied
+        The parameters that differ within the sweep, by their keys in a recipe (``background.lam``), and their
+        values here.
+    """
+
+    recipe: Recipe
+    varied: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """What to write above the images: ``Huber-ROF  λ 0.1``."""
+        words = []
+        for key, value in self.varied.items():
+            name = key.rpartition(".")[2]
+            if name == "model":
+                words.append(NAMES[value])
+            elif name == "direction":
+                words.append({"both": "x and y"}.get(value, f"{value} only"))
+            else:
+                shown = f"{value:g}" if isinstance(value, float) else str(value)
+                words.append(f"{SYMBOLS.get(name, name)} {shown}")
+        return "  ".join(words) or self.recipe.name
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of one point.
+
+    Attributes
+    ----------
+    point
+        The recipe.
+    archive
+        The archive file of the run; None where it failed.
+    metrics
+        The name and value of each of `METRICS`.
+    gap, seconds, iterations
+        Largest proven gap, seconds and iterations of the steps; the gap is None where nothing was minimised.
+    fault
+        Why it failed, as a sentence.
+    """
+
+    point: Point
+    archive: Path | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    gap: float | None = None
+    seconds: float = math.nan
+    iterations: int = 0
+    converged: bool = True
+    fault: str = ""
+
+
+def residual(result: Restoration) -> float:
+    """Root mean square of raw − restored about its mean, in the image's unit: how much was taken away."""
+    raw = result.micrograph.data[result.region.slices].astype(np.float64)
+    return float(np.std(raw - result.restored))
+
+
+def line_jumps(result: Restoration) -> float:
+    """Root mean square of the jumps between neighbouring rows of the restored image, in its unit.
+
+    A jump is the mean, along the row, of the middle half of the differences between the two; structure on the
+    sample hardly moves it, whereas an offset between two scan lines is all in it.
+    """
+    if result.restored.shape[0] < 2:
+        return 0.0
+    jumps = trim_mean(np.diff(result.restored.astype(np.float64), axis=0), 0.25, axis=1)
+    return float(np.sqrt(np.mean(jumps * jumps)))
+
+
+METRICS: dict[str, Callable[[Restoration], float]] = {"residual": residual, "line jumps": line_jumps}
+"""What is measured of each result, in the unit of the image, all without knowing the truth.
+
+A further measure is a function and a line here; it then stands in the table, under the images and in the CSV.
+"""
+
+
+def grid(
+    base: Recipe | None,
+    models: Mapping[str, Sequence[float]],
+    axes: Mapping[str, Sequence[Any]],
+    step: StepName | None = None,
+) -> list[Point]:
+    """Return the points of a grid: every model with every combination of values, each recipe once.
+
+    Parameters
+    ----------
+    base
+        The recipe whose other parameters are kept; None to begin with nothing.
+    models
+        Models to compare, each with its own values of λ, or with none to take those of `axes`. If empty, the
+        one of `base`.
+    axes
+        Parameters and their values. A bare name (``lam``) is a parameter of `step`, and left out for a model
+        that has no such parameter; ``scale``, or one that begins with a step (``median.rows``), is a key of
+        the recipe.
+    step
+        The step that is varied: of `base`, ``background`` if it has that and otherwise ``denoise``; without a
+        base, ``background``.
+
+    Raises
+    ------
+    RecipeError, ConfigurationError
+        With what is not allowed, or why nothing would come of it.
+    """
+    start = base.model_dump(mode="json", exclude_none=True) if base else {}
+    step = step or ("denoise" if base and not base.background and base.denoise else "background")
+    if step == "median":
+        raise ConfigurationError("The median has no model: vary it with --set median.rows=3,5.")
+    given = start.get(step, {})
+    if not models and "model" not in given:
+        raise ConfigurationError(
+            f"Say which model to use for the step {step}: --model huber-rof, tv-l1 or tgv-l1."
+        )
+    found: dict[str, Point] = {}
+    for model, own in (models or {given["model"]: ()}).items():
+        if model not in NAMES:
+            raise ConfigurationError(f"There is no model {model!r}: it can be {', '.join(NAMES)}.")
+        known = _PARAMETERS[model] | _EVERY_MODEL
+        mine = {"model": [model]} | {key: v for key, v in axes.items() if _is_for(key, known)}
+        if own:
+            mine["lam"] = list(own)
+        start[step] = {key: value for key, value in given.items() if key in known}
+        keys = [_full(key, step) for key in mine]
+        for values in itertools.product(*mine.values()):
+            point = Point(_recipe(start, varied := dict(zip(keys, values, strict=True))), varied)
+            found.setdefault(point.recipe.digest, point)
+            if len(found) > MOST_POINTS:
+                raise ConfigurationError(f"The grid has more than {MOST_POINTS} points. Give fewer values.")
+    points = list(found.values())
+    for key in axes:
+        if not any(_full(key, step) in point.varied for point in points):
+            chosen = ", ".join(models) or given["model"]
+            raise ConfigurationError(
+                f"{chosen} has no parameter {key}. Leave it out, or add another --model."
+            )
+    # What is the same everywhere need not stand above each image.
+    different = {
+        key for point in points for key in point.varied
+        if len({str(other.varied.get(key)) for other in points}) > 1
+    }  # fmt: skip
+    return [
+        Point(point.recipe, {key: value for key, value in point.varied.items() if key in different})
+        for point in points
+    ]
+
+
+def _is_for(key: str, known: set[str]) -> bool:
+    first = key.partition(".")[0]
+    return first in known or first in _STEPS or first == "scale"
+
+
+def _full(key: str, step: StepName) -> str:
+    """Return the key in a recipe."""
+    return key if key.partition(".")[0] in (*_STEPS, "scale") else f"{step}.{key}"
+
+
+def run(
+    micrograph: Micrograph,
+    points: Sequence[Point],
+    directory: Path,
+    *,
+    workers: int = 2,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Trial]]:
+    """Restore an image at each point, several at a time; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    micrograph
+        The image.
+    points
+        The recipes.
+    directory
+        Where the archive file of each run is kept, so that no more than `workers` results are in memory.
+    workers
+        Points worked on at a time.
+    is_stopped
+        When it returns true, no further point is begun.
+
+    Yields
+    ------
+    tuple of int and Trial
+        The number of a point, and what came of it, in the order in which they end; points that were not begun
+        are left out.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="sweep") as pool:
+        futures = {
+            pool.submit(
+                lambda point: None if is_stopped() else _trial(micrograph, point, directory), point
+            ): n
+            for n, point in enumerate(points)
+        }
+        for future in as_completed(futures):
+            if trial := future.result():
+                yield futures[future], trial
+
+
+def records(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return the trials as rows of a table, safe for JSON."""
+    rows = []
+    for trial in trials:
+        row = asdict(trial) | {"gap": trial.gap if trial.gap is None or math.isfinite(trial.gap) else None}
+        del row["point"], row["archive"], row["metrics"]
+        row["seconds"] = None if math.isnan(trial.seconds) else trial.seconds
+        metrics = {name.replace(" ", "_"): trial.metrics.get(name) for name in METRICS}
+        rows.append({"label": trial.point.label, **trial.point.varied, **metrics, **row})
+    return rows
+
+
+def stem(micrograph: Micrograph, points: Sequence[Point]) -> str:
+    """Return what the files of a sweep are called: the same sweep of the same image has the same name."""
+    from tvtasks.archive import archive_path, run_id  # noqa: PLC0415 - needs HDF5, the grid does not
+
+    name = archive_path(".", micrograph, points[0].recipe).stem.rpartition("__")[0]
+    digest = hashlib.sha256(
+        "".join(run_id(micrograph, point.recipe) for point in points).encode()
+    ).hexdigest()
+    return f"{name}__sweep_{digest[:8]}"
+
+
+def _recipe(content: Mapping[str, Any], varied: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with some values changed."""
+    changed = {"name": "sweep", **copy.deepcopy(dict(content))}
+    for key, value in varied.items():
+        *tables, last = key.split(".")
+        place = changed
+        for name in tables:
+            place = place.setdefault(name, {})
+        place[last] = value
+    try:
+        return Recipe.model_validate(changed)
+    except ValidationError as error:
+        raise RecipeError(" ".join(sentences(error))) from error
+
+
+def _trial(micrograph: Micrograph, point: Point, directory: Path) -> Trial:
+    from tvtasks import archive  # noqa: PLC0415 - needs HDF5, the grid does not
+
+    try:
+        result = restore(micrograph, point.recipe)
+        path = archive.write(result, directory)
+    except TvtasksError as error:
+        return Trial(point, fault=str(error))
+    except Exception as error:  # a defect at one point is no reason to lose the others
+        return Trial(point, fault=f"A defect of tvtasks: {type(error).__name__}: {error}")
+    return Trial(
+        point=point,
+        archive=path,
+        metrics={name: measure(result) for name, measure in METRICS.items()},
+        gap=result.gap,
+        seconds=result.seconds,
+        iterations=sum(step.convergence.iterations for step in result.steps if step.convergence),
+        converged=result.converged,
+    )
