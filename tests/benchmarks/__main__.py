@@ -23,28 +23,30 @@ def main() -> None:
     add = parser.add_argument
     add("--sizes", type=int, nargs="+", default=[256, 512, 1024, 2048], help="sides, for time against size")
     add("--budget", type=float, default=60, help="seconds for one program on one case")
+    add("--only", default="", help="only the cases whose title holds this, such as TGV-L1")
     add("--quick", action="store_true", help="small images and 2 seconds: does everything run?")
     add("--out", type=Path, default=Path("docs/benchmarks"), help="folder of the report")
     options = parser.parse_args()
     side, sizes, budget, large = 512, options.sizes, options.budget, 4096
     if options.quick:
         side, sizes, budget, large = 64, [64, 128], 2, 512
-    write(options.out, side, sizes, budget, large)
+    write(options.out, side, sizes, budget, large, options.only)
 
 
-def write(out: Path, side: int, sizes: list[int], budget: float, large: int) -> None:
-    """Measure everything and write the report."""
+def write(out: Path, side: int, sizes: list[int], budget: float, large: int, only: str = "") -> None:
+    """Measure everything, or the cases with `only` in their title, and write the report."""
     programs, missing = peers.installed()
-    for case in CASES:  # compiles, and imports what is imported late
+    cases = [case for case in CASES if only in case.title]
+    for case in cases:  # compiles, and imports what is imported late
         measure.compare(case, 16, programs, 0.01)
     results = []
-    for case in CASES:
+    for case in cases:
         print(case.title, flush=True)
         results.append(measure.compare(case, side, programs, budget))
-    refusals = ((name, peer.refusal(case.model)) for name, peer in programs.items() for case in CASES)
+    refusals = ((name, peer.refusal(case.model)) for name, peer in programs.items() for case in cases)
     notes = [f"{name} {reason}." for name, reason in dict.fromkeys(refusals) if reason]
     notes += [f"{name} is not in the table: {reason}." for name, reason in missing.items()]
-    growing = {case: measure.scaling(case, sizes, budget) for case in SCALING}
+    growing = {case: measure.scaling(case, sizes, budget) for case in SCALING if case in cases}
     out.mkdir(parents=True, exist_ok=True)
     text = report.markdown(results, growing, speed(large), notes, side, budget)
     (out / "benchmarks.md").write_text(text, encoding="utf-8")

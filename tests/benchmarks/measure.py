@@ -59,7 +59,7 @@ def compare(case: Case, side: int, peers: dict[str, ModuleType], budget: float) 
 
     single = [_proven(image32, case, target, budget) for target in TARGETS]
     first = [
-        _first_within(image32, case, *proof, target, goal)
+        _first_within(image32, case, *proof, target, goal, budget)
         for proof, target, goal in zip(single, TARGETS, goals, strict=True)
     ]
     two = [_proven(image32, case, target, budget, threads=2) for target in TARGETS]
@@ -164,7 +164,7 @@ def _proven(
 
 
 def _first_within(
-    image: Array, case: Case, proven: float, solution: Solution, target: float, goal: float
+    image: Array, case: Case, proven: float, solution: Solution, target: float, goal: float, budget: float
 ) -> float:
     """Seconds to the first iteration at which the objective is within the target, tried in steps of 5 %."""
     within = [look.iteration for look in solution.history if look.energy <= goal]
@@ -176,7 +176,8 @@ def _first_within(
         stop = Gap(target, max_iterations=max(1, tried))
         if solve(image, case.model, direction=case.direction, stop=stop).energy <= goal:
             break
-    return min(proven, _timed(image, case, target, tried)[0])
+    seconds, _ = _timed(image, case, target, tried)
+    return min(proven, seconds if seconds <= budget else BEYOND)
 
 
 def _published_stop(image: Array, case: Case, budget: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from tvtasks import TGVL1, TVL1, Gap, HuberROF, Published, solve
 from tvtasks.errors import TvtasksError, UnusableImageError
-from tvtasks.operators import gradient, magnitude
+from tvtasks.operators import gradient, gradient_adjoint, magnitude
 from tvtasks.solvers import linear, lines, primal_dual
 
 DIRECTIONS = ("both", "x", "y")
@@ -68,6 +68,25 @@ class TestMethod:
         assume(abs(largest / alpha - 1) > 1e-9)
         assert (linear.solve(image, model, direction) is not None) == (largest <= alpha)
 
+    @every_direction
+    @pytest.mark.parametrize("shape", [(1, 5), (3, 7), (4, 2), (6, 1), (9, 4)])
+    def test_linear_solution_solves_the_equation(self, direction, shape):
+        image, model = np.random.default_rng(8).random(shape), HuberROF(0.7, 0.3)
+        u = linear.smooth(image, model, direction)
+        left = u + gradient_adjoint(gradient(u, direction), direction) / (0.7 * 0.3)
+        np.testing.assert_allclose(left, image, rtol=0, atol=1e-13)
+
+    @every_direction
+    def test_linear_solution_of_a_float32_image_is_as_exact_as_is_asked_for(self, direction):
+        image = scan().astype(np.float32)
+        exact = solve(image.astype(np.float64), HuberROF(0.05, 0.05), direction=direction)
+        for rtol in (1e-3, 1e-9):
+            solution = solve(image, HuberROF(0.05, 0.05), direction=direction, stop=Gap(rtol))
+            assert (solution.method, solution.u.dtype) == ("linear", np.float32)
+            assert solution.energy / exact.energy - 1 <= solution.gap + 1e-12
+            assert solution.gap <= rtol
+            np.testing.assert_allclose(solution.u, exact.u, rtol=0, atol=2e-6)
+
     @pytest.mark.parametrize("direction", ["x", "y"])
     @pytest.mark.parametrize("model", [HuberROF(5, 0.01), HuberROF(0.5, 0), TVL1(0.4)], ids=str)
     def test_one_direction_is_solved_line_by_line(self, model, direction):
@@ -82,6 +101,14 @@ class TestMethod:
         assert solution.converged
         assert 0 < solution.gap <= 1e-3
         assert solution.history[-1].iteration == solution.iterations
+
+    @pytest.mark.parametrize("model", [TVL1(0.2), TGVL1(0.3), TGVL1(3, 4, 2, JACOBIAN)], ids=str)
+    def test_least_energy_and_best_bound_of_all_looks_are_returned(self, model):
+        solution = solve(scan(), model, stop=Gap(1e-5))
+        assert solution.converged
+        gaps = [look.gap for look in solution.history]
+        assert gaps == sorted(gaps, reverse=True)
+        assert solution.energy <= min(look.energy for look in solution.history) * (1 + 1e-6)
 
     def test_iteration_that_may_not_go_on_returns_its_true_gap(self):
         solution = solve(scan(), TVL1(0.2), stop=Gap(1e-6, max_iterations=30))
@@ -279,12 +306,25 @@ class TestUnusableImages:
 
 
 class TestThreadsAndStacks:
-    @pytest.mark.parametrize("model", [HuberROF(8, 0.005), HuberROF(8, 0), TVL1(1), TGVL1(1)], ids=str)
+    @pytest.mark.parametrize(
+        ("model", "direction"),
+        [
+            (HuberROF(0.5, 2), "both"),
+            (HuberROF(8, 0.005), "both"),
+            (HuberROF(8, 0), "both"),
+            (TVL1(1), "both"),
+            (TVL1(1), "y"),
+            (TGVL1(1), "both"),
+        ],
+        ids=str,
+    )
     @pytest.mark.parametrize("shape", [(300, 40), (65, 70)])
-    def test_result_does_not_depend_on_the_number_of_threads(self, model, shape):
+    def test_result_does_not_depend_on_the_number_of_threads(self, model, direction, shape):
         image = np.random.default_rng(3).random(shape).astype(np.float32)
         rule = Gap(1e-12, max_iterations=400)  # blocks of iterations outnumber the row buffers
-        alone, shared = (solve(image, model, stop=rule, threads=threads) for threads in (1, 3))
+        alone, shared = (
+            solve(image, model, direction=direction, stop=rule, threads=threads) for threads in (1, 3)
+        )
         np.testing.assert_array_equal(alone.u, shared.u)
         assert alone.gap == shared.gap
 

@@ -147,9 +147,9 @@ def solve(
         )  # fmt: skip
     exact = None
     if isinstance(model, HuberROF):
-        exact = linear.solve(f, model, direction)
+        exact = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)
     if exact is None and direction != "both" and not isinstance(model, TGVL1):
-        exact = lines.solve(f, model, direction)
+        exact = lines.solve(f, model, direction, threads)
     if exact is not None and exact.gap <= rule.rtol:
         return exact
     return primal_dual.solve(f, model, direction, rule, threads)

@@ -13,13 +13,8 @@ from typing import Any
 import numpy as np
 
 from tvtasks.operators import Array
-from tvtasks.solvers.kernels import (
-    adjoint_jacobian_row,
-    adjoint_symmetrised_row,
-    jacobian_row,
-    summed,
-    symmetrised_row,
-)
+from tvtasks.solvers.kernels import summed
+from tvtasks.solvers.tgv_kernels import adjoint_jacobian, adjoint_symmetrised, jacobian, symmetrised
 
 
 @summed
@@ -155,6 +150,42 @@ def _second_ball_row(q: Array, i: int, alpha2: float, scale: Array, ball: Array,
 
 
 @summed
+def _jacobian_row(v: Array, i: int, below: int, mx: Array, here: float, e: Array) -> None:
+    for j in range(1, e.shape[1] - 1):
+        e[0, j], e[1, j] = jacobian(v, 0, i, below, j, mx, here)
+        e[2, j], e[3, j] = jacobian(v, 1, i, below, j, mx, here)
+
+
+@summed
+def _symmetrised_row(
+    v: Array, above: int, i: int, mx: Array, ex: Array, mixed_above: float, mixed_here: float, middle: float,
+    e: Array,
+) -> None:  # fmt: skip
+    for j in range(1, e.shape[1] - 1):
+        e[0, j], e[1, j], e[2, j] = symmetrised(v, 0, above, i, j, mx, ex, mixed_above, mixed_here, middle)
+
+
+@summed
+def _adjoint_jacobian_row(
+    q: Array, above: int, i: int, mx: Array, my_above: float, my_here: float, p: Array, k: int
+) -> None:
+    for j in range(1, p.shape[2] - 1):
+        for c in range(2):
+            p[c, k, j] = adjoint_jacobian(q, c, above, i, j, mx, my_above, my_here)
+
+
+@summed
+def _adjoint_symmetrised_row(
+    q: Array, i: int, below: int, mx: Array, ex: Array, mixed_above: float, mixed_here: float,
+    middle: float, under: float, p: Array, k: int,
+) -> None:  # fmt: skip
+    for j in range(1, p.shape[2] - 1):
+        p[0, k, j], p[1, k, j] = adjoint_symmetrised(
+            q, i, below, j, mx, ex, mixed_above, mixed_here, middle, under
+        )
+
+
+@summed
 def _tgv_l1_row(
     u: Array, below: Array, v: Array, f: Array, e: Array, mx: Array, here: float,
     lam: float, alpha1: float, alpha2: float,
@@ -199,7 +230,7 @@ def tgv_l1_bounds(
     sums = np.zeros((4, rows))
     f = np.zeros(columns)
     scale = np.zeros(columns)
-    e = np.zeros((4, 1, columns))
+    e = np.zeros((4, columns))
     # Rows i − 1, i and i + 1 of v and of the projected q, by row number modulo 3; of p, modulo 2.
     field = np.zeros((2, 3, columns))
     ball = np.zeros((components, 3, columns))
@@ -214,14 +245,14 @@ def tgv_l1_bounds(
             continue
         _image_row(image[i - 1], low, extent, f)
         if components == 4:
-            jacobian_row(field, 0, now, below, mx, my[i], e, 0)
-            adjoint_jacobian_row(ball, above, now, mx, my[i - 1], my[i], p, i % 2)
+            _jacobian_row(field, now, below, mx, my[i], e)
+            _adjoint_jacobian_row(ball, above, now, mx, my[i - 1], my[i], p, i % 2)
         else:
-            symmetrised_row(field, 0, above, now, mx, ex, mixed * my[i - 1], mixed * my[i], ey[i], e, 0)
-            adjoint_symmetrised_row(
+            _symmetrised_row(field, above, now, mx, ex, mixed * my[i - 1], mixed * my[i], ey[i], e)
+            _adjoint_symmetrised_row(
                 ball, now, below, mx, ex, mixed * my[i - 1], mixed * my[i], ey[i], ey[i + 1], p, i % 2
             )
-        sums[0, i] = _tgv_l1_row(u[i], u[i + 1], field[:, now], f, e[:, 0], mx, my[i], lam, alpha1, alpha2)
+        sums[0, i] = _tgv_l1_row(u[i], u[i + 1], field[:, now], f, e, mx, my[i], lam, alpha1, alpha2)
         sums[1, i], sums[2, i], sums[3, i] = _dual_row(
             p[0, i % 2], p[1, i % 2], p[1, (i - 1) % 2], f, mx, my[i - 1], my[i]
         )

@@ -55,6 +55,13 @@ def relative_gap(energy: float, gap: float) -> float:
     return gap / lower if lower > 0 else float("inf")
 
 
+def with_lower(certificate: Certificate, lower: float, bound: str) -> Certificate:
+    """Put another lower bound on the minimum into a certificate."""
+    return Certificate(
+        certificate.energy, lower, relative_gap(certificate.energy, certificate.energy - lower), bound
+    )
+
+
 def certify(
     model: Model, u: Array, v: Array | None, dual: Array, image: Array, direction: Direction
 ) -> Certificate:

@@ -5,21 +5,28 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
 import numpy as np
 
 from tvtasks.models import TVL1, HuberROF
 from tvtasks.operators import Array, Direction, gradient_adjoint
 from tvtasks.solvers import Solution, certificates
+from tvtasks.solvers.certificates import Certificate
 from tvtasks.solvers.kernels import compiled
 
 # Lines of every kind settled within 20 passes; one that has not by then is left to the iteration.
 _PASSES = 200
 
 
-def solve(image: Array, model: HuberROF | TVL1, direction: Direction) -> Solution | None:
+def solve(image: Array, model: HuberROF | TVL1, direction: Direction, threads: int = 1) -> Solution | None:
     """Return the exact minimiser for direction ``x`` or ``y``, or None if a line did not settle."""
-    f = np.ascontiguousarray(image if direction == "x" else image.T, np.float64)
-    found = _huber_rof(f, model) if isinstance(model, HuberROF) else _tv_l1(f, model)
+    f = np.ascontiguousarray(image if direction == "x" else image.T)
+    if isinstance(model, TVL1):
+        u, certificate = _tv_l1(f, model, threads)
+        return certificates.solution(certificate, u if direction == "x" else u.T.copy(), method="line-exact")
+    found = _huber_rof(f.astype(np.float64, copy=False), model)
     if found is None:
         return None
     u, p = found
@@ -44,11 +51,17 @@ def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:
     return f - gradient_adjoint(p, "x") / model.lam, p
 
 
-def _tv_l1(f: Array, model: TVL1) -> tuple[Array, Array]:
+def _tv_l1(f: Array, model: TVL1, threads: int) -> tuple[Array, Certificate]:
     """Rows of `f`, by dynamic programming; the minimiser's values are values of the row."""
-    u, p = np.empty_like(f), np.zeros((2, *f.shape))
-    _tv_l1_lines(f, model.lam, u, p[0])
-    return u, p
+    u, sums = np.empty_like(f), np.zeros((3, len(f)))
+    bounds = np.linspace(0, len(f), threads + 1).astype(int)
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        run = pool.map if pool else map
+        list(run(lambda first, last: _tv_l1_lines(f, model.lam, u, sums, first, last), bounds, bounds[1:]))
+    energy, product, most = float(sums[0].sum()), float(sums[1].sum()), float(sums[2].max())
+    lower = product * min(1.0, model.lam / most) if most > 0 else 0.0
+    gap = certificates.relative_gap(energy, energy - lower)
+    return u, Certificate(energy, lower, gap, "primal-dual gap, dual scaled")
 
 
 @compiled
@@ -128,28 +141,30 @@ def _tv_l1_line(f: Array, lam: float, u: Array) -> None:
     backwards: the next value, clamped to where the staircase is between −1 and 1.
     """
     n = f.size
-    at = np.empty(n + 2)
-    jump = np.empty(n + 2)
+    at = np.empty(n + 1)
+    jump = np.empty(n + 1)
     lower = np.empty(n)
     upper = np.empty(n)
-    count = 0
+    # The jumps that are kept are those from first up to end.
+    first = 0
+    end = 0
     left = 0.0
     right = 0.0
     for i in range(n):
-        k = count
-        while k > 0 and at[k - 1] > f[i]:
+        value = np.float64(f[i])
+        k = end
+        while k > first and at[k - 1] > value:
             at[k] = at[k - 1]
             jump[k] = jump[k - 1]
             k -= 1
-        at[k] = f[i]
+        at[k] = value
         jump[k] = 2 * lam
-        count += 1
+        end += 1
         left -= lam
         right += lam
         if i == n - 1:
             break
         lower[i] = -np.inf
-        first = 0
         if left < -1:
             while left + jump[first] < -1:
                 left += jump[first]
@@ -159,23 +174,20 @@ def _tv_l1_line(f: Array, lam: float, u: Array) -> None:
             left = -1.0
         upper[i] = np.inf
         if right > 1:
-            while right - jump[count - 1] > 1:
-                right -= jump[count - 1]
-                count -= 1
-            upper[i] = at[count - 1]
-            jump[count - 1] -= right - 1
+            while right - jump[end - 1] > 1:
+                right -= jump[end - 1]
+                end -= 1
+            upper[i] = at[end - 1]
+            jump[end - 1] -= right - 1
             right = 1.0
-        for k in range(first, count):
-            at[k - first] = at[k]
-            jump[k - first] = jump[k]
-        count -= first
-    k = 0
-    while k < count - 1 and left + jump[k] < 0:
-        left += jump[k]
-        k += 1
-    u[n - 1] = at[k]
+    while first < end - 1 and left + jump[first] < 0:
+        left += jump[first]
+        first += 1
+    after = at[first]
+    u[n - 1] = after
     for i in range(n - 2, -1, -1):
-        u[i] = min(max(u[i + 1], lower[i]), upper[i])
+        after = min(max(after, lower[i]), upper[i])
+        u[i] = after
 
 
 @compiled
@@ -211,8 +223,27 @@ def _tv_l1_dual(f: Array, lam: float, u: Array, p: Array) -> None:
 
 
 @compiled
-def _tv_l1_lines(f: Array, lam: float, u: Array, p: Array) -> None:
-    """`_tv_l1_line` and `_tv_l1_dual` for every row of `f`."""
-    for i in range(f.shape[0]):
+def _tv_l1_lines(f: Array, lam: float, u: Array, sums: Array, first: int, last: int) -> None:
+    """Solve the rows of `f` from `first` up to `last`; of each, write its energy, ⟨w, f⟩ and max |w|.
+
+    w is ∇ᵀp for the dual p.
+    """
+    n = f.shape[1]
+    p = np.zeros(n)
+    for i in range(first, last):
         _tv_l1_line(f[i], lam, u[i])
-        _tv_l1_dual(f[i], lam, u[i], p[i])
+        _tv_l1_dual(f[i], lam, u[i], p)
+        energy = 0.0
+        product = 0.0
+        largest = 0.0
+        before = 0.0
+        for j in range(n):
+            value = np.float64(u[i, j])
+            if j < n - 1:
+                energy += abs(np.float64(u[i, j + 1]) - value)
+            energy += lam * abs(value - np.float64(f[i, j]))
+            w = before - p[j]
+            before = p[j]
+            product += w * np.float64(f[i, j])
+            largest = max(largest, abs(w))
+        sums[0, i], sums[1, i], sums[2, i] = energy, product, largest

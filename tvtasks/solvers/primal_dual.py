@@ -15,25 +15,26 @@ import numpy as np
 
 from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
-from tvtasks.solvers import Solution, certificates, kernels, linear
-from tvtasks.solvers.certificates import Iterates, certify_padded
+from tvtasks.solvers import Solution, certificates, kernels, linear, tgv_kernels
+from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
 from tvtasks.solvers.grid import Grid, crop, kept, pad
+from tvtasks.solvers.looks import BLUR, LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_look
 from tvtasks.solvers.stopping import Check, Gap
 from tvtasks.solvers.wavefront import Block, Threads, Wavefront
 
 # ‖∇‖² is at most this, by direction; so is ‖E‖² for both kinds of E.
 _NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
 _RELAXATION = 1.9
-# Steps for images in [0, 1], found by experiment: the dual ones of TV-L1 and of plain ROF, for ∇u and for
-# u − f; the primal one of TGV-L1 for u.
-_SIGMA, _OMEGA = 30.0, 30.0
-_SIGMA_ROF, _OMEGA_ROF = 100.0, 100.0
-_TAU = 0.005
+# Steps for images in [0, 1], found by experiment: the dual ones of TV-L1 and of plain ROF, for both ∇u and
+# u − f; the primal ones of TGV-L1 for u and, at λ = α1, for v. Of three, one for each phase, the first bring
+# the energy down, the second the proof: short dual and long primal steps press the dual field into what the
+# bounds ask of it. If that is not enough, the third bring both, to whatever tolerance.
+_SIGMA = (100.0, 20.0, 30.0)
+_SIGMA_ROF = 100.0
+_TAU_U, _TAU_V = (0.00125, 0.02, 0.005), (0.0002, 0.0032, 0.0008)
 _EPS = float(np.finfo(np.float32).eps)
 # Iterations between two samples of a mean.
 _SAMPLE = 20
-# Fewer iterations than this between two looks at the gap are not worth the look.
-_LEAST_BLOCK = 25
 
 
 class _RecentMean:
@@ -68,14 +69,16 @@ class _Iteration(NamedTuple):
     mean: _RecentMean | None = None
     # gap, given the energy of a pixel, below which float32 may not get
     floor: Callable[[float], float] = lambda energy: 0.0
+    last_phase: bool = True
 
 
 def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: int = 1) -> Solution:
     """Iterate until the certified relative gap is at most ``rule.rtol``.
 
     The iteration begins in float32, which is twice as fast, and goes on in float64 where rounding would keep
-    it from the tolerance. Working memory, in images of the dtype that is worked in at the end: 8 for
-    Huber-ROF and TV-L1, 16 for TGV-L1.
+    it from the tolerance. For the L1 models it goes in phases: with steps that bring the energy down until
+    that hardly falls any more, then with steps that bring the proof. Working memory, in images of the dtype
+    that is worked in at the end: 8 for Huber-ROF and TV-L1, 16 for TGV-L1.
     """
     low, high = float(image.min()), float(image.max())
     extent = high - low
@@ -85,90 +88,87 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
     else:
         in_range = model
     exact_grid = Grid.of(image.shape, direction, np.float64)
+    best = Best()
     history: list[Check] = []
-    done = 0
+    done, began, phase = 0, 0, 0
     dtype: Any = np.float32
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         team = Threads(pool, threads) if pool else None
         iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, team)
         while True:
-            now, best = min(
-                (
-                    (certify_padded(in_range, at, image, low, extent, exact_grid), at)
-                    for at in iteration.iterates()
-                ),
-                key=lambda pair: pair[0].gap,
-            )
-            history.append(Check(done, now.energy * extent, now.gap))
-            if now.gap <= rule.rtol or done >= rule.max_iterations:
+            approaching = phase == 0 and not iteration.last_phase
+            # On the way down one dual field will do.
+            for at in iteration.iterates()[: 1 if approaching else None]:
+                now = certify_padded(in_range, at, image, low, extent, exact_grid)
+                best.note(now, at)
+            history.append(Check(done, now.energy * extent, best.gap))
+            if best.gap <= rule.rtol or done >= rule.max_iterations:
                 break
-            block = min(_until_next_look(history, rule.rtol), rule.max_iterations - done)
+            blur = BLUR if dtype is np.float32 else 0.0
+            turns = not iteration.last_phase and phase_ends(
+                history, max(rule.rtol / 2, blur), began, approaching
+            )
+            rounds = (
+                not approaching
+                and dtype is np.float32
+                and rounding_matters(history, iteration.floor(now.energy / image.size), began)
+            )
+            if turns or rounds:
+                state, mean = list(iteration.state), iteration.mean
+                if turns:
+                    phase, began, mean = phase + 1, done, None
+                del iteration, at
+                if rounds:
+                    dtype = np.float64
+                    for n in range(len(state)):  # one by one, for the sake of memory
+                        state[n] = state[n].astype(dtype)
+                f = _scaled(image, low, extent, dtype)
+                iteration = _start(f, in_range, direction, team, phase, state, mean)
+            # Rounding blurs the proof, not the way: a few iterations in float64 are enough to look again.
+            block = LEAST_BLOCK if rounds else until_next_look(history, rule.rtol, began, approaching)
+            block = min(block, rule.max_iterations - done)
             iteration.advance(block)
             done += block
-            if dtype is np.float32 and _rounding_matters(history, iteration.floor(now.energy / image.size)):
-                # Rounding blurs the proof, not the way: the last iterations before the look are enough.
-                dtype = np.float64
-                state, mean = list(iteration.state), iteration.mean
-                del iteration, best
-                for n in range(len(state)):  # one by one, for the sake of memory
-                    state[n] = state[n].astype(dtype)
-                f = _scaled(image, low, extent, dtype)
-                iteration = _start(f, in_range, direction, team, state, mean)
-                block = min(_LEAST_BLOCK, rule.max_iterations - done)
-                iteration.advance(block)
-                done += block
-    del iteration
+    dual = at.dual
+    del iteration, at
     method = "primal-dual, float32" if dtype is np.float32 else "primal-dual, float64 after float32"
-    # Back in the image's unit, in its dtype if that is precise enough, and certified as what is returned.
+    final, u, v = _in_unit_of_the_image(best, dual, model, image, low, extent, rule.rtol, exact_grid)
+    return certificates.solution(
+        final, u, v, method=method, converged=final.gap <= rule.rtol, iterations=done, history=tuple(history)
+    )
+
+
+def _in_unit_of_the_image(
+    best: Best, dual: Array, model: Model, image: Array, low: float, extent: float, rtol: float, grid: Grid
+) -> tuple[Certificate, Array, Array | None]:
+    """Return u and v in the image's unit, in its dtype if that is precise enough, certified as returned."""
+    assert best.u is not None
     u = low + extent * best.u.astype(np.float64)
     v = None if best.v is None else extent * best.v.astype(np.float64)
     kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
     for kind in kinds:
-        result = Iterates(u.astype(kind), None if v is None else v.astype(kind), best.dual)
-        final = certify_padded(model, result, image, 0.0, 1.0, exact_grid)
-        if final.gap <= max(rule.rtol, 1.1 * now.gap):
+        result = Iterates(u.astype(kind), None if v is None else v.astype(kind), dual)
+        final = certify_padded(model, result, image, 0.0, 1.0, grid)
+        if best.lower * extent > final.lower:
+            final = certificates.with_lower(final, best.lower * extent, best.bound)
+        if final.gap <= max(rtol, 1.1 * best.gap):
             break
-    return certificates.solution(
-        final, crop(result.u).copy(), None if result.v is None else crop(result.v).copy(),
-        method=method, converged=final.gap <= rule.rtol, iterations=done, history=tuple(history),
-    )  # fmt: skip
+    return final, crop(result.u).copy(), None if result.v is None else crop(result.v).copy()
 
 
 def _scaled(image: Array, low: float, extent: float, dtype: Any) -> Array:
     return pad((image.astype(np.result_type(image, dtype), copy=False) - low) / extent, dtype)
 
 
-def _until_next_look(history: list[Check], rtol: float) -> int:
-    """Choose the iterations until the next look at the gap, which costs as much as one to five of them.
-
-    The gap falls like a power of the number of iterations, for a while: that power, from the last two looks,
-    says when it will be there. Going only most of the way, and not far at a time, allows for errors.
-    """
-    done, gap = history[-1].iteration, history[-1].gap
-    step = max(_LEAST_BLOCK, done // 5)
-    if len(history) < 2 or not 0 < gap < np.inf or not gap < history[-2].gap < np.inf or done == 0:
-        return step
-    before = history[-2]
-    power = np.log(before.gap / gap) / np.log(done / max(before.iteration, 1))
-    factor = np.exp(min(np.log(gap / rtol) / power, 1.0))
-    return int(min(max(0.8 * (factor - 1) * done, step), max(0.6 * done, step)))
-
-
-def _rounding_matters(history: list[Check], floor: float) -> bool:
-    """Whether float32 may keep the gap from falling: it nears the `floor`, or has ceased to fall."""
-    last = history[-1]
-    return last.gap < floor or (last.iteration > 200 and last.gap > 0.9 * history[-2].gap)
-
-
 def _start(
-    f: Array, model: Model, direction: Direction, threads: Threads | None,
+    f: Array, model: Model, direction: Direction, threads: Threads | None, phase: int = 0,
     state: Sequence[Array] | None = None, mean: _RecentMean | None = None,
 ) -> _Iteration:  # fmt: skip
     """Begin an iteration, or go on from the `state` of another."""
     if isinstance(model, TGVL1):
-        return _tgv_l1(f, model, direction, threads, state, mean)
+        return _tgv_l1(f, model, direction, threads, phase, state, mean)
     if isinstance(model, TVL1):
-        return _tv_l1(f, model, direction, threads, state, mean)
+        return _tv_l1(f, model, direction, threads, phase, state, mean)
     if model.alpha > 0:
         return _huber_rof(f, model, direction, threads, state)
     return _rof(f, model, direction, threads, state)
@@ -202,11 +202,11 @@ def _rof(
 ) -> _Iteration:
     """Plain ROF, from the image itself."""
     front, (u, s, p) = _tv_start(f, threads, state)
-    shrink = 1 / (1 + _OMEGA_ROF / model.lam)
+    shrink = 1 / (1 + _SIGMA_ROF / model.lam)
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), _SIGMA_ROF, _OMEGA_ROF, shrink, np.inf, _RELAXATION, iterations,
+            u, s, p, f, *kept(direction), _SIGMA_ROF, _SIGMA_ROF, shrink, np.inf, _RELAXATION, iterations,
             rows, first, last,
         )  # fmt: skip
 
@@ -214,26 +214,28 @@ def _rof(
 
 
 def _tv_l1(
-    f: Array, model: TVL1, direction: Direction, threads: Threads | None, state: Sequence[Array] | None,
-    mean: _RecentMean | None,
+    f: Array, model: TVL1, direction: Direction, threads: Threads | None, phase: int,
+    state: Sequence[Array] | None, mean: _RecentMean | None,
 ) -> _Iteration:  # fmt: skip
     """TV-L1, from the image itself."""
     front, (u, s, p) = _tv_start(f, threads, state)
     recent = mean or _RecentMean(p.shape)
+    sigma = _SIGMA[phase]
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), _SIGMA, _OMEGA, 1.0, model.lam, _RELAXATION, iterations,
+            u, s, p, f, *kept(direction), sigma, sigma, 1.0, model.lam, _RELAXATION, iterations,
             rows, first, last,
         )  # fmt: skip
 
     return _Iteration(
         lambda n: recent.advance(front, iterate, p, n),
         (u, s, p),
-        lambda: (Iterates(u, None, recent.field), Iterates(u, None, p)),
+        lambda: (Iterates(u, None, p), Iterates(u, None, recent.field)),
         recent,
         # u is held to its rounding, which σ takes to p, and the bound pays for it in each pixel.
-        lambda energy: _SIGMA * _EPS / energy,
+        lambda energy: sigma * _EPS / energy,
+        last_phase=phase == 2,
     )
 
 
@@ -245,8 +247,8 @@ def _tv_start(
 
 
 def _tgv_l1(
-    f: Array, model: TGVL1, direction: Direction, threads: Threads | None, state: Sequence[Array] | None,
-    mean: _RecentMean | None,
+    f: Array, model: TGVL1, direction: Direction, threads: Threads | None, phase: int,
+    state: Sequence[Array] | None, mean: _RecentMean | None,
 ) -> _Iteration:  # fmt: skip
     """Over-relaxed primal–dual iteration with separate steps for u and v, from the image and v = 0."""
     grid = Grid.of(crop(f).shape, direction, f.dtype)
@@ -257,12 +259,14 @@ def _tgv_l1(
         q = np.zeros((4 if model.gradient == "jacobian" else 3, *f.shape), f.dtype)
     else:
         u, v, p, q = state
-    tau_v = 0.2 * _TAU
-    sigma_p, sigma_q = _dual_steps(_NORM[direction], _TAU, tau_v)
+    # The slope v is the slower the less the image weighs.
+    weight = float(np.clip(model.lam / model.alpha1, 1e-2, 10))
+    tau_u, tau_v = _TAU_U[phase] / model.alpha1, _TAU_V[phase] / model.alpha1 * weight**-0.7
+    sigma_p, sigma_q = _dual_steps(_NORM[direction], tau_u, tau_v)
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
-        kernels.tgv_l1(
-            u, v, p, q, f, *grid, model.lam, model.alpha1, model.alpha2, _TAU, tau_v, sigma_p, sigma_q,
+        tgv_kernels.tgv_l1(
+            u, v, p, q, f, *grid, model.lam, model.alpha1, model.alpha2, tau_u, tau_v, sigma_p, sigma_q,
             _RELAXATION, iterations, rows, first, last,
         )  # fmt: skip
 
@@ -270,10 +274,11 @@ def _tgv_l1(
     return _Iteration(
         lambda n: recent.advance(front, iterate, q, n),
         (u, v, p, q),
-        lambda: (Iterates(u, v, recent.field), Iterates(u, v, q)),
+        lambda: (Iterates(u, v, q), Iterates(u, v, recent.field)),
         recent,
         # The dual equation is met to the rounding of u over τ, and the gap measures that against λ.
-        lambda energy: 10 * _EPS / (_TAU * model.lam),
+        lambda energy: 10 * _EPS / (tau_u * model.lam),
+        last_phase=phase == 2,
     )
 
 
