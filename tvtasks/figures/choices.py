@@ -104,6 +104,7 @@ def _curve(axes: Axes, name: str, choice: Choice) -> None:
     axes.plot(lams[near], values[near] / max(float(values[near].max()), 1e-300), style, color="#1b6ca8")
     axes.axvline(choice.lam, color="#d95f02")
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter("")
     axes.set(xlabel="λ", ylabel="expected error above the least", yticks=[])
     axes.set_title(f"{name}: λ = {choice.lam:.3g}, {choice.rule} ({choice.confidence})", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)

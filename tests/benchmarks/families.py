@@ -1,0 +1,140 @@
+"""Sixty synthetic scans whose truth is known, twelve of each of five kinds, no two at the same scale.
+
+Lengths are drawn so that one λ cannot fit them all: a lattice has 5 to 20 pixels, as in scans of many sizes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from tvtasks import synthetic as syn
+from tvtasks.operators import Array
+
+SEEDS_TUNED = range(6)
+"""What rules and peers were tuned on; the other half, `SEEDS_HELD`, was only looked at."""
+SEEDS_HELD = range(6, 12)
+
+Drawn = tuple[Array, Array, NDArray[np.bool_] | None]  # image, truth, and where to look
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """An image and what a perfect restoration of it shows, up to a constant."""
+
+    family: str
+    seed: int
+    image: Array
+    truth: Array
+    scored: NDArray[np.bool_]
+    """Where the score looks: everywhere but, on terraces, a lattice period around each step."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.family} {self.seed}"
+
+
+def stm_scratches(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
+    """A lattice with defects under lines that jump and carry scars. Truth: lattice and defects."""
+    truth, _ = _atoms(rng, shape)
+    image = truth + syn.plane(shape, rise=(rng.uniform(-3, 3), rng.uniform(-3, 3)))
+    image += syn.line_jumps(shape, rng, share=rng.uniform(0.05, 0.4), height=rng.uniform(0.3, 2))
+    image += syn.line_scars(
+        shape, rng, per_line=rng.uniform(0.05, 0.5), length=rng.uniform(0.1, 0.5) * shape[1],
+        height=rng.uniform(0.3, 2),
+    )  # fmt: skip
+    return image + syn.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15)), truth, None
+
+
+def terraces(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
+    """A lattice on terraces. Truth: the lattice alone, as the paper's workflow has it before contrast."""
+    truth, period = _atoms(rng, shape)
+    height = rng.uniform(1, 5)
+    steps = syn.step_terraces(
+        shape, rng, steps=int(rng.integers(1, 5)), step_height=height,
+        angle=rng.uniform(-np.pi, np.pi), meander=rng.uniform(0, 10),
+    )  # fmt: skip
+    image = truth + steps + syn.plane(shape, rise=(rng.uniform(-5, 5), rng.uniform(-5, 5)))
+    image += syn.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15))
+    at_step = np.abs(steps / height - np.rint(steps / height)) > 0.01
+    return image, truth, ~binary_dilation(at_step, iterations=round(period))
+
+
+def drift(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
+    """A lattice sheared by thermal drift, on a large smooth background, with 1/f noise."""
+    moved = syn.drifted(
+        shape, drift=(rng.uniform(-0.1, 0.1) * shape[0], rng.uniform(-0.1, 0.1) * shape[1]),
+        creep=(rng.uniform(-4, 4), rng.uniform(-4, 4)),
+    )  # fmt: skip
+    truth, _ = _atoms(rng, shape, moved)
+    image = truth + syn.smooth_background(shape, rng, bound=rng.uniform(2, 20))
+    image += syn.pink_noise(shape, rng, sigma=rng.uniform(0.02, 0.15))
+    return image + syn.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15)), truth, None
+
+
+def charging_sem(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
+    """Particles on a charging substrate, unevenly lit; counts in 8 bits. Truth: the particles."""
+    radius = rng.uniform(4, 16)
+    truth = syn.particles(shape, rng, per_pixel=0.12 / (np.pi * radius**2), radius=radius, height=100.0)
+    expected = truth + 60 + syn.smooth_background(shape, rng, bound=rng.uniform(5, 25))
+    expected += syn.charging_streaks(
+        shape, rng, per_line=rng.uniform(0.1, 0.5), length=rng.uniform(0.1, 0.5) * shape[1],
+        height=rng.uniform(15, 45),
+    )  # fmt: skip
+    return expected + syn.counting_noise(expected, rng, largest=255), truth, None
+
+
+def low_dose_stem(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
+    """Two sublattices of columns at a low dose; counts. Truth: the expected counts, background and all."""
+    period = np.exp(rng.uniform(np.log(8), np.log(24)))
+    dose = np.exp(rng.uniform(np.log(0.4), np.log(8)))
+    symmetry = rng.choice(["square", "rectangular", "hexagonal", "centred"])
+    vectors = syn.lattice_vectors(symmetry, period=period, angle=rng.uniform(0, np.pi))
+    width = rng.uniform(0.14, 0.2) * period
+    sites = [
+        syn.Site((0, 0), 12 * dose, width),
+        syn.Site((0.5, 0.5) if symmetry != "hexagonal" else (1 / 3, 2 / 3), 5 * dose, width),
+    ]
+    where = syn.centred(shape)
+    truth = syn.peak_lattice(where, vectors, sites)
+    truth += syn.vacancies(where, vectors, sites[0], rng, share=rng.uniform(0, 0.03))
+    truth += dose * (3 + syn.smooth_background(shape, rng, bound=1.5))
+    return truth + syn.counting_noise(truth, rng, largest=65535), truth, None
+
+
+FAMILIES: dict[str, Callable[[np.random.Generator, syn.Shape], Drawn]] = {
+    "STM scratches": stm_scratches,
+    "terraces": terraces,
+    "drift": drift,
+    "charging SEM": charging_sem,
+    "low-dose STEM": low_dose_stem,
+}
+
+
+def sample(family: str, seed: int, side: int = 256) -> Sample:
+    """The scan of a family that a seed stands for."""
+    rng = np.random.default_rng([list(FAMILIES).index(family), seed])
+    image, truth, scored = FAMILIES[family](rng, (side, side))
+    return Sample(family, seed, image, truth, np.ones(image.shape, bool) if scored is None else scored)
+
+
+def _atoms(
+    rng: np.random.Generator, shape: syn.Shape, where: syn.Coordinates | None = None
+) -> tuple[Array, float]:
+    """A lattice about 1 high, of any Bravais type, with vacancies and adsorbates; and its period."""
+    period = float(np.exp(rng.uniform(np.log(5), np.log(20))))
+    symmetry = rng.choice(["oblique", "rectangular", "centred", "square", "hexagonal"])
+    vectors = syn.lattice_vectors(
+        symmetry, period=period, ratio=rng.uniform(1.1, 1.5), gamma=rng.uniform(1.1, 1.5),
+        angle=rng.uniform(0, np.pi),
+    )  # fmt: skip
+    site = syn.Site((0, 0), 1.0, period * rng.uniform(0.2, 0.26))
+    where = where or syn.centred(shape)
+    atoms = syn.peak_lattice(where, vectors, [site])
+    atoms += syn.vacancies(where, vectors, site, rng, share=rng.uniform(0, 0.02))
+    return (
+        atoms + syn.adsorbates(where, rng, per_pixel=rng.uniform(1e-5, 1e-4), height=1.0, width=0.3 * period),
+        period,
+    )

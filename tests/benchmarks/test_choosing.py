@@ -1,0 +1,60 @@
+"""The comparison is what it says: the score, the families, and the rivals that take part."""
+
+import numpy as np
+import pytest
+
+from tests.benchmarks import choosing, rivals
+from tests.benchmarks.families import FAMILIES, SEEDS_HELD, SEEDS_TUNED, sample
+
+
+def test_there_are_sixty_scans_and_no_seed_in_both_halves():
+    assert len(FAMILIES) * (len(SEEDS_TUNED) + len(SEEDS_HELD)) == 60
+    assert not set(SEEDS_TUNED) & set(SEEDS_HELD)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_seed_gives_the_same_scan_and_its_truth_scores_best(family):
+    first, again = sample(family, 0, 64), sample(family, 0, 64)
+    np.testing.assert_array_equal(first.image, again.image)
+    near = first.truth + 5 + 1e-6 * np.ptp(first.truth) * np.random.default_rng(0).normal(size=(64, 64))
+    assert choosing.score(near, first) > 100 > choosing.score(first.image, first)
+
+
+def test_flatten_rows_takes_away_polynomials_and_offsets_of_lines():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64] / 64
+    offsets = rng.normal(0, 0.1, (64, 1))
+    left = rivals.flatten_rows(3 * x**2 - 2 * x * y + y + offsets, order=2)
+    assert left.std() < 0.1 * offsets.std() + 0.05
+
+
+def test_every_rival_that_is_installed_returns_an_image():
+    image = sample("drift", 0, 64).image
+    for rival in rivals.installed()[0]:
+        for options in rival.options[:2]:
+            restored = rival.run(image, **options)
+            assert restored.shape == image.shape, rival.name
+            assert np.isfinite(restored).all(), rival.name
+
+
+def test_best_lam_is_never_worse_than_the_chosen_one():
+    for family in FAMILIES:
+        auto, best, choices, seconds = choosing.ours(sample(family, 0, 48))
+        assert auto <= best
+        assert choices
+        assert min(seconds) > 0
+
+
+def test_report_names_all_that_took_part(tmp_path):
+    row = {choosing.OURS: 20.0, choosing.ORACLE: 21.0, choosing.PAPER: 15.0, "raw": 3.0}
+    found = choosing.Comparison(
+        scores={"drift": {0: row, 6: row | {choosing.OURS: 14.0}}}, tuned=(0,),
+        seconds={"drift": [(0.01, 0.02)]}, fallbacks=["drift 6: too small."], missing=["BM3D"],
+    )  # fmt: skip
+    text = choosing.markdown(found, 64)
+    assert "| tvtasks, auto | 17.0 (14.0) |" in text
+    assert "| drift | 1.00 | 1.00 | 7.00 | 7.00 | 1 of 2 |" in text
+    assert "not in the tables: BM3D" in text
+    assert "drift 6: too small." in text
+    choosing.plot(found, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,12 @@
+"""Choosing λ for one image: image, model and direction in, a `Choice` with its reasons out. No files.
+
+`choose_background` and `choose_denoise` pick the rule; where the evidence is too thin they say so and keep
+the model's own λ.
+"""
+
+from tvtasks.choosing.background import choose_background
+from tvtasks.choosing.choice import Choice, with_lam
+from tvtasks.choosing.risk import choose_denoise
+from tvtasks.choosing.size import by_size, size_in_pixels
+
+__all__ = ["Choice", "by_size", "choose_background", "choose_denoise", "size_in_pixels", "with_lam"]

@@ -1,0 +1,77 @@
+"""λ of a background along lines where there is no lattice: what neighbouring lines have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvtasks.choosing.choice import Choice, fallback, lowest, with_lam
+from tvtasks.choosing.spectrum import without_plane
+from tvtasks.models import HuberROF, Model
+from tvtasks.operators import Array, Direction
+from tvtasks.solvers import Gap, solve
+
+_BANDS = 12  # groups of three neighbouring lines that are looked at
+_STEPS = 12  # values of λ
+_LEAST_COMMON = 0.1  # correlation of neighbouring lines below which they are called unrelated
+
+
+def by_coherence(image: Array, model: Model, direction: Direction) -> Choice:
+    """Choose the λ that leaves the least of what a line has for itself and takes the least of what it shares.
+
+    Faults of single lines (scars, jumps, charging) and noise differ from line to line; the sample is much the
+    same in the next. So the expected error of the flat image is, up to a constant, the variance of the flat
+    lines that is not shared with their neighbours, plus the covariance of neighbouring lines of the
+    background. Both come from the solutions themselves, at 12 values of λ on 12 groups of three lines, so the
+    rule holds for any model, linear or not.
+
+    Parameters
+    ----------
+    image
+        Shape (M, N).
+    model, direction
+        ``x`` or ``y``.
+    """
+    f = image.T if direction == "y" else image
+    rows, columns = f.shape
+    whole = without_plane(f)
+    spread = float(np.mean(whole * whole))
+    common = _covariance(whole[np.newaxis]) / spread if spread > 0 else 0.0
+    evidence = {"correlation_of_neighbouring_lines": common}
+    if common < _LEAST_COMMON:
+        return fallback(
+            model, "No lattice tells, and neighbouring lines have nothing in common: this is noise, or "
+            "faults alone. Give a feature_size: the largest feature to keep.", evidence,
+        )  # fmt: skip
+    starts = np.unique(np.linspace(0, rows - 3, min(_BANDS, rows // 3)).astype(int))
+    bands = np.stack([f[start : start + 3] for start in starts])
+    lines = np.ascontiguousarray(bands.reshape(-1, columns))
+    lams = _lams(model, columns)
+    values = np.empty(lams.size)
+    for k, lam in enumerate(lams):
+        u = solve(lines, with_lam(model, float(lam)), direction="x", stop=Gap(1e-2)).u.reshape(bands.shape)
+        flat = bands - u
+        values[k] = np.var(flat) - _covariance(flat) + _covariance(u)
+    lam = float(np.exp(lowest(np.log(lams), values)))
+    inside = 0 < int(np.argmin(values)) < len(lams) - 1
+    return Choice(
+        lam, "line-coherence", "low" if not inside else "high" if common > 0.5 else "medium",
+        f"Neighbouring lines share {common:.0%} of their variance; this background takes the least of that, "
+        "and the most of what each line has for itself.",
+        tuple(lams.tolist()), tuple(values.tolist()), evidence,
+    )  # fmt: skip
+
+
+def _covariance(bands: NDArray[np.floating]) -> float:
+    """Covariance of lines one and two apart, the mean of both; shape (bands, lines, pixels)."""
+    b = bands - bands.mean()
+    near, next_but_one = np.mean(b[:, 1:] * b[:, :-1]), np.mean(b[:, 2:] * b[:, :-2])
+    return float((near + next_but_one) / 2)
+
+
+def _lams(model: Model, length: int) -> NDArray[np.float64]:
+    """From a background that is nearly flat to one that follows everything."""
+    if isinstance(model, HuberROF):
+        scale = max(model.alpha, 1e-3)
+        return np.asarray(np.geomspace((0.5 / length) ** 2, 0.5, _STEPS) / scale)
+    return np.geomspace(1.0 / length, 1.0, _STEPS)

@@ -1,0 +1,71 @@
+"""λ from the size of what is to be kept."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from tvtasks.choosing.choice import Choice, fallback
+from tvtasks.errors import RecipeError
+from tvtasks.models import TGVL1, HuberROF, Model
+from tvtasks.operators import Direction
+
+_METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "nm": 1e-9, "å": 1e-10, "pm": 1e-12}
+
+
+def by_size(model: Model, direction: Direction, size: float) -> Choice:
+    """Choose the λ at which a feature of this diameter, in pixels, is just kept in the flat image.
+
+    Huber-ROF, where linear, halves a wave of this wavelength: λ = (2π/size)²/α. The L1 models keep a disc
+    out of the background below λ = 4/size, a piece of a line below 2/size (Chan & Esedoglu 2005; TGV-L1
+    times α1).
+    """
+    evidence = {"feature_size_px": size}
+    if isinstance(model, HuberROF):
+        if model.alpha == 0:
+            return fallback(model, "With α = 0 Huber-ROF has no cut-off that a size could set.", evidence)
+        lam = (2 * math.pi / size) ** 2 / model.alpha
+    else:
+        lam = (4 if direction == "both" else 2) / size * (model.alpha1 if isinstance(model, TGVL1) else 1)
+    reason = f"Features of up to {size:.3g} pixels are kept in the flat image."
+    return Choice(lam, "feature-size", "high", reason, evidence=evidence)
+
+
+def size_in_pixels(
+    size: str | float, pixel_size: tuple[float, float] | None, pixel_unit: str, direction: Direction = "both"
+) -> float:
+    """Return a size such as ``"2 nm"`` in pixels; a bare number, or one with ``px``, is in pixels already.
+
+    Parameters
+    ----------
+    size
+        What a user writes.
+    pixel_size, pixel_unit
+        (dy, dx) and their unit, as in `Micrograph`.
+    direction
+        Along which the size counts; for ``both`` the geometric mean of dy and dx does.
+
+    Raises
+    ------
+    RecipeError
+        If it is no size, or a length and the image has no length scale.
+    """
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?[0-9]+)?)\s*([a-zµμå]*)\s*", str(size), re.IGNORECASE)
+    unit = found[2].lower() if found else ""
+    try:
+        value = float(found[1]) if found else math.nan
+    except ValueError:
+        value = math.nan
+    if not (0 < value < math.inf) or unit not in ("", "px", *_METRES):
+        raise RecipeError(
+            f"feature_size = {size!r} is no size: write a number of pixels, or a length such as '2 nm'."
+        )
+    if unit in ("", "px"):
+        return value
+    if pixel_size is None or pixel_unit.lower() not in _METRES:
+        raise RecipeError(
+            f"feature_size = {size!r} is a length, but the image is not calibrated. Give it in pixels."
+        )
+    dy, dx = pixel_size
+    pixel = {"x": dx, "y": dy, "both": math.sqrt(dy * dx)}[direction] * _METRES[pixel_unit.lower()]
+    return value * _METRES[unit] / pixel

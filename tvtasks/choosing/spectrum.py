@@ -1,0 +1,213 @@
+"""Where in the spectrum of an image its lattice lies, and how much power is anything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import rfft2
+from scipy.ndimage import maximum_filter, uniform_filter
+
+from tvtasks.operators import Array, Direction
+
+LOG_MEAN = float(np.euler_gamma)
+"""Of an exponentially distributed power: the logarithm of its mean less the mean of its logarithm."""
+_ABOVE = 20.0
+"""A peak stands this many times above what surrounds it: one noise image of a thousand has such a mode."""
+_LEAST_SHARE = 0.01  # of the strongest peak's power; what is weaker is not what a user calls the lattice
+_LEAST_INDEX = 8  # waves that fit into the image fewer times than this are background
+_LEAST_BOX = 15  # px of the box whose mean is taken away before peaks are looked for; larger for large images
+_MOST_PEAKS = 100
+_LONGEST = (
+    2.5  # times the next wave of the lattice: a wave longer than that is of the terraces, not of the cell
+)
+_REACH = 3  # bins over which a peak spreads: the window's two, and a little for drift
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A peak of the spectrum: a plane wave in the image.
+
+    Attributes
+    ----------
+    fy, fx
+        Frequency in cycles per pixel, fx ≥ 0.
+    power
+        Variance that the wave accounts for, in the image's unit squared.
+    prominence
+        Its strongest mode over what surrounds it.
+    """
+
+    fy: float
+    fx: float
+    power: float
+    prominence: float
+
+    @property
+    def frequency(self) -> float:
+        """Cycles per pixel."""
+        return float(np.hypot(self.fy, self.fx))
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Power of an image by frequency, with its lattice peaks.
+
+    Attributes
+    ----------
+    power
+        Power of each mode of a real Fourier transform under a Hann window, shape (rows, columns // 2 + 1);
+        white noise of variance σ² has σ² everywhere.
+    shape
+        Of the image.
+    peaks
+        The lattice's, the longest wave first; empty where nothing stands out.
+    rest
+        `power` without the peaks: in their place is the mean of what surrounds them.
+    weights
+        How many modes of the full transform each column of `power` stands for: 1 or 2.
+    """
+
+    power: Array
+    shape: tuple[int, int]
+    peaks: tuple[Peak, ...]
+    rest: Array
+    weights: Array
+
+
+def kappa(frequency: Array | float) -> Array:
+    """κ = 4 sin²(π f) of a wave of f cycles per pixel: what ∇ᵀ∇ multiplies it by, along one axis."""
+    return np.asarray(4 * np.sin(np.pi * np.asarray(frequency)) ** 2)
+
+
+def kappa_along(fy: Array, fx: Array, direction: Direction) -> Array:
+    """κ of frequencies, shape (len(fy), len(fx)), counting only the kept components."""
+    y = kappa(fy) if direction != "x" else np.zeros_like(fy)
+    x = kappa(fx) if direction != "y" else np.zeros_like(fx)
+    return np.asarray(y[:, np.newaxis] + x)
+
+
+def spectrum(image: Array) -> Spectrum:
+    """Find the lattice of an image, shape (M, N), in its spectrum.
+
+    A mode belongs to a lattice where it stands 20 times above the modes at its distance from the origin, in
+    its row and column of the spectrum (a step or a streak fills a line through them), and along its own ray
+    (straight steps fill a ray).
+    """
+    rows, columns = image.shape
+    levelled = without_plane(image)
+    power, sharp = power_of(levelled), power_of(_clipped(levelled))
+    fy, fx = np.fft.fftfreq(rows)[:, np.newaxis], np.fft.rfftfreq(columns)[np.newaxis, :]
+    side = max(rows, columns)
+    rings = np.rint(np.hypot(fy, fx) * side).astype(np.intp)
+    logs = np.log(np.maximum(sharp, sharp.max() * 1e-30 + np.finfo(float).tiny))
+    ring = np.bincount(rings.ravel(), logs.ravel()) / np.bincount(rings.ravel())
+    around = np.maximum(ring[rings], np.maximum(logs.mean(axis=0), logs.mean(axis=1)[:, np.newaxis]))
+    around += LOG_MEAN
+    candidates = (logs > around + np.log(_ABOVE)) & (rings >= _LEAST_INDEX)
+    candidates &= sharp == maximum_filter(sharp, 2 * _REACH - 1, mode=("wrap", "nearest"))
+    weights = np.full(power.shape[1], 2.0)  # modes of the full transform that a column stands for
+    weights[0] = 1.0
+    if columns % 2 == 0:
+        weights[-1] = 1.0
+    rest = power.copy()
+    found = []
+    places = np.argwhere(candidates)
+    for i, j in places[np.argsort(-sharp[candidates])][:_MOST_PEAKS]:
+        level = max(around[i, j], _along_ray(logs, i if i < rows / 2 else i - rows, j) + LOG_MEAN)
+        if logs[i, j] < level + np.log(_ABOVE):
+            continue
+        near = _box(i, j, power.shape)
+        # The level beside the peak, in the image as it is.
+        beside = _level(power[_ring(i, j, power.shape)])
+        excess = np.maximum(power[near] - beside, 0.0).sum(axis=0)
+        rest[near] = np.minimum(rest[near], beside)
+        share = float(excess @ weights[near[1][0]]) / image.size
+        found.append(Peak(float(fy[i, 0]), float(fx[0, j]), share, float(np.exp(logs[i, j] - level))))
+    strongest = max((peak.power for peak in found), default=0.0)
+    peaks = sorted((p for p in found if p.power >= _LEAST_SHARE * strongest), key=lambda p: p.frequency)
+    while len(peaks) > 2 and peaks[1].frequency > _LONGEST * peaks[0].frequency:
+        alone = peak_box(peaks.pop(0), (rows, columns))
+        rest[alone] = power[alone]
+    return Spectrum(power, (rows, columns), tuple(peaks), rest, weights)
+
+
+def transform(image: Array) -> NDArray[np.complex128]:
+    """Return the real Fourier transform of an image under a Hann window, its mean taken away.
+
+    White noise of variance σ² has an expected squared modulus of σ² in every mode.
+    """
+    rows, columns = image.shape
+    window = np.hanning(rows + 2)[1:-1, np.newaxis] * np.hanning(columns + 2)[np.newaxis, 1:-1]
+    windowed = (image - (window * image).sum() / window.sum()) * (window / np.sqrt(np.sum(window**2)))
+    return np.asarray(rfft2(windowed))
+
+
+def power_of(image: Array) -> Array:
+    """Return the squared modulus of `transform`."""
+    modes = transform(image)
+    return np.asarray(modes.real**2 + modes.imag**2)
+
+
+def peak_box(peak: Peak, shape: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the modes over which a peak spreads, as an index into the transform of an image of a shape."""
+    rows, columns = shape
+    return _box(round(peak.fy * rows) % rows, round(peak.fx * columns), (rows, columns // 2 + 1))
+
+
+def surroundings(power: Array, peak: Peak, shape: tuple[int, int]) -> float:
+    """Return the level of the power around a peak, beyond its box; `shape` is that of the image."""
+    rows, columns = shape
+    return _level(power[_ring(round(peak.fy * rows) % rows, round(peak.fx * columns), power.shape)])
+
+
+def _level(powers: Array) -> float:
+    return float(np.exp(np.log(powers + np.finfo(float).tiny).mean() + LOG_MEAN))
+
+
+def without_plane(image: Array) -> Array:
+    """Subtract the plane that fits best, in float64."""
+    f = np.asarray(image, np.float64)
+    f = f - f.mean()
+    y, x = (np.arange(size) - (size - 1) / 2 for size in f.shape)
+    for axis, along in ((0, y), (1, x)):
+        if along.size > 1:
+            slope = np.tensordot(along, f, (0, axis)).mean() / (along @ along)
+            f -= slope * (along[:, np.newaxis] if axis == 0 else along)
+    return np.asarray(f)
+
+
+def _clipped(image: Array) -> Array:
+    """Take away what is slow, then clip: steps, scars and spikes no longer drown the lattice."""
+    box = max(_LEAST_BOX, max(image.shape) // 16 | 1)
+    high = image - uniform_filter(image, box, mode="reflect")
+    high -= np.median(high, axis=1, keepdims=True)
+    limit = 3 * float(np.median(np.abs(high[::3, ::3])))
+    return np.asarray(np.clip(high, -limit, limit))
+
+
+def _ring(i: int, j: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Modes around a peak, outside of its reach."""
+    y, x = np.mgrid[-2 * _REACH : 2 * _REACH + 1, -2 * _REACH : 2 * _REACH + 1]
+    outside = np.maximum(np.abs(y), np.abs(x)) > _REACH
+    rows, columns = (i + y[outside]) % shape[0], j + x[outside]
+    inside = (columns >= 0) & (columns < shape[1])
+    return rows[inside], columns[inside]
+
+
+def _along_ray(logs: NDArray[np.float64], i: int, j: int) -> float:
+    """Mean of the log power along the ray from the origin, on both sides of a mode at signed indices."""
+    rows, columns = logs.shape
+    length = np.hypot(i, j)
+    steps = np.array([-8, -7, -6, -5, 5, 6, 7, 8])
+    steps = steps[np.abs(steps) < length] / length
+    y, x = np.rint(i * (1 + steps)).astype(int), np.rint(j * (1 + steps)).astype(int)
+    inside = (np.abs(y) <= rows // 2) & (x < columns)
+    return float(logs[y[inside] % rows, x[inside]].mean()) if inside.any() else -np.inf
+
+
+def _box(i: int, j: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    rows = np.arange(i - _REACH, i + _REACH + 1) % shape[0]
+    columns = np.arange(max(j - _REACH, 0), min(j + _REACH + 1, shape[1]))
+    return rows[:, np.newaxis], columns[np.newaxis, :]
