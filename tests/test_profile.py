@@ -1,5 +1,6 @@
 import csv
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ class TestValues:
         np.testing.assert_allclose(found.curves["raw"], 3 * x + 5 * y, atol=1e-9)
 
     def test_along_a_row_they_are_its_pixels(self, rough):
-        found = profile(rough, (0, 7, 35, 7))
+        found = profile(rough, (0, 7, 35, 7), unit="px")
         for name in ("raw", "background", "flat", "restored"):
             np.testing.assert_allclose(found.curves[name], getattr(rough, name)[7], atol=1e-12)
         np.testing.assert_allclose(found.curves["raw"], found.curves["background"] + found.curves["flat"])
@@ -57,7 +58,7 @@ class TestValues:
         expected = measure.profile_line(
             rough.raw, (y0, x0), (y1, x1), linewidth=width, order=1, mode="nearest"
         )
-        found = profile(rough, ends, width=width).curves["raw"]
+        found = profile(rough, ends, width=width, unit="px").curves["raw"]
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
     def test_a_broad_line_is_averaged_at_a_right_angle_on_the_sample(self, ramp):
@@ -75,9 +76,15 @@ class TestCalibration:
         assert found.distance[-1] == pytest.approx(np.hypot(3.0, 4.0))
 
     def test_the_line_is_given_in_the_unit_of_the_axes(self, ramp):
-        by_length, by_pixels = profile(ramp, (1.0, 1.0, 2.0, 3.0)), profile(ramp, (10, 5, 20, 15), unit="px")
+        by_length, by_pixels = profile(ramp, (1.0, 1.0, 2.0, 3.0)), profile(ramp, (10, 18, 20, 8), unit="px")
         np.testing.assert_allclose(by_length.curves["flat"], by_pixels.curves["flat"])
-        assert by_length.pixels == pytest.approx((10, 5, 20, 15))
+        assert by_length.pixels == pytest.approx((10, 18, 20, 8))
+
+    def test_y_counts_upwards_as_in_the_file(self, ramp, tmp_path):
+        with h5py.File(ramp.path) as file:
+            positions = file["entry/raw/y"][()]
+        row = int(np.flatnonzero(np.isclose(positions, 3.0))[0])
+        np.testing.assert_allclose(profile(ramp, (0.0, 3.0, 3.5, 3.0)).curves["raw"], ramp.raw[row])
 
     def test_without_a_calibration_everything_is_in_pixels(self, rough):
         found = profile(rough, (0, 0, 30, 20))
@@ -85,7 +92,7 @@ class TestCalibration:
 
     def test_pixels_are_those_of_the_raw_image_where_a_part_was_restored(self, tmp_path):
         run = archived(tmp_path, np.random.default_rng(1).normal(size=(24, 36)), valid=Region(4, 24, 3, 36))
-        found = profile(run, (3, 9, 35, 9))
+        found = profile(run, (3, 9, 35, 9), unit="px")
         np.testing.assert_allclose(found.curves["raw"], run.raw[9, 3:])
         np.testing.assert_allclose(found.curves["restored"], run.restored[5], atol=1e-12)
 

@@ -62,13 +62,13 @@ def profile(
     run
         The archived run.
     line
-        x0, y0, x1, y1, as a viewer of the archive file shows them: from the centre of the pixel in the upper
-        left corner of the raw image to the right and downwards.
+        x0, y0, x1, y1: x from the first column to the right; y as the axes of an archive file have it, from
+        the last row upwards, or in pixels from the first row downwards. Counted between centres of pixels.
     width
         Pixels across the line that are averaged.
     unit
-        What `line` is in: ``image`` for the unit of the axes (nm or µm; pixels where the image is not
-        calibrated), or ``px``.
+        What `line` is in: ``image`` for the axes of the file (nm or µm; pixels, but upwards, where the image is
+        not calibrated), or ``px`` for rows and columns.
 
     Raises
     ------
@@ -78,10 +78,11 @@ def profile(
     from tvtasks.archive.layout import calibration  # noqa: PLC0415 - needs HDF5
 
     (dy, dx), length = calibration(run.micrograph)
+    last = run.raw.shape[0] - 1
     if unit == "px":
         x0, y0, x1, y1 = line
     else:
-        x0, y0, x1, y1 = line[0] / dx, line[1] / dy, line[2] / dx, line[3] / dy
+        x0, y0, x1, y1 = line[0] / dx, last - line[1] / dy, line[2] / dx, last - line[3] / dy
     if not _SHORTEST <= math.hypot(x1 - x0, y1 - y0) < math.inf:
         raise ConfigurationError("A line needs two different ends: --line x0,y0,x1,y1.")
     if not 1 <= width < math.inf:
@@ -91,11 +92,14 @@ def profile(
         region.left - 0.5 <= x <= region.right - 0.5 and region.top - 0.5 <= y <= region.bottom - 0.5
         for x, y in ((x0, y0), (x1, y1))
     ):
+        low, high = (
+            (region.top, region.bottom - 1) if unit == "px" else (last + 1 - region.bottom, last - region.top)
+        )
         by_x, by_y, named = (1.0, 1.0, "pixels") if unit == "px" else (dx, dy, length or "pixels")
         raise ConfigurationError(
             f"The line leaves the image, which goes from {region.left * by_x:.4g} to "
-            f"{(region.right - 1) * by_x:.4g} {named} in x and from {region.top * by_y:.4g} to "
-            f"{(region.bottom - 1) * by_y:.4g} {named} in y."
+            f"{(region.right - 1) * by_x:.4g} {named} in x and from {low * by_y:.4g} to "
+            f"{high * by_y:.4g} {named} in y."
         )
     number = math.ceil(math.hypot(x1 - x0, y1 - y0)) + 1
     along = np.linspace(0.0, 1.0, number)

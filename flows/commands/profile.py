@@ -14,7 +14,7 @@ from tvtasks.errors import ConfigurationError
 
 def profile(
     path: Annotated[Path, typer.Argument(help="An archive file.", metavar="FILE.nxs")],
-    line: Annotated[str, typer.Option(help="Both ends of the line: x0,y0,x1,y1 (x to the right, y down).")],
+    line: Annotated[str, typer.Option(help="Both ends of the line: x0,y0,x1,y1.")],
     output: Annotated[
         Path | None, typer.Option(help="The picture, .png or .pdf (<FILE>__profile.png, here).")
     ] = None,
@@ -22,7 +22,9 @@ def profile(
     width: Annotated[float, typer.Option(min=1, help="Pixels across the line that are averaged.")] = 1.0,
     unit: Annotated[
         Literal["image", "px"],
-        typer.Option(help="Unit of --line: the image's, as its axes show it, or pixels."),
+        typer.Option(
+            help="Unit of --line: image for its axes (y upwards), px for columns and rows."
+        ),
     ] = "image",
     run: Annotated[str | None, typer.Option(help="Which run of a file with several.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say only what went wrong.")] = False,

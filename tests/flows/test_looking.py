@@ -147,7 +147,7 @@ class TestProfile:
         assert Path("p.pdf").read_bytes().startswith(b"%PDF")
         rows = list(csv.reader(Path("p.csv").read_text("utf-8-sig").splitlines()))
         assert len(rows) == 1 + 41
-        assert float(rows[1][1]) == pytest.approx(float(archive.load(runs[0]).raw[5, 0]))
+        assert float(rows[1][1]) == pytest.approx(float(archive.load(runs[0]).raw[-6, 0]))
 
     @pytest.mark.parametrize(
         ("words", "sentence"),
