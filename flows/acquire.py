@@ -16,7 +16,8 @@ from tvtasks.monitor import Entry, Ledger, Monitor, State, check_folders
 from tvtasks.monitor.dispatch import Dispatcher, Event, Restored, defect
 from tvtasks.monitor.health import Pulse
 from tvtasks.monitor.observe import ObserverKind
-from tvtasks.recipe import Recipe, RecipeBook
+from tvtasks.recipe import Recipe
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.workflow import Outcome, create_folder, restored_by
 
 __all__ = ["Change", "RestoreFile", "Tally", "Watching", "acquire", "defect", "ledger_path"]

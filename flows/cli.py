@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,13 +20,28 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from flows.commands import care, collect, export, gallery, listing, profile, rerun, suggest, sweep, verify
+from flows.commands import (
+    care,
+    collect,
+    deploy,
+    export,
+    gallery,
+    keeping,
+    listing,
+    profile,
+    rerun,
+    suggest,
+    sweep,
+    verify,
+)
 from flows.terminal import EXIT_CODES, Exit, complain, console, draining, errors, load_solvers, spinner
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 
 if TYPE_CHECKING:
     from flows.acquire import Tally
-    from tvtasks.recipe import Recipe, RecipeBook
+    from tvtasks.archive import Keeping
+    from tvtasks.recipe import Recipe
+    from tvtasks.recipe_book import RecipeBook
     from tvtasks.workflow import Outcome
 
 app = typer.Typer(
@@ -108,6 +124,8 @@ def watch(
         int | None,
         typer.Option(min=0, max=65535, help="Port of this computer where Prometheus may ask for figures."),
     ] = None,
+    compression: keeping.Packing = "gzip",
+    sample: keeping.SampleFile = None,
     workers: Workers = 2,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -126,7 +144,8 @@ def watch(
     )  # fmt: skip
     tally, told = run(
         folder, archive, recipe, watching, workers=workers, once=once, dashboard=not no_dashboard,
-        page_kb=preview_size, metrics_port=metrics, quiet=quiet, as_json=as_json,
+        page_kb=preview_size, metrics_port=metrics, keeping=keeping.keeping(compression, sample), quiet=quiet,
+        as_json=as_json,
     )  # fmt: skip
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json, endless=not once)
 
@@ -145,7 +164,7 @@ def demo(
     from flows import server as servers
     from flows.acquire import acquire
     from flows.restore import prefect_at, restore_and_show
-    from tvtasks.recipe import RecipeBook
+    from tvtasks.recipe_book import RecipeBook
 
     scans, archive = folder / "scans", folder / "archive"
     silent = quiet or as_json
@@ -188,15 +207,18 @@ def restore(
     archive: ArchiveOption,
     recipe: RecipeOption,
     preview_size: PreviewSize = 60,
+    compression: keeping.Packing = "gzip",
+    sample: keeping.SampleFile = None,
     workers: Workers = 2,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Restore files; shown in the dashboard where a Prefect server is running."""
     from tvtasks import readers
-    from tvtasks.recipe import RecipeBook
+    from tvtasks.recipe_book import RecipeBook
 
     recipes = RecipeBook.load(recipe)
+    how = keeping.keeping(compression, sample)
     files: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -213,8 +235,9 @@ def restore(
     files = list(dict.fromkeys(files))  # one that is named, and lies in a folder that is named too
     load_solvers(quiet or as_json)
     tally, told = _restore_all(
-        files, archive, recipes, page_kb=preview_size, workers=workers, quiet=quiet, as_json=as_json
-    )
+        files, archive, recipes, keeping=how, page_kb=preview_size, workers=workers, quiet=quiet,
+        as_json=as_json,
+    )  # fmt: skip
     _conclude(tally, archive, told, quiet=quiet, as_json=as_json)
 
 
@@ -258,6 +281,7 @@ app.command(short_help="Look for what may keep a watch from working.")(care.doct
 app.command("list", short_help="List the runs in an archive.")(listing.list_runs)
 app.command(short_help="Check that archive files are what was written.")(verify.verify)
 app.command(short_help="Restore archived images again by another recipe.")(rerun.rerun)
+app.command(short_help="Set up a Prefect server for workers and schedules.")(deploy.deploy)
 
 app.command(cls=sweep.Spaced, short_help="Restore one image by many parameters, on one sheet.")(sweep.sweep)
 app.command(short_help="Choose λ for one image, and say why.")(suggest.suggest)
@@ -300,21 +324,23 @@ class _Replay:
 
 
 def _restore_all(
-    files: list[Path], archive: Path, recipes: RecipeBook, *, page_kb: int, workers: int, quiet: bool,
-    as_json: bool,
+    files: list[Path], archive: Path, recipes: RecipeBook, *, keeping: Keeping, page_kb: int, workers: int,
+    quiet: bool, as_json: bool,
 ) -> tuple[Tally, set[Path]]:  # fmt: skip
     from flows import display, server
     from flows.acquire import Change, Tally, defect
     from tvtasks import workflow
+    from tvtasks.archive import remove_partials
     from tvtasks.monitor import State
 
+    remove_partials(archive, older_than=timedelta(hours=1))
     found = server.configured() if os.environ.get("PREFECT_API_URL") else server.running()
     where: AbstractContextManager[object] = nullcontext()
-    do: Callable[[Path, Recipe, Path], list[Outcome]] = workflow.restore_file
+    do: Callable[[Path, Recipe, Path], list[Outcome]] = partial(workflow.restore_file, keeping=keeping)
     if found:
         from flows.restore import prefect_at, restore_and_show
 
-        where, do = prefect_at(found.api_url), partial(restore_and_show, page_kb=page_kb)
+        where, do = prefect_at(found.api_url), partial(restore_and_show, page_kb=page_kb, keeping=keeping)
 
     def one(path: Path) -> Change | None:
         if stop.is_set():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # `tvtasks status` answers in half the time without what rest
 _STYLES = {"done": "green", "failed": "red", "quarantined": "red", "incomplete": "red", "running": "cyan"}
 FINAL = {"done", "failed", "quarantined", "incomplete", "overwritten"}
 _ROWS = 15
+_RUN = {"flow_run_name": "", "flow_run_id": "", "run_count": "attempt ", "deployment_id": "deployment "}
 
 
 class Display(Protocol):
@@ -216,22 +217,41 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
     raw = record["arrays"]["raw"]
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="bold")
-    facts.add_row("file", str(record["path"]))
+
+    def add(name: str, fact: str) -> None:
+        facts.add_row(name, Text(fact))  # names and notes may hold what would be markup
+
+    add("file", str(record["path"]))
     if source:
-        facts.add_row("source", f"{source['name']}, {source['size']} bytes, sha256 {source['sha256']}")
+        add("source", f"{source['name']}, {source['size']} bytes, sha256 {source['sha256']}")
     size = " × ".join(str(number) for number in raw["shape"])
-    facts.add_row("image", f"{size} pixels, {raw['dtype']}, {_described(image)}")
-    facts.add_row("recipe", f"{record['recipe']['name']}, run {record['run_id'][:12]}")
-    facts.add_row("written", f"{record['written_at']} ({record['seconds']:.2f} s of work)")
-    facts.add_row("scaled by", f"(raw − {record['offset']:.6g}) / {record['factor']:.6g}")
+    add("image", f"{size} pixels, {raw['dtype']}, {_described(image)}")
+    add("recipe", f"{record['recipe']['name']}, run {record['run_id'][:12]}")
+    add("written", f"{record['written_at']} ({record['seconds']:.2f} s of work)")
+    add("scaled by", f"(raw − {record['offset']:.6g}) / {record['factor']:.6g}")
     packages = ", ".join(f"{name} {version}" for name, version in sorted(software["packages"].items()))
-    facts.add_row("software", f"{packages}, Python {software['python']}, {software['system']}")
+    add("software", f"{packages}, Python {software['python']}, {software['system']}")
+    if sample := record.get("sample"):
+        atoms, prepared = ", ".join(sample["atom_types"]), sample["preparation_date"]
+        add("sample", f"{sample['name']} ({atoms}), prepared {prepared}")
+    if isinstance(run := record["context"].get("prefect"), Mapping):
+        known = [f"{word}{run[key]}" for key, word in _RUN.items() if run.get(key)]
+        add("flow run", ", ".join(known))
+    if quality := record.get("quality"):
+        from tvtasks.quality import Marks  # noqa: PLC0415 - reports of a watch do without
+
+        for name, fact in Marks(**quality).facts(image["units"]).items():
+            add(name, fact)
     for note in record["notes"]:
-        facts.add_row("note", note)
+        add("note", note)
     steps: list[RenderableType] = []
     for step in record["steps"]:
         parameters = ", ".join(f"{key} {_plain(value)}" for key, value in sorted(step["parameters"].items()))
         steps += [Text(), Text(step["name"], style="bold"), Text(f"  {parameters}")]
+        if choice := step.get("choice"):
+            from tvtasks.choosing import Choice  # noqa: PLC0415
+
+            steps.append(Text(f"  {Choice.read(choice).words}"))
         if went := step["convergence"]:
             gap = f"{went['gap']:.1e}" if went["gap"] is not None else went["gap_is"]
             steps.append(

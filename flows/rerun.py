@@ -26,6 +26,8 @@ from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
 from flows.attendant import TAG, Attendant
+from flows.restore import KeepingResults, run_context
+from tvtasks.archive.keeping import AS_USUAL
 from tvtasks.errors import ConfigurationError, TvtasksError
 from tvtasks.rerun import Plan, Request, Result, Sheet, carry_out
 
@@ -74,6 +76,7 @@ def rerun_flow(
     failed_only: bool = False,
     workers: Annotated[int, Field(ge=1, le=64)] = 2,
     dask: str = "",
+    keeping: KeepingResults = AS_USUAL,
 ) -> Any:
     """Restore archived images, or the files they came from, by a recipe: those that are not current.
 
@@ -93,9 +96,11 @@ def rerun_flow(
         Files worked on at a time.
     dask
         The address of a Dask cluster, or "local", to work on them in its processes.
+    keeping
+        What packs the images, and what is known of the sample; else that is taken from the archive.
     """
     request = Request(
-        tuple(sources), tuple(recipes), archive, tuple(select or ()), failed_only, workers, dask
+        tuple(sources), tuple(recipes), archive, tuple(select or ()), failed_only, workers, dask, keeping
     )
     hooks = _hooks.get() or Hooks()
     run = UUID(runtime.flow_run.id)
@@ -116,7 +121,7 @@ def rerun_flow(
 
             sheet = carry_out(
                 request, stop=hooks.stop, planned=planned, report=hooks.report, progress=hooks.progress,
-                context={"prefect": {"flow_run_id": str(run), "flow_run_name": runtime.flow_run.name}},
+                context=run_context(),
             )  # fmt: skip
     except Exception as error:
         hooks.errors.append(error)
@@ -155,7 +160,7 @@ def rerun_and_show(request: Request, hooks: Hooks) -> Sheet:
         with tags(TAG):
             rerun_flow(
                 list(request.sources), list(request.recipes), request.archive, list(request.select),
-                request.failed_only, request.workers, request.dask, return_state=True,
+                request.failed_only, request.workers, request.dask, request.keeping, return_state=True,
             )  # fmt: skip
         if hooks.errors:
             raise hooks.errors[0]

@@ -21,6 +21,7 @@ from prefect import flow, get_run_logger, runtime, tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort, CancelledRun
 from prefect.filesystems import LocalFileSystem
@@ -38,6 +39,7 @@ from pydantic import Field
 
 from flows.attendant import TAG, Attendant, attended, attending
 from tvtasks import workflow
+from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.errors import CancelledRunError, TvtasksError
 from tvtasks.monitor.dispatch import sentence
 from tvtasks.recipe import Recipe
@@ -57,6 +59,9 @@ ArchiveFolder = Annotated[Path, Field(description="The folder for results; not t
 PageSize = Annotated[
     int, Field(ge=0, le=5000, description="Largest page of an image in the dashboard, in kB; 0: no picture.")
 ]
+KeepingResults = Annotated[
+    Keeping, Field(description="What packs the images, and what is known of the sample.")
+]
 
 
 def _run_name() -> str:
@@ -65,7 +70,13 @@ def _run_name() -> str:
 
 
 @flow(name="restore", flow_run_name=_run_name, persist_result=False)
-def restore_flow(path: ImageFile, recipe: Recipe, archive: ArchiveFolder, page_kb: PageSize = PAGE_KB) -> Any:
+def restore_flow(
+    path: ImageFile,
+    recipe: Recipe,
+    archive: ArchiveFolder,
+    page_kb: PageSize = PAGE_KB,
+    keeping: KeepingResults = AS_USUAL,
+) -> Any:
     """Restore every image of a file and archive the results.
 
     Parameters
@@ -78,12 +89,15 @@ def restore_flow(path: ImageFile, recipe: Recipe, archive: ArchiveFolder, page_k
         The folder for results.
     page_kb
         The largest page of an image in the dashboard, in kB; with 0 it has no picture.
+    keeping
+        What packs the images, and what is known of the sample.
     """
-    run = {"flow_run_id": runtime.flow_run.id, "flow_run_name": runtime.flow_run.name}
     with attended(UUID(runtime.flow_run.id), path) as around:
         try:
             call = around(as_tasks(page_kb))
-            return workflow.restore_file(path, recipe, archive, call=call, context={"prefect": run})
+            return workflow.restore_file(
+                path, recipe, archive, call=call, context=run_context(), keeping=keeping
+            )
         except CancelledRunError as error:
             return Cancelled(message=str(error))
         except TvtasksError as error:
@@ -99,7 +113,26 @@ def restore_flow(path: ImageFile, recipe: Recipe, archive: ArchiveFolder, page_k
 restore_flow.result_storage = LocalFileSystem(basepath=str(PREFECT_LOCAL_STORAGE_PATH.value()))
 
 
-def restore_and_show(path: Path, recipe: Recipe, archive: Path, *, page_kb: int = PAGE_KB) -> list[Outcome]:
+def run_context() -> dict[str, Any]:
+    """Return what the run records of an archive say of the flow run that this is called in."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return {}
+    # Not prefect.runtime: of a run without a deployment it asks the server for that again each time.
+    run = context.flow_run
+    return {
+        "prefect": {
+            "flow_run_id": str(run.id),
+            "flow_run_name": runtime.flow_run.name,
+            "run_count": run.run_count,
+            "deployment_id": str(run.deployment_id) if run.deployment_id else None,
+        }
+    }
+
+
+def restore_and_show(
+    path: Path, recipe: Recipe, archive: Path, *, page_kb: int = PAGE_KB, keeping: Keeping = AS_USUAL
+) -> list[Outcome]:
     """Restore a file as a flow run, or, if the Prefect server cannot be reached, without one.
 
     The archive does not depend on the server: what a run that got lost had already written is found there.
@@ -111,7 +144,7 @@ def restore_and_show(path: Path, recipe: Recipe, archive: Path, *, page_kb: int 
     """
     try:
         with tags(TAG, recipe.name):
-            return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb))
+            return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, keeping))
     except CancelledRun as error:
         raise CancelledRunError(str(error)) from None
     except Abort:
@@ -120,7 +153,7 @@ def restore_and_show(path: Path, recipe: Recipe, archive: Path, *, page_kb: int 
         if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
             raise
         note = _NOT_SHOWN
-    outcomes = workflow.restore_file(path, recipe, archive)
+    outcomes = workflow.restore_file(path, recipe, archive, keeping=keeping)
     return [replace(outcome, notes=(*outcome.notes, note)) for outcome in outcomes]
 
 

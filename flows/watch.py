@@ -19,11 +19,13 @@ from flows.acquire import Change, RestoreFile, Tally, Watching, acquire, ledger_
 from flows.log import log_change, logging_to
 from flows.server import Keeper
 from flows.terminal import Stop, console, draining, load_solvers, spinner
+from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.errors import ConfigurationError
 from tvtasks.monitor import check_folders
 from tvtasks.monitor.health import OVER, Heart, Problem, refuse_second
 from tvtasks.monitor.ledger import Overview, ReadOnlyLedger, State
-from tvtasks.recipe import Recipe, RecipeBook
+from tvtasks.recipe import Recipe
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.restoration import Call, call_directly
 from tvtasks.workflow import Outcome, create_folder, restore_file
 
@@ -45,13 +47,14 @@ def watch(
     dashboard: bool,
     page_kb: int | None = None,
     metrics_port: int | None = None,
+    keeping: Keeping = AS_USUAL,
     quiet: bool,
     as_json: bool,
 ) -> tuple[Tally, set[Path]]:
     """Watch a folder until a signal comes, or with `once` until nothing is left to do.
 
-    Of the options, `page_kb` is the largest page of an image in the dashboard, and `metrics_port` where
-    Prometheus may ask; the others are those of `tvtasks watch`.
+    Of the options, `page_kb` is the largest page of an image in the dashboard, `metrics_port` where
+    Prometheus may ask, and `keeping` how results are kept; the others are those of `tvtasks watch`.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def watch(
 
         heart = stack.enter_context(
             Heart(
-                folder, archive, recipes=[_absolute(text) for text in recipes], recipe=book.digest,
+                folder, archive, recipes=[absolute(text) for text in recipes], recipe=book.digest,
                 server=keeper.state if keeper else lambda: None, changed=tell,
             )
         )  # fmt: skip
@@ -110,11 +113,11 @@ def watch(
 
         metrics = None if metrics_port is None else _serve_metrics(archive, book, metrics_port, stack)
         around: Callable[[Call], Call] = metrics.timed if metrics else lambda call: call
-        restore: RestoreFile = partial(restore_file, call=around(call_directly))
+        restore: RestoreFile = partial(restore_file, call=around(call_directly), keeping=keeping)
         options: dict[str, Any] = {}
         if keeper:
             restore, session = _with_pages(
-                keeper, folder, archive, recipes, book, stop, around, page_kb, stack
+                keeper, folder, archive, recipes, book, stop, around, page_kb, keeping, stack
             )
             session.show(wrong)
             # Runs that an earlier watch has left are closed when no other can be working any more.
@@ -140,7 +143,7 @@ def watch(
 
 def _with_pages(
     keeper: Keeper, folder: Path, archive: Path, recipes: Sequence[str], book: RecipeBook, stop: Stop,
-    around: Callable[[Call], Call], page_kb: int | None, stack: ExitStack,
+    around: Callable[[Call], Call], page_kb: int | None, keeping: Keeping, stack: ExitStack,
 ) -> tuple[RestoreFile, Session]:  # fmt: skip
     """Return what restores a file as a run of the server, and what shows the watch there."""
     from flows import restore  # noqa: PLC0415 - importing Prefect takes a second
@@ -149,13 +152,13 @@ def _with_pages(
     attendant = stack.enter_context(restore.prefect_at(keeper.server.api_url))
     attendant.around = around
     stack.enter_context(restore.watch_runs(archive))
-    options = {} if page_kb is None else {"page_kb": page_kb}
+    options: dict[str, Any] = {"keeping": keeping} | ({} if page_kb is None else {"page_kb": page_kb})
 
     def restore_one(path: Path, recipe: Recipe, archive: Path) -> list[Outcome]:
         # To find out for each file that the server is dead would take longer than to restore it.
         if keeper.state().answers:
             return restore.restore_and_show(path, recipe, archive, **options)
-        return restore_file(path, recipe, archive, call=around(call_directly))
+        return restore_file(path, recipe, archive, call=around(call_directly), keeping=keeping)
 
     def counts() -> Mapping[State, int]:
         with ReadOnlyLedger(ledger_path(archive)) as ledger:
@@ -211,7 +214,7 @@ def _server_log(archive: Path) -> Path:
     return archive / ".tvtasks" / "server.log"
 
 
-def _absolute(recipe: str) -> str:
+def absolute(recipe: str) -> str:
     """Return a recipe as it can be given in any folder."""
     pattern, equals, name = recipe.rpartition("=")
     if Path(recipe).is_file():

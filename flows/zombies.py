@@ -7,7 +7,7 @@ from datetime import timedelta
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
 from flows.attendant import BEAT, TAG
@@ -20,6 +20,16 @@ WITHIN = timedelta(seconds=3 * BEAT + 15)
 MESSAGE = (
     "tvtasks was killed, the computer went off, or the network failed before this run ended: there has been "
     "no sign of life of it for over a minute. What is left is done when the watch is started again."
+)
+
+UNBEGUN = "tvtasks: runs whose worker was killed before they began"
+
+UNBEGUN_WITHIN = timedelta(seconds=120)
+"""How long a worker may take to start the process of a run: imports from a slow share take a minute."""
+
+UNBEGUN_MESSAGE = (
+    "The worker that took this run was killed, or its computer went off, before the run began. Give it again "
+    "with Retry."
 )
 
 
@@ -50,30 +60,54 @@ def automation(within: timedelta = WITHIN) -> AutomationCore:
     )
 
 
-def ensure_automation(client: SyncPrefectClient, within: timedelta = WITHIN) -> None:
-    """Have the server mark silent runs as crashed, in the way that this version of tvtasks wants it."""
+def unbegun(within: timedelta = UNBEGUN_WITHIN) -> AutomationCore:
+    """Return the rule for runs that a worker took and did not begin, because it was killed just then.
+
+    They have given no sign of life that could cease. Runs without a worker are not looked at.
+    """
     wanted = automation(within)
-    found = client.read_automations_by_name(NAME)
+    wanted.name = UNBEGUN
+    assert isinstance(wanted.trigger, EventTrigger)
+    assert isinstance(wanted.trigger.match_related, ResourceSpecification)
+    wanted.trigger.after = {"prefect.flow-run.Pending", "prefect.flow-run.Submitting"}
+    # A run that has to wait for others, or is put off, is waited for by nobody.
+    waits = {f"prefect.flow-run.{state}" for state in ("Running", "AwaitingConcurrencySlot", "Scheduled")}
+    wanted.trigger.expect = (wanted.trigger.expect - {"prefect.flow-run.heartbeat"}) | waits
+    wanted.trigger.match_related = [
+        wanted.trigger.match_related,
+        ResourceSpecification({"prefect.resource.id": "prefect.work-pool.*"}),
+    ]
+    wanted.actions = [ChangeFlowRunState(state=StateType.CRASHED, message=UNBEGUN_MESSAGE)]
+    return wanted
+
+
+def ensure_automation(client: SyncPrefectClient, within: timedelta = WITHIN) -> str:
+    """Have the server mark silent runs as crashed, in the way that this version of tvtasks wants it.
+
+    Returns
+    -------
+    What was done: created, updated or unchanged.
+    """
+    return ensure(client, automation(within))
+
+
+def ensure(client: SyncPrefectClient, wanted: AutomationCore) -> str:
+    """Have the server keep a rule, once; return what was done."""
+    found = client.read_automations_by_name(wanted.name)
+    done = "unchanged" if found else "created"
     for there in found[:1]:
-        same = wanted.model_dump(mode="json", exclude={"tags", "owner_resource"})
-        if (
-            AutomationCore.model_validate(there.model_dump()).model_dump(mode="json", include=set(same))
-            != same
-        ):
+        if not is_same(there, wanted):
             client.update_automation(there.id, wanted)
+            done = "updated"
     for twin in found[1:]:
         client.delete_automation(twin.id)
     if not found:
         client.create_automation(wanted)
+    return done
 
 
-def _says(there: object, wanted: object) -> bool:
-    """Return whether what the server has holds all that is wanted; it adds ids and defaults of its own."""
-    if isinstance(wanted, dict):
-        return isinstance(there, dict) and all(_says(there.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        if not isinstance(there, list) or len(there) != len(wanted):
-            return False
-        pairs = zip(sorted(there, key=str), sorted(wanted, key=str), strict=True)
-        return all(_says(one, other) for one, other in pairs)
-    return there == wanted
+def is_same(there: Automation, wanted: AutomationCore) -> bool:
+    """Return whether a server's automation is what is wanted; the server adds ids."""
+    # Not as JSON: what it expects is a set, which comes in any order.
+    fields = wanted.model_dump(exclude={"tags", "owner_resource"})
+    return AutomationCore.model_validate(there.model_dump()).model_dump(include=set(fields)) == fields

@@ -1,6 +1,5 @@
 import json
 from itertools import product
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -11,12 +10,12 @@ from tvtasks.recipe import (
     HuberROFStep,
     Median,
     Recipe,
-    RecipeBook,
     TGVL1Step,
     TVL1Step,
     preset_names,
     preset_text,
 )
+from tvtasks.recipe_book import RecipeBook
 
 BACKGROUND = '[background]\nmodel = "huber-rof"\nlam = 0.5\n'
 MEDIAN = "[median]\n"
@@ -138,7 +137,9 @@ def test_json_schema_offers_the_choices_of_a_form():
     schema = Recipe.model_json_schema()
     assert {"scale", "background", "median", "contrast", "denoise"} <= set(schema["properties"])
     step = schema["$defs"]["HuberROFStep"]
-    assert set(step["properties"]) == {"lam", "alpha", "model", "direction", "stop"}
+    assert set(step["properties"]) == {
+        "lam", "alpha", "choose", "feature_size", "model", "direction", "stop",
+    }  # fmt: skip
     assert step["properties"]["direction"]["enum"] == ["both", "x", "y"]
     assert {"Gap", "Published", "Median", "TVL1Step", "TGVL1Step"} <= set(schema["$defs"])
 
@@ -179,7 +180,7 @@ FAULTS = {
     ),
     "lambda in words": (
         TV.replace("1\n", "'low'"),
-        "background.lam = 'low' is not allowed: it should be a valid",
+        "background.lam = 'low' is not allowed: it must be a number greater than 0, or \"auto\".",
     ),
     "alpha below 0": (
         BACKGROUND + "alpha = -1",
@@ -260,78 +261,6 @@ class TestFaults:
 
 def test_byte_order_mark_of_windows_editors_is_ignored(load):
     assert load(b"\xef\xbb\xbf" + TV.encode()) == load(TV)
-
-
-class TestRecipeBook:
-    FOLDER = Path("/data/watched")
-
-    @pytest.fixture
-    def book(self):
-        return RecipeBook.load(
-            [
-                "raw/2024*/**=stm-terraces",
-                "**/Test/*.tif=stm-scratches",
-                "SEM_*=sem-charging",
-                "calibration/=stem-denoise",
-                "*.npy=afm-background",
-            ]
-        )
-
-    @pytest.mark.parametrize(
-        ("path", "name"),
-        [
-            ("raw/2024-05/a.tif", "stm-terraces"),
-            ("RAW/2024-05/deep/er/SEM_1.tif", "stm-terraces"),
-            ("raw/2023-05/a.tif", None),
-            ("raw/2024.tif", None),
-            ("other/raw/2024-05/a.tif", None),
-            ("test/a.tif", "stm-scratches"),
-            ("some/where/TEST/a.TIF", "stm-scratches"),
-            ("test/deep/a.tif", None),
-            ("sem_1.tif", "sem-charging"),
-            ("deep/sem_1.tif", "sem-charging"),
-            ("calibration/deep/a.tif", "stem-denoise"),
-            ("calibration/a.npy", "stem-denoise"),
-            ("raw/a.npy", "afm-background"),
-            ("a.tif", None),
-        ],
-    )
-    def test_the_first_pattern_that_fits_decides(self, book, path, name):
-        recipe = book.choose(self.FOLDER / path, self.FOLDER)
-        assert (recipe and recipe.name) == name
-
-    def test_without_a_folder_any_folder_above_may_be_meant(self, book):
-        recipe = book.choose(Path("/media/usb/raw/2024-05/a.tif"))
-        assert recipe is not None
-        assert recipe.name == "stm-terraces"
-        assert book.choose(Path("/media/usb/2024-05/a.tif")) is None
-
-    def test_a_file_outside_the_folder_is_treated_so_too(self, book):
-        recipe = book.choose(Path("/media/raw/2024-05/a.tif"), self.FOLDER)
-        assert recipe is not None
-        assert recipe.name == "stm-terraces"
-
-    def test_a_pattern_as_windows_writes_it(self):
-        book = RecipeBook.load(["raw\\2024*\\**=stm-terraces"])
-        assert book == RecipeBook.load(["raw/2024*/**=stm-terraces"])
-
-    def test_a_recipe_alone_is_for_every_file(self):
-        book = RecipeBook.load(["stm-terraces"])
-        assert book.choose(Path("/deep/down/a.xyz")) == Recipe.load("stm-terraces")
-        assert book.digest == Recipe.load("stm-terraces").digest
-
-    def test_the_order_of_rules_matters_for_the_digest(self):
-        rules = ["*.npy=stm-terraces", "raw/**=stm-scratches"]
-        assert RecipeBook.load(rules).digest != RecipeBook.load(rules[::-1]).digest
-
-    @pytest.mark.parametrize("pattern", ["", "/", "/data/raw/**"])
-    def test_a_pattern_that_fits_nothing_is_refused(self, pattern):
-        with pytest.raises(RecipeError, match=r"cannot fit any file: give a file name"):
-            RecipeBook.load([f"{pattern}=stm-terraces"])
-
-    def test_no_recipe_at_all_is_refused(self):
-        with pytest.raises(RecipeError, match="Give a recipe: one of afm-background"):
-            RecipeBook.load([])
 
 
 class TestSelection:
@@ -424,3 +353,56 @@ class TestByTechnique:
     def test_prefect_can_make_a_form_of_it(self):
         # A model within itself makes Prefect refuse the parameters of a run.
         assert "Recipe" not in Recipe.model_json_schema().get("$defs", {})
+
+
+class TestAuto:
+    AUTO = '[background]\nmodel = "huber-rof"\nlam = "auto"\n'
+
+    @pytest.mark.parametrize(
+        ("step", "model", "lam"),
+        [("background", "huber-rof", 0.5), ("background", "tgv-l1", 0.2), ("denoise", "tv-l1", 1.0)],
+    )
+    def test_lam_stays_a_number_the_one_that_is_kept_if_the_image_does_not_tell(self, load, step, model, lam):
+        recipe = load(f'[{step}]\nmodel = "{model}"\nlam = "auto"\n')
+        assert getattr(recipe, step).lam == lam
+        assert recipe.chooses
+        assert not load(TV).chooses
+
+    def test_another_number_to_keep_can_be_given(self, load):
+        recipe = load('[background]\nmodel = "huber-rof"\nlam = 0.07\nchoose = "auto"\n')
+        assert (recipe.background.lam, recipe.background.chooses) == (0.07, True)
+        assert recipe.digest != load(self.AUTO).digest
+
+    def test_parameters_give_it_back(self, load):
+        recipe = load(self.AUTO + 'feature_size = "2 nm"')
+        stored = json.loads(json.dumps(recipe.parameters))
+        assert stored["background"]["choose"] == "auto"
+        assert Recipe.model_validate(stored).digest == recipe.digest
+        assert load(self.AUTO).digest not in {recipe.digest, load(BACKGROUND).digest}
+
+    def test_a_size_alone_is_enough(self, load):
+        step = '[background]\nmodel = "tv-l1"\nfeature_size = '
+        assert load(step + "20").background.choose == "auto"
+        assert load(step + "20").digest == load(step + "20.0").digest
+        assert load(step + '"20 px"\nlam = 0.3').background.chooses
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            (
+                AUTO + 'feature_size = "2 parsec"',
+                "feature_size = '2 parsec' is not allowed: it must be a number",
+            ),
+            (DENOISE + "feature_size = 3", "denoise has a feature_size, which only a background can have"),
+            (
+                AUTO + CONTRAST.replace("0.2", '"auto"'),
+                "takes the λ of the background, so give both the same",
+            ),
+            (AUTO.replace('"huber-rof"', '"rof"'), "background.model = 'rof' is not allowed"),
+            (AUTO.replace("auto", "automatic"), 'it must be a number greater than 0, or "auto"'),
+        ],
+    )
+    def test_what_makes_no_sense_is_said(self, load, text, sentence):
+        with pytest.raises(RecipeError) as caught:
+            load(text)
+        assert sentence in str(caught.value)

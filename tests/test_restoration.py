@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import median_filter
 
-from tvtasks import TVL1, HuberROF, Micrograph, Recipe, restore, solve
+from tvtasks import TVL1, HuberROF, Micrograph, Recipe, quality, restore, solve, synthetic
 from tvtasks.errors import RecipeError, UnusableImageError
 from tvtasks.micrograph import Region, Source
 from tvtasks.recipe import HuberROFStep, Median, TGVL1Step, TVL1Step
@@ -357,3 +357,59 @@ def test_unusable_image_is_refused_with_the_name_of_its_file(case):
     with pytest.raises(UnusableImageError, match=r"^mica\.tif: .*" + UNUSABLE[case].sentence) as caught:
         restore(Micrograph(UNUSABLE[case].data, source=source), EVERYTHING)
     assert str(caught.value).endswith(".")
+
+
+class TestAuto:
+    AUTO = Recipe.model_validate(
+        {
+            "background": {"model": "huber-rof", "lam": "auto"},
+            "median": {},
+            "contrast": {"model": "huber-rof", "lam": "auto"},
+            "denoise": {"model": "tv-l1", "lam": "auto"},
+        }
+    )
+
+    def test_each_step_has_its_own_and_says_why(self):
+        result = restore(Micrograph(synthetic.afm_lattice_scan(3, (96, 96)).recorded), self.AUTO)
+        assert {name: choice.rule for name, choice in result.choices.items()} == {
+            "background": "lattice-spectrum", "contrast": "as-background", "denoise": "sure",
+        }  # fmt: skip
+        used = {step.name: step.parameters["lam"] for step in result.steps if step.choice}
+        assert used["contrast"] == used["background"] != 0.5
+        for name, lam in used.items():
+            assert lam == pytest.approx(result.choices[name].lam, rel=1e-3)
+        numbers = {name: {"model": getattr(self.AUTO, name).model, "lam": lam} for name, lam in used.items()}
+        again = restore(result.micrograph, Recipe.model_validate({"median": {}, **numbers}))
+        np.testing.assert_array_equal(again.restored, result.restored)
+        assert not again.choices
+
+    def test_noise_keeps_what_was_given_and_says_so(self):
+        noise = Micrograph(np.random.default_rng(0).normal(size=(64, 64)))
+        result = restore(noise, Recipe(background=dataclasses.replace(BACKGROUND, choose="auto")))
+        assert result.steps[0].parameters["lam"] == 0.05
+        assert result.choices["background"].fell_back
+        assert "No lattice" in result.notes[0]
+        assert result.notes[0].endswith("λ = 0.05 was kept.")
+
+    def test_a_length_goes_by_the_calibration(self):
+        image = synthetic.afm_lattice_scan(3, (48, 48))
+        size = Recipe.model_validate({"background": {"model": "tv-l1", "feature_size": "0.8 nm"}})
+        result = restore(Micrograph(image.recorded, pixel_size=(4e-11, 4e-11)), size)
+        assert result.steps[0].parameters["lam"] == pytest.approx(4 / 20)
+        with pytest.raises(RecipeError, match="not calibrated"):
+            restore(Micrograph(image.recorded), size)
+
+    def test_contrast_is_that_of_a_background_that_was_given(self):
+        recipe = Recipe(background=BACKGROUND, contrast=dataclasses.replace(BACKGROUND, lam=3, choose="auto"))
+        assert restore(scan(), recipe).steps[1].parameters["lam"] == 0.05
+
+
+def test_quality_is_that_of_the_part_that_was_restored():
+    image = scan(64, 64)
+    image[:8] = np.nan
+    result = restore(image, EVERYTHING)
+    marks = result.quality
+    assert marks.line_jumps_before == pytest.approx(quality.line_jumps(image[8:]))
+    assert marks.whiteness == pytest.approx(
+        quality.whiteness(result.flat.astype(float) + result.contrast - result.restored)
+    )

@@ -42,6 +42,15 @@ class TestGrid:
         expected = FLAT.parameters | {"background": FLAT.parameters["background"] | {"lam": 2.0}}
         assert point.recipe.parameters == expected
 
+    def test_a_number_replaces_a_lam_that_is_chosen_and_nothing_else_does(self):
+        chosen = Recipe.model_validate({"background": {"model": "huber-rof", "feature_size": 20}})
+        for axes in ({"lam": [2.0]}, {"background.lam": [2.0]}):
+            (point,) = grid(chosen, {}, axes)
+            assert (point.recipe.background.lam, point.recipe.chooses) == (2.0, False)
+        assert all(point.recipe.chooses for point in grid(chosen, {}, {"alpha": [0.1, 0.2]}))
+        auto, number = grid(chosen, {}, {"lam": ["auto", 2.0]})
+        assert (auto.recipe.chooses, number.recipe.chooses) == (True, False)
+
     def test_any_key_of_a_recipe_can_be_varied(self):
         axes = {"median.rows": [3, 5], "scale": ["range", 2.0], "stop.rtol": [1e-3]}
         points = grid(FLAT, {}, axes)

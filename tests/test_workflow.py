@@ -1,10 +1,18 @@
+import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from tvtasks import archive, readers, restoration, workflow
-from tvtasks.errors import ArchiveError, RecipeError, UnreadableFileError, UnusableImageError
+from tvtasks.errors import (
+    ArchiveError,
+    ConfigurationError,
+    RecipeError,
+    UnreadableFileError,
+    UnusableImageError,
+)
 from tvtasks.micrograph import file_sha256
 from tvtasks.recipe import HuberROFStep, Median, Recipe
 from tvtasks.workflow import call_directly, restore_file
@@ -75,6 +83,32 @@ class TestOutcome:
     def test_the_context_is_kept_in_the_record(self, scan, directory):
         (outcome,) = restore_file(scan, RECIPE, directory, context={"operator": "Jo"})
         assert archive.summary(outcome.archive)["context"] == {"operator": "Jo"}
+
+
+class TestHowItIsKept:
+    SAMPLE = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
+
+    def test_what_cannot_pack_is_said_before_the_file_is_read(self, tmp_path, directory, monkeypatch):
+        monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+        with pytest.raises(ConfigurationError, match="hdf5plugin"):
+            restore_file(tmp_path / "nothing.npy", RECIPE, directory, keeping=archive.Keeping("lz4"))
+        assert not directory.exists()
+
+    def test_no_nxem_without_what_it_demands_and_a_note_says_so(self, scan, directory):
+        (image,) = readers.read(scan)
+        keeping = archive.Keeping(sample=self.SAMPLE)
+        when = datetime(2024, 5, 1, tzinfo=UTC)
+        directory.mkdir(parents=True)
+        cases = [
+            ({}, ["its file does not say that an electron microscope took the image"]),
+            ({"technique": "SEM"}, ["its file does not say when the image was acquired"]),
+            ({"technique": "SEM", "acquired_at": when}, []),
+        ]
+        for number, (known, reasons) in enumerate(cases):
+            images = [replace(image, frame=number, **known)]
+            (outcome,) = workflow.restore_images(images, RECIPE, directory, keeping=keeping)
+            told = [f"The sample is kept with the image, but not as NXem: {reason}." for reason in reasons]
+            assert [note for note in outcome.notes if "NXem" in note] == told
 
 
 class TestChosenByTheFile:

@@ -67,7 +67,7 @@ def profile(
     width
         Pixels across the line that are averaged.
     unit
-        What `line` is in: ``image`` for the axes of the file (nm or µm; pixels, but upwards, where the image is
+        What `line` is in: ``image`` for the axes of the file (nm or µm; pixels, but upwards, where it is
         not calibrated), or ``px`` for rows and columns.
 
     Raises

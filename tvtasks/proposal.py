@@ -7,13 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tvtasks.choosing import Choice, choose_background, choose_denoise, size_in_pixels
+from tvtasks.choosing import Choice, size_in_pixels
 from tvtasks.micrograph import Micrograph
-from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.recipe import ModelStep, Recipe, StepName
-from tvtasks.restoration import STEPS, Draft, Restoration, finish, prepare
-
-DIGITS = 4  # of λ in a recipe: more would say more than is known
+from tvtasks.restoration import Restoration, restore
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +36,7 @@ def propose(
     micrograph: Micrograph, recipe: Recipe, *, steps: Collection[StepName] = ("background", "denoise"),
     feature_size: str | float | None = None,
 ) -> Proposal:  # fmt: skip
-    """Choose λ for the steps of a recipe that are asked for, and restore the image by them.
+    """Restore an image with ``lam = "auto"`` in the steps that are asked for, and keep the numbers.
 
     Contrast gets the λ of the background, as in the paper, where both have the same model.
 
@@ -50,7 +47,7 @@ def propose(
     recipe
         Its steps, models and directions are kept; its values of λ are the fallback.
     steps
-        For which λ is chosen.
+        For which λ is chosen; so it is where the recipe itself asks for it.
     feature_size
         The largest feature to keep in the flat image: pixels, or a length such as ``"2 nm"``. It decides the
         λ of the background.
@@ -61,26 +58,31 @@ def propose(
         As `restore` does; or if the size cannot be.
     """
     recipe = recipe.for_technique(micrograph.technique, micrograph.name)
-    draft = prepare(micrograph, recipe)
-    unfiltered = draft.current
-    choices: dict[StepName, Choice] = {}
-    for name in recipe.steps:
-        step: ModelStep | None = getattr(recipe, name) if name != "median" else None
-        if step is not None and name in steps and name != "contrast":
-            size = None
+    asked: dict[str, ModelStep] = {}
+    for name in ("background", "denoise"):
+        step: ModelStep | None = getattr(recipe, name)
+        if step is not None and name in steps:
+            size = step.feature_size
             if feature_size is not None and name == "background":
                 size = size_in_pixels(
                     feature_size, micrograph.pixel_size, micrograph.pixel_unit, step.direction
                 )
-            choices[name] = _choose(name, draft, unfiltered, step, size)
-            recipe = _with(recipe, name, choices[name].lam)
-            if name == "background" and recipe.contrast and recipe.contrast.model == step.model:
-                recipe = _with(recipe, "contrast", choices[name].lam)
-            draft = replace(draft, recipe=recipe)
-        draft = STEPS[name](draft)
-        if name == "background":
-            unfiltered = draft.current
-    return Proposal(recipe, choices, finish(draft))
+            asked[name] = replace(step, choose="auto", feature_size=size)
+    if "background" in asked and recipe.contrast and recipe.contrast.model == asked["background"].model:
+        asked["contrast"] = replace(recipe.contrast, choose="auto")
+    restoration = restore(micrograph, recipe.model_copy(update=asked))
+    found: dict[str, ModelStep] = {
+        step.name: replace(
+            getattr(recipe, step.name), lam=step.parameters["lam"], choose=None, feature_size=None
+        )
+        for step in restoration.steps
+        if step.choice
+    }
+    proposed = recipe.model_copy(update=found)
+    choices: dict[StepName, Choice] = {
+        name: choice for name, choice in restoration.choices.items() if name != "contrast"
+    }
+    return Proposal(proposed, choices, replace(restoration, recipe=proposed))
 
 
 def toml(proposal: Proposal) -> str:
@@ -97,31 +99,6 @@ def toml(proposal: Proposal) -> str:
             lines += [f"# {choice.rule}, confidence {choice.confidence}: {choice.reason}"]
         lines += [f"{key} = {_value(value)}" for key, value in table.items()]
     return "\n".join(lines) + "\n"
-
-
-def _choose(
-    name: StepName, draft: Draft, unfiltered: Any, step: ModelStep, feature_size: float | None
-) -> Choice:
-    """Choose for one step, from the image as it is at that point."""
-    window = draft.recipe.median
-    median = (window.rows, window.columns) if window else None
-    if name == "background":
-        return choose_background(
-            draft.current, _model(step), direction=step.direction, feature_size=feature_size, median=median
-        )
-    if draft.contrast is not None:
-        return choose_denoise(draft.current, _model(step), direction=step.direction)
-    return choose_denoise(unfiltered, _model(step), direction=step.direction, median=median)
-
-
-def _model(step: ModelStep) -> Model:
-    """Return the model of a step without what else the step says."""
-    kind = next(kind for kind in (HuberROF, TVL1, TGVL1) if isinstance(step, kind))
-    return kind(**{key: getattr(step, key) for key in kind.__dataclass_fields__})
-
-
-def _with(recipe: Recipe, name: StepName, lam: float) -> Recipe:
-    return recipe.model_copy(update={name: replace(getattr(recipe, name), lam=float(f"{lam:.{DIGITS}g}"))})
 
 
 def _value(value: Any) -> str:

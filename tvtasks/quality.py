@@ -63,8 +63,8 @@ class Marks:
     """
 
     whiteness: float | None
-    line_jumps_before: float
-    line_jumps_after: float
+    line_jumps_before: float | None
+    line_jumps_after: float | None
     lattice_before: float | None
     lattice_after: float | None
     lattice_in_background: float | None
@@ -74,6 +74,24 @@ class Marks:
     def record(self) -> dict[str, float | None]:
         """The same by name, safe for JSON."""
         return asdict(self)
+
+    def facts(self, units: str) -> dict[str, str]:
+        """Return the same in words, by what it is about; `units` are the image's."""
+        before, after = self.line_jumps_before, self.line_jumps_after
+        told = {}
+        if before is not None and after is not None:
+            told["line jumps"] = f"{before:.3g} before, {after:.3g} after{units and f' ({units})'}"
+        if self.lattice_before is not None and self.lattice_after is not None:
+            told["lattice"] = (
+                f"{self.lattice_before:.3g} times above the noise of the spectrum before, "
+                f"{self.lattice_after:.3g} after"
+            )
+        if self.lattice_in_background is not None:
+            told["lattice in the background"] = f"{self.lattice_in_background:.1%} of its amplitude"
+        if self.whiteness is not None:
+            told["whiteness"] = f"{self.whiteness:.3f} of what was taken away (1: noise alone)"
+        told["saturated"] = f"{self.saturated:.2%} of the raw pixels"
+        return told
 
 
 def compare(found: Array, truth: Array) -> Agreement:
@@ -107,9 +125,9 @@ def assess(raw: Array, restored: Array, background: Array | None = None, flat: A
         if background is not None:
             lost = _amplitude(_middle(np.asarray(background, np.float64)), found, _middle(before))
     return Marks(
-        whiteness=None if flat is None else whiteness(np.asarray(flat, np.float64) - after),
-        line_jumps_before=line_jumps(before),
-        line_jumps_after=line_jumps(after),
+        whiteness=None if flat is None else _finite(whiteness(np.asarray(flat, np.float64) - after)),
+        line_jumps_before=_finite(line_jumps(before)),
+        line_jumps_after=_finite(line_jumps(after)),
         lattice_before=prominence,
         lattice_after=_prominence(power_of(_middle(after)), found) if found and found.peaks else None,
         lattice_in_background=lost,
@@ -216,6 +234,11 @@ def _prominence(power: Array, lattice: Spectrum) -> float:
         float(power[peak_box(peak, lattice.shape)].max() / surroundings(power, peak, lattice.shape))
         for peak in lattice.peaks
     )
+
+
+def _finite(value: float | None) -> float | None:
+    """Return None for what has overflowed: values near the greatest of their type do."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _middle(image: Array) -> Array:

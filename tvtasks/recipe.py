@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,12 +18,19 @@ from pydantic.dataclasses import dataclass
 from tvtasks.errors import RecipeError
 from tvtasks.models import STRICT, TGVL1, TVL1, HuberROF, Positive
 from tvtasks.operators import Direction
-from tvtasks.patterns import fits, parts_of
 from tvtasks.solvers.stopping import Gap, Published, StoppingRule
 
 StepName = Literal["background", "median", "contrast", "denoise"]
 Technique = Literal["STM", "AFM", "SEM", "STEM", "TEM", "other"]
 _LONGEST_NAME = 80
+
+_OF_BACKGROUNDS = {"huber-rof": 0.5, "tv-l1": 0.2, "tgv-l1": 0.2}
+USUAL_LAM: dict[str, dict[str, float]] = {
+    "background": _OF_BACKGROUNDS,
+    "contrast": _OF_BACKGROUNDS,
+    "denoise": {"huber-rof": 4.0, "tv-l1": 1.0, "tgv-l1": 1.5},
+}
+"""By step and model; what is kept where λ was to be chosen and the image does not tell."""
 
 
 Along = Annotated[
@@ -34,7 +40,38 @@ Stop = Annotated[StoppingRule, Field(description="When the iteration ends.")]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class HuberROFStep(HuberROF):
+class Choosing:
+    """Whether the image itself says what λ is; `lam` is then kept only where it does not."""
+
+    choose: Annotated[
+        Literal["auto"] | None,
+        Field(description="auto: λ is chosen for each image; the λ above is for those that do not tell."),
+    ] = None
+    feature_size: Annotated[
+        Positive | str | None,
+        Field(
+            description="Of a background: the largest feature to keep in the flat image, in pixels or as a "
+            "length ('2 nm'). It sets λ.",
+        ),
+    ] = None
+
+    @field_validator("feature_size")
+    @classmethod
+    def _is_a_size(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, str):
+            from tvtasks.choosing.size import parsed  # noqa: PLC0415 - few recipes have one
+
+            parsed(value)
+        return value
+
+    @property
+    def chooses(self) -> bool:
+        """Whether λ is chosen for each image."""
+        return self.choose is not None or self.feature_size is not None
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class HuberROFStep(Choosing, HuberROF):
     """A step that solves Huber-ROF."""
 
     model: Literal["huber-rof"]
@@ -43,7 +80,7 @@ class HuberROFStep(HuberROF):
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class TVL1Step(TVL1):
+class TVL1Step(Choosing, TVL1):
     """A step that solves TV-L1."""
 
     model: Literal["tv-l1"]
@@ -52,7 +89,7 @@ class TVL1Step(TVL1):
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class TGVL1Step(TGVL1):
+class TGVL1Step(Choosing, TGVL1):
     """A step that solves TGV-L1."""
 
     model: Literal["tgv-l1"]
@@ -133,6 +170,21 @@ class Recipe(BaseModel):
             recipes[technique] = recipe.model_dump(mode="json", exclude_none=True)
         return recipes
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_numbers(cls, content: Any) -> Any:
+        """Write ``lam = "auto"``, or a size without λ, as the λ that is usual and that another is chosen."""
+        if not isinstance(content, dict):
+            return content
+        changed = {}
+        for name, usual in USUAL_LAM.items():
+            step = content.get(name)
+            if isinstance(step, dict) and step.get("model") in usual:
+                lam = step.get("lam", "auto" if "feature_size" in step else None)
+                if lam == "auto":
+                    changed[name] = {**step, "lam": usual[step["model"]], "choose": "auto"}
+        return content | changed
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if self.by_technique:
@@ -143,6 +195,14 @@ class Recipe(BaseModel):
             raise ValueError("it has no step: give at least one of background, median, denoise")
         if self.contrast and not self.background:
             raise ValueError("contrast is given back from the background: add a [background] step")
+        background, contrast = self.background, self.contrast
+        if contrast and background and contrast.chooses and contrast.model != background.model:
+            raise ValueError(
+                'contrast with lam = "auto" takes the λ of the background, so give both the same model'
+            )
+        for name, step in (("contrast", contrast), ("denoise", self.denoise)):
+            if step and step.feature_size is not None:
+                raise ValueError(f"{name} has a feature_size, which only a background can have: leave it out")
         return self
 
     @property
@@ -150,6 +210,11 @@ class Recipe(BaseModel):
         """Names of the steps that are done, in order."""
         order: tuple[StepName, ...] = ("background", "median", "contrast", "denoise")
         return tuple(name for name in order if getattr(self, name) is not None)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether λ of any step is chosen for each image."""
+        return any(step and step.chooses for step in (self.background, self.contrast, self.denoise))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -230,74 +295,6 @@ class Recipe(BaseModel):
             raise RecipeError(f"{place}: " + " ".join(sentences(error))) from error
 
 
-@dataclass(frozen=True, config=STRICT)
-class RecipeBook:
-    """Which recipe a file gets: the first whose pattern fits.
-
-    Attributes
-    ----------
-    rules
-        Pairs of a pattern, in lower case, and a recipe. A pattern without a slash is for the file's name
-        (``stm_*``); one with a slash is for its path relative to the watched folder (``raw/2024*/**``), where
-        ``**`` stands for any number of folders. The case of letters does not matter.
-    """
-
-    rules: tuple[tuple[str, Recipe], ...]
-
-    @classmethod
-    def load(cls, specifications: Iterable[str]) -> RecipeBook:
-        """Load from texts of the form ``RECIPE`` or ``PATTERN=RECIPE``, a recipe being a preset or a file."""
-        rules = []
-        for specification in specifications:
-            pattern, equals, name = specification.partition("=")
-            if not equals or Path(specification).exists():
-                pattern, name = "*", specification
-            elif not parts_of(pattern) or Path(pattern).is_absolute():
-                raise RecipeError(
-                    f"The pattern in {specification!r} cannot fit any file: give a file name such as "
-                    "'stm_*', or a path relative to the watched folder such as 'raw/2024*/**'."
-                )
-            rules.append((pattern.casefold().replace("\\", "/"), Recipe.load(name)))
-        if not rules:
-            raise RecipeError(
-                f"Give a recipe: one of {', '.join(preset_names())}, or the path of a TOML file."
-            )
-        return cls(tuple(rules))
-
-    def choose(self, path: Path, folder: Path | None = None) -> Recipe | None:
-        """Return the recipe for a file, None where no pattern fits.
-
-        Parameters
-        ----------
-        path
-            The file.
-        folder
-            The watched folder that it lies in. If not given, or if the file lies elsewhere, any of the
-            folders above the file may be the one that a pattern with a slash is relative to.
-        """
-        parts = [part.casefold() for part in path.parts]
-        starts = range(len(parts))
-        if folder is not None and path.is_relative_to(folder):
-            starts = range(len(folder.parts), len(folder.parts) + 1)
-        return next((recipe for pattern, recipe in self.rules if _is_for(pattern, parts, starts)), None)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the rules, hexadecimal; of the one recipe alone where it is for every file."""
-        if len(self.rules) == 1 and self.rules[0][0] == "*":
-            return self.rules[0][1].file_digest
-        rules = [(pattern, recipe.file_digest) for pattern, recipe in self.rules]
-        return hashlib.sha256(canonical_json(rules).encode()).hexdigest()
-
-
-def _is_for(pattern: str, parts: Sequence[str], starts: range) -> bool:
-    """Return whether a pattern fits the name of a file, or its path from one of some places in it on."""
-    wanted = parts_of(pattern)
-    if "/" not in pattern:
-        return fits(parts[-1:], wanted)
-    return any(fits(parts[start:], wanted) for start in starts)
-
-
 def canonical_json(value: Any) -> str:
     """JSON in one definite form: keys sorted, no spaces, so that equal content has equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -364,6 +361,8 @@ def sentences(error: ValidationError) -> list[str]:
             found.append(f"{key}.{which} = {tag!r} is not allowed: it can be {allowed}.")
         else:
             reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+            if kind == "float_parsing" and key.endswith(".lam"):
+                reason = 'must be a number greater than 0, or "auto"'
             if isinstance(value, dict | Recipe):
                 found.append(f"{key}: {reason}." if key else f"{reason}.")
             else:

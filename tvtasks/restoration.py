@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,20 @@ from scipy.ndimage import median_filter as scipy_median
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import ModelStep, Recipe, StepName
+from tvtasks.scaling import scaling, usable
 from tvtasks.solvers import Convergence, Solution, solve
+
+if TYPE_CHECKING:
+    from tvtasks.choosing import Choice
+    from tvtasks.quality import Marks
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 ALGORITHM_VERSION = 3
 """Raised whenever the same image and recipe give other numbers than before."""
+
+_DIGITS = 4  # of a λ that was chosen: more would say more than is known
 
 
 class Call(Protocol):
@@ -46,11 +54,13 @@ class StepRecord:
     name
         ``background``, ``median``, ``contrast`` or ``denoise``.
     parameters
-        All of them, defaults included, safe for JSON.
+        All of them, defaults included, safe for JSON; λ is the one that was used.
     started_at, seconds
-        When, and for how long.
+        When, and for how long, choosing λ included.
     convergence
         How the minimisation went, for the image scaled to [0, 1]; None for the median.
+    choice
+        How λ was chosen; None where the recipe gives it.
     """
 
     name: StepName
@@ -58,6 +68,7 @@ class StepRecord:
     started_at: datetime
     seconds: float
     convergence: Convergence | None = None
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +125,33 @@ class Restoration:
         """Time spent in the steps."""
         return sum(step.seconds for step in self.steps)
 
+    @property
+    def choices(self) -> dict[StepName, Choice]:
+        """How λ was chosen, by step, where the recipe leaves it open."""
+        return {step.name: step.choice for step in self.steps if step.choice}
+
+    @cached_property
+    def quality(self) -> Marks:
+        """Scores that need no truth, in the unit of the raw image."""
+        from tvtasks.quality import assess  # noqa: PLC0415 - not every restoration is judged
+
+        raw = self.micrograph.data[self.region.slices]
+        denoised = None
+        if "denoise" in self.recipe.steps:
+            # With what a median filter took: what denoising takes after one is never white.
+            denoised = raw if self.flat is None else self.flat
+            if self.contrast is not None:
+                denoised = denoised + self.contrast
+        return assess(raw, self.restored, self.background, denoised)
+
 
 @dataclass(frozen=True, eq=False)
 class Draft:
     """A restoration under way; arrays scaled as the models want them.
 
-    `current` is what the next step works on; `lifted` says whether it contains the image's zero level, which
-    subtracting the background takes away and contrast brings back.
+    `current` is what the next step works on, `unfiltered` what the median filter was given; `lifted` says
+    whether `current` contains the image's zero level, which subtracting the background takes away and
+    contrast brings back.
     """
 
     micrograph: Micrograph
@@ -129,6 +160,7 @@ class Draft:
     offset: float
     factor: float
     current: NDArray[np.floating[Any]]
+    unfiltered: NDArray[np.floating[Any]] | None = None
     lifted: bool = True
     background: NDArray[np.floating[Any]] | None = None
     contrast: NDArray[np.floating[Any]] | None = None
@@ -152,11 +184,11 @@ def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
             f"{micrograph.name}: an image of real numbers with rows and columns is needed, "
             f"this is {data.dtype} of shape {data.shape}."
         )
-    region, notes = _usable(micrograph, recipe.databar)
+    region, notes = usable(micrograph, recipe.databar)
     values = data[region.slices].astype(np.float64)
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8 and np.abs(values).max() > 2.0**53:
         notes += ("Values beyond 2^53 are restored to 16 digits; the raw image is stored exactly.",)
-    offset, factor = _scaling(values, recipe, micrograph.name)
+    offset, factor = scaling(values, recipe, micrograph.name)
     working = np.float32 if np.result_type(data.dtype, np.float32) == np.float32 else np.float64
     scaled: NDArray[np.floating[Any]] = ((values - offset) / factor).astype(working)
     return Draft(micrograph, recipe, region, offset, factor, scaled, notes=notes)
@@ -164,11 +196,8 @@ def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
 
 def extract_background(draft: Draft) -> Draft:
     """Minimise the recipe's background model and subtract the result."""
-    solution, record = _minimise("background", draft.recipe, draft.current)
-    flat = draft.current - solution.u
-    return replace(
-        draft, background=solution.u, current=flat, lifted=False, steps=(*draft.steps, record)
-    )  # fmt: skip
+    solution, draft = _minimise("background", draft, draft.current)
+    return replace(draft, background=solution.u, current=draft.current - solution.u, lifted=False)
 
 
 def median_filter(draft: Draft) -> Draft:
@@ -178,23 +207,20 @@ def median_filter(draft: Draft) -> Draft:
     filtered = scipy_median(draft.current, size=(step.rows, step.columns), mode="reflect")
     parameters = draft.recipe.parameters["median"]
     record = StepRecord("median", parameters, started, time.perf_counter() - clock)
-    return replace(draft, current=filtered, steps=(*draft.steps, record))
+    return replace(draft, current=filtered, unfiltered=draft.current, steps=(*draft.steps, record))
 
 
 def retrieve_contrast(draft: Draft) -> Draft:
     """Smooth the background once more and add it: the contrast between terraces comes back."""
     assert draft.background is not None
-    solution, record = _minimise("contrast", draft.recipe, draft.background)
-    return replace(
-        draft, contrast=solution.u, current=draft.current + solution.u, lifted=True,
-        steps=(*draft.steps, record),
-    )  # fmt: skip
+    solution, draft = _minimise("contrast", draft, draft.background)
+    return replace(draft, contrast=solution.u, current=draft.current + solution.u, lifted=True)
 
 
 def denoise(draft: Draft) -> Draft:
     """Minimise the recipe's denoising model for what there is by now."""
-    solution, record = _minimise("denoise", draft.recipe, draft.current)
-    return replace(draft, current=solution.u, steps=(*draft.steps, record))
+    solution, draft = _minimise("denoise", draft, draft.current)
+    return replace(draft, current=solution.u)
 
 
 STEPS: dict[StepName, Callable[[Draft], Draft]] = {
@@ -267,72 +293,46 @@ def restore(
     return finish(draft)
 
 
-def _minimise(name: StepName, recipe: Recipe, image: NDArray[Any]) -> tuple[Solution, StepRecord]:
-    step: ModelStep | None = getattr(recipe, name)
+def _minimise(name: StepName, draft: Draft, image: NDArray[Any]) -> tuple[Solution, Draft]:
+    """Solve a step for an image, and return the draft with its record."""
+    step: ModelStep | None = getattr(draft.recipe, name)
     assert step is not None
     started, clock = datetime.now(UTC), time.perf_counter()
+    choice, notes = None, draft.notes
+    parameters = draft.recipe.parameters[name]
+    if step.chooses:
+        choice = _choose(name, step, draft)
+        if choice.fell_back and name != "contrast":  # the note on the background is enough
+            notes += (f"λ of the {name}: {choice.words}",)
+        step = replace(step, lam=float(f"{choice.lam:.{_DIGITS}g}"))
+        parameters["lam"] = step.lam
     solution = solve(image, step, direction=step.direction, stop=step.stop)
     seconds = time.perf_counter() - clock
     solution = replace(solution, u=solution.u.astype(image.dtype, copy=False))
-    return solution, StepRecord(name, recipe.parameters[name], started, seconds, solution.convergence)
+    record = StepRecord(name, parameters, started, seconds, solution.convergence, choice)
+    return solution, replace(draft, steps=(*draft.steps, record), notes=notes)
 
 
-def _usable(micrograph: Micrograph, databar: int | None) -> tuple[Region, tuple[str, ...]]:
-    """Return the part above the data bar, cut to its longest run of rows without NaN or infinity."""
-    rows, columns = micrograph.data.shape
-    valid = micrograph.valid or Region(0, rows, 0, columns)
-    if databar is not None:
-        if databar >= rows:
-            raise UnusableImageError(
-                f"{micrograph.name}: databar = {databar} in the recipe leaves nothing of its {rows} rows. "
-                "Give the rows that the bar has, or leave it out."
-            )
-        valid = Region(0, rows - databar, 0, columns)
-    if not (0 <= valid.top < valid.bottom <= rows and 0 <= valid.left < valid.right <= columns):
-        raise UnusableImageError(
-            f"{micrograph.name}: its data is said to be in rows {valid.top}:{valid.bottom} and columns "
-            f"{valid.left}:{valid.right}, which is no part of the {rows} × {columns} pixels there are. "
-            "Check that the file is whole."
-        )
-    complete = np.isfinite(micrograph.data[valid.slices]).all(axis=1)
-    if complete.all():
-        return valid, ()
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], complete, [False]])))
-    if edges.size == 0:
-        raise UnusableImageError(
-            f"{micrograph.name}: no row is complete, every one holds NaN or infinite values. "
-            "Check that the scan was saved, and that this is the right channel."
-        )
-    starts, stops = edges[::2], edges[1::2]
-    longest = int(np.argmax(stops - starts))
-    region = valid._replace(top=valid.top + int(starts[longest]), bottom=valid.top + int(stops[longest]))
-    left_out = valid.shape[0] - region.shape[0]
-    return region, (
-        f"{left_out} of {valid.shape[0]} rows were left out because rows among them hold NaN or infinite "
-        f"values (an unfinished scan?); rows {region.top} to {region.bottom - 1} were restored.",
-    )
+def _choose(name: StepName, step: ModelStep, draft: Draft) -> Choice:
+    """Choose λ for a step from the image as it is by then; contrast has that of the background."""
+    from tvtasks import choosing  # noqa: PLC0415 - most recipes have numbers
 
-
-def _scaling(values: NDArray[np.float64], recipe: Recipe, name: str) -> tuple[float, float]:
-    """Offset and factor that bring the values to [0, 1] as the recipe asks."""
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        raise UnusableImageError(
-            f"{name}: every pixel has the value {low:g}, so there is nothing to restore. "
-            "Check the channel, and that the instrument was measuring."
+    if name == "contrast":
+        before = next(done for done in draft.steps if done.name == "background")
+        return choosing.as_background(before.parameters["lam"], before.choice)
+    window = draft.recipe.median
+    median = (window.rows, window.columns) if window else None
+    if name == "background":
+        size = step.feature_size
+        if size is not None:
+            micrograph = draft.micrograph
+            size = choosing.size_in_pixels(size, micrograph.pixel_size, micrograph.pixel_unit, step.direction)
+        return choosing.choose_background(
+            draft.current, step, direction=step.direction, feature_size=size, median=median
         )
-    if recipe.scale == "range":
-        offset, factor = low, high - low
-    elif recipe.scale == "max":
-        offset, factor = 0.0, high
-    elif recipe.scale == "percentile":
-        offset, top = (float(value) for value in np.percentile(values, [0.1, 99.9]))
-        factor = top - offset
-    else:
-        offset, factor = low, float(recipe.scale)
-    if not np.isfinite(factor) or factor <= 0:
-        raise UnusableImageError(
-            f"{name}: scale = {recipe.scale!r} does not fit values from {low:g} to {high:g}. "
-            'Use scale = "range", or a number in the unit of the image.'
-        )
-    return offset, factor
+    if draft.unfiltered is None:
+        return choosing.choose_denoise(draft.current, step, direction=step.direction)
+    # After the median the noise is not white any more, so the rule sees the image before it; contrast is
+    # smooth, and the median hardly changes it.
+    unfiltered = draft.unfiltered if draft.contrast is None else draft.unfiltered + draft.contrast
+    return choosing.choose_denoise(unfiltered, step, direction=step.direction, median=median)

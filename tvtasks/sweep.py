@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
-from scipy.stats import trim_mean
 
+from tvtasks import quality
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe, StepName, sentences
@@ -35,7 +35,7 @@ _PARAMETERS = {
     "tv-l1": {"lam"},
     "tgv-l1": {"lam", "alpha1", "alpha2", "gradient"},
 }
-_EVERY_MODEL = {"direction", "stop"}
+_EVERY_MODEL = {"direction", "stop", "choose", "feature_size"}
 _STEPS = ("background", "median", "contrast", "denoise")
 
 
@@ -106,15 +106,8 @@ def residual(result: Restoration) -> float:
 
 
 def line_jumps(result: Restoration) -> float:
-    """Root mean square of the jumps between neighbouring rows of the restored image, in its unit.
-
-    A jump is the mean, along the row, of the middle half of the differences between the two; structure on the
-    sample hardly moves it, whereas an offset between two scan lines is all in it.
-    """
-    if result.restored.shape[0] < 2:
-        return 0.0
-    jumps = trim_mean(np.diff(result.restored.astype(np.float64), axis=0), 0.25, axis=1)
-    return float(np.sqrt(np.mean(jumps * jumps)))
+    """Root mean square of the jumps between neighbouring rows that are left, in the image's unit."""
+    return quality.line_jumps(result.restored)
 
 
 METRICS: dict[str, Callable[[Restoration], float]] = {"residual": residual, "line jumps": line_jumps}
@@ -277,6 +270,9 @@ def _recipe(content: Mapping[str, Any], varied: Mapping[str, Any]) -> Recipe:
         for name in tables:
             place = place.setdefault(name, {})
         place[last] = value
+        if last == "lam":  # a number instead of one that is chosen
+            place.pop("choose", None)
+            place.pop("feature_size", None)
     try:
         return Recipe.model_validate(changed)
     except ValidationError as error:

@@ -102,7 +102,10 @@ def _text(result: Restoration, target: Path) -> str:
         lines.append(f"| {step.name} | {how[1]} | {step.seconds:.2f} | {how[0]} | {plain(parameters)} |")
     gap = "" if result.gap is None else f" Largest relative gap: {result.gap:.1e}."
     lines += ["", f"Recipe: {plain(result.recipe.name)}.{gap} {result.seconds:.2f} s in all."]
-    # The quality scores of tvtasks.quality belong here: lines += ["", ...]
+    for name, choice in result.choices.items():
+        lines += ["", f"λ of the {name}: {plain(choice.words)}"]
+    facts = result.quality.facts(result.micrograph.units)
+    lines += ["", "Quality: " + plain("; ".join(f"{name} {fact}" for name, fact in facts.items())) + "."]
     lines += ["", f"Archive: `{target.resolve()}`"]
     lines += [f"\n{plain(note)}" for note in result.notes]
     return "\n".join(lines)

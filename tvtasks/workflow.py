@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
 
 from tvtasks import archive, channels, figures, readers
+from tvtasks.archive.filters import options
 from tvtasks.archive.identity import content_sha256
+from tvtasks.archive.keeping import AS_USUAL, Keeping, not_nxem
 from tvtasks.errors import ArchiveError, UnusableImageError
 from tvtasks.micrograph import Micrograph
+from tvtasks.readers.metadata import json_safe
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Call, Restoration, call_directly, restore
 
@@ -53,6 +56,7 @@ def restore_file(
     *,
     call: Call = call_directly,
     context: Mapping[str, Any] | None = None,
+    keeping: Keeping = AS_USUAL,
 ) -> list[Outcome]:
     """Read a file, restore those of its images that the recipe is for, and archive them with pictures.
 
@@ -70,6 +74,8 @@ def restore_file(
         How each step is called.
     context
         Further provenance for the run record, safe for JSON (who ran it).
+    keeping
+        How the results are packed, and what is known of the sample. What the archive holds stays as it is.
 
     Raises
     ------
@@ -77,10 +83,15 @@ def restore_file(
         The file is at fault, or no match for the recipe; trying again will not help.
     ArchiveError
         The results cannot be written.
+    ConfigurationError
+        They are to be packed by what is not installed.
     """
+    options(keeping.compression)
     create_folder(directory)
     micrographs, notes = channels.choose(call(read, path), recipe)
-    return restore_images(micrographs, recipe, directory, call=call, context=context, notes=notes)
+    return restore_images(
+        micrographs, recipe, directory, call=call, context=context, keeping=keeping, notes=notes
+    )
 
 
 def restore_images(
@@ -90,6 +101,7 @@ def restore_images(
     *,
     call: Call = call_directly,
     context: Mapping[str, Any] | None = None,
+    keeping: Keeping = AS_USUAL,
     notes: tuple[str, ...] = (),
 ) -> list[Outcome]:
     """Restore images that have been read, from files or from archive files, as `restore_file` does.
@@ -97,12 +109,13 @@ def restore_images(
     `notes` are added to those of each run. Of several images, one that cannot be restored (the detector was
     off) is a note in the outcomes of the others.
     """
+    options(keeping.compression)  # what is not installed is said before any work is done
     outcomes: list[Outcome] = []
     unusable: list[UnusableImageError] = []
     left_out: list[str] = []
     for micrograph in micrographs:
         try:
-            outcomes.append(_restore_image(micrograph, recipe, directory, call, context, notes))
+            outcomes.append(_restore_image(micrograph, recipe, directory, call, context, keeping, notes))
         except UnusableImageError as error:
             unusable.append(error)
             left_out.append(f"{micrograph.channel or f'Frame {micrograph.frame}'} was left out: {error}")
@@ -117,19 +130,21 @@ def _restore_image(
     directory: Path,
     call: Call,
     context: Mapping[str, Any] | None,
+    keeping: Keeping,
     notes: tuple[str, ...],
 ) -> Outcome:
     checksum = content_sha256(micrograph)
     chosen = recipe.for_technique(micrograph.technique, micrograph.name)
     done = archive.find(directory, micrograph, chosen)
     if done is not None:
-        return Outcome(checksum, done, done.with_suffix(".png"), None, None, None, recipe=chosen.name)
+        left = _sample_left_out(done, keeping)
+        return Outcome(checksum, done, done.with_suffix(".png"), None, None, None, left, chosen.name)
     result = restore(micrograph, chosen, call=call)
     why = _why(recipe, chosen, micrograph)
-    result = replace(result, notes=(*result.notes, *why, *notes))
+    result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, keeping)))
     # The archive file comes last: where it is, everything is, however often the work was cut short.
     picture = call(write_preview, result, archive.archive_path(directory, micrograph, chosen))
-    target = call(write_archive, result, directory, context)
+    target = call(write_archive, result, directory, context, keeping)
     return Outcome(
         checksum, target, picture, result.gap, result.converged, result.seconds, result.notes, chosen.name
     )
@@ -148,14 +163,34 @@ def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, .
     return (f"Recipe {recipe.name}: the file {says}, so it was restored by {chosen.name}.",)
 
 
+def _why_not_nxem(micrograph: Micrograph, keeping: Keeping) -> tuple[str, ...]:
+    """Say why an image is not kept as NXem although something is known of the sample."""
+    reason = keeping.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
+    return (f"The sample is kept with the image, but not as NXem: {reason}.",) if reason else ()
+
+
+def _sample_left_out(done: Path, keeping: Keeping) -> tuple[str, ...]:
+    """Say so where a result that is there already lacks the sample data."""
+    # As the record has it: JSON has no tuples.
+    wanted = keeping.sample and json_safe(asdict(keeping.sample))
+    if not wanted or archive.summary(done).get("sample") == wanted:
+        return ()
+    return (
+        f"{done.name} was archived before, with other sample data or none, and archived files are not "
+        "changed. To have the sample in it, move it away and restore the image again.",
+    )
+
+
 def read(path: Path) -> list[Micrograph]:
     """Read the images of a file."""
     return readers.read(path)
 
 
-def write_archive(result: Restoration, directory: Path, context: Mapping[str, Any] | None) -> Path:
+def write_archive(
+    result: Restoration, directory: Path, context: Mapping[str, Any] | None, keeping: Keeping
+) -> Path:
     """Write the NeXus file and return its path."""
-    return archive.write(result, directory, context=context)
+    return archive.write(result, directory, context=context, keeping=keeping)
 
 
 def write_preview(result: Restoration, target: Path) -> Path:

@@ -113,7 +113,7 @@ def doctor(
     """
     from flows import display
     from tvtasks.monitor.doctor import examine
-    from tvtasks.recipe import RecipeBook
+    from tvtasks.recipe_book import RecipeBook
 
     book = RecipeBook.load(recipe) if recipe else None
     found = examine(

@@ -22,9 +22,7 @@ def profile(
     width: Annotated[float, typer.Option(min=1, help="Pixels across the line that are averaged.")] = 1.0,
     unit: Annotated[
         Literal["image", "px"],
-        typer.Option(
-            help="Unit of --line: image for its axes (y upwards), px for columns and rows."
-        ),
+        typer.Option(help="Unit of --line: image for its axes (y upwards), px for columns and rows."),
     ] = "image",
     run: Annotated[str | None, typer.Option(help="Which run of a file with several.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say only what went wrong.")] = False,

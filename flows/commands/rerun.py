@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from flows.commands.keeping import Packing, SampleFile, keeping
 from flows.commands.listing import Select
 from flows.terminal import Exit, console, draining, errors, load_solvers
 
@@ -61,6 +62,8 @@ def rerun(
             "computer as --workers says.",
         ),
     ] = "",
+    compression: Packing = "gzip",
+    sample: SampleFile = None,
     no_dashboard: Annotated[
         bool, typer.Option("--no-dashboard", help="Show no page, even where a Prefect server runs.")
     ] = False,
@@ -80,12 +83,15 @@ def rerun(
     """
     from tvtasks.rerun import Request
 
-    request = Request(tuple(sources), tuple(recipe), archive, tuple(select or ()), failed_only, workers, dask)
+    request = Request(
+        tuple(sources), tuple(recipe), archive, tuple(select or ()), failed_only, workers, dask,
+        keeping(compression, sample),
+    )  # fmt: skip
     silent = quiet or as_json
     if plan:
         with _bar(silent) as (bar, task):
             found = request.plan(lambda done, of: bar.update(task, completed=done, total=of))
-        _say_plan(found, workers, quiet=quiet, as_json=as_json)
+        _say_plan(found, request, quiet=quiet, as_json=as_json)
         if found.faults:
             raise typer.Exit(Exit.ATTENTION)
         return
@@ -150,14 +156,14 @@ def _bar(silent: bool) -> Iterator[tuple[Progress, TaskID]]:
         yield bar, bar.add_task("Looking what is there", total=None)
 
 
-def _say_plan(plan: Plan, workers: int, *, quiet: bool, as_json: bool) -> None:
+def _say_plan(plan: Plan, request: Request, *, quiet: bool, as_json: bool) -> None:
     from tvtasks.monitor.health import amount, duration
     from tvtasks.rerun import free_space
 
     free = free_space(plan.archive)
     expected = plan.estimate
     if as_json:
-        print(json.dumps(_plan_record(plan, free), indent=2))
+        print(json.dumps(_plan_record(plan, request, free), indent=2))
         return
     if not quiet:
         console.print(Text(_counts(plan)), soft_wrap=True)
@@ -168,11 +174,16 @@ def _say_plan(plan: Plan, workers: int, *, quiet: bool, as_json: bool) -> None:
         if len(todo) > _SHOWN:
             console.print(f"  … and {len(todo) - _SHOWN} more")
         if todo:
-            time = "unknown" if expected.seconds is None else f"about {duration(expected.seconds / workers)}"
+            whole = expected.duration(request.workers, apart=bool(request.dask))
+            time = "unknown" if whole is None else f"about {duration(whole)} with {request.workers} at a time"
+            solving = "" if expected.seconds is None else f"{duration(expected.seconds)} of "
+            beside = "reading and writing come on top, as no run says for how long"
+            if expected.beside is not None:
+                beside = (
+                    f"{duration(expected.beside)} of reading, pictures and writing (as in the runs there are)"
+                )
             console.print(
-                f"Time: {time} of solving with {workers} at a time ({expected.time_rests_on}); reading and "
-                "writing come on top.",
-                soft_wrap=True,
+                f"Time: {time}: {solving}solving ({expected.time_rests_on}); {beside}.", soft_wrap=True
             )
             room = "" if free is None else f" There are {amount(free)} free."
             console.print(
@@ -206,7 +217,7 @@ def _counts(plan: Plan) -> str:
     return f"{text}. Archive: {plan.archive}"
 
 
-def _plan_record(plan: Plan, free: int | None) -> dict[str, Any]:
+def _plan_record(plan: Plan, request: Request, free: int | None) -> dict[str, Any]:
     return {
         "archive": str(plan.archive),
         **{str(state): number for state, number in plan.counts.items()},
@@ -214,6 +225,8 @@ def _plan_record(plan: Plan, free: int | None) -> dict[str, Any]:
         "faults": {str(path): reason for path, reason in plan.faults.items()},
         "seconds": plan.estimate.seconds,
         "seconds_rest_on": plan.estimate.time_rests_on,
+        "seconds_beside": plan.estimate.beside,
+        "seconds_in_all": plan.estimate.duration(request.workers, apart=bool(request.dask)),
         "bytes": plan.estimate.size,
         "bytes_rest_on": plan.estimate.size_rests_on,
         "free": free,

@@ -83,7 +83,7 @@ def suggest(
 
 def _adapted(base: Recipe, step: str | None, model: str | None, direction: str | None) -> Recipe:
     """Return the recipe with another model or direction for a step, which it may not have had."""
-    from tvtasks.recipe import Recipe
+    from tvtasks.recipe import USUAL_LAM, Recipe
 
     name = step or "background"
     present = getattr(base, name)
@@ -96,10 +96,7 @@ def _adapted(base: Recipe, step: str | None, model: str | None, direction: str |
     table = base.model_dump(mode="json", exclude_none=True)
     if model and (present is None or model != present.model):
         # What the other model's λ was means nothing to this one; it is what is kept if nothing can be chosen.
-        start = {"huber-rof": 0.5, "tv-l1": 0.2, "tgv-l1": 0.2} if name == "background" else {
-            "huber-rof": 4.0, "tv-l1": 1.0, "tgv-l1": 1.5
-        }  # fmt: skip
-        table[name] = {"model": model, "lam": start[model]}
+        table[name] = {"model": model, "lam": USUAL_LAM[name][model]}
         if present is not None:
             table[name]["direction"] = present.direction
     if direction:

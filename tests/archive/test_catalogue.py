@@ -39,6 +39,22 @@ class TestAnEntry:
         assert entry.written_at.isoformat() == record["written_at"]
         assert entry.notes == restoration.notes
         assert entry.schema == record["schema"]
+        assert entry.sample is None
+        began = datetime.fromisoformat(record["began_at"]).timestamp()
+        assert entry.span == (began, written.stat().st_mtime)
+
+    def test_the_sample(self, restoration, tmp_path):
+        sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
+        archive.write(restoration, tmp_path, keeping=archive.Keeping(sample=sample))
+        (entry,) = entries(tmp_path)
+        assert archive.Sample(**entry.sample) == sample
+
+    @pytest.mark.parametrize("off", [-100.0, 3600.0])
+    def test_of_a_copy_the_time_of_the_record_counts(self, written, off):
+        recorded = datetime.fromisoformat(archive.summary(written)["written_at"]).timestamp()
+        os.utime(written, (recorded + off, recorded + off))
+        (entry,) = entries(written.parent)
+        assert entry.span[1] == recorded
 
     def test_an_image_from_memory_has_the_checksum_of_its_values(self, image, tmp_path):
         result = restore(image, Recipe.model_validate({"median": {}}))

@@ -4,7 +4,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pytest
 
-from tvtasks import Micrograph, Recipe
+from tvtasks import Micrograph, Recipe, choosing
 from tvtasks.archive import archive_path, run_id
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Source
@@ -32,6 +32,15 @@ class TestRunId:
     def test_another_parameter_is_another_run(self, micrograph: Micrograph, recipe: Recipe) -> None:
         changed = recipe.model_copy(update={"scale": "max"})
         assert run_id(micrograph, changed) != run_id(micrograph, recipe)
+
+    def test_other_rules_are_another_run_only_where_they_choose(
+        self, micrograph: Micrograph, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chosen = Recipe.model_validate({"background": {"model": "tv-l1", "lam": "auto"}})
+        before = run_id(micrograph, recipe), run_id(micrograph, chosen)
+        monkeypatch.setattr(choosing, "RULES", choosing.RULES + 1)
+        assert run_id(micrograph, recipe) == before[0]
+        assert run_id(micrograph, chosen) != before[1]
 
     def test_the_names_of_file_and_recipe_do_not_matter(self, micrograph: Micrograph, recipe: Recipe) -> None:
         changed = recipe.model_copy(update={"name": "other", "description": "the same"})

@@ -13,8 +13,9 @@ import pytest
 from nexusformat.nexus import nxload
 from nexusformat.nexus.validate import validate_file
 
-from tvtasks import Micrograph, Recipe, Restoration, readers, restore
+from tvtasks import Micrograph, Recipe, Restoration, readers, restore, synthetic
 from tvtasks.archive import load, write
+from tvtasks.archive.verification import check
 from tvtasks.micrograph import Region, array_sha256
 
 HUBER = {"model": "huber-rof", "lam": 0.5}
@@ -242,3 +243,53 @@ class TestTree:
         for relation in ("used", "wasAssociatedWith", "wasInformedBy", "wasGeneratedBy", "wasDerivedFrom"):
             for item in document[relation].values():
                 assert set(item.values()) <= named
+
+
+class TestAuto:
+    @pytest.fixture
+    def chosen(self) -> Restoration:
+        recipe = {
+            "background": {"model": "huber-rof", "lam": "auto"},
+            "contrast": {"model": "huber-rof", "lam": "auto"},
+            "denoise": {"model": "tv-l1", "lam": "auto"},
+        }
+        scan = synthetic.afm_lattice_scan(3, (96, 96))
+        return restore(Micrograph(scan.recorded, units="m"), Recipe.model_validate(recipe))
+
+    @pytest.fixture
+    def path(self, chosen: Restoration, tmp_path: Path) -> Path:
+        return write(chosen, tmp_path)
+
+    def test_validators_find_nothing_and_the_seal_holds(self, path: Path) -> None:
+        assert_valid(path)
+        assert check(path) == []
+
+    def test_choices_come_back_with_their_curves(self, path: Path, chosen: Restoration) -> None:
+        found = load(path).choices
+        assert found.keys() == chosen.choices.keys()
+        for name, choice in chosen.choices.items():
+            assert (found[name].lam, found[name].words) == (choice.lam, choice.words)
+            np.testing.assert_allclose(found[name].values, choice.values, rtol=1e-5)
+        with h5py.File(path) as file:
+            curve = file["entry/process_01_background/choice_curve"]
+            lams, values = curve["lam"][()], curve["expected_error"][()]
+            assert lams[values.argmin()] == pytest.approx(chosen.choices["background"].lam, rel=0.2)
+            assert file["entry/process_01_background/parameters/lam"][()] == pytest.approx(
+                file["entry/process_01_background/choice/lam"][()], rel=1e-3
+            )
+
+    def test_scores_are_those_of_the_restoration_in_its_unit(self, path: Path, chosen: Restoration) -> None:
+        with h5py.File(path) as file:
+            scores = file["entry/quality"]
+            for name, value in chosen.quality.record.items():
+                assert (name in scores) == (value is not None)
+                if value is not None:
+                    assert scores[name][()] == value
+            assert scores["line_jumps_after"].attrs["units"] == "m"
+
+    @pytest.mark.parametrize("place", ["quality/line_jumps_after", "process_01_background/choice_curve/lam"])
+    def test_a_changed_number_is_noticed_without_the_seal(self, path: Path, place: str) -> None:
+        with h5py.File(path, "r+") as file:
+            del file["entry/seal"]
+            file[f"entry/{place}"][...] = 1.0
+        assert any(place in finding.message for finding in check(path))

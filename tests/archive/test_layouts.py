@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tvtasks.archive import ArchivedRun, load, raw, run_id, summary
+from tvtasks.archive import ArchivedRun, Sample, load, raw, run_id, summary
 from tvtasks.archive.record import SCHEMA
 from tvtasks.archive.verification import check, recompute
 from tvtasks.errors import ArchiveError
@@ -33,7 +33,12 @@ def test_all_that_it_holds_is_read(path: Path, image: np.ndarray) -> None:
     assert run.micrograph.pixel_size == (2e-10, 1e-10)
     assert (run.background is None, run.restored.shape) == (False, (22, 30))
     assert raw(path).name == "terraces.sxm"
-    assert summary(path)["context"] == {"prefect": {"flow_run_name": "brave-otter"}}
+    record = summary(path)
+    assert record["context"] == {"prefect": {"flow_run_name": "brave-otter"}}
+    if record["schema"] > 1:
+        assert Sample(**record["sample"]) == Sample(
+            name="Terraces", atom_types=("Si",), preparation_date="2024-04-30"
+        )
 
 
 def test_its_run_can_be_repeated(path: Path) -> None:

@@ -16,7 +16,8 @@ from flows.acquire import Change, Watching, acquire, ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.micrograph import file_sha256
 from tvtasks.monitor import Ledger, State
-from tvtasks.recipe import HuberROFStep, Recipe, RecipeBook
+from tvtasks.recipe import HuberROFStep, Recipe
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.workflow import restore_file, write_preview
 
 RECIPES = RecipeBook((("*", Recipe(background=HuberROFStep(model="huber-rof", lam=0.5, direction="x"))),))
@@ -261,7 +262,8 @@ from pathlib import Path
 
 from flows.acquire import Watching, acquire
 from tvtasks.monitor import State
-from tvtasks.recipe import HuberROFStep, Recipe, RecipeBook
+from tvtasks.recipe import HuberROFStep, Recipe
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.workflow import restore_file
 
 folder, archive, point = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]

@@ -22,7 +22,7 @@ from flows.acquire import Watching, acquire, ledger_path
 from flows.log import log_path
 from tvtasks import __version__
 from tvtasks.monitor import Ledger, Monitor, State
-from tvtasks.recipe import RecipeBook
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.workflow import restore_file
 
 REPOSITORY = Path(__file__).parents[2]

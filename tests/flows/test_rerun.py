@@ -1,9 +1,12 @@
 """`tvtasks list` and `tvtasks rerun` as a user gives them, and the rerun flow on a real server."""
 
+import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from prefect.client.orchestration import get_client
@@ -20,6 +23,7 @@ from tvtasks.rerun import Request, Result, Sheet
 from tvtasks.workflow import restore_file
 
 FIRST = Recipe.model_validate({"name": "first", "median": {}})
+SAMPLE = 'name = "Si"\natom_types = ["Si", "O"]\npreparation_date = 2024-04-30\n'
 TOML = 'name = "other"\n[median]\nrows = 5\n'
 
 
@@ -108,6 +112,7 @@ class TestRerun:
         assert code == 0
         assert "3 images: 0 current, 3 outdated, 0 missing" in out
         assert "as in runs of the same models" in out
+        assert "s of reading, pictures and writing (as in the runs there are)" in out
         assert "Disk: about" in out
         assert sorted(filled.iterdir()) == before
 
@@ -116,6 +121,7 @@ class TestRerun:
         assert (found["current"], found["outdated"], found["missing"]) == (0, 3, 0)
         assert {image["state"] for image in found["images"]} == {"outdated"}
         assert found["bytes"] > 0
+        assert found["seconds_in_all"] > found["seconds_beside"] > 0
         assert found["free"] > 0
 
     def test_it_does_what_the_plan_says_and_then_nothing(self, tvtasks, filled, recipe):
@@ -156,6 +162,76 @@ def artifacts(client, key):
     return client.read_artifacts(
         artifact_filter=ArtifactFilter.model_validate({"key": {"any_": [key]}}), limit=200
     )
+
+
+class TestHowResultsAreKept:
+    @pytest.fixture
+    def commands(self, filled, recipe, tmp_path, write_scan):
+        """Each command that restores, with a scan that it has not restored yet."""
+        write_scan("stm_3.npy", 3)
+        to = ["--archive", tmp_path / "kept", "--recipe", recipe]
+        return {
+            "restore": ["restore", tmp_path / "scans", *to],
+            "watch": ["watch", tmp_path / "scans", *to, "--once", "--settle", "0.1", "--no-dashboard"],
+            "rerun": ["rerun", filled, *to],
+        }
+
+    @pytest.mark.parametrize("command", ["restore", "watch", "rerun"])
+    def test_as_each_command_is_told(self, tvtasks, commands, command, tmp_path):
+        (tmp_path / "sample.toml").write_text(SAMPLE, "utf-8")
+        (tmp_path / "kept").mkdir()
+        left = tmp_path / "kept" / ".a.nxs.partial-elsewhere-1-abc"
+        left.write_bytes(b"half")
+        os.utime(left, (0, 0))
+        options = ["--compression", "none", "--sample", tmp_path / "sample.toml"]
+        assert tvtasks(*commands[command], *options)[0] == 0
+        written = list((tmp_path / "kept").glob("*.nxs"))
+        assert len(written) == (3 if command == "rerun" else 4)
+        for path in written:
+            record = archive.summary(path)
+            assert archive.Sample(**record["sample"]) == archive.Sample.load(tmp_path / "sample.toml")
+            assert any("but not as NXem" in note for note in record["notes"])
+            with h5py.File(path) as file:
+                assert file["entry/raw/data"].compression is None
+        assert not left.exists()
+
+    @pytest.mark.parametrize("command", ["restore", "watch", "rerun"])
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (["--compression", "zstd"], "needs the package hdf5plugin: pip install tvtasks[fast]"),
+            (["--sample", "sample.toml"], "Sample data sample.toml: atom_types is missing"),
+        ],
+        ids=lambda value: str(value[0]),
+    )
+    def test_what_cannot_be_is_said_before_any_work(
+        self, tvtasks, commands, command, options, sentence, tmp_path, monkeypatch
+    ):
+        monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+        monkeypatch.chdir(tmp_path)
+        Path("sample.toml").write_text('name = "Si"', "utf-8")
+        code, out, err = tvtasks(*commands[command], *options)
+        assert (code, out) == (2, "")
+        assert sentence in err
+        assert not Path("kept").exists()
+
+    def test_a_rerun_takes_the_sample_from_the_archive(self, tvtasks, recipe, tmp_path, write_scan):
+        """Even if a later run of the same image was without, and from the original file too."""
+        sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
+        path, place = write_scan("stm_9.npy"), tmp_path / "archive"
+        keeping = archive.Keeping(sample=sample)
+        restore_file(path, FIRST, place, keeping=keeping)
+        restore_file(path, Recipe.model_validate({"median": {"rows": 7}}), place)
+        for source, target in ((place, "stored"), (path.parent, "archive")):
+            words = ["rerun", source, "--archive", tmp_path / target, "--recipe", recipe]
+            assert tvtasks(*words)[0] == 0
+            written = max((tmp_path / target).glob("*.nxs"), key=lambda file: file.stat().st_mtime_ns)
+            assert archive.Sample(**archive.summary(written)["sample"]) == sample
+        (one,) = restore_file(path, FIRST, place, keeping=keeping)
+        assert one.notes == ()
+        other = archive.Keeping(sample=dataclasses.replace(sample, name="Ge"))
+        (one,) = restore_file(path, FIRST, place, keeping=other)
+        assert "was archived before, with other sample data" in one.notes[0]
 
 
 class TestTheFlow:

@@ -23,15 +23,20 @@ from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import TagsContext
+from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running
+from prefect.utilities.callables import parameter_schema
+from rich.console import Console
 
 from flows.acquire import Watching, acquire, ledger_path
+from flows.display import summary
 from flows.restore import close_lost_runs, prefect_at, restore_and_show, restore_flow, watch_runs
 from flows.server import Server
 from tvtasks import archive, tasks, workflow
 from tvtasks.errors import UnreadableFileError
 from tvtasks.monitor import Ledger, State
-from tvtasks.recipe import HuberROFStep, Median, Recipe, RecipeBook
+from tvtasks.recipe import HuberROFStep, Median, Recipe
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.tasks import plain
 
 STEP = HuberROFStep(model="huber-rof", lam=0.5, direction="x")
@@ -91,7 +96,8 @@ class TestWhatTheServerShows:
         path = write_scan("stm_0001.npy")
         restore_and_show(path, RECIPE, tmp_path / "archive")
         parameters = run_of(client, path).parameters
-        assert parameters.keys() == {"path", "recipe", "archive", "page_kb"}
+        assert parameters.keys() == {"path", "recipe", "archive", "page_kb", "keeping"}
+        assert parameters["keeping"] == {"compression": "gzip", "sample": None}
         assert parameters["archive"] == str(tmp_path / "archive")
         assert parameters["recipe"]["background"]["lam"] == 0.5
 
@@ -109,7 +115,32 @@ class TestWhatTheServerShows:
         (outcome,) = restore_and_show(path, RECIPE, tmp_path / "archive")
         context = archive.summary(outcome.archive)["context"]
         run = run_of(client, path)
-        assert context == {"prefect": {"flow_run_id": str(run.id), "flow_run_name": run.name}}
+        assert context == {
+            "prefect": {
+                "flow_run_id": str(run.id), "flow_run_name": run.name, "run_count": 1, "deployment_id": None,
+            }
+        }  # fmt: skip
+        told = Console(record=True, width=200, file=io.StringIO())
+        told.print(summary(archive.summary(outcome.archive)))
+        assert f"{run.name}, {run.id}, attempt 1" in told.export_text()
+
+    def test_of_a_deployment_it_names_that_too(self, client, write_scan, tmp_path):
+        """With parameters as a form or an event gives them."""
+        path = write_scan("stm_0001.npy")
+        sample = {"name": "Si", "atom_types": ["Si"], "preparation_date": "2024-04-30"}
+        parameters = {
+            "path": str(path), "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
+            "archive": str(tmp_path / "archive"), "keeping": {"compression": "none", "sample": sample},
+        }  # fmt: skip
+        flow = client.create_flow(restore_flow)
+        schema = parameter_schema(restore_flow).model_dump()
+        deployment = client.create_deployment(flow, "by hand", parameter_openapi_schema=schema)
+        run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
+        run_flow(restore_flow, run)
+        (found,) = (tmp_path / "archive").glob("*.nxs")
+        record = archive.summary(found)
+        assert record["context"]["prefect"]["deployment_id"] == str(deployment)
+        assert archive.Sample(**record["sample"]) == archive.Sample(**sample)
 
     def test_the_artifact_holds_a_small_picture_the_gap_and_the_place_of_the_archive(
         self, client, write_scan, tmp_path

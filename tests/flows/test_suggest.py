@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tvtasks import synthetic
+from tvtasks.archive import load
 from tvtasks.errors import ConfigurationError, RecipeError
 from tvtasks.recipe import Recipe
 from tvtasks.replay import ome_tiff
@@ -66,7 +67,7 @@ def test_an_image_that_does_not_tell_needs_attention(tmp_path):
             ConfigurationError,
             "no background step",
         ),
-        (["SCAN", "--recipe", "afm-background", "--feature-size", "big"], RecipeError, "is no size"),
+        (["SCAN", "--recipe", "afm-background", "--feature-size", "big"], RecipeError, "number of pixels"),
         (["SCAN", "--recipe", "afm-background", "--picture", "x.gif"], ConfigurationError, "neither a .png"),
     ],
 )
@@ -74,3 +75,25 @@ def test_mistakes_are_sentences(scan, arguments, error, words):
     done = suggest(*(scan if word == "SCAN" else word for word in arguments))
     assert isinstance(done.exception, error)
     assert words in str(done.exception)
+
+
+def test_a_recipe_with_auto_restores_as_suggested_and_is_computed_again(scan, tmp_path):
+    recipe, archive = tmp_path / "auto-lam.toml", tmp_path / "archive"
+    recipe.write_text(
+        '[background]\nmodel = "huber-rof"\nlam = "auto"\n[denoise]\nmodel = "tv-l1"\nlam = "auto"\n', "utf-8"
+    )
+    run = CliRunner().invoke
+    done = run(app, ["restore", str(scan), "--recipe", str(recipe), "--archive", str(archive), "--json"])
+    assert done.exit_code == 0, done.output
+    (file,) = archive.glob("*.nxs")
+    shown = run(app, ["show", str(file)]).stdout
+    for word in ("lattice-spectrum, confidence", "sure, confidence", "line jumps", "whiteness"):
+        assert word in shown
+    kept = load(file)
+    proposed = json.loads(suggest(scan, "--recipe", recipe, "--json").stdout)
+    for step in kept.record["steps"]:
+        assert step["parameters"]["lam"] == proposed["recipe"][step["name"]]["lam"]
+        assert step["choice"]["curve"] == proposed["choices"][step["name"]]["curve"]
+    verified = run(app, ["verify", str(archive), "--recompute"])
+    assert verified.exit_code == 0
+    assert "the same bit for bit" in verified.stderr

@@ -9,7 +9,8 @@ from tvtasks.archive.selection import chosen_by
 from tvtasks.errors import ConfigurationError
 from tvtasks.micrograph import file_sha256
 from tvtasks.monitor import Ledger
-from tvtasks.recipe import HuberROFStep, Recipe, RecipeBook
+from tvtasks.recipe import HuberROFStep, Recipe
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun import plan
 from tvtasks.workflow import restore_file
 

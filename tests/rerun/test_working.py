@@ -15,7 +15,7 @@ from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import file_sha256
 from tvtasks.monitor import Ledger
 from tvtasks.monitor.health import Heart, Pulse
-from tvtasks.recipe import RecipeBook
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun import Request, carry_out, execute, live_work, plan, working
 from tvtasks.workflow import restore_file
 

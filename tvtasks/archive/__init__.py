@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tvtasks.archive.identity import archive_path as archive_path
     from tvtasks.archive.identity import run_id as run_id
+    from tvtasks.archive.keeping import Keeping as Keeping
+    from tvtasks.archive.keeping import Sample as Sample
     from tvtasks.archive.reading import ArchivedRun as ArchivedRun
     from tvtasks.archive.reading import load as load
     from tvtasks.archive.reading import raw as raw
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 # HDF5 and the solvers are loaded when they are used: a list of an archive needs neither.
 _HOME = {
     "ArchivedRun": "reading",
+    "Keeping": "keeping",
+    "Sample": "keeping",
     "archive_path": "identity",
     "find": "store",
     "load": "reading",

@@ -25,6 +25,7 @@ _TAIL = 32_768  # bytes; the record and its checksum lie in the last 10,000 or s
 _READERS = 8  # files read at a time: a network share answers each request late
 _CHUNK = 64
 _NEVER = datetime.min.replace(tzinfo=UTC)
+_WRITING = 60.0  # seconds from the record to the end of the file that are believed
 _STEPS = ("background", "median", "contrast", "denoise")
 
 
@@ -71,6 +72,11 @@ class CatalogueEntry:
         steps met their stopping rule, and the time spent in the steps.
     notes
         What had to be decided, as sentences.
+    sample
+        What is known of the sample, as `tvtasks.archive.Sample` takes it; None where nothing is.
+    span
+        When its first step began and when the file was written, in seconds since 1970; None where that is not
+        known.
     """
 
     path: Path
@@ -101,6 +107,8 @@ class CatalogueEntry:
     converged: bool | None = None
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    sample: Mapping[str, Any] | None = None
+    span: tuple[float, float] | None = None
 
     @property
     def image(self) -> ImageKey:
@@ -183,14 +191,15 @@ def latest(found: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
 def entry(path: Path) -> CatalogueEntry | None:
     """Return the entry of one file; None where there is none any more."""
     try:
-        size = path.stat().st_size
+        stat = path.stat()
+        size = stat.st_size
         record = _quickly(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         return CatalogueEntry(path, 0, f"{path} cannot be read: {error.strerror or error}.")
     try:
-        return _described(path, size, record if record is not None else _thoroughly(path))
+        return _described(path, stat, record if record is not None else _thoroughly(path))
     except ArchiveError as error:
         return CatalogueEntry(path, size, str(error)) if path.exists() else None
 
@@ -230,13 +239,13 @@ def _thoroughly(path: Path) -> dict[str, Any]:
     return summary(path)
 
 
-def _described(path: Path, size: int, record: Mapping[str, Any]) -> CatalogueEntry:
+def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> CatalogueEntry:
     try:
         image, source, raw = record["image"], record["source"], record["arrays"]["raw"]
         named = {"name", "description"}
         return CatalogueEntry(
             path=path,
-            size=size,
+            size=stat.st_size,
             run_id=record["run_id"],
             schema=record["schema"],
             version=record["software"]["packages"]["tvtasks"],
@@ -262,9 +271,23 @@ def _described(path: Path, size: int, record: Mapping[str, Any]) -> CatalogueEnt
             converged=record["converged"],
             seconds=record["seconds"],
             notes=tuple(record["notes"]),
+            sample=record.get("sample"),
+            span=_span(record, stat.st_mtime),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ArchiveError(
             f"{path} has a run record that this tvtasks does not understand "
             f"({type(error).__name__}: {error}). If a newer tvtasks wrote it, install that one."
         ) from error
+
+
+def _span(record: Mapping[str, Any], modified: float) -> tuple[float, float] | None:
+    """Return when the work on an image began and its file was written; see `CatalogueEntry`.
+
+    The file was changed last when it was written, soon after the record was made; a copy may be younger.
+    """
+    if "began_at" not in record:  # layout 1
+        return None
+    began = datetime.fromisoformat(record["began_at"]).timestamp()
+    recorded = datetime.fromisoformat(record["written_at"]).timestamp()
+    return began, modified if 0.0 <= modified - recorded <= _WRITING else recorded

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import h5py
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tvtasks.errors import ArchiveError, ConfigurationError
+
+if TYPE_CHECKING:
+    import h5py
 
 Compression = Literal["gzip", "lz4", "zstd", "none"]
 """``gzip`` is read by every HDF5 program; ``lz4`` and ``zstd`` (bitshuffled) need hdf5plugin wherever the
@@ -53,6 +54,8 @@ def have_filters(dataset: h5py.Dataset, path: Path) -> None:
     MissingFilterError
         One is not there; the file is not damaged.
     """
+    import h5py  # noqa: PLC0415 - the command line wants to know the ways alone
+
     properties = dataset.id.get_create_plist()
     numbers = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
     if all(map(h5py.h5z.filter_avail, numbers)):

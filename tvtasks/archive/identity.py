@@ -4,6 +4,7 @@ import hashlib
 import re
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Micrograph, array_sha256
@@ -38,7 +39,7 @@ def run_id(micrograph: Micrograph, recipe: Recipe) -> str:
     """Return what identifies the work of restoring this image by this recipe: 64 hexadecimal digits.
 
     It changes with the content of the file, the image chosen in it, any parameter and the version of the
-    algorithms; not with the names of file and recipe.
+    algorithms (and, where λ is chosen, of the rules for that); not with the names of file and recipe.
     """
     return work_id(
         content_sha256(micrograph), micrograph.channel, micrograph.direction, micrograph.frame, recipe
@@ -47,7 +48,7 @@ def run_id(micrograph: Micrograph, recipe: Recipe) -> str:
 
 def work_id(source_sha256: str, channel: str, direction: str | None, frame: int, recipe: Recipe) -> str:
     """Return the run_id of an image of which only this is known."""
-    identity = {
+    identity: dict[str, Any] = {
         "source_sha256": source_sha256,
         "channel": channel,
         "direction": direction,
@@ -55,6 +56,10 @@ def work_id(source_sha256: str, channel: str, direction: str | None, frame: int,
         "parameters": recipe.parameters,
         "algorithm_version": ALGORITHM_VERSION,
     }
+    if recipe.chooses:
+        from tvtasks.choosing import RULES  # noqa: PLC0415 - most recipes have numbers
+
+        identity["rules"] = RULES
     return hashlib.sha256(canonical_json(identity).encode(errors="surrogatepass")).hexdigest()
 
 

@@ -16,6 +16,7 @@ from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
 from tvtasks.archive.filters import Compression, options
+from tvtasks.archive.keeping import not_nxem
 from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
@@ -28,6 +29,7 @@ RECORD = "provenance"
 VENDOR_METADATA = f"{ENTRY}/source_metadata/vendor_metadata"
 
 _CHUNK = 512  # pixels along each side: one read of a viewer, and compressed while it is in the cache
+_WHAT_QUALITY_IS = "Scores of the restoration that need no truth to compare with; see docs/archive.md"
 _WHAT_A_SEAL_IS = "Checksum of the whole file, by which tvtasks verify notices any change"
 _NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
 
@@ -102,6 +104,7 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
         entry_identifier_uuid=record["uuid"],
         start_time=image["acquired_at"],  # to NeXus the time of the measurement; steps have their own date
     )
+    _sample(entry, record)
     _describe(
         _field(entry, "program_name", "tvtasks"),
         version=record["software"]["packages"]["tvtasks"],
@@ -142,11 +145,43 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
     scaling = _group(entry, "scaling", "NXparameters", rule=str(recipe.scale))
     _number(scaling, "offset", restoration.offset, micrograph.units)
     _number(scaling, "factor", restoration.factor, micrograph.units)
+    _quality(entry, record, micrograph.units)
     versions = _group(entry, "software", "NXcollection")
     _describe(_field(versions, "layout", "tvtasks"), version=str(record["schema"]))
     for package, version in record["software"]["packages"].items():
         program = _group(versions, package, "NXprogram")
         _describe(_field(program, "program", package), version=version)
+
+
+def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
+    """Write what is known of the sample, and say that the entry is an NXem where it is.
+
+    Of what NXem wants, the base class NXsample does not know two fields: other entries have them in a
+    collection.
+    """
+    sample = record.get("sample")  # the first files of layout 2 had none
+    if not sample:
+        return
+    known = {name: value for name, value in sample.items() if isinstance(value, str) and value}
+    known["depends_on"] = "."  # it is not moved: NeXus wants a sample to say so
+    group = _group(entry, "sample", "NXsample", **known)
+    if not_nxem(record["image"]["technique"], record["image"]["acquired_at"]):
+        group = _group(group, "details", "NXcollection")
+    else:
+        _describe(_field(entry, "definition", "NXem"), version=_NEXUS_RELEASE)
+    _field(group, "atom_types", ", ".join(sample["atom_types"]))
+    _field(group, "is_simulation", int(sample["is_simulation"]))
+
+
+def _quality(entry: h5py.Group, record: Mapping[str, Any], units: str) -> None:
+    """Write the scores; those in the image's unit have it as theirs, the others are plain numbers."""
+    scores = record.get("quality")  # the first files of layout 2 had none
+    if not scores:
+        return
+    group = _group(entry, "quality", "NXcollection", description=_WHAT_QUALITY_IS)
+    for name, value in scores.items():
+        if value is not None:
+            _number(group, name, value, units if name.startswith("line_jumps") else "")
 
 
 def _image(
@@ -192,6 +227,8 @@ def _process(
         sequence_index=number,
     )
     _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
+    if choice := described.get("choice"):  # the first files of layout 2 had none
+        _choice(process, step.name, choice)
     how = step.convergence
     if how is None:
         return
@@ -219,6 +256,21 @@ def _process(
         curve.dims[0].attach_scale(scale)
 
 
+def _choice(process: h5py.Group, name: str, choice: Mapping[str, Any]) -> None:
+    """Write how λ was chosen, and the curve that was minimised as a plot."""
+    fields = {key: choice[key] for key in ("rule", "confidence", "reason", "rules")}
+    evidence = json_bytes(choice["evidence"]).decode()
+    group = _group(process, "choice", "NXcollection", **fields, evidence=evidence)
+    _number(group, "lam", choice["lam"])
+    lams, values = (np.array(choice["curve"][key], float) for key in ("lams", "values"))
+    if not lams.size:
+        return
+    plot = _group(process, "choice_curve", "NXdata", title=f"What the λ of the step {name} minimises")
+    _describe(plot, signal="expected_error", axes=["lam"])
+    scale = _scale(plot, "lam", lams, "", "λ")
+    _array(plot, "expected_error", values, "", "expected squared error").dims[0].attach_scale(scale)
+
+
 def calibration(micrograph: Micrograph) -> tuple[tuple[float, float], str]:
     """Return the pixel size along y and x, lengths in a unit whose numbers can be read, and the unit."""
     if micrograph.pixel_size is None:  # NeXus has no unit for pixels
@@ -239,7 +291,7 @@ def _parameters(group: h5py.Group, parameters: Mapping[str, Any], prefix: str = 
             _number(group, prefix + name, value)
 
 
-def _group(parent: h5py.Group, name: str, nx_class: str, **fields: str | int | None) -> h5py.Group:
+def _group(parent: h5py.Group, name: str, nx_class: str, /, **fields: str | int | None) -> h5py.Group:
     group = parent.create_group(name)
     _describe(group, NX_class=nx_class)
     for key, value in fields.items():

@@ -1,12 +1,14 @@
 """Read an archive file back, and say what is wrong with one that is not whole."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 from numpy.typing import NDArray
@@ -16,7 +18,10 @@ from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
 from tvtasks.archive.record import SCHEMA, sha256
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Image, Micrograph, Region, Source, array_sha256
-from tvtasks.recipe import Recipe
+from tvtasks.recipe import Recipe, StepName
+
+if TYPE_CHECKING:
+    from tvtasks.choosing import Choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,14 @@ class ArchivedRun:
         """The largest relative gap of any step; None if nothing is proven, or no step minimises anything."""
         gap: float | None = self.record["gap"]
         return gap
+
+    @property
+    def choices(self) -> dict[StepName, Choice]:
+        """How λ was chosen, by step, where the recipe leaves it open."""
+        from tvtasks.choosing import Choice  # noqa: PLC0415 - few runs have one
+
+        chosen = ((step["name"], step.get("choice")) for step in self.record["steps"])
+        return {name: Choice.read(choice) for name, choice in chosen if choice}
 
     @property
     def recipe(self) -> Recipe:

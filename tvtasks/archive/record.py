@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvtasks.archive.identity import run_id
+from tvtasks.archive.keeping import Sample
 from tvtasks.archive.software import software
 from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.readers.metadata import json_safe
@@ -20,7 +22,8 @@ from tvtasks.restoration import ALGORITHM_VERSION, Restoration, StepRecord
 SCHEMA = 2
 """Version of the record and of the tree that it describes; raised with each change of either.
 
-1: as first released. 2: with a seal, and with `began_at` and `ended_at` in the record.
+1: as first released. 2: with a seal, and with `began_at`, `ended_at`, `sample`, `quality` and the `choice` of
+each step in the record.
 """
 
 _OUTPUTS = {"background": ("background", "flat"), "contrast": ("contrast",)}
@@ -46,7 +49,10 @@ def stored_arrays(restoration: Restoration) -> dict[str, NDArray[Any]]:
 
 
 def run_record(
-    restoration: Restoration, arrays: Mapping[str, NDArray[Any]], context: Mapping[str, Any]
+    restoration: Restoration,
+    arrays: Mapping[str, NDArray[Any]],
+    context: Mapping[str, Any],
+    sample: Sample | None = None,
 ) -> dict[str, Any]:
     """Describe a run, and where each thing lies in its file.
 
@@ -61,6 +67,8 @@ def run_record(
         The arrays as they are stored, by name.
     context
         Further provenance, kept as it is.
+    sample
+        What is known of the sample.
     """
     micrograph, recipe = restoration.micrograph, restoration.recipe
     steps = [_step(number, step) for number, step in enumerate(restoration.steps, 1)]
@@ -76,6 +84,7 @@ def run_record(
         "written_at": datetime.now(UTC).isoformat(),
         "source": _source(micrograph),
         "image": _image(micrograph),
+        "sample": asdict(sample) if sample else None,
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
         "recipe_sha256": recipe.digest,
         "algorithm_version": ALGORITHM_VERSION,
@@ -87,6 +96,7 @@ def run_record(
         "converged": restoration.converged,
         "seconds": restoration.seconds,
         "notes": restoration.notes,
+        "quality": restoration.quality.record,
         "arrays": {
             name: {
                 "path": f"{groups[name]}/data",
@@ -144,6 +154,7 @@ def _step(number: int, step: StepRecord) -> dict[str, Any]:
         "started_at": step.started_at.isoformat(),
         "seconds": step.seconds,
         "convergence": None,
+        "choice": step.choice.record if step.choice else None,
     }
     if how := step.convergence:
         described["convergence"] = {

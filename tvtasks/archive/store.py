@@ -10,8 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 from tvtasks.archive import writers
-from tvtasks.archive.filters import Compression
 from tvtasks.archive.identity import archive_path, run_id
+from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.archive.layout import build
 from tvtasks.archive.reading import load, summary
 from tvtasks.archive.record import run_record, stored_arrays
@@ -28,7 +28,7 @@ def write(
     directory: str | Path,
     *,
     context: Mapping[str, Any] | None = None,
-    compression: Compression = "gzip",
+    keeping: Keeping = AS_USUAL,
 ) -> Path:
     """Keep a restoration as a NeXus HDF5 file.
 
@@ -43,9 +43,8 @@ def write(
         Where; it is made if it is missing.
     context
         Further provenance for the run record, safe for JSON (which flow run this was …).
-    compression
-        How the images are packed; what is not ``gzip`` or ``none`` needs hdf5plugin, here and for every
-        reader. The run_id does not depend on it.
+    keeping
+        How the images are packed, and what is known of the sample. The run_id does not depend on it.
 
     Returns
     -------
@@ -68,7 +67,8 @@ def write(
     if taken:
         return _same_work(path, restoration)
     arrays = stored_arrays(restoration)
-    content = build(restoration, run_record(restoration, arrays, context or {}), arrays, compression)
+    record = run_record(restoration, arrays, context or {}, keeping.sample)
+    content = build(restoration, record, arrays, keeping.compression)
     partial = path.with_name(f".{path.name}{_PARTIAL}{writers.name()}-{uuid4().hex[:12]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from tvtasks.archive.record import sha256
 from tvtasks.archive.sealing import is_whole
 from tvtasks.archive.software import software
 from tvtasks.archive.structure import differences
+from tvtasks.choosing import RULES
 from tvtasks.errors import ArchiveError, TvtasksError
 from tvtasks.restoration import ALGORITHM_VERSION, Restoration, restore
 
@@ -197,6 +198,15 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
             f"{ALGORITHM_VERSION}: the results differ, as they may, {far}. tvtasks rerun makes new ones.",
             label,
         )  # fmt: skip
+    rules = {choice["rules"] for step in run.record["steps"] if (choice := step.get("choice"))}
+    if rules - {RULES}:
+        return Finding(
+            "note", "",
+            f"{path}: λ was chosen by version {max(rules)} of the rules, this tvtasks has version {RULES}: "
+            f"the results differ, as they may, {far}. tvtasks rerun makes new ones.",
+            label,
+        )  # fmt: skip
+    far += _other_lams(run.record, again)
     beyond = _beyond_the_gap(run.record, again)
     if others and not beyond:
         return Finding(
@@ -213,6 +223,15 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
         "original file and compare; if it happens again, the processor or memory may be faulty.",
         label,
     )  # fmt: skip
+
+
+def _other_lams(record: Mapping[str, Any], again: Restoration) -> str:
+    """Say where the rules chose another λ now."""
+    return "".join(
+        f"; λ of the {new.name} {old['parameters']['lam']:g} then, {new.parameters['lam']:g} now"
+        for old, new in zip(record["steps"], again.steps, strict=True)
+        if new.choice and old["parameters"]["lam"] != new.parameters["lam"]
+    )
 
 
 def _beyond_the_gap(record: Mapping[str, Any], again: Restoration) -> list[str]:

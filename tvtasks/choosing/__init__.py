@@ -5,8 +5,17 @@ the model's own λ.
 """
 
 from tvtasks.choosing.background import choose_background
-from tvtasks.choosing.choice import Choice, with_lam
+from tvtasks.choosing.choice import RULES, Choice, as_background, with_lam
 from tvtasks.choosing.risk import choose_denoise
 from tvtasks.choosing.size import by_size, size_in_pixels
 
-__all__ = ["Choice", "by_size", "choose_background", "choose_denoise", "size_in_pixels", "with_lam"]
+__all__ = [
+    "RULES",
+    "Choice",
+    "as_background",
+    "by_size",
+    "choose_background",
+    "choose_denoise",
+    "size_in_pixels",
+    "with_lam",
+]

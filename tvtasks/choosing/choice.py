@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvtasks.models import TVL1, HuberROF, Model
+from tvtasks.models import TGVL1, TVL1, HuberROF, Model
+
+RULES = 1
+"""Version of all rules; raised whenever the same image and model give another λ than before."""
 
 Rule = Literal[
-    "feature-size", "lattice-spectrum", "lattice-period", "line-coherence", "sure", "j-invariant", "fallback"
-]
+    "feature-size", "lattice-spectrum", "lattice-period", "line-coherence", "sure", "j-invariant",
+    "as-background", "fallback",
+]  # fmt: skip
 Confidence = Literal["high", "medium", "low", "none"]
+_DIGITS = 6  # of the curve: for drawing
 
 
 @dataclass(frozen=True)
@@ -51,18 +57,48 @@ class Choice:
         return self.rule == "fallback"
 
     @property
+    def words(self) -> str:
+        """The same in a line or two."""
+        if self.fell_back:
+            return f"It was not chosen. {self.reason}"
+        return f"λ {self.lam:.4g} was chosen ({self.rule}, confidence {self.confidence}): {self.reason}"
+
+    @property
     def record(self) -> dict[str, Any]:
         """The same as plain values, safe for JSON, for an archive."""
         return {
             "lam": self.lam, "rule": self.rule, "confidence": self.confidence, "reason": self.reason,
-            "curve": {"lams": list(self.lams), "values": list(self.values)}, "evidence": dict(self.evidence),
+            "rules": RULES, "evidence": dict(self.evidence),
+            "curve": {
+                name: [float(f"{value:.{_DIGITS}g}") for value in values]
+                for name, values in (("lams", self.lams), ("values", self.values))
+            },
         }  # fmt: skip
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Choice:
+        """Return what was recorded."""
+        curve = {name: tuple(values) for name, values in record["curve"].items()}
+        return cls(
+            record["lam"], record["rule"], record["confidence"], record["reason"], **curve,
+            evidence=record["evidence"],
+        )  # fmt: skip
 
 
 def fallback(model: Model, reason: str, evidence: dict[str, Any] | None = None) -> Choice:
     """Keep the model's own λ, and say why."""
     words = f"{reason} λ = {model.lam:g} was kept."
     return Choice(model.lam, "fallback", "none", words, evidence=evidence or {})
+
+
+def as_background(lam: float, choice: Choice | None) -> Choice:
+    """Take the λ of the background for the contrast, as the paper does; `choice` is how that came about."""
+    if choice is None:
+        return Choice(lam, "as-background", "high", "It is the λ that the recipe gives for the background.")
+    reason = "It is the λ of the background."
+    if choice.fell_back:
+        return Choice(lam, "fallback", "none", f"{reason} λ = {lam:g} was kept.")
+    return Choice(lam, "as-background", choice.confidence, reason)
 
 
 def lowest(places: NDArray[np.float64], values: NDArray[np.float64]) -> float:
@@ -79,9 +115,9 @@ def lowest(places: NDArray[np.float64], values: NDArray[np.float64]) -> float:
 
 
 def with_lam(model: Model, lam: float) -> Model:
-    """Return the same model with another λ."""
+    """Return the same model with another λ, without what a step of a recipe adds to it."""
     if isinstance(model, HuberROF):
         return HuberROF(lam, model.alpha)
     if isinstance(model, TVL1):
         return TVL1(lam)
-    return type(model)(lam, model.alpha1, model.alpha2, model.gradient)
+    return TGVL1(lam, model.alpha1, model.alpha2, model.gradient)

@@ -50,16 +50,10 @@ def size_in_pixels(
     RecipeError
         If it is no size, or a length and the image has no length scale.
     """
-    found = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?[0-9]+)?)\s*([a-zµμå]*)\s*", str(size), re.IGNORECASE)
-    unit = found[2].lower() if found else ""
     try:
-        value = float(found[1]) if found else math.nan
-    except ValueError:
-        value = math.nan
-    if not (0 < value < math.inf) or unit not in ("", "px", *_METRES):
-        raise RecipeError(
-            f"feature_size = {size!r} is no size: write a number of pixels, or a length such as '2 nm'."
-        )
+        value, unit = parsed(size)
+    except ValueError as error:
+        raise RecipeError(f"feature_size = {size!r} is not allowed: it {error}.") from None
     if unit in ("", "px"):
         return value
     if pixel_size is None or pixel_unit.lower() not in _METRES:
@@ -69,3 +63,15 @@ def size_in_pixels(
     dy, dx = pixel_size
     pixel = {"x": dx, "y": dy, "both": math.sqrt(dy * dx)}[direction] * _METRES[pixel_unit.lower()]
     return value * _METRES[unit] / pixel
+
+
+def parsed(size: str | float) -> tuple[float, str]:
+    """Return the number and the unit, in lower case, of a size; a ValueError says what it must be."""
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?[0-9]+)?)\s*([a-zµμå]*)\s*", str(size), re.IGNORECASE)
+    try:
+        value, unit = (float(found[1]), found[2].lower()) if found else (math.nan, "")
+    except ValueError:
+        value, unit = math.nan, ""
+    if not (0 < value < math.inf) or unit not in ("", "px", *_METRES):
+        raise ValueError("must be a number of pixels, or a length such as '2 nm'")
+    return value, unit

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from tvtasks.micrograph import Image, Micrograph, Region
-from tvtasks.recipe import Recipe
+from tvtasks.recipe import Recipe, StepName
+
+if TYPE_CHECKING:
+    from tvtasks.choosing import Choice
 
 PANEL_WIDTH = 470
 """Pixels."""
@@ -48,6 +52,8 @@ class Restored(Protocol):
     def restored(self) -> Image: ...  # noqa: D102
     @property
     def gap(self) -> float | None: ...  # noqa: D102
+    @property
+    def choices(self) -> Mapping[StepName, Choice]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +142,14 @@ def jpeg(picture: Pillow.Image, *, max_bytes: int = 45_000) -> bytes:
 
 
 def caption(restoration: Restored) -> str:
-    """Return what stands above a picture: the names of image, channel and recipe, and the gap."""
+    """Return what stands above a picture: the names of image, channel and recipe, a chosen λ, and the gap."""
     parts = [restoration.micrograph.name]
     if restoration.micrograph.channel:
         parts.append(restoration.micrograph.channel)
     parts.append(restoration.recipe.name)
+    for step, choice in restoration.choices.items():
+        if step != "contrast":  # it has that of the background
+            parts.append(f"{step} λ {choice.lam:.3g} {'kept' if choice.fell_back else 'auto'}")
     if restoration.gap is not None:
         parts.append(f"gap {restoration.gap:.1e}")
     return "  ·  ".join(parts)

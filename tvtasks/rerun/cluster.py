@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 LOCAL = "local"
 """Instead of an address: processes of this computer, as many as files are to be worked on at a time."""
 
-BATCH = 4
+BATCH = 2
 """Files that are sent at a time, so that the scheduler is asked less often."""
 
-_WAITING = 2  # batches for each thread there: one that it works on and one that waits
+_WAITING = 1  # batches more than there are threads; after Ctrl-C these are done too, so few
 _REFRESH = 2.0  # seconds between two questions how large the cluster is
 _PATIENCE = 20.0  # seconds to find it
 
@@ -65,11 +66,19 @@ def _local(workers: int, stack: ExitStack) -> Client:
         n_workers=workers,
         threads_per_worker=1,
         host="127.0.0.1",
-        dashboard_address=None,  # else it would listen at one more port, for everybody
+        # Scheduler and workers have pages of their own, which would be open to everybody.
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
         memory_limit=0,  # the system's own limit, as without Dask
+        preload=[__name__],
         silence_logs=logging.ERROR,  # that a process was lost is told by what becomes of its files
     )
     return stack.enter_context(Client(stack.enter_context(here)))
+
+
+def dask_setup(_: object) -> None:
+    """Leave Ctrl-C to whoever has given the command; Dask calls this in each process that is started here."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _at(address: str, stack: ExitStack) -> Client:
@@ -122,12 +131,13 @@ def _room(client: Client, address: str) -> Callable[[], int]:
                 f"The Dask scheduler at {address} does not answer any more. What was done is in the archive: "
                 "start the scheduler and give the same command again."
             )
-        if client.status == "connecting":
-            return 0
-        if time.monotonic() - asked >= _REFRESH:
-            threads = sum(client.nthreads().values())
+        if client.status == "running" and time.monotonic() - asked >= _REFRESH:
+            try:
+                threads = sum(client.nthreads().values())
+            except OSError:  # it is gone; the client tries for a while to find it again, and then is closed
+                return 0
             # A cluster that grows with its work has no workers before there is any.
-            room, asked = _WAITING * max(threads, 1), time.monotonic()
-        return room
+            room, asked = max(threads, 1) + _WAITING, time.monotonic()
+        return room if client.status == "running" else 0
 
     return ask

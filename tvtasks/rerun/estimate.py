@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ _SIMILAR = "as in runs of the same models with other parameters"
 _UNKNOWN = "not known, as there is no run of the same models yet"
 _AS_THERE = "as in the runs that are there"
 _UNCOMPRESSED = "at most, as nothing like it is there yet"
+_ODD = 10  # times as long as usual
 _OUTPUTS = {"background": 2, "median": 0, "contrast": 1, "denoise": 0}  # arrays besides raw and restored
 
 ImageState = Literal["current", "outdated", "missing"]
@@ -46,6 +48,8 @@ class Item:
     state
         ``current`` where the archive holds that work, ``outdated`` where it holds runs with other parameters
         or of an older algorithm only, ``missing`` where it holds none.
+    sample
+        What its newest run that says anything of the sample says.
     """
 
     source: Path
@@ -55,18 +59,32 @@ class Item:
     recipe: Recipe
     run_id: str
     state: ImageState
+    sample: Mapping[str, Any] | None = None
 
 
 class Estimate(NamedTuple):
     """What it will take: seconds of solving and bytes of archive, and on what each of the figures rests.
 
-    The time is None where there is nothing that it could rest on.
+    `beside` are the seconds for reading, pictures and writing, one file after the other. Either time is None
+    where there is nothing that it could rest on.
     """
 
     seconds: float | None
     time_rests_on: str
     size: int
     size_rests_on: str
+    beside: float | None = 0.0
+
+    def duration(self, workers: int, *, apart: bool = False) -> float | None:
+        """Return the seconds that will pass, None where the time of solving is not known.
+
+        Threads solve side by side; what they do beside that is done by one at a time, as compressing and
+        writing HDF5 is. Processes, which are `apart`, do all of it side by side.
+        """
+        if self.seconds is None:
+            return None
+        beside, at_once = self.beside or 0.0, min(workers, os.cpu_count() or 1)
+        return (self.seconds + beside) / at_once if apart else self.seconds / at_once + beside
 
 
 NOTHING = Estimate(0.0, "nothing is to be done", 0, "nothing is to be done")
@@ -76,8 +94,10 @@ def estimate(items: Iterable[Item], experience: Iterable[CatalogueEntry]) -> Est
     """Say what the items that are not current will take, judging by the runs that there are.
 
     Time goes with the number of pixels: it is the median for one pixel in runs of the same recipe by the same
-    algorithms, else in runs of the same models in the same steps with other parameters.
+    algorithms, else in runs of the same models in the same steps with other parameters. What is done beside
+    solving goes with the bytes that are written.
     """
+    experience = list(experience)
     todo = [item for item in items if item.state != "current"]
     if not todo:
         return NOTHING
@@ -112,7 +132,31 @@ def estimate(items: Iterable[Item], experience: Iterable[CatalogueEntry]) -> Est
         ),
         round(size),
         _UNCOMPRESSED if unmeasured else _AS_THERE,
+        None if (rate := _beside(experience)) is None else rate * size,
     )
+
+
+def _beside(experience: Iterable[CatalogueEntry]) -> float | None:
+    """Return the seconds for one byte of archive that pass beside solving, one file after the other.
+
+    Work on several images at a time overlaps, and one waits for the other, so that what each of them took
+    would be too much. What counts is for how long any was worked on, less the time of solving, which was done
+    by as many at a time as overlapped. A pause that is shorter than the work on an image is for reading.
+    """
+    known = [(*run.span, run.seconds, run.size) for run in experience if run.span and run.size]
+    if not known:
+        return None
+    # A computer that slept meanwhile, or compiled the solvers, says nothing about the next time.
+    most = _ODD * median(end - begin - seconds for begin, end, seconds, _ in known)
+    known = sorted(one for one in known if one[1] - one[0] - one[2] <= most)
+    pause = median(end - begin for begin, end, _, _ in known)
+    busy, until = 0.0, -float("inf")
+    for begin, end, _, _ in known:
+        busy += max(end - until, 0.0) if begin - until <= pause else end - begin
+        until = max(until, end)
+    at_once = max(sum(end - begin for begin, end, _, _ in known) / busy, 1.0) if busy else 1.0
+    solving = sum(seconds for _, _, seconds, _ in known) / at_once
+    return max(busy - solving, 0.0) / sum(size for _, _, _, size in known)
 
 
 def free_space(archive: Path) -> int | None:

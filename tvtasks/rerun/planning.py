@@ -8,16 +8,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tvtasks import channels, readers
 from tvtasks.archive.catalogue import CatalogueEntry, ImageKey, archive_files, entries, entry, latest
 from tvtasks.archive.identity import content_sha256, work_id
+from tvtasks.archive.keeping import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 from tvtasks.micrograph import Micrograph
 from tvtasks.monitor.ledger import ReadOnlyLedger
 from tvtasks.monitor.ledger import State as FileState
-from tvtasks.recipe import Recipe, RecipeBook
+from tvtasks.recipe import Recipe
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.estimate import NOTHING, Estimate, ImageState, Item, estimate
 
 _ARCHIVE_NAME = re.compile(r"__[0-9a-f]{8}__[0-9a-f]{12}\.nxs")
@@ -25,12 +27,16 @@ _READERS = 4  # original files read at a time, to see what images they hold
 
 
 class Job(NamedTuple):
-    """The images of one file that are to be done: what is read at once is done at once."""
+    """The images of one file that are to be done: what is read at once is done at once.
+
+    `sample` is what the archive says of the sample.
+    """
 
     source: Path
     stored: bool
     recipe: Recipe
     run_ids: frozenset[str]
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,12 @@ class Plan:
             if item.state != "current":
                 grouped[item.source, id(item.given)].append(item)
         return [
-            Job(items[0].source, items[0].stored, items[0].given, frozenset(item.run_id for item in items))
+            Job(
+                items[0].source, items[0].stored, items[0].given, frozenset(item.run_id for item in items),
+                _sample(items),
+            )
             for items in grouped.values()
-        ]
+        ]  # fmt: skip
 
 
 def plan(
@@ -117,6 +126,9 @@ def plan(
     experience = [run for place in found for run in found[place]] + ([] if same else there)
     faults: dict[Path, str] = {}
     images: dict[ImageKey, tuple[Path, bool, CatalogueEntry]] = {}
+    samples = {
+        run.image: run.sample for run in sorted(experience, key=lambda run: run.written_at) if run.sample
+    }
     for newest in latest(run for place in found for run in found[place]):
         if newest.fault:
             faults[newest.path] = newest.fault
@@ -142,8 +154,14 @@ def plan(
         and not (failed_only and found[2].converged is not False and found[0] not in failed)
     }
     runs = {run.run_id for run in there if not run.fault}
-    items = list(_items(wanted, recipes, runs, known, faults, without))
+    items = list(_items(wanted, recipes, runs, known, faults, without, samples))
     return Plan(archive, tuple(items), len(without), faults, estimate(items, experience))
+
+
+def _sample(items: Iterable[Item]) -> Sample | None:
+    """Return what is known of the sample of a file: all its images are of the same one."""
+    known = next((item.sample for item in items if item.sample), None)
+    return Sample(**known) if known else None
 
 
 def _items(
@@ -153,6 +171,7 @@ def _items(
     known: Collection[ImageKey],
     faults: dict[Path, str],
     without: list[Path],
+    samples: Mapping[ImageKey, Mapping[str, Any]],
 ) -> Iterator[Item]:
     """Yield what is to become of each image; note those that have no recipe, or none that fits."""
     resolved: dict[tuple[int, str | None], Recipe] = {}
@@ -168,7 +187,7 @@ def _items(
             continue
         run_id = work_id(*key, recipe)
         state: ImageState = "current" if run_id in runs else "outdated" if key in known else "missing"
-        yield Item(path, stored, newest, given, recipe, run_id, state)
+        yield Item(path, stored, newest, given, recipe, run_id, state, samples.get(key))
 
 
 def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:

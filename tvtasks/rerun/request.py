@@ -6,11 +6,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tvtasks.archive import remove_partials
+from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.archive.selection import chosen_by
-from tvtasks.recipe import RecipeBook
+from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.cluster import cluster
 from tvtasks.rerun.planning import Plan, plan
 from tvtasks.rerun.working import Result, execute, live_work
@@ -24,7 +27,8 @@ class Request:
     """What is to be restored again; see `tvtasks.rerun.plan`.
 
     `recipes` and `select` are as they are given on the command line; `workers` files are worked on at a time,
-    or as many as a Dask cluster has room for: `dask` is its address, or ``local``.
+    or as many as a Dask cluster has room for: `dask` is its address, or ``local``. What is known of the
+    sample is taken from the archive unless `keeping` says it.
     """
 
     sources: tuple[Path, ...]
@@ -34,6 +38,7 @@ class Request:
     failed_only: bool = False
     workers: int = 2
     dask: str = ""
+    keeping: Keeping = AS_USUAL
 
     def plan(self, progress: Callable[[int, int], object] = lambda done, of: None) -> Plan:
         """Find out what is to be done."""
@@ -146,10 +151,11 @@ def carry_out(
             report(result)
 
         archives = {found.archive, *(source for source in request.sources if source.is_dir())}
+        remove_partials(found.archive, older_than=timedelta(hours=1))
         jobs, archive = found.jobs, found.archive
         del found  # what is known of the images is needed no more
         sheet.ended = execute(
             jobs, archive, workers=request.workers, pool=pool, stop=stop,
-            report=add, live=live_work(*archives), context=context,
+            report=add, live=live_work(*archives), context=context, keeping=request.keeping,
         )  # fmt: skip
     return sheet

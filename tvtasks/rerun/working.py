@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tvtasks import archive, channels, workflow
+from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.errors import ArchiveError, TvtasksError
 from tvtasks.micrograph import Micrograph
 from tvtasks.monitor.dispatch import defect, is_passing
@@ -77,6 +78,7 @@ def execute(
     report: Callable[[Result], object] = lambda result: None,
     live: Callable[[], bool] = lambda: False,
     context: Mapping[str, Any] | None = None,
+    keeping: Keeping = AS_USUAL,
 ) -> str:
     """Do the work of a plan, a few files at a time. What fails does not keep the others from being done.
 
@@ -102,6 +104,8 @@ def execute(
         While this is true, no file is begun.
     context
         Further provenance for the run records, safe for JSON.
+    keeping
+        How the results are kept; of the sample, what the archive says unless this does.
 
     Returns
     -------
@@ -135,7 +139,8 @@ def execute(
                     jobs_now = again.pop()
                 else:
                     jobs_now, batch = batch, list(islice(rest, pool.batch))
-                running[pool.executor.submit(_do_batch, jobs_now, directory, context or {})] = jobs_now
+                begun = pool.executor.submit(_do_batch, jobs_now, directory, context or {}, keeping)
+                running[begun] = jobs_now
             if not running:
                 stop.wait(PAUSE)
                 continue
@@ -209,13 +214,16 @@ def _has_work(directory: Path) -> bool:
     return bool(counts[State.QUEUED] or counts[State.RUNNING])
 
 
-def _do_batch(jobs: Sequence[Job], directory: Path, context: Mapping[str, Any]) -> list[Result]:
+def _do_batch(
+    jobs: Sequence[Job], directory: Path, context: Mapping[str, Any], keeping: Keeping
+) -> list[Result]:
     """Do some files, in whatever process this is called."""
-    return [result for job in jobs for result in _do(job, directory, context)]
+    return [result for job in jobs for result in _do(job, directory, context, keeping)]
 
 
-def _do(job: Job, directory: Path, context: Mapping[str, Any]) -> list[Result]:
+def _do(job: Job, directory: Path, context: Mapping[str, Any], keeping: Keeping) -> list[Result]:
     """Do a file: each of its images that the plan has."""
+    keeping = replace(keeping, sample=keeping.sample or job.sample)
     notes: tuple[str, ...] = ()
     try:
         if job.stored:
@@ -229,14 +237,21 @@ def _do(job: Job, directory: Path, context: Mapping[str, Any]) -> list[Result]:
     if not chosen:
         reason = f"{job.source.name} has changed since it was looked at. Give the same command again."
         return [Result(job.source.name, job.recipe.name, reason=reason)]
-    return [_restored(image, job, directory, context, notes) for image in chosen]
+    return [_restored(image, job, directory, context, keeping, notes) for image in chosen]
 
 
 def _restored(
-    image: Micrograph, job: Job, directory: Path, context: Mapping[str, Any], notes: tuple[str, ...]
+    image: Micrograph,
+    job: Job,
+    directory: Path,
+    context: Mapping[str, Any],
+    keeping: Keeping,
+    notes: tuple[str, ...],
 ) -> Result:
     try:
-        (outcome,) = workflow.restore_images([image], job.recipe, directory, context=context, notes=notes)
+        (outcome,) = workflow.restore_images(
+            [image], job.recipe, directory, context=context, keeping=keeping, notes=notes
+        )
     except Exception as error:
         return _failed(image.name, job, error)
     return Result(image.name, outcome.recipe, outcome)
