@@ -197,17 +197,19 @@ def as_record(change: Change) -> dict[str, Any]:
         "state": str(change.state),
         "recipe": change.recipe,
         "reason": change.reason,
-        "images": [
-            {
-                "archive": str(outcome.archive),
-                "preview": str(outcome.preview),
-                "gap": outcome.gap,
-                "converged": outcome.converged,
-                "seconds": outcome.seconds,
-                "notes": list(outcome.notes),
-            }
-            for outcome in change.outcomes
-        ],
+        "images": [outcome_record(outcome) for outcome in change.outcomes],
+    }
+
+
+def outcome_record(outcome: Outcome) -> dict[str, Any]:
+    """Return what came of an image, safe for JSON."""
+    return {
+        "archive": str(outcome.archive),
+        "preview": str(outcome.preview),
+        "gap": outcome.gap,
+        "converged": outcome.converged,
+        "seconds": outcome.seconds,
+        "notes": list(outcome.notes),
     }
 
 

@@ -247,6 +247,8 @@ def _plan_record(plan: Plan, request: Request, free: int | None) -> dict[str, An
 
 
 def _record(result: Result) -> dict[str, Any]:
+    from flows.display import outcome_record
+
     outcome = result.outcome
     if outcome is None:
         return {"name": result.name, "state": "failed", "recipe": result.recipe, "reason": result.reason}
@@ -254,12 +256,7 @@ def _record(result: Result) -> dict[str, Any]:
         "name": result.name,
         "state": "current" if outcome.seconds is None else "restored",
         "recipe": result.recipe,
-        "archive": str(outcome.archive),
-        "preview": str(outcome.preview),
-        "gap": outcome.gap,
-        "converged": outcome.converged,
-        "seconds": outcome.seconds,
-        "notes": list(outcome.notes),
+        **outcome_record(outcome),
     }
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -14,11 +15,13 @@ from flows import display
 from flows.acquire import Change
 from flows.display import JsonLines, Lines, LiveTable, choose
 from tests.monitor.test_health import NOW, WELL
+from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.monitor import Entry, State
 from tvtasks.monitor.doctor import Finding
 from tvtasks.monitor.health import Problem
 from tvtasks.monitor.ledger import Overview
 from tvtasks.monitor.status import Status
+from tvtasks.recipe import Median
 from tvtasks.workflow import Outcome
 
 OUTCOME = Outcome(
@@ -244,3 +247,11 @@ class TestChoice:
     def test_json_and_quiet_hold_on_a_terminal_too(self):
         assert isinstance(choose(terminal(), quiet=True, as_json=True), JsonLines)
         assert isinstance(choose(terminal(), quiet=True, as_json=False), Lines)
+
+
+def test_a_summary_shows_names_and_notes_as_they_are(tmp_path):
+    image = Micrograph(np.eye(8), notes=("Channel [red] was left out.",))
+    path = archive.write(restore(image, Recipe(median=Median())), tmp_path)
+    console = redirected()
+    console.print(display.summary(archive.summary(path)))
+    assert "Channel [red] was left out." in " ".join(console.file.getvalue().split())
