@@ -81,9 +81,10 @@ def test_nothing_to_check_is_a_mistake(tmp_path: Path, what: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a named pipe keeps the command busy")
 def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
-    pipe = tmp_path / "endless.nxs"
+    pipe, endless = tmp_path / "a.nxs", tmp_path / "b.nxs"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "flows.cli", "verify", str(pipe)]
+    os.mkfifo(endless)  # nobody ever writes to it
+    command = [sys.executable, "-m", "flows.cli", "verify", str(pipe), str(endless)]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
         pipe.open("wb"),  # opened when the examiner has opened it
