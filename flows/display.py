@@ -82,7 +82,7 @@ class Lines:
             change.state,
             change.recipe,
             gap and f"gap {gap}",
-            seconds and f"{seconds} s",
+            f"{seconds} s" if seconds[:1].isdigit() else seconds,
         ]
         line = "  ".join(part for part in parts if part)
         said = " ".join([change.reason, *notes(change)]).strip()

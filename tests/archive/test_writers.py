@@ -27,7 +27,7 @@ def test_of_another_computer_nothing_is_known() -> None:
     assert not writers.is_gone(f"0123abcd-{number}")
 
 
-@pytest.mark.parametrize("writer", ["", "0123abcd", "-", "x-y", f"{os.getpid()}"])
+@pytest.mark.parametrize("writer", ["", "0123abcd", "-", "x-y", f"{os.getpid()}"], ids=range(5))
 def test_of_other_names_nothing_is_known(writer: str) -> None:
     assert not writers.is_gone(writer)
 

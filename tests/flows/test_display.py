@@ -82,7 +82,9 @@ class TestLiveTable:
         assert "queued" not in last
 
     def test_an_image_that_was_done_before_says_so(self):
-        assert "before" in self.shown(Change(SCAN, "done", "stm", outcomes=(DONE_BEFORE,)))
+        shown = self.shown(Change(SCAN, "done", "stm", outcomes=(DONE_BEFORE,)))
+        assert "before" in shown
+        assert "before s" not in shown
 
     def test_a_gap_that_was_not_reached_is_marked(self):
         assert "5.0e-01 (not reached)" in self.shown(Change(SCAN, "done", "stm", outcomes=(NOT_REACHED,)))
