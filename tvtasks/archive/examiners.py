@@ -96,6 +96,8 @@ class _Examiner:
             return [Finding("damaged", "", f"{path} cannot be read: {error.strerror or error}.")]
         process = self._running()
         assert process.stdin is not None
+        if self._ended:  # meanwhile, before there was a process to end
+            process.kill()
         late = threading.Event()
 
         def give_up() -> None:
