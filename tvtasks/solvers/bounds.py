@@ -2,8 +2,8 @@
 
 Iterates come padded in their own dtype, the image as it is; each is taken to float64 a row at a time, so that
 no array of the image's size is made. `low` and `extent` bring the image to where the iterates are:
-f = (image − low) / extent. What a kernel returns has a column for each row of the padded image; the caller
-adds them up.
+f = (image − low) / extent. What a kernel returns has a sum for each row of the padded image, which the caller
+adds up, and a maximum for each column.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tvtasks.operators import Array
-from tvtasks.solvers.kernels import summed
+from tvtasks.solvers.kernels import larger, summed
 from tvtasks.solvers.tgv_kernels import adjoint_jacobian, adjoint_symmetrised, jacobian, symmetrised
 
 
@@ -92,12 +92,11 @@ def huber_rof_gap(
 @summed
 def _tv_l1_row(
     u: Array, below: Array, f: Array, x: Array, y: Array, y_above: Array, mx: Array, here: float, lam: float,
-    least: float, greatest: float,
+    least: float, greatest: float, largest: Array,
 ) -> Any:  # fmt: skip
     energy = 0.0
     product = 0.0
     outside = 0.0
-    largest = 0.0
     for j in range(1, f.size - 1):
         value = np.float64(u[j])
         gx = mx[j] * (np.float64(u[j + 1]) - value)
@@ -105,9 +104,9 @@ def _tv_l1_row(
         w = x[j - 1] - x[j] + y_above[j] - y[j]
         energy += np.sqrt(gx * gx + gy * gy) + lam * abs(value - f[j])
         product += w * f[j]
-        outside += max(0.0, -w - lam) * (greatest - f[j]) + max(0.0, w - lam) * (f[j] - least)
-        largest = max(largest, abs(w))
-    return energy, product, outside, largest
+        outside += larger(-w - lam, 0.0) * (greatest - f[j]) + larger(w - lam, 0.0) * (f[j] - least)
+        largest[j] = larger(abs(w), largest[j])
+    return energy, product, outside
 
 
 @summed
@@ -115,22 +114,23 @@ def tv_l1_bounds(
     u: Array, p: Array, image: Array, low: float, extent: float, mx: Array, my: Array, lam: float,
     least: float, greatest: float,
 ) -> Any:  # fmt: skip
-    """Four numbers for each row: energy, ⟨w, f⟩, what the box costs, max |w|; w = ∇ᵀp, `p` projected first.
+    """Energy, ⟨w, f⟩ and what the box costs of each row, max |w| of each column; w = ∇ᵀp, `p` projected.
 
     `least` and `greatest` are values between which a minimiser lies: those of the scaled image.
     """
     rows, columns = u.shape
-    sums = np.zeros((4, rows))
+    sums = np.zeros((3, rows))
+    largest = np.zeros(columns)
     f = np.zeros(columns)
     x = np.zeros(columns)
     y = np.zeros((2, columns))
     for i in range(1, rows - 1):
         _image_row(image[i - 1], low, extent, f)
         _ball_row(p[0, i], p[1, i], mx, my[i], x, y[i % 2])
-        sums[0, i], sums[1, i], sums[2, i], sums[3, i] = _tv_l1_row(
-            u[i], u[i + 1], f, x, y[i % 2], y[(i - 1) % 2], mx, my[i], lam, least, greatest
+        sums[0, i], sums[1, i], sums[2, i] = _tv_l1_row(
+            u[i], u[i + 1], f, x, y[i % 2], y[(i - 1) % 2], mx, my[i], lam, least, greatest, largest
         )
-    return sums
+    return sums, largest
 
 
 @summed
@@ -187,32 +187,33 @@ def _adjoint_symmetrised_row(
 
 @summed
 def _tgv_l1_row(
-    u: Array, below: Array, v: Array, f: Array, e: Array, mx: Array, here: float,
+    u: Array, below: Array, v: Array, i: int, f: Array, e: Array, mx: Array, here: float,
     lam: float, alpha1: float, alpha2: float,
 ) -> float:  # fmt: skip
-    """Energy of a row; `v` (2, columns) and `e`, the components of E v there, in float64."""
+    """Energy of a row, which is row `i` of `v`; `v` and `e`, the components of E v there, in float64."""
     energy = 0.0
     for j in range(1, f.size - 1):
         value = np.float64(u[j])
-        gx = mx[j] * (np.float64(u[j + 1]) - value) - v[0, j]
-        gy = here * (np.float64(below[j]) - value) - v[1, j]
+        gx = mx[j] * (np.float64(u[j + 1]) - value) - v[0, i, j]
+        gy = here * (np.float64(below[j]) - value) - v[1, i, j]
         energy += alpha1 * np.sqrt(gx * gx + gy * gy) + lam * abs(value - f[j])
-        energy += alpha2 * np.sqrt(e[0, j] ** 2 + e[1, j] ** 2 + e[2, j] ** 2 + e[3, j] ** 2)
+        a, b, c, d = e[0, j], e[1, j], e[2, j], e[3, j]
+        energy += alpha2 * np.sqrt(a * a + b * b + c * c + d * d)
     return energy
 
 
 @summed
-def _dual_row(x: Array, y: Array, y_above: Array, f: Array, mx: Array, above: float, here: float) -> Any:
-    """⟨w, f⟩, max |p|² and max |w| of a row, for p = (x, y) and w = ∇ᵀp."""
+def _dual_row(
+    x: Array, y: Array, y_above: Array, f: Array, mx: Array, above: float, here: float, largest: Array
+) -> float:
+    """Return ⟨w, f⟩ of a row, for p = (x, y) and w = ∇ᵀp; note max |p|² and max |w| of each column."""
     product = 0.0
-    largest_p = 0.0
-    largest_w = 0.0
     for j in range(1, f.size - 1):
         w = mx[j - 1] * x[j - 1] - mx[j] * x[j] + above * y_above[j] - here * y[j]
         product += w * f[j]
-        largest_p = max(largest_p, x[j] * x[j] + y[j] * y[j])
-        largest_w = max(largest_w, abs(w))
-    return product, largest_p, largest_w
+        largest[0, j] = larger(x[j] * x[j] + y[j] * y[j], largest[0, j])
+        largest[1, j] = larger(abs(w), largest[1, j])
+    return product
 
 
 @summed
@@ -220,14 +221,15 @@ def tgv_l1_bounds(
     u: Array, v: Array, q: Array, image: Array, low: float, extent: float,
     mx: Array, my: Array, ex: Array, ey: Array, mixed: float, lam: float, alpha1: float, alpha2: float,
 ) -> Any:  # fmt: skip
-    """Four numbers for each row: energy, ⟨w, f⟩, max |p|² and max |w|, for p = Eᵀq and w = ∇ᵀp.
+    """Energy and ⟨w, f⟩ of each row, max |p|² and max |w| of each column, for p = Eᵀq and w = ∇ᵀp.
 
     `q` is projected on its ball of radius α2 first; E is the Jacobian where it has four components, the
     symmetrised gradient where it has three.
     """
     rows, columns = u.shape
     components = q.shape[0]
-    sums = np.zeros((4, rows))
+    sums = np.zeros((2, rows))
+    largest = np.zeros((2, columns))
     f = np.zeros(columns)
     scale = np.zeros(columns)
     e = np.zeros((4, columns))
@@ -252,8 +254,6 @@ def tgv_l1_bounds(
             _adjoint_symmetrised_row(
                 ball, now, below, mx, ex, mixed * my[i - 1], mixed * my[i], ey[i], ey[i + 1], p, i % 2
             )
-        sums[0, i] = _tgv_l1_row(u[i], u[i + 1], field[:, now], f, e, mx, my[i], lam, alpha1, alpha2)
-        sums[1, i], sums[2, i], sums[3, i] = _dual_row(
-            p[0, i % 2], p[1, i % 2], p[1, (i - 1) % 2], f, mx, my[i - 1], my[i]
-        )
-    return sums
+        sums[0, i] = _tgv_l1_row(u[i], u[i + 1], field, now, f, e, mx, my[i], lam, alpha1, alpha2)
+        sums[1, i] = _dual_row(p[0, i % 2], p[1, i % 2], p[1, (i - 1) % 2], f, mx, my[i - 1], my[i], largest)
+    return sums, largest

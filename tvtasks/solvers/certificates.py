@@ -89,7 +89,7 @@ def certify_padded(
         return Certificate(energy, energy - gap, relative_gap(energy, gap), "primal-dual gap")
     if isinstance(model, TVL1):
         least, greatest = (float(image.min()) - low) / extent, (float(image.max()) - low) / extent
-        energies, products, outside, largest = bounds.tv_l1_bounds(
+        (energies, products, outside), largest = bounds.tv_l1_bounds(
             at.u, at.dual, image, low, extent, grid.mx, grid.my, model.lam, least, greatest
         )
         product, most = float(products.sum()), float(largest.max())
@@ -100,7 +100,7 @@ def certify_padded(
         )
     else:
         assert at.v is not None
-        energies, products, p_squared, largest = bounds.tgv_l1_bounds(
+        (energies, products), (p_squared, largest) = bounds.tgv_l1_bounds(
             at.u, at.v, at.dual, image, low, extent, *grid, model.lam, model.alpha1, model.alpha2
         )
         scale = min(1.0, model.alpha1 / max(float(p_squared.max()) ** 0.5, _TINY))

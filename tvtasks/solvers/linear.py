@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.fft import dctn, idctn
+from scipy.fft import dct, idct
 
 from tvtasks.models import HuberROF
 from tvtasks.operators import Array, Direction
@@ -13,9 +13,12 @@ from tvtasks.solvers import Solution, certificates, kernels
 from tvtasks.solvers.certificates import Certificate
 from tvtasks.solvers.grid import kept
 
-# Cosine transforms take half the time in float32. The gap that is left is the square of the rounding times
-# the condition of the equation: beyond this condition it need not be tried.
+# Everything takes half the time in float32. The gap that is left is the square of the rounding times the
+# condition of the equation: beyond this condition, or for a tolerance below this, it need not be tried.
 _CONDITION = 2000.0
+_SINGLE = 1e-6
+# Nor need it be tried to round the result to float32 for such a tolerance.
+_ROUNDED = 1e-9
 
 
 def solve(
@@ -27,12 +30,13 @@ def solve(
     c = αλ. The converse holds as well: if the solution of that equation keeps |∇u| ≤ α, then p = ∇u/α is
     dual feasible and proves it optimal.
 
-    In both directions a float32 image is solved in float32 if the gap is then a quarter of `rtol` at the
-    most; everything else in float64.
+    A float32 image is solved in float32 in both directions where the tolerance allows it, everything else in
+    float64. The result is float32 for a float32 image, unless that would not hold the tolerance.
     """
     if model.alpha == 0:
         return None
-    if image.dtype == np.float32 and direction == "both" and _CONDITION * model.alpha * model.lam > 8:
+    single = image.dtype == np.float32
+    if single and direction == "both" and rtol >= _SINGLE and _CONDITION * model.alpha * model.lam > 8:
         u = smooth(image, model, direction, threads)
         certificate, excess = _certify(u, image, model, direction)
         if excess > 1e-3:  # not by rounding
@@ -43,20 +47,25 @@ def solve(
     certificate, excess = _certify(u, image, model, direction)
     if excess > 0:
         return None
-    if image.dtype == np.float32:
-        lower, bound = certificate.lower, certificate.bound
-        u = u.astype(np.float32)
-        certificate = certificates.with_lower(_certify(u, image, model, direction)[0], lower, bound)
+    if single and rtol >= _ROUNDED:
+        rounded = u.astype(np.float32)
+        of_rounded = certificates.with_lower(
+            _certify(rounded, image, model, direction)[0], certificate.lower, certificate.bound
+        )
+        if of_rounded.gap <= rtol:
+            u, certificate = rounded, of_rounded
     return certificates.solution(certificate, u, method="linear")
 
 
 def _certify(u: Array, image: Array, model: HuberROF, direction: Direction) -> tuple[Certificate, float]:
     """Certify `u` by p ≈ ∇u/α, and return how far the largest |∇u|²/α² is above 1.
 
-    The certificate proves something if that is not positive.
+    The certificate proves something if that is not positive. The gap is then λ/2 ‖u − f + ∇ᵀ∇u/αλ‖², the
+    square of what is left of the equation.
     """
-    energies, gaps, steepest = _quadratic_gap(u, image, model.lam, model.alpha, *kept(direction))
-    energy, gap = float(energies.sum()), float(gaps.sum())
+    sums, steepest = _quadratic_sums(u, image, 1 / (model.alpha * model.lam), *kept(direction))
+    gradients, distances, residuals = (float(total) for total in sums.sum(axis=1))
+    energy, gap = gradients / (2 * model.alpha) + model.lam / 2 * distances, model.lam / 2 * residuals
     certificate = Certificate(
         energy, energy - gap, certificates.relative_gap(energy, gap), "primal-dual gap"
     )  # fmt: skip
@@ -66,27 +75,33 @@ def _certify(u: Array, image: Array, model: HuberROF, direction: Direction) -> t
 def smooth(f: Array, model: HuberROF, direction: Direction, threads: int = 1) -> Array:
     """Solve (I + ∇ᵀ∇/αλ) u = f in the dtype of `f`, float32 or float64."""
     c = model.alpha * model.lam
-    if direction != "both":
+    f = np.ascontiguousarray(f)
+    if direction == "x":
         u = np.empty(f.shape, f.dtype)
-        (_along_rows if direction == "x" else _down_columns)(np.ascontiguousarray(f), c, u)
+        _along_rows(f, c, u)
         return u
-    # Per cosine mode a factor c/(c + κ), κ = 4 sin²(kx/2) + 4 sin²(ky/2).
-    rows, columns = (
-        (4 * np.sin(np.pi * np.arange(size) / (2 * size)) ** 2 / c).astype(f.dtype) for size in f.shape
-    )
-    modes = dctn(f, norm="ortho", workers=threads)
-    modes /= 1 + rows[:, None] + columns[None, :]
-    return np.asarray(idctn(modes, norm="ortho", overwrite_x=True, workers=threads))
+    diagonal = np.full(f.shape[1], c, f.dtype)
+    if direction == "y":
+        return np.asarray(_down_columns(f, c, diagonal))
+    # A cosine transform of the rows leaves an equation down each column, whose diagonal has the eigenvalue of
+    # its mode, 4 sin²(kx/2), added: half the work of a transform in both directions.
+    diagonal += (4 * np.sin(np.pi * np.arange(diagonal.size) / (2 * diagonal.size)) ** 2).astype(f.dtype)
+    modes = _down_columns(dct(f, norm="ortho", workers=threads), c, diagonal)
+    return np.asarray(idct(modes, norm="ortho", overwrite_x=True, workers=threads))
+
+
+# The tridiagonal matrix of a line is c + ∇ᵀ∇, its entries beside the diagonal are −1. Its pivots are 1 + e
+# with e_i = c + e_{i-1} / (1 + e_{i-1}), the last is e alone: so no small c is lost beside the ones.
 
 
 @kernels.compiled
 def _inverse_pivots(n: int, c: float) -> Array:
-    """1/pivot of the tridiagonal matrix c + ∇ᵀ∇ of a line, whose entries beside the diagonal are −1."""
     inverse = np.empty(n)
-    before = 0.0
+    carried = 0.0
     for j in range(n):
-        before = 1 / (c + (j > 0) + (j < n - 1) - before)
-        inverse[j] = before
+        e = c + carried
+        inverse[j] = 1 / (e + (j < n - 1))
+        carried = e * inverse[j]
     return inverse
 
 
@@ -117,50 +132,56 @@ def _along_rows(f: Array, c: float, u: Array) -> None:
 
 
 @kernels.compiled
-def _down_columns(f: Array, c: float, u: Array) -> None:
-    """Every column such an equation, all at once."""
+def _down_columns(f: Array, weight: float, diagonal: Array) -> Array:
+    """Solve such an equation for every column of weight · `f`, all at once, each with a c of its own."""
     n, columns = f.shape
-    inverse = _inverse_pivots(n, c).astype(f.dtype)
-    weight = f.dtype.type(c)
+    u, inverse = np.empty_like(f), np.empty_like(f)
+    share, one = f.dtype.type(weight), f.dtype.type(1)
     for j in range(columns):
-        u[0, j] = weight * f[0, j] * inverse[0]
+        inverse[0, j] = one / (diagonal[j] + one) if n > 1 else one / diagonal[j]
+        u[0, j] = share * f[0, j] * inverse[0, j]
+    carried = diagonal * inverse[0]
     for i in range(1, n):
+        open_end = f.dtype.type(i < n - 1)
         for j in range(columns):
-            u[i, j] = (weight * f[i, j] + u[i - 1, j]) * inverse[i]
+            e = diagonal[j] + carried[j]
+            inverse[i, j] = one / (e + open_end)
+            carried[j] = e * inverse[i, j]
+            u[i, j] = (share * f[i, j] + u[i - 1, j]) * inverse[i, j]
     for i in range(n - 2, -1, -1):
         for j in range(columns):
-            u[i, j] += inverse[i] * u[i + 1, j]
+            u[i, j] += inverse[i, j] * u[i + 1, j]
+    return u
 
 
 @kernels.summed
 def _quadratic_row(
-    above: Array, here: Array, below: Array, f: Array, along_x: float, along_y: float, lam: float,
-    alpha: float,
+    above: Array, here: Array, below: Array, f: Array, along_x: float, along_y: float, curvature: float,
+    steepest: Array,
 ) -> Any:  # fmt: skip
-    energy = 0.0
-    gap = 0.0
-    steepest = 0.0
+    steep = 0.0
+    far = 0.0
+    left = 0.0
     for j in range(f.size):
         value = here[j + 1]
         before, after = along_x * (value - here[j]), along_x * (here[j + 2] - value)
         up, down = along_y * (value - above[j + 1]), along_y * (below[j + 1] - value)
         squared = after * after + down * down
         d = value - np.float64(f[j])
-        r = d + (before - after + up - down) / (alpha * lam)
-        energy += squared / (2 * alpha) + lam / 2 * d * d
-        gap += lam / 2 * r * r
-        steepest = max(steepest, squared)
-    return energy, gap, steepest
+        r = d + curvature * (before - after + up - down)
+        steep += squared
+        far += d * d
+        left += r * r
+        steepest[j] = kernels.larger(squared, steepest[j])
+    return steep, far, left
 
 
 @kernels.summed
-def _quadratic_gap(u: Array, f: Array, lam: float, alpha: float, along_x: float, along_y: float) -> Any:
-    """Energy and gap where |∇u| ≤ α, for the dual p = ∇u/α, and the largest |∇u|²: three for each row.
-
-    The gap is then λ/2 ‖u − f + ∇ᵀ∇u/αλ‖², the square of what is left of the equation.
-    """
+def _quadratic_sums(u: Array, f: Array, curvature: float, along_x: float, along_y: float) -> Any:
+    """Σ|∇u|², Σ(u − f)² and Σ(u − f + curvature · ∇ᵀ∇u)² of each row, the largest |∇u|² of each column."""
     rows, columns = u.shape
     sums = np.zeros((3, rows))
+    steepest = np.zeros(columns)
     lines = np.zeros((3, columns + 2))  # rows of u by number modulo 3; beyond the border the outermost
     for i in range(-1, rows):
         k = min(i + 1, rows - 1)
@@ -172,6 +193,6 @@ def _quadratic_gap(u: Array, f: Array, lam: float, alpha: float, along_x: float,
             lines[2] = below
             continue
         sums[0, i], sums[1, i], sums[2, i] = _quadratic_row(
-            lines[(i + 2) % 3], lines[i % 3], below, f[i], along_x, along_y, lam, alpha
+            lines[(i + 2) % 3], lines[i % 3], below, f[i], along_x, along_y, curvature, steepest
         )
-    return sums
+    return sums, steepest
