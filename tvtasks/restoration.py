@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 3
+ALGORITHM_VERSION = 4
 """Raised whenever the same image and recipe give other numbers than before."""
 
 _DIGITS = 4  # of a λ that was chosen: more would say more than is known

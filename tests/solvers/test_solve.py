@@ -170,6 +170,17 @@ class TestExactMethods:
         u = solve(image, HuberROF(1e-9, 0.005), direction="x").u
         np.testing.assert_allclose(u, np.broadcast_to(image.mean(axis=1)[:, None], u.shape), atol=1e-6)
 
+    @pytest.mark.parametrize(
+        ("direction", "model"),
+        [("both", HuberROF(0.05, 0.05)), ("x", HuberROF(0.05, 0.05)), ("y", HuberROF(5, 0.005))],
+    )
+    def test_a_tolerance_beyond_float32_is_met_without_iterating(self, direction, model):
+        image = scan().astype(np.float32)
+        rough, fine = (solve(image, model, direction=direction, stop=Gap(rtol)) for rtol in (1e-4, 1e-13))
+        assert (rough.u.dtype, fine.u.dtype) == (np.float32, np.float64)
+        assert fine.gap <= 1e-13
+        assert (fine.iterations, fine.method) == (0, rough.method)
+
     def test_large_lambda_keeps_the_image(self):
         for model in (HuberROF(1e9, 0.05), TVL1(20)):
             for direction in DIRECTIONS:

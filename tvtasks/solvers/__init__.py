@@ -149,7 +149,7 @@ def solve(
     if isinstance(model, HuberROF):
         exact = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)
     if exact is None and direction != "both" and not isinstance(model, TGVL1):
-        exact = lines.solve(f, model, direction, threads)
+        exact = lines.solve(f, model, direction, rtol=rule.rtol, threads=threads)
     if exact is not None and exact.gap <= rule.rtol:
         return exact
     return primal_dual.solve(f, model, direction, rule, threads)

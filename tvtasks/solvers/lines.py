@@ -1,12 +1,11 @@
 """Huber-ROF and TV-L1 in one direction: every line is a small problem of its own, solved exactly."""
 
-# A line is one loop with many cases; cut into functions it could not be read beside its description.
-# ruff: noqa: PLR0912
-
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 
@@ -14,26 +13,38 @@ from tvtasks.models import TVL1, HuberROF
 from tvtasks.operators import Array, Direction, gradient_adjoint
 from tvtasks.solvers import Solution, certificates
 from tvtasks.solvers.certificates import Certificate
-from tvtasks.solvers.kernels import compiled
+from tvtasks.solvers.kernels import compiled, larger
 
 # Lines of every kind settled within 20 passes; one that has not by then is left to the iteration.
 _PASSES = 200
+# Lines that are worked on side by side.
+_LANES = 64
 
 
-def solve(image: Array, model: HuberROF | TVL1, direction: Direction, threads: int = 1) -> Solution | None:
-    """Return the exact minimiser for direction ``x`` or ``y``, or None if a line did not settle."""
-    f = np.ascontiguousarray(image if direction == "x" else image.T)
+def solve(
+    image: Array, model: HuberROF | TVL1, direction: Direction, *, rtol: float = 0.0, threads: int = 1
+) -> Solution | None:
+    """Return the exact minimiser for direction ``x`` or ``y``, or None if a line did not settle.
+
+    It is float32 for a float32 image, unless that would not hold the tolerance.
+    """
     if isinstance(model, TVL1):
-        u, certificate = _tv_l1(f, model, threads)
-        return certificates.solution(certificate, u if direction == "x" else u.T.copy(), method="line-exact")
-    found = _huber_rof(f.astype(np.float64, copy=False), model)
+        u, certificate = _tv_l1(np.ascontiguousarray(image if direction == "y" else image.T), model, threads)
+        result = u if direction == "y" else np.ascontiguousarray(u.T)
+        return certificates.solution(certificate, result, method="line-exact")
+    rows = np.ascontiguousarray(image if direction == "x" else image.T, np.float64)
+    found = _huber_rof(rows, model)
     if found is None:
         return None
     u, p = found
     if direction == "y":
         u, p = np.ascontiguousarray(u.T), p[::-1].transpose(0, 2, 1)
-    result = u.astype(image.dtype, copy=False)
-    certificate = certificates.certify(model, result, None, p, image, direction)
+    kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
+    for kind in kinds:
+        result = u.astype(kind, copy=False)
+        certificate = certificates.certify(model, result, None, p, image, direction)
+        if certificate.gap <= rtol:
+            break
     return certificates.solution(certificate, result, method="line-exact")
 
 
@@ -52,12 +63,26 @@ def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:
 
 
 def _tv_l1(f: Array, model: TVL1, threads: int) -> tuple[Array, Certificate]:
-    """Rows of `f`, by dynamic programming; the minimiser's values are values of the row."""
-    u, sums = np.empty_like(f), np.zeros((3, len(f)))
-    bounds = np.linspace(0, len(f), threads + 1).astype(int)
+    """Columns of `f`, by dynamic programming; the minimiser's values are values of the column."""
+    u, sums = np.empty_like(f), np.zeros((3, f.shape[1]))
+    half, shift = _pieces(model.lam, len(f))
+
+    def solve_some(starts: Sequence[int]) -> None:
+        data, value, lower, upper = np.zeros((4, len(f), _LANES), f.dtype)
+        p, least, most = np.zeros((3, len(f), _LANES))
+        for start in starts:
+            lines = slice(start, min(start + _LANES, f.shape[1]))
+            lanes = slice(0, lines.stop - start)
+            data[:, lanes] = f[:, lines]
+            _tv_l1_messages(data, half, shift, lower, upper, value)
+            _read_off(lower, upper, value)
+            _tv_l1_dual(data, model.lam, value, least, most, p)
+            sums[:, lines] = _tv_l1_sums(data, model.lam, value, p)[:, lanes]
+            u[:, lines] = value[:, lanes]
+
+    starts = range(0, f.shape[1], _LANES)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        run = pool.map if pool else map
-        list(run(lambda first, last: _tv_l1_lines(f, model.lam, u, sums, first, last), bounds, bounds[1:]))
+        list((pool.map if pool else map)(solve_some, [starts[n::threads] for n in range(threads)]))
     energy, product, most = float(sums[0].sum()), float(sums[1].sum()), float(sums[2].max())
     lower = product * min(1.0, model.lam / most) if most > 0 else 0.0
     gap = certificates.relative_gap(energy, energy - lower)
@@ -65,7 +90,7 @@ def _tv_l1(f: Array, model: TVL1, threads: int) -> tuple[Array, Certificate]:
 
 
 @compiled
-def _box_line(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int:
+def _box_line(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int:  # noqa: PLR0912 - one loop
     """Minimise ½ pᵀ(αI + DDᵀ/λ)p − pᵀDf over |p| ≤ 1 for one line `f`, in place; D the forward difference.
 
     Primal–dual active set: entries held at ±1 are fixed, the others solve a tridiagonal system, and entries
@@ -131,119 +156,120 @@ def _box_lines(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int
     return most
 
 
+# Of TV-L1, _LANES lines are solved side by side, with the pixels of a line down a column. Values are read
+# before they are chosen from: the compiler would not dare to read both.
+
+
 @compiled
-def _tv_l1_line(f: Array, lam: float, u: Array) -> None:
-    """Minimise Σ|u[i+1] − u[i]| + λ Σ|u[i] − f[i]| for one line, exactly.
+def _clamp_lanes(a: Array, i: int, bounds: Array, least: int, most: int, out: Array, k: int) -> None:
+    """Write row `i` of `a` to row `k` of `out`, clamped to two rows of `bounds`."""
+    for lane in range(_LANES):
+        value, low, high = a[i, lane], bounds[least, lane], bounds[most, lane]
+        value = low if value < low else value
+        out[k, lane] = high if value > high else value
+
+
+@compiled
+def _tv_l1_messages(f: Array, half: int, shift: int, lower: Array, upper: Array, u: Array) -> None:
+    """Minimise Σ|u[i+1] − u[i]| + λ Σ|u[i] − f[i]| for each line, exactly, up to reading off u.
 
     Dynamic programme over the derivative of the optimal cost of the line so far as a function of its last
-    value: a staircase, kept as its jumps in order. A pixel adds a jump of 2λ at its value; the next pixel
-    sees the staircase cut off at ±1, so that no more than 1/λ + 2 jumps are ever kept. Then u is read off
-    backwards: the next value, clamped to where the staircase is between −1 and 1.
+    value: a staircase, which the next pixel sees cut off at ±1. A pixel adds a jump of 2λ at its own value:
+    what is below that moves down by λ, what is above moves up. With the levels cut into pieces of which
+    `shift` make up λ and `half` lie between 0 and 1, a staircase is the values at which its pieces are
+    climbed, in order; infinite for those that no pixel has reached yet. So what a pixel does to piece k is to
+    put it at the pixel's value, clamped to where the pieces k − shift and k + shift were.
+
+    Writes, for each pixel, the interval in which the staircase is between −1 and 1, and u for the last one.
     """
-    n = f.size
-    at = np.empty(n + 1)
-    jump = np.empty(n + 1)
-    lower = np.empty(n)
-    upper = np.empty(n)
-    # The jumps that are kept are those from first up to end.
-    first = 0
-    end = 0
-    left = 0.0
-    right = 0.0
+    n = f.shape[0]
+    here = np.full((2 * (half + shift), _LANES), np.inf).astype(f.dtype)
+    here[: half + shift] = -np.inf
+    after = here.copy()
+    middle = half + shift
     for i in range(n):
-        value = np.float64(f[i])
-        k = end
-        while k > first and at[k - 1] > value:
-            at[k] = at[k - 1]
-            jump[k] = jump[k - 1]
-            k -= 1
-        at[k] = value
-        jump[k] = 2 * lam
-        end += 1
-        left -= lam
-        right += lam
-        if i == n - 1:
-            break
-        lower[i] = -np.inf
-        if left < -1:
-            while left + jump[first] < -1:
-                left += jump[first]
-                first += 1
-            lower[i] = at[first]
-            jump[first] -= -1 - left
-            left = -1.0
-        upper[i] = np.inf
-        if right > 1:
-            while right - jump[end - 1] > 1:
-                right -= jump[end - 1]
-                end -= 1
-            upper[i] = at[end - 1]
-            jump[end - 1] -= right - 1
-            right = 1.0
-    while first < end - 1 and left + jump[first] < 0:
-        left += jump[first]
-        first += 1
-    after = at[first]
-    u[n - 1] = after
-    for i in range(n - 2, -1, -1):
-        after = min(max(after, lower[i]), upper[i])
-        u[i] = after
+        reach = min(half, shift * (i + 1))
+        for k in range(middle - reach, middle + reach):
+            _clamp_lanes(f, i, here, k - shift, k + shift, after, k)
+        for lane in range(_LANES):
+            lower[i, lane], upper[i, lane] = after[shift, lane], after[middle + half - 1, lane]
+        here, after = after, here
+    for lane in range(_LANES):
+        u[n - 1, lane] = here[middle - 1, lane]
+
+
+def _pieces(lam: float, n: int) -> tuple[int, int]:
+    """Return how many pieces there are between the levels 0 and 1 of a staircase, and how many make up λ.
+
+    The steps of a staircase end at levels jλ, −1 + jλ and 1 − jλ, which are the same if 1/λ is whole. Levels
+    that n pixels cannot reach are left out.
+    """
+    inverse = 1 / lam
+    if abs(inverse - round(inverse)) < 1e-12 * inverse:
+        return min(round(inverse), n), 1
+    return min(int(inverse) + int(2 * inverse) + 1, 3 * n), 3
 
 
 @compiled
-def _tv_l1_dual(f: Array, lam: float, u: Array, p: Array) -> None:
-    """Write a dual `p` that proves `u` to be the minimiser for the line `f`.
+def _read_off(lower: Array, upper: Array, u: Array) -> None:
+    """Fill `u` upwards from its last row, each value clamped to its interval."""
+    for i in range(u.shape[0] - 2, -1, -1):
+        for lane in range(_LANES):
+            value, least, most = u[i + 1, lane], lower[i, lane], upper[i, lane]
+            value = least if value < least else value
+            u[i, lane] = most if value > most else value
+
+
+@compiled
+def _tv_l1_dual(f: Array, lam: float, u: Array, lower: Array, upper: Array, p: Array) -> None:
+    """Write a dual `p` that proves `u` to be the minimiser for `f`; `lower` and `upper` are overwritten.
 
     p[i] = p[i-1] + λ s with s in the subdifferential of |u − f|, p[i] = ±1 where u steps, and 0 behind the
     last pixel. Forwards the interval of what is possible, backwards one choice.
     """
-    n = f.size
-    lower = np.empty(n)
-    upper = np.empty(n)
-    low = 0.0
-    high = 0.0
+    n = f.shape[0]
+    low, high, after = np.zeros(_LANES), np.zeros(_LANES), np.zeros(_LANES)
     for i in range(n - 1):
-        low += lam * (1 if u[i] > f[i] else -1)
-        high += lam * (-1 if u[i] < f[i] else 1)
-        step = u[i + 1] - u[i]
-        low = 1.0 if step > 0 else max(low, -1.0)
-        high = -1.0 if step < 0 else min(high, 1.0)
-        if step < 0:
-            low = -1.0
-        if step > 0:
-            high = 1.0
-        lower[i] = low
-        upper[i] = high
-    after = 0.0
+        for lane in range(_LANES):
+            value, next_value, data = u[i, lane], u[i + 1, lane], f[i, lane]
+            least = low[lane] + (lam if value > data else -lam)
+            most = high[lane] + (-lam if value < data else lam)
+            least = -1.0 if least < -1 or next_value < value else least
+            most = 1.0 if most > 1 or next_value > value else most
+            low[lane] = 1.0 if next_value > value else least
+            high[lane] = -1.0 if next_value < value else most
+            lower[i, lane], upper[i, lane] = low[lane], high[lane]
+    for lane in range(_LANES):
+        p[n - 1, lane] = 0.0
     for i in range(n - 2, -1, -1):
-        most = after - lam * (1 if u[i + 1] > f[i + 1] else -1)
-        least = after - lam * (-1 if u[i + 1] < f[i + 1] else 1)
-        after = min(max(after, least, lower[i]), most, upper[i])
-        p[i] = after
+        for lane in range(_LANES):
+            value, data, here = u[i + 1, lane], f[i + 1, lane], after[lane]
+            least, most = lower[i, lane], upper[i, lane]
+            from_below = here - (-lam if value < data else lam)
+            from_above = here - (lam if value > data else -lam)
+            here = from_below if here < from_below else here
+            here = least if here < least else here
+            here = from_above if here > from_above else here
+            here = most if here > most else here
+            after[lane] = here
+            p[i, lane] = here
 
 
 @compiled
-def _tv_l1_lines(f: Array, lam: float, u: Array, sums: Array, first: int, last: int) -> None:
-    """Solve the rows of `f` from `first` up to `last`; of each, write its energy, ⟨w, f⟩ and max |w|.
+def _tv_l1_sums(f: Array, lam: float, u: Array, p: Array) -> Array:
+    """Return the energy, ⟨w, f⟩ and max |w| of each line, w = ∇ᵀp."""
+    sums = np.zeros((3, _LANES))
+    for i in range(f.shape[0]):
+        # The last row of p, which stands before the first, is zero.
+        _add_lanes(f, lam, u, p, (i - 1) % f.shape[0], i, min(i + 1, f.shape[0] - 1), sums)
+    return sums
 
-    w is ∇ᵀp for the dual p.
-    """
-    n = f.shape[1]
-    p = np.zeros(n)
-    for i in range(first, last):
-        _tv_l1_line(f[i], lam, u[i])
-        _tv_l1_dual(f[i], lam, u[i], p)
-        energy = 0.0
-        product = 0.0
-        largest = 0.0
-        before = 0.0
-        for j in range(n):
-            value = np.float64(u[i, j])
-            if j < n - 1:
-                energy += abs(np.float64(u[i, j + 1]) - value)
-            energy += lam * abs(value - np.float64(f[i, j]))
-            w = before - p[j]
-            before = p[j]
-            product += w * np.float64(f[i, j])
-            largest = max(largest, abs(w))
-        sums[0, i], sums[1, i], sums[2, i] = energy, product, largest
+
+@compiled
+def _add_lanes(f: Array, lam: float, u: Array, p: Array, above: int, i: int, below: int, sums: Array) -> None:
+    for lane in range(_LANES):
+        value, data, largest = np.float64(u[i, lane]), np.float64(f[i, lane]), sums[2, lane]
+        w = p[above, lane] - p[i, lane]
+        sums[0, lane] += abs(u[below, lane] - value) + lam * abs(value - data)
+        sums[1, lane] += w * data
+        sums[2, lane] = larger(abs(w), largest)
