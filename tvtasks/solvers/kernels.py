@@ -75,21 +75,22 @@ def _ball_row(
 
 @compiled
 def _huber_rof_primal(
-    u: Array, p: Array, f: Array, i: int, z: Array, k: int, tau: Any, pull: Any, shrink: Any, theta: Any
+    u: Array, p: Array, f: Array, i: int, z: Array, k: int, tau: Any, pull: Any, shrink: Any, rho: Any
 ) -> None:  # fmt: skip
+    two = u.dtype.type(2)
     for j in range(1, u.shape[1] - 1):
         w = p[0, i, j - 1] - p[0, i, j] + p[1, i - 1, j] - p[1, i, j]
-        new = (u[i, j] - tau * w + pull * f[i, j]) * shrink
-        z[k, j] = new + theta * (new - u[i, j])
-        u[i, j] = new
+        move = (u[i, j] - tau * w + pull * f[i, j]) * shrink - u[i, j]
+        z[k, j] = u[i, j] + two * move
+        u[i, j] += rho * move
 
 
 @compiled
 def huber_rof(
     u: Array, p: Array, f: Array, along_x: float, along_y: float, lam: float, alpha: float,
-    tau: float, sigma: float, theta: float, iterations: int, rows: Array, first: int, last: int,
+    tau: float, sigma: float, rho: float, iterations: int, rows: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Chambolle & Pock 2011, algorithm 3, for Huber-ROF with α > 0. Lag 2, two stages."""
+    """Over-relaxed primal–dual iteration for Huber-ROF with α > 0. Lag 2, two stages."""
     end = u.shape[0] - 1
     real = u.dtype.type
     for step in range(first, last):
@@ -100,33 +101,39 @@ def huber_rof(
             z = rows[t, 0]
             if i < end:
                 _huber_rof_primal(
-                    u, p, f, i, z, i % 4, real(tau), real(tau * lam), real(1 / (1 + tau * lam)), real(theta)
+                    u, p, f, i, z, i % 4, real(tau), real(tau * lam), real(1 / (1 + tau * lam)), real(rho)
                 )
                 same(z, i % 4)
             r = i - 1
             if r >= 1:
                 _ball_row(
                     p, r, z, r % 4, min(i, end - 1) % 4, real(sigma * along_x), real(sigma * along_y),
-                    real(1 / (1 + sigma * alpha)), real(1),
+                    real(1 / (1 + sigma * alpha)), real(rho),
                 )  # fmt: skip
 
 
-@summed
-def huber_dual(u: Array, alpha: float, along_x: float, along_y: float, p: Array) -> float:
-    """Write p = ∇u / max(α, |∇u|), the dual that goes with u, and return the largest |∇u|²."""
+@compiled
+def _huber_dual_row(u: Array, i: int, alpha: Any, along_x: Any, along_y: Any, p: Array) -> None:
+    for j in range(1, u.shape[1] - 1):
+        x = along_x * (u[i, j + 1] - u[i, j])
+        y = along_y * (u[i + 1, j] - u[i, j])
+        shrink = 1 / max(alpha, np.sqrt(x * x + y * y))
+        p[0, i, j] = x * shrink
+        p[1, i, j] = y * shrink
+
+
+@compiled
+def huber_dual(u: Array, alpha: float, along_x: float, along_y: float, p: Array) -> None:
+    """Write p = ∇u / max(α, |∇u|), the dual that goes with u."""
     rows, columns = u.shape[0] - 2, u.shape[1] - 2
-    largest = 0.0
+    real = u.dtype.type
     for i in range(1, rows + 1):
-        down = along_y if i < rows else 0.0
-        for j in range(1, columns + 1):
-            x = (along_x if j < columns else 0.0) * (np.float64(u[i, j + 1]) - np.float64(u[i, j]))
-            y = down * (np.float64(u[i + 1, j]) - np.float64(u[i, j]))
-            squared = x * x + y * y
-            largest = max(largest, squared)
-            shrink = 1 / max(alpha, np.sqrt(squared))
-            p[0, i, j] = x * shrink
-            p[1, i, j] = y * shrink
-    return largest
+        _huber_dual_row(u, i, real(alpha), real(along_x), real(along_y if i < rows else 0), p)
+        p[0, i, columns] = 0
+    # The last column has no gradient in x, but one in y.
+    for i in range(1, rows):
+        y = real(along_y) * (u[i + 1, columns] - u[i, columns])
+        p[1, i, columns] = y / max(real(alpha), abs(y))
 
 
 @compiled

@@ -57,7 +57,8 @@ def until_next_look(history: list[Check], rtol: float, began: int, approaching: 
     """Choose the iterations until the next look at the gap, which costs as much as one to five of them.
 
     The gap falls like a power of the number of iterations, for a while: that power, from the last two looks,
-    says when it will be there. Going only most of the way, and not far at a time, allows for errors.
+    says when it will be there. Going only most of the way, and not far at a time, allows for errors. Where the
+    start had a gap already, which only that of Huber-ROF has, it falls by the same factor in each iteration.
     """
     last = history[-1]
     done, gap = last.iteration - began, last.gap
@@ -65,11 +66,13 @@ def until_next_look(history: list[Check], rtol: float, began: int, approaching: 
         return max(LEAST_BLOCK, last.iteration // 4)
     step = max(LEAST_BLOCK, done // 5)
     before = history[-2] if len(history) > 1 else last
-    if not (0 < gap < before.gap < np.inf and before.iteration > began):
+    if not 0 < gap < before.gap < np.inf:
         return step
+    if before.iteration == began:
+        return int(np.clip(1.1 * done * np.log(gap / rtol) / np.log(before.gap / gap), 5, step))
     power = np.log(before.gap / gap) / np.log(done / (before.iteration - began))
     factor = np.exp(min(np.log(gap / rtol) / power, 1.0))
-    return int(min(max(0.8 * (factor - 1) * done, step), max(0.6 * done, step)))
+    return int(min(max(0.8 * (factor - 1) * done, 5, done // 5), max(0.6 * done, step)))
 
 
 def rounding_matters(history: list[Check], floor: float, began: int) -> bool:
