@@ -13,8 +13,8 @@ from tvtasks.solvers import linear, lines, primal_dual
 
 DIRECTIONS = ("both", "x", "y")
 JACOBIAN = "jacobian"
-MODELS = [HuberROF(0.5, 0.05), HuberROF(2, 0.05), HuberROF(0.5, 0), TVL1(0.4), TGVL1(0.4)]
-MODELS.append(TGVL1(0.4, gradient=JACOBIAN))
+MODELS = [HuberROF(0.5, 0.05), HuberROF(2, 0.05), HuberROF(0.5, 0), TVL1(0.4), TGVL1(0.4), TGVL1(0.15)]
+MODELS += [TGVL1(lam, gradient=JACOBIAN) for lam in (0.4, 0.15)]
 
 every_direction = pytest.mark.parametrize("direction", DIRECTIONS)
 every_model = pytest.mark.parametrize("model", MODELS, ids=str)
@@ -64,7 +64,9 @@ class TestMethod:
         self, direction, image, lam, alpha
     ):
         model = HuberROF(lam, alpha)
-        largest = magnitude(gradient(linear.smooth(image, model, direction), direction)).max()
+        largest = magnitude(
+            gradient(linear.smooth(image, model.alpha * model.lam, direction), direction)
+        ).max()
         assume(abs(largest / alpha - 1) > 1e-9)
         assert (linear.solve(image, model, direction) is not None) == (largest <= alpha)
 
@@ -72,7 +74,7 @@ class TestMethod:
     @pytest.mark.parametrize("shape", [(1, 5), (3, 7), (4, 2), (6, 1), (9, 4)])
     def test_linear_solution_solves_the_equation(self, direction, shape):
         image, model = np.random.default_rng(8).random(shape), HuberROF(0.7, 0.3)
-        u = linear.smooth(image, model, direction)
+        u = linear.smooth(image, model.alpha * model.lam, direction)
         left = u + gradient_adjoint(gradient(u, direction), direction) / (0.7 * 0.3)
         np.testing.assert_allclose(left, image, rtol=0, atol=1e-13)
 
@@ -326,6 +328,7 @@ class TestThreadsAndStacks:
             (TVL1(1), "both"),
             (TVL1(1), "y"),
             (TGVL1(1), "both"),
+            (TGVL1(0.1), "both"),
         ],
         ids=str,
     )
@@ -355,7 +358,7 @@ class TestThreadsAndStacks:
 
     def test_working_memory_stays_within_what_is_documented(self):
         image = np.random.default_rng(5).random((400, 400))
-        for model, images in ((HuberROF(8, 0.005), 8), (TVL1(1), 8), (TGVL1(1.5), 16)):
+        for model, images in ((HuberROF(8, 0.005), 8), (TVL1(1), 8), (TGVL1(1.5), 16), (TGVL1(0.1), 16)):
             rule = Gap(1e-12, max_iterations=20)
             solve(image, model, stop=rule)
             tracemalloc.start()

@@ -157,7 +157,7 @@ def _tv_primal(
 
 
 @compiled
-def _fidelity_row(
+def fidelity_row(
     s: Array, f: Array, i: int, z: Array, k: int, omega: Any, shrink: Any, bound: Any, rho: Any
 ) -> None:
     """Row of s, the dual variable of the fidelity: a step along z − f, shrunk, bounded, over-relaxed."""
@@ -202,7 +202,7 @@ def tv(
                     real(rho),
                 )  # fmt: skip
                 same(z, r % 4)
-                _fidelity_row(s, f, r, z, r % 4, real(omega), real(shrink), real(bound), real(rho))
+                fidelity_row(s, f, r, z, r % 4, real(omega), real(shrink), real(bound), real(rho))
             r = i - 2
             if r >= 1:
                 _ball_row(

@@ -37,13 +37,13 @@ def solve(
         return None
     single = image.dtype == np.float32
     if single and direction == "both" and rtol >= _SINGLE and _CONDITION * model.alpha * model.lam > 8:
-        u = smooth(image, model, direction, threads)
+        u = smooth(image, model.alpha * model.lam, direction, threads)
         certificate, excess = _certify(u, image, model, direction)
         if excess > 1e-3:  # not by rounding
             return None
         if excess <= 0 and certificate.gap <= rtol / 4:
             return certificates.solution(certificate, u, method="linear")
-    u = smooth(image.astype(np.float64, copy=False), model, direction, threads)
+    u = smooth(image.astype(np.float64, copy=False), model.alpha * model.lam, direction, threads)
     certificate, excess = _certify(u, image, model, direction)
     if excess > 0:
         return None
@@ -72,21 +72,21 @@ def _certify(u: Array, image: Array, model: HuberROF, direction: Direction) -> t
     return certificate, float(steepest.max()) / model.alpha**2 - 1
 
 
-def smooth(f: Array, model: HuberROF, direction: Direction, threads: int = 1) -> Array:
-    """Solve (I + ∇ᵀ∇/αλ) u = f in the dtype of `f`, float32 or float64."""
-    c = model.alpha * model.lam
-    f = np.ascontiguousarray(f)
-    if direction == "x":
-        u = np.empty(f.shape, f.dtype)
-        _along_rows(f, c, u)
-        return u
+def smooth(f: Array, c: float, direction: Direction, threads: int = 1) -> Array:
+    """Solve (I + ∇ᵀ∇/c) u = f in the dtype of `f`, float32 or float64."""
     diagonal = np.full(f.shape[1], c, f.dtype)
-    if direction == "y":
-        return np.asarray(_down_columns(f, c, diagonal))
+    if direction != "both":
+        u = np.array(f, order="C")
+        if direction == "x":
+            _along_rows(u, c)
+        else:
+            _down_columns(u, c, diagonal)
+        return u
     # A cosine transform of the rows leaves an equation down each column, whose diagonal has the eigenvalue of
     # its mode, 4 sin²(kx/2), added: half the work of a transform in both directions.
     diagonal += (4 * np.sin(np.pi * np.arange(diagonal.size) / (2 * diagonal.size)) ** 2).astype(f.dtype)
-    modes = _down_columns(dct(f, norm="ortho", workers=threads), c, diagonal)
+    modes = dct(f, norm="ortho", workers=threads)
+    _down_columns(modes, c, diagonal)
     return np.asarray(idct(modes, norm="ortho", overwrite_x=True, workers=threads))
 
 
@@ -106,21 +106,22 @@ def _inverse_pivots(n: int, c: float) -> Array:
 
 
 @kernels.compiled
-def _along_rows(f: Array, c: float, u: Array) -> None:
-    """Every row a tridiagonal equation (Thomas); four at a time, as each waits for its last result."""
-    rows, n = f.shape
-    inverse = _inverse_pivots(n, c).astype(f.dtype)
-    weight, zero = f.dtype.type(c), f.dtype.type(0)
-    for start in range(0, rows, 4):
-        # Beyond the last row the last is solved again.
-        i0, i1 = start, min(start + 1, rows - 1)
-        i2, i3 = min(start + 2, rows - 1), min(start + 3, rows - 1)
+def _along_rows(u: Array, c: float) -> None:
+    """Solve such an equation for every row of c · `u` in place (Thomas).
+
+    Four rows at a time, as each waits for its last result.
+    """
+    rows, n = u.shape
+    inverse = _inverse_pivots(n, c).astype(u.dtype)
+    weight, zero = u.dtype.type(c), u.dtype.type(0)
+    for start in range(0, rows - 3, 4):
+        i0, i1, i2, i3 = start, start + 1, start + 2, start + 3
         a0, a1, a2, a3 = zero, zero, zero, zero
         for j in range(n):
-            a0 = (weight * f[i0, j] + a0) * inverse[j]
-            a1 = (weight * f[i1, j] + a1) * inverse[j]
-            a2 = (weight * f[i2, j] + a2) * inverse[j]
-            a3 = (weight * f[i3, j] + a3) * inverse[j]
+            a0 = (weight * u[i0, j] + a0) * inverse[j]
+            a1 = (weight * u[i1, j] + a1) * inverse[j]
+            a2 = (weight * u[i2, j] + a2) * inverse[j]
+            a3 = (weight * u[i3, j] + a3) * inverse[j]
             u[i0, j], u[i1, j], u[i2, j], u[i3, j] = a0, a1, a2, a3
         a0, a1, a2, a3 = zero, zero, zero, zero
         for j in range(n - 1, -1, -1):
@@ -129,29 +130,37 @@ def _along_rows(f: Array, c: float, u: Array) -> None:
             a2 = u[i2, j] + inverse[j] * a2
             a3 = u[i3, j] + inverse[j] * a3
             u[i0, j], u[i1, j], u[i2, j], u[i3, j] = a0, a1, a2, a3
+    for i in range(rows - rows % 4, rows):
+        a0 = zero
+        for j in range(n):
+            a0 = (weight * u[i, j] + a0) * inverse[j]
+            u[i, j] = a0
+        a0 = zero
+        for j in range(n - 1, -1, -1):
+            a0 = u[i, j] + inverse[j] * a0
+            u[i, j] = a0
 
 
 @kernels.compiled
-def _down_columns(f: Array, weight: float, diagonal: Array) -> Array:
-    """Solve such an equation for every column of weight · `f`, all at once, each with a c of its own."""
-    n, columns = f.shape
-    u, inverse = np.empty_like(f), np.empty_like(f)
-    share, one = f.dtype.type(weight), f.dtype.type(1)
+def _down_columns(u: Array, weight: float, diagonal: Array) -> None:
+    """Solve such an equation for every column of weight · `u` in place, each with a c of its own."""
+    n, columns = u.shape
+    inverse = np.empty_like(u)
+    share, one = u.dtype.type(weight), u.dtype.type(1)
     for j in range(columns):
         inverse[0, j] = one / (diagonal[j] + one) if n > 1 else one / diagonal[j]
-        u[0, j] = share * f[0, j] * inverse[0, j]
+        u[0, j] *= share * inverse[0, j]
     carried = diagonal * inverse[0]
     for i in range(1, n):
-        open_end = f.dtype.type(i < n - 1)
+        open_end = u.dtype.type(i < n - 1)
         for j in range(columns):
             e = diagonal[j] + carried[j]
             inverse[i, j] = one / (e + open_end)
             carried[j] = e * inverse[i, j]
-            u[i, j] = (share * f[i, j] + u[i - 1, j]) * inverse[i, j]
+            u[i, j] = (share * u[i, j] + u[i - 1, j]) * inverse[i, j]
     for i in range(n - 2, -1, -1):
         for j in range(columns):
             u[i, j] += inverse[i, j] * u[i + 1, j]
-    return u
 
 
 @kernels.summed

@@ -13,8 +13,6 @@ from tvtasks.solvers.stopping import Check
 
 # Fewer iterations than this between two looks at the gap are not worth the look.
 LEAST_BLOCK = 25
-# What rounding to float32 may change an energy by, as a part of it.
-BLUR = 2e-5
 
 
 @dataclass
@@ -57,8 +55,8 @@ def until_next_look(history: list[Check], rtol: float, began: int, approaching: 
     """Choose the iterations until the next look at the gap, which costs as much as one to five of them.
 
     The gap falls like a power of the number of iterations, for a while: that power, from the last two looks,
-    says when it will be there. Going only most of the way, and not far at a time, allows for errors. Where the
-    start had a gap already, which only that of Huber-ROF has, it falls by the same factor in each iteration.
+    says when it will be there. Going only most of the way, and not far at a time, allows for errors. Where
+    the start had a gap already, as with Huber-ROF alone, it falls by the same factor in each iteration.
     """
     last = history[-1]
     done, gap = last.iteration - began, last.gap
@@ -66,7 +64,7 @@ def until_next_look(history: list[Check], rtol: float, began: int, approaching: 
         return max(LEAST_BLOCK, last.iteration // 4)
     step = max(LEAST_BLOCK, done // 5)
     before = history[-2] if len(history) > 1 else last
-    if not 0 < gap < before.gap < np.inf:
+    if not 0 < gap < 0.999 * before.gap < np.inf:
         return step
     if before.iteration == began:
         return int(np.clip(1.1 * done * np.log(gap / rtol) / np.log(before.gap / gap), 5, step))

@@ -6,72 +6,32 @@ that one choice of steps fits every instrument's numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
-from tvtasks.solvers import Solution, certificates, kernels, linear, tgv_kernels
+from tvtasks.solvers import Solution, certificates, kernels, linear, tgv
 from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
 from tvtasks.solvers.grid import Grid, crop, kept, pad
-from tvtasks.solvers.looks import BLUR, LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_look
+from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMean
+from tvtasks.solvers.looks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_look
 from tvtasks.solvers.stopping import Check, Gap
-from tvtasks.solvers.wavefront import Block, Threads, Wavefront
+from tvtasks.solvers.wavefront import Threads, Wavefront
 
-# ‖∇‖² is at most this, by direction; so is ‖E‖² for both kinds of E.
-_NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
-_RELAXATION, _RELAXATION_HUBER = 1.9, 1.8
-# Steps for images in [0, 1], found by experiment: the dual ones of TV-L1 and of plain ROF, for both ∇u and
-# u − f; the primal ones of TGV-L1 for u and, at λ = α1, for v. Of three, one for each phase, the first bring
-# the energy down, the second the proof: short dual and long primal steps press the dual field into what the
-# bounds ask of it. If that is not enough, the third bring both, to whatever tolerance.
+_RELAXATION_HUBER = 1.8
+# Dual steps of TV-L1 and of plain ROF, for both ∇u and u − f, for images in [0, 1], found by experiment. Of
+# three, one for each phase, the first bring the energy down, the second the proof: short dual and long primal
+# steps press the dual field into what the bounds ask of it. If that is not enough, the third bring both, to
+# whatever tolerance.
 _SIGMA = (100.0, 20.0, 30.0)
 _SIGMA_ROF = 100.0
-_TAU_U, _TAU_V = (0.00125, 0.02, 0.005), (0.0002, 0.0032, 0.0008)
 # Gap of Huber-ROF at which rounding to float32 stopped the iteration, for λ and α of all sizes.
 _FLOOR_HUBER = 3e-8
-_EPS = float(np.finfo(np.float32).eps)
-# Iterations between two samples of a mean.
-_SAMPLE = 20
-
-
-class _RecentMean:
-    """The mean of a dual field over the recent half of the iterations, in float32.
-
-    The bounds ask for a derivative of the dual field to be within ±λ at every pixel. The last iterate swings
-    about that for long after u has settled; the mean gives a gap several times smaller.
-    """
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.field = np.zeros(shape, np.float32)
-        self._done, self._since, self._counted = 0, 0, 0
-
-    def advance(self, front: Wavefront, iterate: Block, dual: Array, iterations: int) -> None:
-        """Iterate, and take samples on the way."""
-        if self._done >= 2 * self._since:
-            self.field[:], self._since, self._counted = 0, self._done, 0
-        end = self._done + iterations
-        while self._done < end:
-            block = min(_SAMPLE, end - self._done)
-            front.run(iterate, block)
-            self._done, self._counted = self._done + block, self._counted + 1
-            kernels.add_to_mean(self.field, dual, 1 / self._counted)
-
-
-class _Iteration(NamedTuple):
-    """A model's iteration, ready to go; `state` are its padded arrays."""
-
-    advance: Callable[[int], None]
-    state: tuple[Array, ...]
-    iterates: Callable[[], tuple[Iterates, ...]]  # one for each dual field that is worth a look
-    mean: _RecentMean | None = None
-    # gap, given the energy of a pixel, below which float32 may not get
-    floor: Callable[[float], float] = lambda energy: 0.0
-    last_phase: bool = True
 
 
 def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: int = 1) -> Solution:
@@ -79,8 +39,9 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
 
     The iteration begins in float32, which is twice as fast, and goes on in float64 where rounding would keep
     it from the tolerance. For the L1 models it goes in phases: with steps that bring the energy down until
-    that hardly falls any more, then with steps that bring the proof. Working memory, in images of the dtype
-    that is worked in at the end: 8 for Huber-ROF and TV-L1, 16 for TGV-L1.
+    that hardly falls any more, then with steps that bring the proof. Working memory, in images of float64: 8
+    for Huber-ROF and TV-L1, 16 for TGV-L1; half as much where float32 is enough, but 10 for TGV-L1 with a
+    small λ.
     """
     low, high = float(image.min()), float(image.max())
     extent = high - low
@@ -106,15 +67,16 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
             history.append(Check(done, now.energy * extent, best.gap))
             if best.gap <= rule.rtol or done >= rule.max_iterations:
                 break
-            blur = BLUR if dtype is np.float32 else 0.0
+            energy = now.energy / image.size
+            blur = iteration.blur(energy) if dtype is np.float32 else 0.0
             turns = not iteration.last_phase and phase_ends(
                 history, max(rule.rtol / 2, blur), began, approaching
             )
-            rounds = (
-                not approaching
-                and dtype is np.float32
-                and rounding_matters(history, iteration.floor(now.energy / image.size), began)
-            )
+            if approaching:
+                rounds = turns and iteration.refines and blur > rule.rtol / 2
+                turns = turns and not rounds
+            else:
+                rounds = dtype is np.float32 and rounding_matters(history, iteration.floor(energy), began)
             if turns or rounds:
                 state, mean = list(iteration.state), iteration.mean
                 if turns:
@@ -153,7 +115,7 @@ def _in_unit_of_the_image(
         final = certify_padded(model, result, image, 0.0, 1.0, grid)
         if best.lower * extent > final.lower:
             final = certificates.with_lower(final, best.lower * extent, best.bound)
-        if final.gap <= max(rtol, 1.1 * best.gap):
+        if final.gap <= (rtol if best.gap <= rtol else 1.1 * best.gap):
             break
     return final, crop(result.u).copy(), None if result.v is None else crop(result.v).copy()
 
@@ -164,11 +126,11 @@ def _scaled(image: Array, low: float, extent: float, dtype: Any) -> Array:
 
 def _start(
     f: Array, model: Model, direction: Direction, threads: Threads | None, phase: int = 0,
-    state: Sequence[Array] | None = None, mean: _RecentMean | None = None,
-) -> _Iteration:  # fmt: skip
+    state: Sequence[Array] | None = None, mean: RecentMean | None = None,
+) -> Iteration:  # fmt: skip
     """Begin an iteration, or go on from the `state` of another."""
     if isinstance(model, TGVL1):
-        return _tgv_l1(f, model, direction, threads, phase, state, mean)
+        return tgv.start(f, model, direction, threads, phase, state, mean)
     if isinstance(model, TVL1):
         return _tv_l1(f, model, direction, threads, phase, state, mean)
     if model.alpha > 0:
@@ -178,17 +140,17 @@ def _start(
 
 def _huber_rof(
     f: Array, model: HuberROF, direction: Direction, threads: Threads | None, state: Sequence[Array] | None
-) -> _Iteration:
+) -> Iteration:
     """From the linear solution, with the steps of Chambolle & Pock 2011, algorithm 3.
 
     Over-relaxed instead of extrapolated by that algorithm's θ, it needs half the iterations.
     """
     lam, alpha = model.lam, model.alpha
-    mu = 2 * np.sqrt(lam * alpha / _NORM[direction])
+    mu = 2 * np.sqrt(lam * alpha / NORM[direction])
     front = Wavefront(f.shape, f.dtype, arrays=5, variables=1, lag=2, stages=2, threads=threads)
     if state is None:
         u, p = f.copy(), np.zeros((2, *f.shape), f.dtype)
-        crop(u)[...] = linear.smooth(crop(f), model, direction)
+        crop(u)[...] = linear.smooth(crop(f), lam * alpha, direction)
         kernels.huber_dual(u, alpha, *kept(direction), p)
     else:
         u, p = state
@@ -200,7 +162,7 @@ def _huber_rof(
             rows, first, last,
         )  # fmt: skip
 
-    return _Iteration(
+    return Iteration(
         lambda n: front.run(iterate, n),
         (u, p),
         lambda: (Iterates(u, None, p),),
@@ -210,42 +172,42 @@ def _huber_rof(
 
 def _rof(
     f: Array, model: HuberROF, direction: Direction, threads: Threads | None, state: Sequence[Array] | None
-) -> _Iteration:
+) -> Iteration:
     """Plain ROF, from the image itself."""
     front, (u, s, p) = _tv_start(f, threads, state)
     shrink = 1 / (1 + _SIGMA_ROF / model.lam)
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), _SIGMA_ROF, _SIGMA_ROF, shrink, np.inf, _RELAXATION, iterations,
+            u, s, p, f, *kept(direction), _SIGMA_ROF, _SIGMA_ROF, shrink, np.inf, RELAXATION, iterations,
             rows, first, last,
         )  # fmt: skip
 
-    return _Iteration(lambda n: front.run(iterate, n), (u, s, p), lambda: (Iterates(u, None, p),))
+    return Iteration(lambda n: front.run(iterate, n), (u, s, p), lambda: (Iterates(u, None, p),))
 
 
 def _tv_l1(
     f: Array, model: TVL1, direction: Direction, threads: Threads | None, phase: int,
-    state: Sequence[Array] | None, mean: _RecentMean | None,
-) -> _Iteration:  # fmt: skip
+    state: Sequence[Array] | None, mean: RecentMean | None,
+) -> Iteration:  # fmt: skip
     """TV-L1, from the image itself."""
     front, (u, s, p) = _tv_start(f, threads, state)
-    recent = mean or _RecentMean(p.shape)
+    recent = mean or RecentMean(p.shape)
     sigma = _SIGMA[phase]
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), sigma, sigma, 1.0, model.lam, _RELAXATION, iterations,
+            u, s, p, f, *kept(direction), sigma, sigma, 1.0, model.lam, RELAXATION, iterations,
             rows, first, last,
         )  # fmt: skip
 
-    return _Iteration(
+    return Iteration(
         lambda n: recent.advance(front, iterate, p, n),
         (u, s, p),
         lambda: (Iterates(u, None, p), Iterates(u, None, recent.field)),
         recent,
         # u is held to its rounding, which σ takes to p, and the bound pays for it in each pixel.
-        lambda energy: sigma * _EPS / energy,
+        lambda energy: sigma * EPS / energy,
         last_phase=phase == 2,
     )
 
@@ -255,48 +217,3 @@ def _tv_start(
 ) -> tuple[Wavefront, Sequence[Array]]:
     front = Wavefront(f.shape, f.dtype, arrays=6, variables=2, lag=2, stages=3, threads=threads)
     return front, state or (f.copy(), np.zeros_like(f), np.zeros((2, *f.shape), f.dtype))
-
-
-def _tgv_l1(
-    f: Array, model: TGVL1, direction: Direction, threads: Threads | None, phase: int,
-    state: Sequence[Array] | None, mean: _RecentMean | None,
-) -> _Iteration:  # fmt: skip
-    """Over-relaxed primal–dual iteration with separate steps for u and v, from the image and v = 0."""
-    grid = Grid.of(crop(f).shape, direction, f.dtype)
-    front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2, threads=threads)
-    if state is None:
-        u = f.copy()
-        v, p = np.zeros((2, 2, *f.shape), f.dtype)
-        q = np.zeros((4 if model.gradient == "jacobian" else 3, *f.shape), f.dtype)
-    else:
-        u, v, p, q = state
-    # The slope v is the slower the less the image weighs.
-    weight = float(np.clip(model.lam / model.alpha1, 1e-2, 10))
-    tau_u, tau_v = _TAU_U[phase] / model.alpha1, _TAU_V[phase] / model.alpha1 * weight**-0.7
-    sigma_p, sigma_q = _dual_steps(_NORM[direction], tau_u, tau_v)
-
-    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
-        tgv_kernels.tgv_l1(
-            u, v, p, q, f, *grid, model.lam, model.alpha1, model.alpha2, tau_u, tau_v, sigma_p, sigma_q,
-            _RELAXATION, iterations, rows, first, last,
-        )  # fmt: skip
-
-    recent = mean or _RecentMean(q.shape)
-    return _Iteration(
-        lambda n: recent.advance(front, iterate, q, n),
-        (u, v, p, q),
-        lambda: (Iterates(u, v, q), Iterates(u, v, recent.field)),
-        recent,
-        # The dual equation is met to the rounding of u over τ, and the gap measures that against λ.
-        lambda energy: 10 * _EPS / (tau_u * model.lam),
-        last_phase=phase == 2,
-    )
-
-
-def _dual_steps(norm: float, tau_u: float, tau_v: float) -> tuple[float, float]:
-    """Dual steps for which the preconditioned operator [[∇, −1], [0, E]] has norm 1."""
-    sigma_p, sigma_q = 1 / (norm * tau_u + tau_v), 1 / (norm * tau_v)
-    bound = np.linalg.norm(
-        [[(norm * sigma_p * tau_u) ** 0.5, (sigma_p * tau_v) ** 0.5], [0, (norm * sigma_q * tau_v) ** 0.5]], 2
-    )
-    return float(sigma_p / bound**2), float(sigma_q / bound**2)

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from tvtasks.operators import Array
-from tvtasks.solvers.kernels import compiled
+from tvtasks.solvers.kernels import compiled, fidelity_row
 
 pixel = njit(inline="always")
 
@@ -210,3 +210,79 @@ def tgv_l1(
                     q, r, z, above, here, mx, ex, half * my[r - 1], half * my[r], ey[r], step_q, tight_q,
                     relax,
                 )  # fmt: skip
+
+
+@compiled
+def _residual_u(s: Array, p: Array, i: int, b: Array, mx: Array, above: Any, here: Any) -> None:
+    """Row of s + ∇ᵀp, which is zero at a solution."""
+    for j in range(1, b.shape[2] - 1):
+        w = mx[j - 1] * p[0, i, j - 1] - mx[j] * p[0, i, j] + above * p[1, i - 1, j] - here * p[1, i, j]
+        b[0, i, j] = s[i, j] + w
+
+
+@compiled
+def _residual_v_jacobian(p: Array, q: Array, i: int, b: Array, mx: Array, above: Any, here: Any) -> None:
+    """Row of Eᵀq − p, which is zero at a solution."""
+    for j in range(1, b.shape[2] - 1):
+        b[1, i, j] = adjoint_jacobian(q, 0, i - 1, i, j, mx, above, here) - p[0, i, j]
+        b[2, i, j] = adjoint_jacobian(q, 1, i - 1, i, j, mx, above, here) - p[1, i, j]
+
+
+@compiled
+def _residual_v_symmetrised(
+    p: Array, q: Array, i: int, b: Array, mx: Array, ex: Array, mixed_above: Any, mixed_here: Any,
+    middle: Any, under: Any,
+) -> None:  # fmt: skip
+    """Row of Eᵀq − p, which is zero at a solution."""
+    for j in range(1, b.shape[2] - 1):
+        wx, wy = adjoint_symmetrised(q, i, i + 1, j, mx, ex, mixed_above, mixed_here, middle, under)
+        b[1, i, j] = wx - p[0, i, j]
+        b[2, i, j] = wy - p[1, i, j]
+
+
+@compiled
+def residuals(
+    s: Array, p: Array, q: Array, mx: Array, my: Array, ex: Array, ey: Array, mixed: float, b: Array
+) -> None:
+    """Write what u and v move against, s + ∇ᵀp and Eᵀq − p, to the three arrays of `b`."""
+    half = b.dtype.type(mixed)
+    for i in range(1, b.shape[1] - 1):
+        _residual_u(s, p, i, b, mx, my[i - 1], my[i])
+        if q.shape[0] == 4:
+            _residual_v_jacobian(p, q, i, b, mx, my[i - 1], my[i])
+        else:
+            _residual_v_symmetrised(
+                p, q, i, b, mx, ex, half * my[i - 1], half * my[i], ey[i], ey[i + 1]
+            )  # fmt: skip
+
+
+@compiled
+def move(x: Array, d: Array, scale: float, rho: float, z: Array) -> None:
+    """Move x against `scale` · d, over-relaxed; write to z what it would be after twice the move."""
+    once, twice = x.dtype.type(rho * scale), x.dtype.type(2 * scale)
+    for i in range(d.shape[0]):
+        for j in range(d.shape[1]):
+            z[i + 1, j + 1] = x[i + 1, j + 1] - twice * d[i, j]
+            x[i + 1, j + 1] -= once * d[i, j]
+
+
+@compiled
+def duals(
+    s: Array, p: Array, q: Array, z: Array, f: Array, mx: Array, my: Array, ex: Array, ey: Array,
+    mixed: float, lam: float, alpha1: float, alpha2: float, omega: float, sigma_p: float, sigma_q: float,
+    rho: float,
+) -> None:  # fmt: skip
+    """Move s, p and q along z = (u, v), each projected on its ball, over-relaxed."""
+    real = s.dtype.type
+    half, relax = real(mixed), real(rho)
+    step_p, step_q = real(sigma_p), real(sigma_q)
+    tight_p, tight_q = real(1 / alpha1**2), real(1 / alpha2**2)
+    for i in range(1, f.shape[0] - 1):
+        fidelity_row(s, f, i, z[0], i, real(omega), real(1), real(lam), relax)
+        _dual_p(p, i, z, i, i + 1, mx, my[i], step_p, tight_p, relax)
+        if q.shape[0] == 4:
+            _dual_q_jacobian(q, i, z, i, i + 1, mx, my[i], step_q, tight_q, relax)
+        else:
+            _dual_q_symmetrised(
+                q, i, z, i - 1, i, mx, ex, half * my[i - 1], half * my[i], ey[i], step_q, tight_q, relax
+            )  # fmt: skip
