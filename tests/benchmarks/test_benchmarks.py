@@ -38,6 +38,23 @@ def test_todays_code_stops_where_the_published_code_does(key, direction):
     np.testing.assert_allclose(u if v is None else [u, *v], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "case", [CASES[0], Case(HuberROF(0.5, 0.05), "y"), CASES[-1]], ids=lambda case: case.title
+)
+def test_counting_todays_iterations_makes_the_same_ones(case):
+    image = case.image(32).astype(np.float64)
+    goal = 1.01 * solve(image, case.model, direction=case.direction, stop=Gap(1e-6)).energy
+    watches = [Watch(case, image, goal, budget=np.inf) for _ in range(2)]
+    for run, watch in zip((today.run, today.count), watches, strict=True):
+        with pytest.raises(EnoughError):
+            run(image, case.model, case.direction, watch)
+    made, counted = watches
+    assert made.iterations_to(goal) == counted.iterations_to(goal) == made.iterations
+    np.testing.assert_allclose(
+        [energy for _, energy in made.looks], [energy for _, energy in counted.looks], rtol=1e-9
+    )
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 @pytest.mark.parametrize("name", peers.NAMES.values())
 def test_program_comes_near_our_minimum_and_never_below_it(name, case):
@@ -64,7 +81,8 @@ def test_report_has_a_row_for_every_program_whether_or_not_it_arrived_in_time(tm
         assert [row.solver for row in result.rows][3:] == able
         for row in result.rows:
             assert f"| {row.solver} |" in text
-            assert all(0 < seconds <= 0.02 or seconds == BEYOND for seconds in row.seconds)
+            counted = row.solver == peers.NAMES["today"] and today.can_be_counted(result.case.model)
+            assert all(0 < seconds <= 0.02 or seconds == BEYOND or counted for seconds in row.seconds)
         for row in result.rows[3:]:  # in one run, nobody is near the minimum before being less near
             assert list(row.seconds) == sorted(row.seconds)
     rows = [line for line in text.splitlines() if line.count("|") == 7]
@@ -75,7 +93,9 @@ def test_report_has_a_row_for_every_program_whether_or_not_it_arrived_in_time(tm
 
 def test_time_beyond_the_budget_is_a_lower_bound_in_the_table():
     row, slow = measure.Row("ours", (0.5, 1.0, BEYOND)), measure.Row("slow", (5.0, BEYOND, BEYOND))
-    result = measure.Result(CASES[0], 1.0, 1e-8, "linear", (row, slow))
+    counted = measure.Row("counted", (5.0, 90.0, BEYOND))
+    result = measure.Result(CASES[0], 1.0, 1e-8, "linear", (row, slow, counted))
     text = report.markdown([result], {}, "", [], 32, 60)
     assert "| ours | 0.5 s | 1 s | > 60 s | – |" in text
     assert "| slow | 5 s (10×) | > 60 s (> 60×) | > 60 s | – |" in text
+    assert "| counted | 5 s (10×) | ≈ 90 s (≈ 90×) | > 60 s | – |" in text

@@ -23,6 +23,7 @@ class Watch:
     def __init__(self, case: Case, image: Array, goal: float, budget: float) -> None:
         self.case, self.image, self.goal, self.budget = case, image, goal, budget
         self.looks: list[tuple[float, float]] = []  # seconds, energy
+        self.iterations_at: list[int] = []  # of each look
         self.began, self.looking, self.iterations, self.next = time.perf_counter(), 0.0, 0, 1
 
     @property
@@ -43,9 +44,16 @@ class Watch:
         """Note the energy that was reached after `seconds`."""
         energy = self.case.energy(u, v, self.image)
         self.looks.append((seconds, energy))
+        self.iterations_at.append(self.iterations)
         if energy <= self.goal or seconds > self.budget:
             raise EnoughError
 
     def seconds_to(self, energy: float) -> float:
         within = (seconds for seconds, reached in self.looks if reached <= energy and seconds <= self.budget)
         return next(within, BEYOND)
+
+    def iterations_to(self, energy: float) -> float:
+        return next(
+            (n for n, (_, reached) in zip(self.iterations_at, self.looks, strict=True) if reached <= energy),
+            math.inf,
+        )

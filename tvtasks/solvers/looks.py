@@ -64,7 +64,7 @@ def until_next_look(history: list[Check], rtol: float, began: int, approaching: 
         return max(LEAST_BLOCK, last.iteration // 4)
     step = max(LEAST_BLOCK, done // 5)
     before = history[-2] if len(history) > 1 else last
-    if not 0 < gap < 0.999 * before.gap < np.inf:
+    if before.iteration < began or not 0 < gap < 0.999 * before.gap < np.inf:
         return step
     if before.iteration == began:
         return int(np.clip(1.1 * done * np.log(gap / rtol) / np.log(before.gap / gap), 5, step))
