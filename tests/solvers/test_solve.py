@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from tvtasks import TGVL1, TVL1, Gap, HuberROF, Published, solve
 from tvtasks.errors import TvtasksError, UnusableImageError
 from tvtasks.operators import gradient, gradient_adjoint, magnitude
-from tvtasks.solvers import linear, lines, primal_dual
+from tvtasks.solvers import linear, lines, primal_dual, tgv_lines
 
 DIRECTIONS = ("both", "x", "y")
 JACOBIAN = "jacobian"
@@ -162,6 +162,24 @@ class TestExactMethods:
         image = np.random.default_rng(3).integers(0, 4096, (3, 4001)).astype(float)
         for lam in (1e-4, 0.013, 0.3, 0.999):
             assert lines.solve(image, TVL1(lam), "x").gap < 1e-9
+
+    @pytest.mark.parametrize("gradient_kind", ["symmetrised", JACOBIAN])
+    @pytest.mark.parametrize("direction", ["x", "y"])
+    @settings(max_examples=30)
+    @given(image=images(max_side=12), exponent=st.floats(-2, 2), ratio=st.sampled_from([0.1, 2, 10]))
+    @example(image=np.tile([0.0, 1.0, 3.0, 0.0, 0.0, 2.0], (2, 1)), exponent=0.0, ratio=2)
+    def test_tgv_l1_lines_are_solved_to_rounding(self, direction, gradient_kind, image, exponent, ratio):
+        assume(image.shape[direction == "x"] >= 4)
+        assume(gradient(image, direction).any())
+        model = TGVL1(10**exponent, 1, ratio, gradient=gradient_kind)
+        solution = tgv_lines.solve(image, model, direction)
+        assert solution.energy * solution.gap / (1 + solution.gap) < 1e-6
+
+    def test_tgv_l1_of_ramps_costs_nothing_along_lines(self):
+        image = np.outer([1.0, 2.0, -3.0], np.arange(40.0))
+        solution = tgv_lines.solve(image, TGVL1(1), "x")
+        assert solution.energy < 1e-9
+        np.testing.assert_allclose(solution.u, image, atol=1e-6)
 
     def test_tv_l1_of_a_line_that_is_short_for_lambda_is_its_median(self):
         image = np.array([[3.0, 9.0, 1.0, 2.0, 8.0]])
@@ -329,6 +347,7 @@ class TestThreadsAndStacks:
             (TVL1(1), "y"),
             (TGVL1(1), "both"),
             (TGVL1(0.1), "both"),
+            (TGVL1(1), "x"),
         ],
         ids=str,
     )

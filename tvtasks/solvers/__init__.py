@@ -36,8 +36,8 @@ class Convergence:
     converged
         Whether the stopping rule was met.
     method
-        ``linear``, ``line-exact``, ``primal-dual`` (and the dtypes that it went through), ``published``, or
-        ``constant``: the image does not change along the direction.
+        ``linear``, ``line-exact``, ``interior-point`` (TGV-L1 along lines), ``primal-dual`` (and the dtypes
+        that it went through), ``published``, or ``constant``: the image does not change along the direction.
     history
         Energy and gap at each look at the iteration; empty for a direct method.
     """
@@ -88,9 +88,10 @@ def solve(
     """Minimise `model` for `image`, as it is: nothing is scaled.
 
     The method is chosen from the mathematics and named in the result. Huber-ROF is linear where no gradient
-    exceeds α, which is tested on the solution; in one direction it and TV-L1 are solved exactly line by line;
-    everything else is iterated until the stopping rule is met (Chambolle & Pock 2011; for TV-L1 and plain ROF
-    preconditioned as by Bredies & Sun 2015).
+    exceeds α, which is tested on the solution; in one direction it and TV-L1 are solved exactly line by line,
+    and TGV-L1 as a linear programme for each line; everything else is iterated until the stopping rule is met
+    (Chambolle & Pock 2011; for TV-L1 and plain ROF, and TGV-L1 with small λ, preconditioned as by Bredies &
+    Sun 2015).
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def solve(
     f = _checked(image)
     rule = Gap() if stop is None else stop
     # The methods load compiled code; a caller who only describes a recipe should not wait for it.
-    from tvtasks.solvers import linear, lines, primal_dual, published  # noqa: PLC0415
+    from tvtasks.solvers import linear, lines, primal_dual, published, tgv_lines  # noqa: PLC0415
 
     if isinstance(rule, Published):
         return published.solve(f.astype(np.float64), model, direction, rule)
@@ -148,8 +149,9 @@ def solve(
     exact = None
     if isinstance(model, HuberROF):
         exact = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)
-    if exact is None and direction != "both" and not isinstance(model, TGVL1):
-        exact = lines.solve(f, model, direction, rtol=rule.rtol, threads=threads)
+    if exact is None and direction != "both":
+        by_line = tgv_lines if isinstance(model, TGVL1) else lines
+        exact = by_line.solve(f, model, direction, rtol=rule.rtol, threads=threads)
     if exact is not None and exact.gap <= rule.rtol:
         return exact
     return primal_dual.solve(f, model, direction, rule, threads)

@@ -7,7 +7,7 @@ the least and the greatest value of the image.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,6 +75,19 @@ def certify(
         pad(u, np.float64), None if v is None else pad(v, np.float64), pad(dual, np.float64)
     )  # fmt: skip
     return certify_padded(model, padded, np.ascontiguousarray(image, np.float64), 0.0, 1.0, grid)
+
+
+def certify_rounded(
+    model: Model, u: Array, v: Array | None, dual: Array, image: Array, direction: Direction, rtol: float
+) -> tuple[Certificate, Array, Array | None]:
+    """Certify a float64 result, rounded to the image's dtype if the gap is then within the tolerance."""
+    kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
+    for kind in kinds:
+        fit, slope = u.astype(kind, copy=False), None if v is None else v.astype(kind, copy=False)
+        certificate = certify(model, fit, slope, dual, image, direction)
+        if certificate.gap <= rtol:
+            break
+    return certificate, fit, slope
 
 
 def certify_padded(

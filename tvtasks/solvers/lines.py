@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 
@@ -39,13 +38,8 @@ def solve(
     u, p = found
     if direction == "y":
         u, p = np.ascontiguousarray(u.T), p[::-1].transpose(0, 2, 1)
-    kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
-    for kind in kinds:
-        result = u.astype(kind, copy=False)
-        certificate = certificates.certify(model, result, None, p, image, direction)
-        if certificate.gap <= rtol:
-            break
-    return certificates.solution(certificate, result, method="line-exact")
+    certificate, u, _ = certificates.certify_rounded(model, u, None, p, image, direction, rtol)
+    return certificates.solution(certificate, u, method="line-exact")
 
 
 def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:
