@@ -52,5 +52,6 @@ CASES = (
     Case(TVL1(1), "x"),
     Case(TGVL1(1, gradient="jacobian")),
     Case(TGVL1(0.1, gradient="jacobian")),
+    Case(TGVL1(1, gradient="jacobian"), "x"),
 )
 SCALING = (Case(HuberROF(10, 0.005)), Case(TVL1(1)), Case(TGVL1(1, gradient="jacobian")))
