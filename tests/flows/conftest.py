@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+import tvtasks.monitor
+from flows import acquire, attendant, session
 from flows import server as servers
 from flows.restore import prefect_at
 from flows.server import Server
@@ -46,6 +48,15 @@ def unused_port() -> int:
         return port
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again within a fraction of a second: what goes on beside a microscope in its own time is waited for here."""
+    monkeypatch.setattr(tvtasks.monitor, "PULSE", 0.05)
+    monkeypatch.setattr(acquire, "PAUSE", 0.02)
+    monkeypatch.setattr(attendant, "LOOK", 0.1)
+    monkeypatch.setattr(session, "EVERY", 0.1)
+
+
 @pytest.fixture
 def dead_url() -> str:
     """The address of a Prefect server that does not run."""
@@ -68,6 +79,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, audit: Audit) -> Iterator[S
     with pytest.MonkeyPatch.context() as patch:
         for name, value in audit.environment.items():
             patch.setenv(name, value)
+        # How often it looks for runs that have fallen silent; else every 5 s.
+        patch.setenv("PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY", "PT1S")
         # The usual port is left to the developer's own server, whether it runs now or is started meanwhile.
         patch.setattr(servers, "LOCAL_PORT", unused_port())
         started = servers.start(home / "server.log", home=home)
