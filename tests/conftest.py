@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 
+import pytest
 from hypothesis import settings
 
 _HOME = tempfile.TemporaryDirectory(prefix="tvtasks-tests-", ignore_cleanup_errors=True)
@@ -12,12 +13,26 @@ _HOME = tempfile.TemporaryDirectory(prefix="tvtasks-tests-", ignore_cleanup_erro
 settings.register_profile("compiled", deadline=None)
 settings.load_profile("compiled")
 
+# Not in a hook: other conftests import Prefect, which makes its folder then, and rich, which looks for
+# colours.
+for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
+    del os.environ[_name]
+os.environ["PREFECT_HOME"] = _HOME.name
+for _name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
+    os.environ.pop(_name, None)
+# A shell has what it starts in the background ignore Ctrl-C; so would the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def pytest_configure() -> None:
-    # Here and not in a fixture: Prefect makes its folder when a test module imports it.
-    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-        del os.environ[name]
-    os.environ["PREFECT_HOME"] = _HOME.name
-    # A shell has what it starts in the background ignore Ctrl-C, and so would the processes that tests send it to.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``-n``, give each process whole files, the longest first; one gets all that need the server."""
+    if not hasattr(config, "workerinput"):
+        return
+    with_server = {item.path for item in items if "server" in getattr(item, "fixturenames", ())}
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    for item in items:
+        group = "server" if item.path in with_server else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (item.path not in with_server, item.path not in slow))

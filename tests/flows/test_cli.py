@@ -57,8 +57,6 @@ class CommandLine:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONUTF8": "1",
         }
-        for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
-            self.environment.pop(name, None)
         (folder / "recipe.toml").write_text(RECIPE)
 
     @contextmanager
