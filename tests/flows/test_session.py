@@ -69,8 +69,13 @@ class TestWhatItShows:
             eventually(lambda: len(runs_of(client, archive)) == 1)
             (run,) = runs_of(client, archive)
             assert run.state.is_running()
-            eventually(lambda: "nearly full" in shown(client, run).get("health", ""))
-            page = shown(client, run)
+            page = {}
+
+            def all_is_shown():
+                page.update(shown(client, run))
+                return "nearly full" in page.get("health", "") and r"stm\|2.npy" in page.get("files", "")
+
+            eventually(all_is_shown)
             links = {path: attendant.run_of(path) for path in (good, bad)}
         assert page["progress"] == 50.0
         assert "1 done, 1 quarantined, 2 queued" in page["files"]
