@@ -4,7 +4,6 @@ import os
 import signal
 import tempfile
 
-import pytest
 from hypothesis import settings
 
 _HOME = tempfile.TemporaryDirectory(prefix="tvtasks-tests-", ignore_cleanup_errors=True)
@@ -23,16 +22,3 @@ for _name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
 # A shell has what it starts in the background ignore Ctrl-C; so would the processes that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``-n``, give each process whole files, the longest first; one gets all that need the server."""
-    if not hasattr(config, "workerinput"):
-        return
-    with_server = {item.path for item in items if "server" in getattr(item, "fixturenames", ())}
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    for item in items:
-        group = "server" if item.path in with_server else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (item.path not in with_server, item.path not in slow))
