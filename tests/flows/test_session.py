@@ -1,5 +1,6 @@
 """What the dashboard shows of a watch, on a real server."""
 
+import logging
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -124,13 +125,17 @@ class TestWhatItShows:
         assert second.id != first.id
         assert "The disk is full." in shown(client, second)["health"]
 
-    def test_a_server_that_does_not_answer_is_not_waited_for(self, dead_url, folders):
+    def test_a_server_that_does_not_answer_is_not_tried(self, dead_url, folders, caplog):
+        asked = []
         with (
+            caplog.at_level(logging.DEBUG, "flows.session"),
             prefect_at(dead_url) as attendant,
-            Session(attendant, dead_url, *folders, answers=lambda: False) as session,
+            Session(attendant, dead_url, *folders, answers=lambda: asked.append("no")) as session,
         ):
             session.begin()
             session.note(Change(Path("x.npy"), State.DONE))
+            eventually(lambda: len(asked) > 2)
+        assert "could not be shown" not in caplog.text
 
 
 class TestHowItEnds:
