@@ -240,7 +240,7 @@ class TestWatchOnce:
 
 class TestWatchCutShort:
     COMMAND = (*WATCH, *QUICK, "--json", "--workers", "1")
-    FILES = 5
+    FILES = 10
 
     @pytest.fixture
     def scans(self, write_scan):

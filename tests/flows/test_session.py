@@ -236,7 +236,7 @@ def test_what_a_killed_watch_has_left_is_marked_as_crashed_by_the_server_and_not
         with watch(lives):
             with watch(killed):
                 pass
-            eventually(lambda: states(killed) == ["Crashed", "Crashed"])
+            eventually(lambda: states(killed) == ["Crashed", "Crashed"], seconds=90.0)
             # It is older than the other, and was never taken for dead: it would set itself to Running again.
             for run in runs(lives):
                 history = client.read_flow_run_states(run.id)
