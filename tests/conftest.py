@@ -1,8 +1,12 @@
 """Keep Prefect's folder and a developer's settings of it out of the tests; no test is judged by its speed."""
 
 import os
+import signal
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 _HOME = tempfile.TemporaryDirectory(prefix="tvtasks-tests-", ignore_cleanup_errors=True)
@@ -11,9 +15,31 @@ _HOME = tempfile.TemporaryDirectory(prefix="tvtasks-tests-", ignore_cleanup_erro
 settings.register_profile("compiled", deadline=None)
 settings.load_profile("compiled")
 
+# Not in a hook: other conftests import Prefect, which makes its folder then, and rich, which looks for
+# colours.
+for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
+    del os.environ[_name]
+os.environ["PREFECT_HOME"] = _HOME.name
+for _name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
+    os.environ.pop(_name, None)
+# A shell has what it starts in the background ignore Ctrl-C; so would the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def pytest_configure() -> None:
-    # Here and not in a fixture: Prefect makes its folder when a test module imports it.
-    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-        del os.environ[name]
-    os.environ["PREFECT_HOME"] = _HOME.name
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Iterator[Any]:
+    """With ``-n`` reports go to another process as UTF-8, and some tests log names that have no encoding."""
+    return _in_utf8((yield))
+
+
+def _in_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_in_utf8(key): _in_utf8(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_in_utf8(inner) for inner in value]
+    if isinstance(value, tuple):
+        return tuple(_in_utf8(inner) for inner in value)
+    return value

@@ -246,8 +246,9 @@ class TestTree:
 
 
 class TestAuto:
-    @pytest.fixture
-    def chosen(self) -> Restoration:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def chosen() -> Restoration:
         recipe = {
             "background": {"model": "huber-rof", "lam": "auto"},
             "contrast": {"model": "huber-rof", "lam": "auto"},

@@ -2,19 +2,25 @@
 
 import os
 import socket
+import sqlite3
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from flows import acquire, attendant, cli, session
 from flows import server as servers
 from flows.restore import prefect_at
 from flows.server import Server
+from tvtasks import monitor
 
 SaveScan = Callable[..., Path]
 WriteScan = Callable[..., Path]
+Tvtasks = Callable[..., "Ended"]
 
 
 AUDIT = """
@@ -39,11 +45,28 @@ class Audit(NamedTuple):
     log: Path
 
 
+class Ended(NamedTuple):
+    """The exit code of a command, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again within a fraction of a second: a test has nothing else to do meanwhile."""
+    monkeypatch.setattr(monitor, "PULSE", 0.05)
+    monkeypatch.setattr(acquire, "PAUSE", 0.02)
+    monkeypatch.setattr(attendant, "LOOK", 0.1)
+    monkeypatch.setattr(session, "EVERY", 0.1)
 
 
 @pytest.fixture
@@ -61,13 +84,53 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     return Audit({"PYTHONPATH": path, "TVTASKS_AUDIT": str(folder / "network.txt")}, folder / "network.txt")
 
 
+@pytest.fixture
+def tvtasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tvtasks:
+    """Call the command line as it is typed in a folder of its own; in this process, which has it imported."""
+    monkeypatch.chdir(tmp_path)
+    # The developer's own server is left alone.
+    monkeypatch.setattr(servers, "LOCAL_PORT", unused_port())
+
+    def call(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["tvtasks", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return Ended(int(end.value.code or 0), *capfd.readouterr())
+
+    return call
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, audit: Audit) -> Iterator[Server]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server has its database."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture
+def database(server: Server, home: Path) -> Callable[[Path], Path]:
+    """Puts a copy of the server's database, which took it ten seconds to make, into a folder."""
+
+    def copy(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            closing(sqlite3.connect(home / "prefect.db")) as source,
+            closing(sqlite3.connect(folder / "prefect.db")) as target,
+        ):
+            source.backup(target)
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def server(home: Path, audit: Audit) -> Iterator[Server]:
     """A Prefect server with a database of its own."""
-    home = tmp_path_factory.mktemp("prefect")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in audit.environment.items():
             patch.setenv(name, value)
+        # How often it looks for runs that have fallen silent; else every 5 s.
+        patch.setenv("PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY", "PT1S")
         # The usual port is left to the developer's own server, whether it runs now or is started meanwhile.
         patch.setattr(servers, "LOCAL_PORT", unused_port())
         started = servers.start(home / "server.log", home=home)

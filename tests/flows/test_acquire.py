@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from flows import acquire as acquiring
 from flows.acquire import Change, Watching, acquire, ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.micrograph import file_sha256
@@ -22,11 +21,6 @@ from tvtasks.workflow import restore_file, write_preview
 
 RECIPES = RecipeBook((("*", Recipe(background=HuberROFStep(model="huber-rof", lam=0.5, direction="x"))),))
 WATCHING = Watching(settle=0.05, max_wait=0.2)
-
-
-@pytest.fixture(autouse=True)
-def short_pause(monkeypatch):
-    monkeypatch.setattr(acquiring, "PAUSE", 0.02)
 
 
 class Bench:

@@ -1,4 +1,4 @@
-"""The command line as a user has it: real processes, their output and their exit codes."""
+"""The command line as a user has it: its output and exit codes, in real processes where these matter."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ import threading
 import time
 import tomllib
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from flows.log import log_path
 from tvtasks import __version__
 from tvtasks.monitor import Ledger, Monitor, State
 from tvtasks.recipe_book import RecipeBook
+from tvtasks.replay import replay
 from tvtasks.workflow import restore_file
 
 REPOSITORY = Path(__file__).parents[2]
@@ -55,8 +57,6 @@ class CommandLine:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONUTF8": "1",
         }
-        for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
-            self.environment.pop(name, None)
         (folder / "recipe.toml").write_text(RECIPE)
 
     @contextmanager
@@ -131,24 +131,33 @@ class TestRefusals:
             ("watch scans --archive archive --recipe wrong.toml", "wrong.toml: background.lam = -1 is not"),
             ("watch scans --archive scans --recipe recipe.toml", "cannot go into the watched folder"),
             ("watch scans --recursive --archive scans/out --recipe recipe.toml", "lies inside"),
-            ("watch scans --archive archive --recipe recipe.toml", "does not answer"),
             ("restore nothing.tif --archive archive --recipe recipe.toml", "no file or folder nothing.tif"),
             ("restore empty --archive archive --recipe recipe.toml", "holds no image file"),
             ("recipes --show unheard-of", "no preset named 'unheard-of'"),
         ],
     )
     def test_a_mistake_ends_in_one_sentence_and_exit_code_2(
-        self, offline, write_scan, tmp_path, arguments, sentence
+        self, tvtasks, write_scan, tmp_path, arguments, sentence
     ):
         write_scan("stm_1.npy")
         (tmp_path / "empty").mkdir()
+        (tmp_path / "recipe.toml").write_text(RECIPE)
         (tmp_path / "broken.toml").write_text("[background")
         (tmp_path / "wrong.toml").write_text(RECIPE.replace("0.5", "-1"))
-        run = offline.run(*arguments.split())
+        run = tvtasks(*arguments.split())
         assert (run.returncode, run.stdout) == (2, "")
         (line,) = run.stderr.splitlines()
         assert line.startswith("tvtasks: ")
         assert sentence in line
+        assert not (tmp_path / "archive").exists()
+
+    def test_so_does_a_server_that_does_not_answer(self, offline, write_scan, tmp_path):
+        write_scan("stm_1.npy")
+        run = offline.run(*WATCH)
+        assert (run.returncode, run.stdout) == (2, "")
+        (line,) = run.stderr.splitlines()
+        assert line.startswith("tvtasks: ")
+        assert "does not answer" in line
         assert not (tmp_path / "archive").exists()
 
     @pytest.mark.parametrize(
@@ -158,8 +167,8 @@ class TestRefusals:
             ("watch . --archive archive --recipe recipe.toml --settle 0", "Invalid value for '--settle'"),
         ],
     )
-    def test_an_option_that_is_missing_or_impossible_is_named(self, offline, arguments, words):
-        run = offline.run(*arguments.split())
+    def test_an_option_that_is_missing_or_impossible_is_named(self, tvtasks, arguments, words):
+        run = tvtasks(*arguments.split())
         assert run.returncode == 2
         assert words in run.stderr
         assert "Traceback" not in run.stderr
@@ -231,7 +240,7 @@ class TestWatchOnce:
 
 class TestWatchCutShort:
     COMMAND = (*WATCH, *QUICK, "--json", "--workers", "1")
-    FILES = 5
+    FILES = 10
 
     @pytest.fixture
     def scans(self, write_scan):
@@ -300,6 +309,12 @@ class TestWatchWithoutDashboard:
     def archive(self, without_dashboard):
         return without_dashboard.folder / "archive"
 
+    @pytest.fixture
+    def there(self, tvtasks, without_dashboard, monkeypatch):
+        """Call the command line in that folder."""
+        monkeypatch.chdir(without_dashboard.folder)
+        return tvtasks
+
     def test_files_are_restored_although_no_server_answers(self, archive):
         assert len(list(archive.glob("*.nxs"))) == 1
 
@@ -309,29 +324,29 @@ class TestWatchWithoutDashboard:
         assert len(files) == 2
         assert "Stopped: 1 restored, 1 failed, 0 left" in ended
 
-    def test_status_says_how_it_is_in_words_and_in_json(self, without_dashboard):
-        run = without_dashboard.run("status", "archive")
+    def test_status_says_how_it_is_in_words_and_in_json(self, there):
+        run = there("status", "archive")
         assert run.returncode == 1
         assert re.search(r"^watch +stopped at \d\d:\d\d, process \d+ on ", run.stdout, re.MULTILINE)
         assert re.search("^done +1 +1 in the last hour", run.stdout, re.MULTILINE)
         assert "its content is not" in run.stdout
         assert "tvtasks retry archive --all" in run.stdout
         assert ESCAPE not in run.stdout
-        record = json.loads(without_dashboard.run("status", "archive", "--json").stdout)
+        record = json.loads(there("status", "archive", "--json").stdout)
         assert record["files"]["counts"]["quarantined"] == 1
         assert (record["healthy"], record["watch"]["state"]) == (False, "stopped")
         assert [problem["kind"] for problem in record["problems"]] == ["quarantined"]
 
-    def test_retry_puts_back_what_it_is_told_and_says_how_to_go_on(self, without_dashboard, archive):
+    def test_retry_puts_back_what_it_is_told_and_says_how_to_go_on(self, there, archive):
         copy = shutil.copytree(archive, archive.with_name("copy"))
-        run = without_dashboard.run("retry", "copy", "bad.png", "never-seen.png")
+        run = there("retry", "copy", "bad.png", "never-seen.png")
         assert run.returncode == 1
         assert "1 file is queued again." in run.stdout
         assert "No watch runs. Start it: tvtasks watch " in run.stdout
         assert "never-seen.png is not among the failed" in run.stderr
         assert in_state(ledger_path(copy), State.QUEUED) == 1
-        assert "No watch runs, and 1 file waits" in without_dashboard.run("status", "copy").stdout
-        nothing_left = without_dashboard.run("retry", "copy", "--all")
+        assert "No watch runs, and 1 file waits" in there("status", "copy").stdout
+        nothing_left = there("retry", "copy", "--all")
         assert nothing_left.returncode == 0
         assert nothing_left.stdout == "No file has failed: there is nothing to try again.\n"
 
@@ -348,10 +363,10 @@ class TestCareWhereThereIsNothing:
         ],
     )
     def test_a_mistake_ends_in_one_sentence_and_nothing_is_created(
-        self, offline, tmp_path, arguments, sentence
+        self, tvtasks, tmp_path, arguments, sentence
     ):
         before = fingerprint(tmp_path)
-        run = offline.run(*arguments.split())
+        run = tvtasks(*arguments.split())
         assert (run.returncode, run.stdout) == (2, "")
         (line,) = run.stderr.splitlines()
         assert sentence in line
@@ -424,8 +439,8 @@ class TestShow:
     def archived(self, mixed):
         return next(mixed["archive"].glob("good_1*.nxs"))
 
-    def test_the_record_is_laid_out_for_a_reader(self, offline, archived):
-        run = offline.run("show", archived)
+    def test_the_record_is_laid_out_for_a_reader(self, tvtasks, archived):
+        run = tvtasks("show", archived)
         assert run.returncode == 0
         for text in (
             "good_1.npy",
@@ -437,26 +452,27 @@ class TestShow:
             assert text in run.stdout
         assert ESCAPE not in run.stdout
 
-    def test_json_has_the_whole_record(self, offline, archived):
-        record = json.loads(offline.run("show", archived, "--json").stdout)
+    def test_json_has_the_whole_record(self, tvtasks, archived):
+        record = json.loads(tvtasks("show", archived, "--json").stdout)
         assert record["path"] == str(archived)
         assert [step["name"] for step in record["steps"]] == ["background"]
 
-    def test_a_file_that_is_no_archive_is_refused_in_a_sentence(self, offline):
-        run = offline.run("show", "recipe.toml")
+    def test_a_file_that_is_no_archive_is_refused_in_a_sentence(self, tvtasks, tmp_path):
+        (tmp_path / "recipe.toml").write_text(RECIPE)
+        run = tvtasks("show", "recipe.toml")
         assert (run.returncode, run.stdout) == (1, "")
         assert len(run.stderr.splitlines()) == 1
 
 
 class TestRecipes:
-    def test_presets_are_listed_with_what_they_are_for(self, offline):
-        run = offline.run("recipes")
+    def test_presets_are_listed_with_what_they_are_for(self, tvtasks):
+        run = tvtasks("recipes")
         assert run.returncode == 0
         assert re.search("^stm-scratches +STM: scratches", run.stdout, re.MULTILINE)
         assert ESCAPE not in run.stdout
 
-    def test_a_preset_can_be_printed_and_saved_as_a_recipe(self, offline):
-        run = offline.run("recipes", "--show", "stm-scratches")
+    def test_a_preset_can_be_printed_and_saved_as_a_recipe(self, tvtasks):
+        run = tvtasks("recipes", "--show", "stm-scratches")
         assert tomllib.loads(run.stdout)["median"] == {"rows": 3, "columns": 1}
 
     def test_the_version_is_printed(self, offline):
@@ -464,8 +480,10 @@ class TestRecipes:
 
 
 @pytest.mark.slow
-def test_the_demo_restores_six_scans_and_leaves_no_server_behind(offline, tmp_path):
-    run = offline.run("demo", "--folder", "demo")
+def test_the_demo_restores_six_scans_and_leaves_no_server_behind(tvtasks, database, tmp_path, monkeypatch):
+    database(tmp_path / "demo" / "prefect")
+    monkeypatch.setattr("tvtasks.replay.replay", partial(replay, duration=2.0))
+    run = tvtasks("demo", "--folder", "demo")
     assert run.returncode == 0, run.stderr
     assert "6 restored, 0 failed. Results: " in run.stdout
     assert run.stdout.count("  done  ") == 6

@@ -1,12 +1,11 @@
 """`tvtasks deploy` as a user gives it, on a real server."""
 
 import json
-import sys
 
 import pytest
 from prefect.client.orchestration import get_client
 
-from flows import cli, deploying, zombies
+from flows import deploying, zombies
 from flows.restore import prefect_at
 from tests.flows.conftest import unused_port
 
@@ -52,23 +51,6 @@ def client(server, monkeypatch):
         clear(client)
         yield client
         clear(client)
-
-
-@pytest.fixture
-def tvtasks(monkeypatch, capfd):
-    """Run the command line; return exit code, standard output and standard error."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["tvtasks", *map(str, words)])
-        capfd.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return (code, *capfd.readouterr())
-
-    return run
 
 
 def done(out):

@@ -3,7 +3,6 @@
 import csv
 import json
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from flows import cli
 from flows.commands.sweep import _repeated
 from tvtasks import archive
 from tvtasks import sweep as sweeps
@@ -19,23 +17,6 @@ from tvtasks.recipe import Recipe
 from tvtasks.workflow import restore_file
 
 RECIPE = Recipe.model_validate({"name": "flat", "background": {"model": "huber-rof", "lam": 0.5}})
-
-
-@pytest.fixture
-def tvtasks(tmp_path, monkeypatch, capsys):
-    """Calls the command line in a folder of its own; returns exit code, output and error output."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["tvtasks", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

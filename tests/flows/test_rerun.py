@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 from typer.testing import CliRunner
 
-from flows import cli, server
+from flows import cli
 from flows.rerun import Hooks, rerun_and_show, table
 from flows.restore import prefect_at
 from tvtasks import archive
@@ -39,23 +39,6 @@ def filled(tmp_path, write_scan):
     for number in range(3):
         restore_file(write_scan(f"stm_{number}.npy", number), FIRST, tmp_path / "archive")
     return tmp_path / "archive"
-
-
-@pytest.fixture
-def tvtasks(monkeypatch, capfd):
-    """Run the command line; return exit code, standard output and standard error."""
-    monkeypatch.setattr(server, "running", lambda: None)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tvtasks", *map(str, words)])
-        capfd.readouterr()
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return (code, *capfd.readouterr())
-
-    return run
 
 
 class TestList:

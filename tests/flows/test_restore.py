@@ -75,9 +75,9 @@ def artifact_of(client: SyncPrefectClient, run: FlowRun) -> Artifact:
     return artifact
 
 
-def eventually(condition: Callable[[], object]) -> None:
+def eventually(condition: Callable[[], object], seconds: float = HALF_A_MINUTE) -> None:
     """Wait for another process: there is no clock to inject."""
-    deadline = time.monotonic() + HALF_A_MINUTE
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.1)

@@ -1,8 +1,6 @@
 """Looking after a Prefect server: a real one, which is killed."""
 
 import logging
-import sqlite3
-from contextlib import closing
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
@@ -26,19 +24,8 @@ def clock():
     return Clock()
 
 
-@pytest.fixture
-def home(tmp_path, server, tmp_path_factory):
-    """A folder with the database of the session's server, which took half a minute to make."""
-    original = next(tmp_path_factory.getbasetemp().glob("prefect*/prefect.db"))
-    with (
-        closing(sqlite3.connect(original)) as source,
-        closing(sqlite3.connect(tmp_path / "prefect.db")) as copy,
-    ):
-        source.backup(copy)
-    return tmp_path
-
-
-def test_a_server_that_is_killed_is_started_again_where_it_was(home, clock, caplog):
+def test_a_server_that_is_killed_is_started_again_where_it_was(database, tmp_path, clock, caplog):
+    home = database(tmp_path)
     log = home / "server.log"
     first = servers.start(log, home=home, port=unused_port())
     keeper = Keeper(first, log, home=home, clock=clock)

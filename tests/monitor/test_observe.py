@@ -12,7 +12,7 @@ from tvtasks.errors import ConfigurationError
 from tvtasks.monitor.observe import FolderObserver, is_network_folder
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Ask again and again until the answer is yes, or the time is over."""
     deadline = time.monotonic() + seconds
     while not condition():

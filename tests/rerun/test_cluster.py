@@ -142,22 +142,22 @@ class TestWhatCannotWork:
             do(place, tmp_path / "many", here.scheduler_address)
         assert not (tmp_path / "many").exists()
 
-    def test_a_scheduler_that_is_lost_is_a_sentence(self, place, tmp_path):
+    def test_a_scheduler_that_is_lost_is_a_sentence(self, place, tmp_path, monkeypatch):
         with unused() as free:
             port = free.getsockname()[1]
         words = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
         scheduler = subprocess.Popen(
             [sys.executable, *words, "--dashboard-address", "127.0.0.1:0"], stderr=subprocess.DEVNULL
         )
+        address = f"tcp://127.0.0.1:{port}"
         try:
+            distributed.Client(address, timeout=60).close()
+            monkeypatch.setattr(cluster, "_PATIENCE", 2.0)
             with (
                 dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
                 pytest.raises(TvtasksError, match="does not answer any more"),
             ):
-                do(
-                    place, tmp_path / "many", f"tcp://127.0.0.1:{port}",
-                    planned=lambda *_: scheduler.kill(),
-                )  # fmt: skip
+                do(place, tmp_path / "many", address, planned=lambda *_: scheduler.kill())
         finally:
             scheduler.kill()
             scheduler.wait()
