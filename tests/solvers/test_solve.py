@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from tvtasks import TGVL1, TVL1, Gap, HuberROF, Published, solve
 from tvtasks.errors import TvtasksError, UnusableImageError
 from tvtasks.operators import gradient, gradient_adjoint, magnitude
-from tvtasks.solvers import linear, lines, primal_dual, tgv_lines
+from tvtasks.solvers import linear, lines, primal_dual, tgv, tgv_lines
 
 DIRECTIONS = ("both", "x", "y")
 JACOBIAN = "jacobian"
@@ -129,6 +129,21 @@ class TestMethod:
             iterated = primal_dual.solve(image, model, direction, Gap(1e-3, max_iterations=20_000))
             assert exact.energy <= iterated.energy * (1 + 1e-9) + 1e-15
             assert iterated.energy <= exact.energy * (1 + iterated.gap + 1e-9) + 1e-15
+
+    @pytest.mark.parametrize("gradient_kind", ["symmetrised", JACOBIAN])
+    @pytest.mark.parametrize("lam", [0.2, 0.7])
+    def test_all_methods_for_tgv_l1_find_the_same_minimum(self, lam, gradient_kind, monkeypatch):
+        model, image = TGVL1(lam, gradient=gradient_kind), scan(40, 48)
+        for direction in DIRECTIONS:
+            found = []
+            for up_to in (0, np.inf):  # first phase plain, preconditioned
+                monkeypatch.setattr(tgv, "_PRECONDITIONED", up_to)
+                found.append(primal_dual.solve(image, model, direction, Gap(1e-3)))
+            if direction != "both":
+                found.append(tgv_lines.solve(image, model, direction))
+                assert found[-1].gap < 1e-7
+            least = min(solution.energy for solution in found)
+            assert all(solution.energy / (1 + solution.gap) <= least * (1 + 1e-9) for solution in found)
 
     def test_linear_solver_and_iteration_find_the_same_minimiser(self):
         model = HuberROF(0.05, 0.05)
