@@ -35,7 +35,9 @@ class Case:
         return ((scan - scan.min()) / np.ptp(scan)).astype(np.float32)
 
     def energy(self, u: Array, v: Array | None, image: Array) -> float:
-        """Value of the model's objective."""
+        """Value of the model's objective; `v` may have only the component along the direction."""
+        if v is not None and len(v) == 1:
+            v = np.concatenate([v, 0 * v] if self.direction == "x" else [0 * v, v])
         return self.model.energy(*((u,) if v is None else (u, v)), image, self.direction)
 
 

@@ -23,6 +23,7 @@ CASES = (
     Case(TVL1(1)),
     Case(TVL1(1), "x"),
     Case(TGVL1(1, gradient="jacobian")),
+    Case(TGVL1(1, gradient="jacobian"), "x"),
 )
 INSTALLED, MISSING = peers.installed()
 
