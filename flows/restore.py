@@ -7,15 +7,12 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
-import certifi
 import httpx
 from prefect import flow, get_run_logger, runtime, tags
 from prefect.client.orchestration import get_client
@@ -27,9 +24,7 @@ from prefect.exceptions import Abort, CancelledRun
 from prefect.filesystems import LocalFileSystem
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
-    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
-    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOCAL_STORAGE_PATH,
     temporary_settings,
@@ -38,6 +33,7 @@ from prefect.states import Cancelled, Crashed, Failed
 from pydantic import Field
 
 from flows.attendant import TAG, Attendant, attended, attending
+from flows.client import cheap_clients, own_client
 from tvtasks import workflow
 from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.errors import CancelledRunError, TvtasksError
@@ -143,7 +139,7 @@ def restore_and_show(
         The run was cancelled in the dashboard.
     """
     try:
-        with tags(TAG, recipe.name):
+        with tags(TAG, recipe.name), own_client():
             return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, keeping))
     except CancelledRun as error:
         raise CancelledRunError(str(error)) from None
@@ -165,7 +161,7 @@ def prefect_at(api_url: str) -> Iterator[Attendant]:
     makes the shortest run last over a second. The attendant sends them instead.
     """
     with (
-        _cheap_client(api_url) as cheap,
+        cheap_clients(api_url) as cheap,
         temporary_settings({PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, **cheap}),
         attending(api_url) as attendant,
     ):
@@ -176,31 +172,6 @@ def prefect_at(api_url: str) -> Iterator[Attendant]:
             # Prefect would try for over a minute to reach it when the process ends.
             APILogWorker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)
             EventsWorker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)
-
-
-@contextmanager
-def _cheap_client(api_url: str) -> Iterator[dict[Any, Any]]:
-    """Give the settings with which a client, of which each run has its own, costs less.
-
-    Each client reads all certificates of the system, even where none is needed, and asks the server for a
-    token even where it has none. One client for all runs would wait for over a minute when the server dies.
-    """
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        settings: dict[Any, Any] = {}
-        where = urlsplit(api_url)
-        # Not for others: a proxy may lead from http to https.
-        if where.scheme == "http" and where.hostname in {"127.0.0.1", "localhost", "::1"}:
-            one, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----\n")
-            certificate = Path(folder, "one.pem")
-            certificate.write_text(one + end, "utf-8")
-            settings[PREFECT_API_SSL_CERT_FILE] = str(certificate)
-        with suppress(httpx.HTTPError):
-            reply = httpx.get(
-                f"{api_url.removesuffix('/')}/csrf-token", params={"client": "tvtasks"}, timeout=2.0
-            )
-            if reply.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # switched off, says the server
-                settings[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
-        yield settings
 
 
 @contextmanager
