@@ -26,6 +26,7 @@ from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
 from flows.attendant import TAG, Attendant
+from flows.forms import NONE_OF_MY_OWN, OwnRecipe, Says
 from flows.restore import KeepingResults, run_context
 from tvtasks.archive.keeping import AS_USUAL
 from tvtasks.errors import ConfigurationError, TvtasksError
@@ -64,44 +65,47 @@ def _run_name() -> str:
     parameters = runtime.flow_run.parameters
     first, *others = parameters["sources"]
     place = f"{Path(first).name} and {len(others)} more" if others else Path(first).name
-    return f"{place} · {', '.join(parameters['recipes'])}"[:_LONGEST_NAME]
+    own = parameters["recipe"]
+    names = [*parameters["recipes"], *([own.name] if own != NONE_OF_MY_OWN else [])]
+    return f"{place} · {', '.join(names)}"[:_LONGEST_NAME]
 
 
 @flow(name="rerun", flow_run_name=_run_name, persist_result=False)
 def rerun_flow(
-    sources: list[Path],
-    recipes: list[str],
-    archive: Path | None = None,
-    select: list[str] | None = None,
-    failed_only: bool = False,
-    workers: Annotated[int, Field(ge=1, le=64)] = 2,
-    dask: str = "",
+    sources: Annotated[
+        list[Path],
+        Field(min_length=1),
+        Says("Archives, folders of image files, or single files, as the worker sees them."),
+    ],
+    recipes: Annotated[
+        tuple[str, ...],
+        Says(
+            "A preset or a TOML file; or PATTERN=RECIPE for the files whose name fits. Or none, and a recipe "
+            "of your own below."
+        ),
+    ] = (),
+    recipe: Annotated[
+        OwnRecipe, Says("A recipe of your own, for all that none of those above is for.")
+    ] = NONE_OF_MY_OWN,
+    archive: Annotated[
+        Path | None, Says("The folder for results; the archive among the sources if not given.")
+    ] = None,
+    select: Annotated[
+        tuple[str, ...], Says("Conditions such as gap>1e-4 or technique=STM, which all must hold.")
+    ] = (),
+    failed_only: Annotated[
+        bool, Says("Only what did not converge, and files that a watch could not restore.")
+    ] = False,
+    workers: Annotated[int, Field(ge=1, le=64), Says("Files worked on at a time.")] = 2,
+    dask: Annotated[
+        str, Says('The address of a Dask cluster, or "local", to work on them in its processes.')
+    ] = "",
     keeping: KeepingResults = AS_USUAL,
 ) -> Any:
     """Restore archived images, or the files they came from, by a recipe: those that are not current.
 
-    Parameters
-    ----------
-    sources
-        Archives, folders of image files, or single files.
-    recipes
-        A preset or a TOML file; or PATTERN=RECIPE for the files whose name fits.
-    archive
-        The folder for results; the archive among the sources if not given.
-    select
-        Conditions such as gap>1e-4 or technique=STM, which all must hold.
-    failed_only
-        Only what did not converge, and files that a watch could not restore.
-    workers
-        Files worked on at a time.
-    dask
-        The address of a Dask cluster, or "local", to work on them in its processes.
-    keeping
-        What packs the images, and what is known of the sample; else that is taken from the archive.
+    Beside each parameter stands what the dashboard's form says of it.
     """
-    request = Request(
-        tuple(sources), tuple(recipes), archive, tuple(select or ()), failed_only, workers, dask, keeping
-    )
     hooks = _hooks.get() or Hooks()
     run = UUID(runtime.flow_run.id)
     cancelled = threading.Event()
@@ -113,6 +117,9 @@ def rerun_flow(
     if hooks.attendant:
         hooks.attendant.begin(run, cancel=cancel)
     try:
+        request = Request(
+            tuple(sources), (*recipes, *recipe.recipes), archive, select, failed_only, workers, dask, keeping
+        )
         with _page() as page:
 
             def planned(plan: Plan, sheet: Sheet) -> None:
@@ -159,8 +166,9 @@ def rerun_and_show(request: Request, hooks: Hooks) -> Sheet:
     try:
         with tags(TAG):
             rerun_flow(
-                list(request.sources), list(request.recipes), request.archive, list(request.select),
-                request.failed_only, request.workers, request.dask, request.keeping, return_state=True,
+                list(request.sources), cast(tuple[str, ...], request.recipes), archive=request.archive,
+                select=request.select, failed_only=request.failed_only, workers=request.workers,
+                dask=request.dask, keeping=request.keeping, return_state=True,
             )  # fmt: skip
         if hooks.errors:
             raise hooks.errors[0]

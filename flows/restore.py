@@ -34,6 +34,7 @@ from pydantic import Field
 
 from flows.attendant import TAG, Attendant, attended, attending
 from flows.client import cheap_clients, own_client
+from flows.forms import Says
 from tvtasks import workflow
 from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.errors import CancelledRunError, TvtasksError
@@ -50,14 +51,12 @@ _NOT_WANTED = "The run was ended in the dashboard while it went on; its page is 
 _NOT_SHOWN = "The Prefect server cannot be reached: restored without a page in the dashboard."
 
 # What the form of the dashboard says of each field.
-ImageFile = Annotated[Path, Field(description="An image file, as the computer that restores it sees it.")]
-ArchiveFolder = Annotated[Path, Field(description="The folder for results; not the folder of the image.")]
+ImageFile = Annotated[Path, Says("An image file, as the computer that restores it sees it.")]
+ArchiveFolder = Annotated[Path, Says("The folder for results; not the folder of the image.")]
 PageSize = Annotated[
-    int, Field(ge=0, le=5000, description="Largest page of an image in the dashboard, in kB; 0: no picture.")
+    int, Field(ge=0, le=5000), Says("Largest page of an image in the dashboard, in kB; 0: no picture.")
 ]
-KeepingResults = Annotated[
-    Keeping, Field(description="What packs the images, and what is known of the sample.")
-]
+KeepingResults = Annotated[Keeping, Says("What packs the images, and what is known of the sample.")]
 
 
 def _run_name() -> str:

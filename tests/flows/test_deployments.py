@@ -62,7 +62,7 @@ class TestPrefectYaml:
         [
             ("restore", ["path", "recipe", "archive"], 32, "live", ["tvtasks", "live"]),
             ("acquire", ["folder", "archive", "recipes"], None, "live", ["tvtasks", "live"]),
-            ("rerun", ["sources", "recipes"], 1, "rerun", ["tvtasks", "rerun"]),
+            ("rerun", ["sources"], 1, "rerun", ["tvtasks", "rerun"]),
         ],
     )
     def test_each_deployment_is_read_back_as_it_is_meant(self, applied, name, required, limit, queue, tags):
