@@ -27,6 +27,7 @@ from prefect.events.schemas.events import Event
 from prefect.states import Running
 
 from flows.client import Connection
+from flows.live import Deployments
 from tvtasks.errors import CancelledRunError
 from tvtasks.restoration import Call
 
@@ -63,10 +64,13 @@ class Attendant:
     ----------
     around
         What is put around each step of the runs: given how a step is called, it returns how to call it.
+    deployments
+        The deployments of the server under which the runs are listed, as they become known.
     """
 
     def __init__(self, api_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.around: Callable[[Call], Call] = lambda call: call
+        self.deployments: Deployments = {}
         self._clock = clock
         self._runs: dict[UUID, float] = {}
         self._cancelled: dict[UUID, Callable[[], object]] = {}
@@ -191,6 +195,11 @@ def attending(api_url: str) -> Iterator[Attendant]:
             yield attendant
         finally:
             _attendant.reset(token)
+
+
+def current() -> Attendant | None:
+    """Return what attends to the runs of this context."""
+    return _attendant.get()
 
 
 @contextmanager

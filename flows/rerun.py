@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
+from flows import live
 from flows.attendant import TAG, Attendant
 from flows.forms import NONE_OF_MY_OWN, OwnRecipe, Says
 from flows.restore import KeepingResults, run_context
@@ -63,11 +64,14 @@ _hooks: ContextVar[Hooks | None] = ContextVar("hooks", default=None)
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    first, *others = parameters["sources"]
-    place = f"{Path(first).name} and {len(others)} more" if others else Path(first).name
     own = parameters["recipe"]
-    names = [*parameters["recipes"], *([own.name] if own != NONE_OF_MY_OWN else [])]
-    return f"{place} · {', '.join(names)}"[:_LONGEST_NAME]
+    return _name(parameters["sources"], [*parameters["recipes"], *([own.name] if own != NONE_OF_MY_OWN else [])])
+
+
+def _name(sources: Sequence[Path], recipes: Sequence[str]) -> str:
+    first, *others = sources
+    place = f"{Path(first).name} and {len(others)} more" if others else Path(first).name
+    return f"{place} · {', '.join(recipes)}"[:_LONGEST_NAME]
 
 
 @flow(name="rerun", flow_run_name=_run_name, persist_result=False)
@@ -164,12 +168,18 @@ def rerun_and_show(request: Request, hooks: Hooks) -> Sheet:
 
     token = _hooks.set(replace(hooks, planned=planned))
     try:
+        recipes = cast(tuple[str, ...], request.recipes)
+        parameters = {
+            "sources": list(request.sources), "recipes": recipes, "recipe": NONE_OF_MY_OWN,
+            "archive": request.archive, "select": request.select, "failed_only": request.failed_only,
+            "workers": request.workers, "dask": request.dask, "keeping": request.keeping,
+        }  # fmt: skip
         with tags(TAG):
-            rerun_flow(
-                list(request.sources), cast(tuple[str, ...], request.recipes), archive=request.archive,
-                select=request.select, failed_only=request.failed_only, workers=request.workers,
-                dask=request.dask, keeping=request.keeping, return_state=True,
-            )  # fmt: skip
+            if hooks.attendant:
+                name = _name(request.sources, recipes)
+                live.call(hooks.attendant.deployments, rerun_flow, name, parameters, returns="state")
+            else:
+                rerun_flow(**parameters, return_state=True)
         if hooks.errors:
             raise hooks.errors[0]
     except (httpx.HTTPError, RuntimeError) as error:

@@ -32,8 +32,9 @@ from prefect.settings import (
 from prefect.states import Cancelled, Crashed, Failed
 from pydantic import Field
 
-from flows.attendant import TAG, Attendant, attended, attending
-from flows.client import cheap_clients, own_client
+from flows import live
+from flows.attendant import TAG, Attendant, attended, attending, current
+from flows.client import cheap_clients
 from flows.forms import Says
 from tvtasks import workflow
 from tvtasks.archive.keeping import AS_USUAL, Keeping
@@ -61,7 +62,11 @@ KeepingResults = Annotated[Keeping, Says("What packs the images, and what is kno
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    return f"{Path(parameters['path']).name} · {parameters['recipe'].name}"
+    return _name(parameters["path"], parameters["recipe"])
+
+
+def _name(path: Path, recipe: Recipe) -> str:
+    return f"{Path(path).name} · {recipe.name}"
 
 
 @flow(name="restore", flow_run_name=_run_name, persist_result=False)
@@ -138,8 +143,15 @@ def restore_and_show(
         The run was cancelled in the dashboard.
     """
     try:
-        with tags(TAG, recipe.name), own_client():
-            return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, keeping))
+        attendant = current()
+        with tags(TAG, recipe.name):
+            if attendant is None:
+                return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, keeping))
+            parameters = {
+                "path": path, "recipe": recipe, "archive": archive, "page_kb": page_kb, "keeping": keeping,
+            }  # fmt: skip
+            name = _name(path, recipe)
+            return cast(list[Outcome], live.call(attendant.deployments, restore_flow, name, parameters))
     except CancelledRun as error:
         raise CancelledRunError(str(error)) from None
     except Abort:

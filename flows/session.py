@@ -20,6 +20,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State as RunState
 from prefect.states import Cancelled, Completed, Failed, Running
 
+from flows import live
 from flows.acquire import Change
 from flows.attendant import TAG, Attendant
 from flows.client import Connection
@@ -189,14 +190,10 @@ class Session:
 
     def _begin_run(self, client: SyncPrefectClient) -> None:
         ensure_automation(client)
-        run = client.create_flow_run(
-            _watch,
-            parameters={
-                "folder": str(self._folder), "archive": str(self._archive), "recipes": self._recipes,
-            },
-            name=f"watch {self._folder.name}",
-            tags=[TAG, archive_tag(self._archive)],
-            state=Running(),
+        parameters = {"folder": str(self._folder), "archive": str(self._archive), "recipes": self._recipes}
+        run = live.create(
+            client, self._attendant.deployments, _watch, f"watch {self._folder.name}", parameters,
+            tags={TAG, archive_tag(self._archive)}, state=Running(),
         )  # fmt: skip
         self._run = run.id
         self._attendant.begin(run.id, cancel=self._take_cancel)

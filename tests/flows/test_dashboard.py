@@ -169,9 +169,8 @@ def test_a_run_that_is_cancelled_with_a_click_ends_cancelled(
         assert begun.wait(60)
         run = attendants[0].run_of(path)
         page.goto(f"{server.dashboard}/runs/flow-run/{run}")
-        page.locator(".p-icon-button-menu button").first.click()
-        page.get_by_text("Cancel", exact=True).click()
-        page.get_by_role("dialog").get_by_role("button", name="Cancel", exact=True).last.click()
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        page.get_by_role("button", name="Confirm").click()
         page.get_by_text("Cancelling").first.wait_for()
         wait_for(lambda: attendants[0].is_cancelled(run))
     finally:
