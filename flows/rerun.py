@@ -64,8 +64,8 @@ _hooks: ContextVar[Hooks | None] = ContextVar("hooks", default=None)
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    own = parameters["recipe"]
-    return _name(parameters["sources"], [*parameters["recipes"], *([own.name] if own != NONE_OF_MY_OWN else [])])
+    own = [parameters["recipe"].name] if parameters["recipe"] != NONE_OF_MY_OWN else []
+    return _name(parameters["sources"], [*parameters["recipes"], *own])
 
 
 def _name(sources: Sequence[Path], recipes: Sequence[str]) -> str:

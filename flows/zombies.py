@@ -28,9 +28,19 @@ UNBEGUN_WITHIN = timedelta(seconds=120)
 """How long a worker may take to start the process of a run: imports from a slow share take a minute."""
 
 UNBEGUN_MESSAGE = (
-    "The worker that took this run was killed, or its computer went off, before the run began. Give it again "
-    "with Retry."
+    "The worker that took this run was killed, or its computer went off, before the run began. It waits for "
+    "another one."
 )
+
+AGAIN = "tvtasks: runs of workers that crashed are given again"
+
+ATTEMPTS = 4
+"""How often a run is begun at most. What kills its process each time is not to do so for ever."""
+
+AGAIN_MESSAGE = "Its process was lost. What is done already is found in the archive; the rest is done now."
+
+
+_OF_A_WORKER = ResourceSpecification({"prefect.resource.id": "prefect.work-pool.*"})
 
 
 def automation(within: timedelta = WITHIN) -> AutomationCore:
@@ -63,7 +73,8 @@ def automation(within: timedelta = WITHIN) -> AutomationCore:
 def unbegun(within: timedelta = UNBEGUN_WITHIN) -> AutomationCore:
     """Return the rule for runs that a worker took and did not begin, because it was killed just then.
 
-    They have given no sign of life that could cease. Runs without a worker are not looked at.
+    They have given no sign of life that could cease. Runs without a worker are not looked at. They wait for a
+    worker again, however often that happens: each time takes two minutes.
     """
     wanted = automation(within)
     wanted.name = UNBEGUN
@@ -73,11 +84,32 @@ def unbegun(within: timedelta = UNBEGUN_WITHIN) -> AutomationCore:
     # A run that has to wait for others, or is put off, is waited for by nobody.
     waits = {f"prefect.flow-run.{state}" for state in ("Running", "AwaitingConcurrencySlot", "Scheduled")}
     wanted.trigger.expect = (wanted.trigger.expect - {"prefect.flow-run.heartbeat"}) | waits
-    wanted.trigger.match_related = [
-        wanted.trigger.match_related,
-        ResourceSpecification({"prefect.resource.id": "prefect.work-pool.*"}),
+    wanted.trigger.match_related = [wanted.trigger.match_related, _OF_A_WORKER]
+    wanted.actions = [ChangeFlowRunState(state=StateType.SCHEDULED, message=UNBEGUN_MESSAGE)]
+    return wanted
+
+
+def again() -> AutomationCore:
+    """Return the rule that gives a run that had begun and crashed to a worker again, a few times.
+
+    A run that crashed before it began is left alone: its worker says why, and that will not heal by itself.
+    Nor are runs looked at that no worker does: a watch does again by itself what was under way.
+    """
+    wanted = automation()
+    wanted.name = AGAIN
+    assert isinstance(wanted.trigger, EventTrigger)
+    begun = [str(number) for number in range(1, ATTEMPTS)]
+    match = {"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": begun}
+    wanted.trigger = EventTrigger(
+        match=ResourceSpecification(match),
+        match_related=[wanted.trigger.match_related, _OF_A_WORKER],
+        expect={"prefect.flow-run.Crashed"},
+        posture=Posture.Reactive,
+        threshold=1,
+    )
+    wanted.actions = [
+        ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=AGAIN_MESSAGE)
     ]
-    wanted.actions = [ChangeFlowRunState(state=StateType.CRASHED, message=UNBEGUN_MESSAGE)]
     return wanted
 
 

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.states import Crashed, Running
 
 from flows import cli, deploying, zombies
 from flows.restore import prefect_at
 from tests.flows.conftest import unused_port
+from tests.flows.test_restore import eventually
 
 TRIGGER = "tvtasks: restore a file when an event says that it is written"
 VOLATILE = {"updated", "last_polled", "status", "last_seen", "active_slots"}
@@ -18,7 +20,7 @@ def clear(client):
     """Take away what was deployed."""
     for deployment in client.read_deployments():
         client.delete_deployment(deployment.id)
-    for name in (TRIGGER, zombies.NAME, zombies.UNBEGUN):
+    for name in (TRIGGER, zombies.NAME, zombies.UNBEGUN, zombies.AGAIN):
         for automation in client.read_automations_by_name(name):
             client.delete_automation(automation.id)
     for pool in client.read_work_pools():
@@ -160,6 +162,42 @@ class TestDeploy:
         assert (code, err) == (0, "")
         assert "created" in out
         assert f"On {server.dashboard}. A worker: prefect worker start --pool others" in out
+
+
+class TestCrashedRuns:
+    @pytest.fixture
+    def crash(self, client):
+        """Begins a run and has it crash."""
+
+        def crash(run):
+            client.set_flow_run_state(run, Running(), force=True)
+            client.set_flow_run_state(run, Crashed(message="killed"), force=True)
+
+        return crash
+
+    def test_a_run_of_a_worker_is_given_again_three_times_and_then_left(self, client, tvtasks, crash):
+        def waits(run):
+            return client.read_flow_run(run).state.is_scheduled()
+
+        tvtasks("deploy", "--quiet")
+        deployment = client.read_deployment_by_name("rerun/rerun")
+        lost = client.create_flow_run_from_deployment(deployment.id, parameters={"sources": ["scans"]}).id
+        for _ in range(zombies.ATTEMPTS - 1):
+            crash(lost)
+            eventually(lambda: waits(lost))
+        assert client.read_flow_run(lost).state.name == "AwaitingRetry"
+        # Of a watch's own run, and of one that has crashed often enough, the server hears first; when it has
+        # given another one again, it has left these alone.
+        live = client.create_flow_run_from_deployment(
+            client.create_deployment(deployment.flow_id, "own", tags=["tvtasks"]), parameters={"sources": []}
+        ).id
+        crash(lost)
+        crash(live)
+        other = client.create_flow_run_from_deployment(deployment.id, parameters={"sources": ["scans"]}).id
+        crash(other)
+        eventually(lambda: waits(other))
+        assert client.read_flow_run(lost).state.is_crashed()
+        assert client.read_flow_run(live).state.is_crashed()
 
 
 class TestRefusals:
