@@ -20,7 +20,7 @@ def clear(client):
     """Take away what was deployed."""
     for deployment in client.read_deployments():
         client.delete_deployment(deployment.id)
-    for name in (TRIGGER, zombies.NAME, zombies.UNBEGUN, zombies.AGAIN):
+    for name in (TRIGGER, zombies.NAME, zombies.UNBEGUN, zombies.AGAIN, zombies.LATER):
         for automation in client.read_automations_by_name(name):
             client.delete_automation(automation.id)
     for pool in client.read_work_pools():
