@@ -236,4 +236,4 @@ class TestRefusals:
 
 def test_all_that_is_deployed_stands_in_the_file():
     names = [spec["name"] for spec in deploying.definitions()["deployments"]]
-    assert names == ["restore", "acquire", "rerun"]
+    assert names == ["restore", "acquire", "rerun", "sweep"]

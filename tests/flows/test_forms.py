@@ -7,6 +7,7 @@ from prefect.utilities.schema_tools.validation import ValidationError, validate
 from flows.forms import NONE_OF_MY_OWN, OwnRecipe
 from flows.rerun import rerun_flow
 from flows.restore import restore_flow
+from flows.sweeping import sweep_flow
 from flows.watching import acquire_flow
 from tvtasks.errors import RecipeError
 from tvtasks.recipe import Recipe
@@ -60,7 +61,9 @@ class TestOwnRecipe:
 
 
 class TestForm:
-    @pytest.mark.parametrize("flow", [rerun_flow, restore_flow, acquire_flow], ids=lambda flow: flow.name)
+    @pytest.mark.parametrize(
+        "flow", [rerun_flow, restore_flow, acquire_flow, sweep_flow], ids=lambda flow: flow.name
+    )
     def test_every_parameter_is_said_in_words(self, flow):
         found = schema(flow)["properties"]
         assert [
