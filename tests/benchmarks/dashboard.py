@@ -76,6 +76,8 @@ def _changed(column: str, number: int) -> str:
             f"CASE WHEN substr({column}, -36) IN (SELECT id FROM own) "
             f"THEN substr({column}, 1, length({column}) - 12) || printf('%012x', copy) ELSE {column} END"
         )
+    if column == "idempotency_key":
+        return f"{column} || copy"
     if column in TIMES:
         back = f"'-' || (copy * {DAYS * 86_400} / {number}) || ' seconds'"
         return f"strftime('%Y-%m-%d %H:%M:%f', {column}, {back}) || '000'"
