@@ -110,6 +110,19 @@ class TestWhatTheServerShows:
             "read", "scale", "extract background", "median", "contrast", "denoise", "preview", "archive",
         ]  # fmt: skip
 
+    def test_it_is_listed_under_a_deployment_which_comes_again_when_somebody_deletes_it(
+        self, client, write_scan, tmp_path
+    ):
+        first, second = write_scan("stm_0001.npy"), write_scan("stm_0002.npy", seed=1)
+        restore_and_show(first, RECIPE, tmp_path / "archive")
+        listed = run_of(client, first).deployment_id
+        client.delete_deployment(listed)
+        restore_and_show(second, RECIPE, tmp_path / "archive")
+        run = run_of(client, second)
+        assert client.read_deployment(run.deployment_id).name == "live"
+        assert run.deployment_id != listed
+        assert run.state.is_completed()
+
     def test_the_archive_names_the_run_that_wrote_it(self, client, write_scan, tmp_path):
         path = write_scan("stm_0001.npy")
         (outcome,) = restore_and_show(path, RECIPE, tmp_path / "archive")
