@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
+import httpx
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.objects import State as RunState
 from prefect.context import TagsContext
-from prefect.exceptions import ObjectNotFound
 from prefect.flow_engine import run_flow
 from prefect.states import Pending
 
@@ -45,11 +45,11 @@ def create(
             # When the reply is lost and the client asks again, it gets the same run and not a second one.
             idempotency_key=str(uuid4()),
         )  # fmt: skip
-    except ObjectNotFound:
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.NOT_FOUND or not known:
+            raise
         # Someone has deleted it, or the server has another database now.
         deployments.pop(flow.name, None)
-        if not known:
-            raise
         return create(client, deployments, flow, name, parameters, tags=tags, state=state)
 
 
