@@ -33,20 +33,18 @@ def create(
     parameters: Mapping[str, Any], *, tags: set[str], state: RunState[Any],
 ) -> FlowRun:  # fmt: skip
     """Create a run of a flow under its deployment, which is made where `deployments` does not have it yet."""
-    known = flow.name in deployments
-    if not known:
-        deployments[flow.name] = client.create_deployment(
-            client.create_flow(flow), NAME, description=DESCRIPTION
-        )
+    known = deployments.get(flow.name)
+    deployment = known or client.create_deployment(client.create_flow(flow), NAME, description=DESCRIPTION)
+    deployments[flow.name] = deployment
     try:
         return client.create_flow_run_from_deployment(
-            deployments[flow.name], parameters=flow.serialize_parameters(dict(parameters)), name=name,
+            deployment, parameters=flow.serialize_parameters(dict(parameters)), name=name,
             tags=tags, state=state,
             # When the reply is lost and the client asks again, it gets the same run and not a second one.
             idempotency_key=str(uuid4()),
         )  # fmt: skip
     except httpx.HTTPStatusError as error:
-        if error.response.status_code != httpx.codes.NOT_FOUND or not known:
+        if error.response.status_code != httpx.codes.NOT_FOUND or known is None:
             raise
         # Someone has deleted it, or the server has another database now.
         deployments.pop(flow.name, None)
