@@ -2,15 +2,17 @@
 
 import json
 import sys
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.states import Crashed, Running
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
 
 from flows import cli, deploying, zombies
 from flows.restore import prefect_at
 from tests.flows.conftest import unused_port
-from tests.flows.test_restore import eventually
 
 TRIGGER = "tvtasks: restore a file when an event says that it is written"
 VOLATILE = {"updated", "last_polled", "status", "last_seen", "active_slots"}
@@ -164,40 +166,41 @@ class TestDeploy:
         assert f"On {server.dashboard}. A worker: prefect worker start --pool others" in out
 
 
-class TestCrashedRuns:
-    @pytest.fixture
-    def crash(self, client):
-        """Begins a run and has it crash."""
+class TestRunsThatAreGivenAgain:
+    """Which events the rules take; `python -m tests.benchmarks.machines kill` shows what comes of it."""
 
-        def crash(run):
-            client.set_flow_run_state(run, Running(), force=True)
-            client.set_flow_run_state(run, Crashed(message="killed"), force=True)
+    @pytest.mark.parametrize(
+        ("begun", "pool", "tag", "at_once", "in_a_while"),
+        [
+            (1, True, "tvtasks", True, False),
+            (3, True, "tvtasks", True, False),
+            (4, True, "tvtasks", False, False),  # often enough
+            (0, True, "tvtasks", False, True),
+            (1, False, "tvtasks", False, False),  # of a watch
+            (1, True, "others", False, False),
+        ],
+    )
+    def test_those_of_workers_a_few_times(self, begun, pool, tag, at_once, in_a_while):
+        related = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}]
+        if pool:
+            related += [{"prefect.resource.id": "prefect.work-pool.7", "prefect.resource.role": "work-pool"}]
+        crashed = ReceivedEvent(
+            event="prefect.flow-run.Crashed", id=uuid4(), occurred=datetime.now(UTC), related=related,
+            resource={"prefect.resource.id": "prefect.flow-run.4711", "prefect.run-count": str(begun)},
+        )  # fmt: skip
 
-        return crash
+        def takes(rule, when):
+            trigger = EventTrigger.model_validate(rule.trigger.model_dump(mode="json"))
+            return trigger.covers_resources(crashed.resource, crashed.related) and when(trigger)(
+                crashed.event
+            )
 
-    def test_a_run_of_a_worker_is_given_again_three_times_and_then_left(self, client, tvtasks, crash):
-        def waits(run):
-            return client.read_flow_run(run).state.is_scheduled()
+        assert takes(zombies.again(), lambda trigger: trigger.expects) == at_once
+        assert takes(zombies.later(), lambda trigger: trigger.starts_after) == in_a_while
 
-        tvtasks("deploy", "--quiet")
-        deployment = client.read_deployment_by_name("rerun/rerun")
-        lost = client.create_flow_run_from_deployment(deployment.id, parameters={"sources": ["scans"]}).id
-        for _ in range(zombies.ATTEMPTS - 1):
-            crash(lost)
-            eventually(lambda: waits(lost))
-        assert client.read_flow_run(lost).state.name == "AwaitingRetry"
-        # Of a watch's own run, and of one that has crashed often enough, the server hears first; when it has
-        # given another one again, it has left these alone.
-        live = client.create_flow_run_from_deployment(
-            client.create_deployment(deployment.flow_id, "own", tags=["tvtasks"]), parameters={"sources": []}
-        ).id
-        crash(lost)
-        crash(live)
-        other = client.create_flow_run_from_deployment(deployment.id, parameters={"sources": ["scans"]}).id
-        crash(other)
-        eventually(lambda: waits(other))
-        assert client.read_flow_run(lost).state.is_crashed()
-        assert client.read_flow_run(live).state.is_crashed()
+    def test_they_wait_for_a_worker_then(self):
+        for rule in (zombies.again(), zombies.later(), zombies.unbegun()):
+            assert [action.state for action in rule.actions] == ["SCHEDULED"]
 
 
 class TestRefusals:
