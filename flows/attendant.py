@@ -24,9 +24,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.events.schemas.events import Event
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
 from prefect.states import Running
 
+from flows.client import Connection
+from flows.live import Deployments
 from tvtasks.errors import CancelledRunError
 from tvtasks.restoration import Call
 
@@ -44,19 +45,9 @@ LOOK = 2.0
 BEAT = 20.0
 """Seconds between two heartbeats of a run; the first comes after as long, so that short runs have none."""
 
-_PATIENCE = 5.0
+_PATIENCE = 10.0
 _REMEMBERED = 200  # files whose run can be linked to
 _CANCELLED = {StateType.CANCELLING, StateType.CANCELLED}
-
-
-def client_for(api_url: str, timeout: float = _PATIENCE) -> SyncPrefectClient:
-    """Return a client that soon gives up, for what nobody should wait for."""
-    return SyncPrefectClient(
-        api_url,
-        auth_string=PREFECT_API_AUTH_STRING.value(),
-        api_key=PREFECT_API_KEY.value(),
-        httpx_settings={"timeout": timeout},
-    )
 
 
 class Attendant:
@@ -73,11 +64,13 @@ class Attendant:
     ----------
     around
         What is put around each step of the runs: given how a step is called, it returns how to call it.
+    deployments
+        The deployments of the server under which the runs are listed, as they become known.
     """
 
     def __init__(self, api_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.around: Callable[[Call], Call] = lambda call: call
-        self._api_url = api_url
+        self.deployments: Deployments = {}
         self._clock = clock
         self._runs: dict[UUID, float] = {}
         self._cancelled: dict[UUID, Callable[[], object]] = {}
@@ -85,7 +78,7 @@ class Attendant:
         self._of_file: OrderedDict[Path, UUID] = OrderedDict()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._client: SyncPrefectClient | None = None
+        self._connection = Connection(api_url)
         # With the settings of the caller: without an address, Prefect would start a server of its own.
         context = contextvars.copy_context()
         self._thread = threading.Thread(
@@ -98,7 +91,7 @@ class Attendant:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(2 * _PATIENCE)
+        self._thread.join(_PATIENCE)
 
     def begin(self, run: UUID, path: Path | None = None, cancel: Callable[[], object] = lambda: None) -> None:
         """Attend to a run from now on.
@@ -145,7 +138,7 @@ class Attendant:
             return
         # Whoever has no more than 200 at a time gets all of them in one answer.
         chosen = FlowRunFilter.model_validate({"id": {"any_": running[:200]}})
-        client = self._connected()
+        client = self._connection.client
         for found in client.read_flow_runs(flow_run_filter=chosen):
             self._take_in(client, found)
 
@@ -156,7 +149,7 @@ class Attendant:
             living = [run for run, begun in self._runs.items() if begun <= long_ago]
         if living:
             events = [_heartbeat(run).model_dump(mode="json") for run in living]
-            self._connected().request("POST", "/events", json=events)
+            self._connection.client.request("POST", "/events", json=events)
 
     def _take_in(self, client: SyncPrefectClient, found: FlowRun) -> None:
         state = found.state.type if found.state else None
@@ -173,13 +166,6 @@ class Attendant:
             # The computer was asleep, or the server could not be reached: it has been given up for dead.
             client.set_flow_run_state(found.id, Running(), force=True)
 
-    def _connected(self) -> SyncPrefectClient:
-        # Made once: making one reads all certificates of the system. Only the thread uses it.
-        if self._client is None:
-            self._client = client_for(self._api_url)
-            self._client.__enter__()
-        return self._client
-
     def _go(self) -> None:
         next_beat = self._clock() + BEAT
         try:
@@ -194,8 +180,7 @@ class Attendant:
                 except Exception:
                     logger.exception("Attending to the runs failed")
         finally:
-            if self._client:
-                self._client.__exit__(None, None, None)
+            self._connection.close()
 
 
 _attendant: ContextVar[Attendant | None] = ContextVar("attendant", default=None)
@@ -210,6 +195,11 @@ def attending(api_url: str) -> Iterator[Attendant]:
             yield attendant
         finally:
             _attendant.reset(token)
+
+
+def current() -> Attendant | None:
+    """Return what attends to the runs of this context."""
+    return _attendant.get()
 
 
 @contextmanager

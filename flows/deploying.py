@@ -80,7 +80,7 @@ def deploy(client: SyncPrefectClient, wishes: Wishes) -> Iterator[Said]:
             yield _schedule(client, there, {"slug": NIGHTLY, **wishes.nightly})
         for trigger in triggers:
             yield _automation(client, trigger, UUID(there["id"]), wishes.event)
-    for rule in (zombies.automation(), zombies.unbegun()):
+    for rule in (zombies.automation(), zombies.unbegun(), zombies.again(), zombies.later()):
         yield Said("automation", rule.name, zombies.ensure(client, rule))
 
 

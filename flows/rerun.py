@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,9 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
+from flows import live
 from flows.attendant import TAG, Attendant
+from flows.forms import NONE_OF_MY_OWN, OwnRecipe, Says
 from flows.restore import KeepingResults, run_context
 from tvtasks.archive.keeping import AS_USUAL
 from tvtasks.errors import ConfigurationError, TvtasksError
@@ -62,46 +64,52 @@ _hooks: ContextVar[Hooks | None] = ContextVar("hooks", default=None)
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    first, *others = parameters["sources"]
+    own = [parameters["recipe"].name] if parameters["recipe"] != NONE_OF_MY_OWN else []
+    return _name(parameters["sources"], [*parameters["recipes"], *own])
+
+
+def _name(sources: Sequence[Path], recipes: Sequence[str]) -> str:
+    first, *others = sources
     place = f"{Path(first).name} and {len(others)} more" if others else Path(first).name
-    return f"{place} · {', '.join(parameters['recipes'])}"[:_LONGEST_NAME]
+    return f"{place} · {', '.join(recipes)}"[:_LONGEST_NAME]
 
 
 @flow(name="rerun", flow_run_name=_run_name, persist_result=False)
 def rerun_flow(
-    sources: list[Path],
-    recipes: list[str],
-    archive: Path | None = None,
-    select: list[str] | None = None,
-    failed_only: bool = False,
-    workers: Annotated[int, Field(ge=1, le=64)] = 2,
-    dask: str = "",
+    sources: Annotated[
+        list[Path],
+        Field(min_length=1),
+        Says("Archives, folders of image files, or single files, as the worker sees them."),
+    ],
+    recipes: Annotated[
+        tuple[str, ...],
+        Says(
+            "A preset or a TOML file; or PATTERN=RECIPE for the files whose name fits. Or none, and a recipe "
+            "of your own below."
+        ),
+    ] = (),
+    recipe: Annotated[
+        OwnRecipe, Says("A recipe of your own, for all that none of those above is for.")
+    ] = NONE_OF_MY_OWN,
+    archive: Annotated[
+        Path | None, Says("The folder for results; the archive among the sources if not given.")
+    ] = None,
+    select: Annotated[
+        tuple[str, ...], Says("Conditions such as gap>1e-4 or technique=STM, which all must hold.")
+    ] = (),
+    failed_only: Annotated[
+        bool, Says("Only what did not converge, and files that a watch could not restore.")
+    ] = False,
+    workers: Annotated[int, Field(ge=1, le=64), Says("Files worked on at a time.")] = 2,
+    dask: Annotated[
+        str, Says('The address of a Dask cluster, or "local", to work on them in its processes.')
+    ] = "",
     keeping: KeepingResults = AS_USUAL,
 ) -> Any:
     """Restore archived images, or the files they came from, by a recipe: those that are not current.
 
-    Parameters
-    ----------
-    sources
-        Archives, folders of image files, or single files.
-    recipes
-        A preset or a TOML file; or PATTERN=RECIPE for the files whose name fits.
-    archive
-        The folder for results; the archive among the sources if not given.
-    select
-        Conditions such as gap>1e-4 or technique=STM, which all must hold.
-    failed_only
-        Only what did not converge, and files that a watch could not restore.
-    workers
-        Files worked on at a time.
-    dask
-        The address of a Dask cluster, or "local", to work on them in its processes.
-    keeping
-        What packs the images, and what is known of the sample; else that is taken from the archive.
+    Beside each parameter stands what the dashboard's form says of it.
     """
-    request = Request(
-        tuple(sources), tuple(recipes), archive, tuple(select or ()), failed_only, workers, dask, keeping
-    )
     hooks = _hooks.get() or Hooks()
     run = UUID(runtime.flow_run.id)
     cancelled = threading.Event()
@@ -113,6 +121,9 @@ def rerun_flow(
     if hooks.attendant:
         hooks.attendant.begin(run, cancel=cancel)
     try:
+        request = Request(
+            tuple(sources), (*recipes, *recipe.recipes), archive, select, failed_only, workers, dask, keeping
+        )
         with _page() as page:
 
             def planned(plan: Plan, sheet: Sheet) -> None:
@@ -157,11 +168,18 @@ def rerun_and_show(request: Request, hooks: Hooks) -> Sheet:
 
     token = _hooks.set(replace(hooks, planned=planned))
     try:
+        recipes = cast(tuple[str, ...], request.recipes)
+        parameters = {
+            "sources": list(request.sources), "recipes": recipes, "recipe": NONE_OF_MY_OWN,
+            "archive": request.archive, "select": request.select, "failed_only": request.failed_only,
+            "workers": request.workers, "dask": request.dask, "keeping": request.keeping,
+        }  # fmt: skip
         with tags(TAG):
-            rerun_flow(
-                list(request.sources), list(request.recipes), request.archive, list(request.select),
-                request.failed_only, request.workers, request.dask, request.keeping, return_state=True,
-            )  # fmt: skip
+            if hooks.attendant:
+                name = _name(request.sources, recipes)
+                live.call(hooks.attendant.deployments, rerun_flow, name, parameters, returns="state")
+            else:
+                rerun_flow(**parameters, return_state=True)
         if hooks.errors:
             raise hooks.errors[0]
     except (httpx.HTTPError, RuntimeError) as error:

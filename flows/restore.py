@@ -7,15 +7,12 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
-import certifi
 import httpx
 from prefect import flow, get_run_logger, runtime, tags
 from prefect.client.orchestration import get_client
@@ -27,9 +24,7 @@ from prefect.exceptions import Abort, CancelledRun
 from prefect.filesystems import LocalFileSystem
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
-    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
-    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOCAL_STORAGE_PATH,
     temporary_settings,
@@ -37,7 +32,10 @@ from prefect.settings import (
 from prefect.states import Cancelled, Crashed, Failed
 from pydantic import Field
 
-from flows.attendant import TAG, Attendant, attended, attending
+from flows import live
+from flows.attendant import TAG, Attendant, attended, attending, current
+from flows.client import cheap_clients
+from flows.forms import Says
 from tvtasks import workflow
 from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.errors import CancelledRunError, TvtasksError
@@ -54,19 +52,21 @@ _NOT_WANTED = "The run was ended in the dashboard while it went on; its page is 
 _NOT_SHOWN = "The Prefect server cannot be reached: restored without a page in the dashboard."
 
 # What the form of the dashboard says of each field.
-ImageFile = Annotated[Path, Field(description="An image file, as the computer that restores it sees it.")]
-ArchiveFolder = Annotated[Path, Field(description="The folder for results; not the folder of the image.")]
+ImageFile = Annotated[Path, Says("An image file, as the computer that restores it sees it.")]
+ArchiveFolder = Annotated[Path, Says("The folder for results; not the folder of the image.")]
 PageSize = Annotated[
-    int, Field(ge=0, le=5000, description="Largest page of an image in the dashboard, in kB; 0: no picture.")
+    int, Field(ge=0, le=5000), Says("Largest page of an image in the dashboard, in kB; 0: no picture.")
 ]
-KeepingResults = Annotated[
-    Keeping, Field(description="What packs the images, and what is known of the sample.")
-]
+KeepingResults = Annotated[Keeping, Says("What packs the images, and what is known of the sample.")]
 
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    return f"{Path(parameters['path']).name} · {parameters['recipe'].name}"
+    return _name(parameters["path"], parameters["recipe"])
+
+
+def _name(path: Path, recipe: Recipe) -> str:
+    return f"{Path(path).name} · {recipe.name}"
 
 
 @flow(name="restore", flow_run_name=_run_name, persist_result=False)
@@ -143,8 +143,15 @@ def restore_and_show(
         The run was cancelled in the dashboard.
     """
     try:
+        attendant = current()
         with tags(TAG, recipe.name):
-            return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, keeping))
+            if attendant is None:
+                return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, keeping))
+            parameters = {
+                "path": path, "recipe": recipe, "archive": archive, "page_kb": page_kb, "keeping": keeping,
+            }  # fmt: skip
+            name = _name(path, recipe)
+            return cast(list[Outcome], live.call(attendant.deployments, restore_flow, name, parameters))
     except CancelledRun as error:
         raise CancelledRunError(str(error)) from None
     except Abort:
@@ -165,7 +172,7 @@ def prefect_at(api_url: str) -> Iterator[Attendant]:
     makes the shortest run last over a second. The attendant sends them instead.
     """
     with (
-        _cheap_client(api_url) as cheap,
+        cheap_clients(api_url) as cheap,
         temporary_settings({PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, **cheap}),
         attending(api_url) as attendant,
     ):
@@ -176,31 +183,6 @@ def prefect_at(api_url: str) -> Iterator[Attendant]:
             # Prefect would try for over a minute to reach it when the process ends.
             APILogWorker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)
             EventsWorker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)
-
-
-@contextmanager
-def _cheap_client(api_url: str) -> Iterator[dict[Any, Any]]:
-    """Give the settings with which a client, of which each run has its own, costs less.
-
-    Each client reads all certificates of the system, even where none is needed, and asks the server for a
-    token even where it has none. One client for all runs would wait for over a minute when the server dies.
-    """
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        settings: dict[Any, Any] = {}
-        where = urlsplit(api_url)
-        # Not for others: a proxy may lead from http to https.
-        if where.scheme == "http" and where.hostname in {"127.0.0.1", "localhost", "::1"}:
-            one, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----\n")
-            certificate = Path(folder, "one.pem")
-            certificate.write_text(one + end, "utf-8")
-            settings[PREFECT_API_SSL_CERT_FILE] = str(certificate)
-        with suppress(httpx.HTTPError):
-            reply = httpx.get(
-                f"{api_url.removesuffix('/')}/csrf-token", params={"client": "tvtasks"}, timeout=2.0
-            )
-            if reply.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # switched off, says the server
-                settings[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
-        yield settings
 
 
 @contextmanager

@@ -20,8 +20,10 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State as RunState
 from prefect.states import Cancelled, Completed, Failed, Running
 
+from flows import live
 from flows.acquire import Change
-from flows.attendant import TAG, Attendant, client_for
+from flows.attendant import TAG, Attendant
+from flows.client import Connection
 from flows.display import FINAL, figures, notes
 from flows.restore import archive_tag, close_lost_runs
 from flows.zombies import ensure_automation
@@ -97,7 +99,6 @@ class Session:
         answers: Callable[[], bool] = lambda: True,
     ) -> None:
         self._attendant = attendant
-        self._api_url = api_url
         self._folder, self._archive, self._recipes = folder.resolve(), archive.resolve(), list(recipes)
         self._counts = counts
         self._cancel = cancel
@@ -112,7 +113,7 @@ class Session:
             "files": _Shown("markdown", f"The latest files of the watch of {self._folder}"),
             "health": _Shown("markdown", f"Health of the watch of {self._folder}"),
         }
-        self._client: SyncPrefectClient | None = None
+        self._connection = Connection(api_url)
         self._stop = threading.Event()
         # With the settings of the caller: without an address, Prefect would start a server of its own.
         context = contextvars.copy_context()
@@ -144,7 +145,7 @@ class Session:
 
     def publish(self) -> None:
         """Show what has changed since the last time."""
-        client = self._connected()
+        client = self._connection.client
         try:
             if self._run is None:
                 self._begin_run(client)
@@ -174,7 +175,7 @@ class Session:
         if not self._thread.is_alive():
             return
         self._thread.join(EVERY + 10)
-        if self._client is None or self._thread.is_alive():
+        if self._thread.is_alive():
             return
         try:
             if self._answers():
@@ -185,24 +186,20 @@ class Session:
         except (httpx.HTTPError, RuntimeError, OSError, ArchiveError) as trouble:
             logger.debug("The end of the watch could not be shown: %s", trouble)
         finally:
-            self._client.__exit__(None, None, None)
+            self._connection.close()
 
     def _begin_run(self, client: SyncPrefectClient) -> None:
         ensure_automation(client)
-        run = client.create_flow_run(
-            _watch,
-            parameters={
-                "folder": str(self._folder), "archive": str(self._archive), "recipes": self._recipes,
-            },
-            name=f"watch {self._folder.name}",
-            tags=[TAG, archive_tag(self._archive)],
-            state=Running(),
+        parameters = {"folder": str(self._folder), "archive": str(self._archive), "recipes": self._recipes}
+        run = live.create(
+            client, self._attendant.deployments, _watch, f"watch {self._folder.name}", parameters,
+            tags={TAG, archive_tag(self._archive)}, state=Running(),
         )  # fmt: skip
         self._run = run.id
         self._attendant.begin(run.id, cancel=self._take_cancel)
 
     def _end_run(self, error: BaseException | None) -> None:
-        if self._run is None or self._client is None:
+        if self._run is None:
             return
         self._attendant.end(self._run)
         state: RunState[Any] = Completed(message="The watch was stopped, or had nothing left to do.")
@@ -212,7 +209,7 @@ class Session:
             )
         elif isinstance(error, Exception):
             state = Failed(message=str(error) or type(error).__name__)
-        self._client.set_flow_run_state(self._run, state, force=True)
+        self._connection.client.set_flow_run_state(self._run, state, force=True)
 
     def _take_cancel(self) -> None:
         self._was_cancelled = True
@@ -273,13 +270,6 @@ class Session:
         gap, seconds = figures(change.outcomes)
         state = f"**{change.state}**" if change.state in _FAULTS else str(change.state)
         return f"| {name} | {state} | {plain(change.recipe)} | {seconds} | {gap} |"
-
-    def _connected(self) -> SyncPrefectClient:
-        # Made once: making one reads all certificates of the system.
-        if self._client is None:
-            self._client = client_for(self._api_url)
-            self._client.__enter__()
-        return self._client
 
     def _go(self) -> None:
         while True:

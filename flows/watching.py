@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows.acquire import Tally, Watching
+from flows.forms import Says
 from flows.restore import ArchiveFolder
 from flows.watch import watch
 from tvtasks.errors import TvtasksError
@@ -18,21 +19,17 @@ from tvtasks.errors import TvtasksError
 
 @flow(name="acquire", flow_run_name="acquire {folder}", persist_result=False)
 def acquire_flow(
-    folder: Annotated[
-        Path, Field(description="Folder that the microscope writes to, as the worker sees it.")
-    ],
+    folder: Annotated[Path, Says("Folder that the microscope writes to, as the worker sees it.")],
     archive: ArchiveFolder,
     recipes: Annotated[
         list[str],
-        Field(
-            min_length=1,
-            description="A preset or a TOML file; or PATTERN=RECIPE for the files whose name fits.",
-        ),
+        Field(min_length=1),
+        Says("A preset or a TOML file; or PATTERN=RECIPE for the files whose name fits."),
     ],
-    recursive: Annotated[bool, Field(description="Watch subfolders too.")] = False,
-    ignore: Annotated[list[str] | None, Field(description="Files to leave alone, such as test_*.")] = None,
-    workers: Annotated[int, Field(ge=1, le=64, description="Files worked on at a time.")] = 2,
-    once: Annotated[bool, Field(description="Handle what is there, then end.")] = False,
+    recursive: Annotated[bool, Says("Watch subfolders too.")] = False,
+    ignore: Annotated[list[str] | None, Says("Files to leave alone, such as test_*.")] = None,
+    workers: Annotated[int, Field(ge=1, le=64), Says("Files worked on at a time.")] = 2,
+    once: Annotated[bool, Says("Handle what is there, then end.")] = False,
 ) -> Any:
     """Restore every image that is in a folder or comes into it, until the run is cancelled.
 

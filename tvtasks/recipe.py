@@ -70,29 +70,29 @@ class Choosing:
         return self.choose is not None or self.feature_size is not None
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT | {"title": "Huber-ROF"}, kw_only=True)
 class HuberROFStep(Choosing, HuberROF):
     """A step that solves Huber-ROF."""
 
-    model: Literal["huber-rof"]
+    model: Annotated[Literal["huber-rof"], Field(json_schema_extra={"default": "huber-rof"})]
     direction: Along = "both"
     stop: Stop = Field(default_factory=Gap)
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT | {"title": "TV-L1"}, kw_only=True)
 class TVL1Step(Choosing, TVL1):
     """A step that solves TV-L1."""
 
-    model: Literal["tv-l1"]
+    model: Annotated[Literal["tv-l1"], Field(json_schema_extra={"default": "tv-l1"})]
     direction: Along = "both"
     stop: Stop = Field(default_factory=Gap)
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+@dataclass(frozen=True, config=STRICT | {"title": "TGV-L1"}, kw_only=True)
 class TGVL1Step(Choosing, TGVL1):
     """A step that solves TGV-L1."""
 
-    model: Literal["tgv-l1"]
+    model: Annotated[Literal["tgv-l1"], Field(json_schema_extra={"default": "tgv-l1"})]
     direction: Along = "both"
     stop: Stop = Field(default_factory=Gap)
 
@@ -106,6 +106,18 @@ class TGVL1Step(Choosing, TGVL1):
 
 
 ModelStep = Annotated[HuberROFStep | TVL1Step | TGVL1Step, Field(discriminator="model")]
+
+
+class _SideBySide:
+    """Puts the models beside "None" in the dashboard's form, which cannot name a choice within a choice."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        schema = handler(core_schema)
+        choices = [inner for choice in schema["anyOf"] for inner in choice.get("oneOf", [choice])]
+        return {**schema, "anyOf": choices}
+
+
+MaybeStep = Annotated[ModelStep | None, _SideBySide()]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -139,13 +151,13 @@ class Recipe(BaseModel):
     spikes), or a number: the least value becomes 0, and so much more, in the image's own unit, becomes 1."""
     databar: Annotated[int, Field(ge=0)] | None = None
     """Rows at the bottom that are no image but a bar with text; if not given, as the file says."""
-    background: ModelStep | None = None
+    background: MaybeStep = None
     """Extract a background and subtract it."""
     median: Median | None = None
     """Median-filter."""
-    contrast: ModelStep | None = None
+    contrast: MaybeStep = None
     """Smooth the background once more and add it, which gives contrast between terraces back."""
-    denoise: ModelStep | None = None
+    denoise: MaybeStep = None
     """Denoise what there is by then."""
     channel: str | tuple[str, ...] | None = None
     """Which images of a file: the name of a channel (Z), what it measures (height), a pattern for either

@@ -29,10 +29,16 @@ class RecipeBook:
     rules: tuple[tuple[str, Recipe], ...]
 
     @classmethod
-    def load(cls, specifications: Iterable[str]) -> RecipeBook:
-        """Load from texts of the form ``RECIPE`` or ``PATTERN=RECIPE``, a recipe being a preset or a file."""
+    def load(cls, specifications: Iterable[str | Recipe]) -> RecipeBook:
+        """Load from texts of the form ``RECIPE`` or ``PATTERN=RECIPE``, a recipe being a preset or a file.
+
+        A recipe among them is for every file that none before it is for.
+        """
         rules = []
         for specification in specifications:
+            if isinstance(specification, Recipe):
+                rules.append(("*", specification))
+                continue
             pattern, equals, name = specification.partition("=")
             if not equals or Path(specification).exists():
                 pattern, name = "*", specification

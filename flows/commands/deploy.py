@@ -75,7 +75,7 @@ def _deploy(wishes: Any, silent: bool) -> tuple[str, list[Any]]:
     with spinner("Setting up the server", silent):
         import httpx
 
-        from flows.attendant import client_for
+        from flows.client import client_for
         from flows.deploying import deploy as set_up
 
         try:

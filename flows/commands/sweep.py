@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import tempfile
@@ -18,11 +16,8 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from flows.terminal import Exit, console, counting, draining, errors, load_solvers
-from tvtasks.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tvtasks.micrograph import Micrograph
-    from tvtasks.recipe import Recipe
     from tvtasks.sweep import Trial
 
 _WORDS = {"huber-rof", "tv-l1", "tgv-l1", "both", "x", "y", "symmetrised", "jacobian"}
@@ -77,6 +72,7 @@ def sweep(
     named after the image and the sweep. Of an archive file its raw image is taken. Ctrl-C finishes the
     points under way, and puts those on the sheet.
     """
+    from flows import sweep as asked
     from tvtasks import sweep as sweeps
     from tvtasks.recipe import Recipe
 
@@ -84,17 +80,14 @@ def sweep(
         "lam": lam, "alpha": alpha, "alpha1": alpha1, "alpha2": alpha2, "direction": direction,
         "gradient": gradient,
     }  # fmt: skip
-    axes = {key: _values(key, texts) for key, texts in named.items() if texts}
-    for text in further or []:
-        key, equals, values = text.partition("=")
-        if not equals or not key:
-            raise ConfigurationError(f"--set {text} is not of the form key=value,value.")
-        axes[key] = [*axes.get(key, []), *_values(key, [values])]
+    axes = asked.axes(named, further or [])
     base = Recipe.load(recipe) if recipe else None
-    micrograph = _image(path, base, channel, run)
+    micrograph, note = asked.image(path, base, channel, run)
+    if note:
+        errors.print(Text(note), soft_wrap=True)
     if base:
         base = base.for_technique(micrograph.technique, micrograph.name)
-    points = sweeps.grid(base, _models(model or []), axes, step)
+    points = sweeps.grid(base, asked.models(model or []), axes, step)
     silent = quiet or as_json
     load_solvers(silent)
     trials: list[Trial] = []
@@ -111,7 +104,7 @@ def sweep(
                 done(len(found))
             trials = [found[number] for number in sorted(found)]
         place = output / sweeps.stem(micrograph, points[: len(trials)] if trials else points)
-        files = _write(micrograph, trials, place, columns) if any(t.archive for t in trials) else []
+        files = asked.write(micrograph, trials, place, columns) if any(t.archive for t in trials) else []
     left = len(points) - len(trials)
     if as_json:
         print(
@@ -157,106 +150,6 @@ def _is_value(text: str) -> bool:
     with suppress(ValueError):
         return float(text) == float(text)
     return text.partition("=")[0] in _WORDS
-
-
-def _values(key: str, texts: Sequence[str]) -> list[Any]:
-    """Return the values in texts like ``.1,.5``; whether they are allowed, the recipe says."""
-    found: list[Any] = []
-    for text in ",".join(texts).split(","):
-        word = text.strip()
-        if not word:
-            raise ConfigurationError(f"A value of {key} is missing in {','.join(texts)!r}.")
-        try:
-            found.append(
-                int(word) if word.lstrip("+-").isdigit() and key not in {"lam", "alpha"} else float(word)
-            )
-        except ValueError:
-            found.append(word)
-    return found
-
-
-def _models(texts: Sequence[str]) -> dict[str, list[float]]:
-    """Return the models, each with the values of λ that it has of its own."""
-    models: dict[str, list[float]] = {}
-    for text in texts:
-        if "=" not in text:
-            models |= {name.strip(): models.get(name.strip(), []) for name in text.split(",")}
-            continue
-        name, _, values = text.partition("=")
-        models[name.strip()] = [*models.get(name.strip(), []), *_values("lam", [values])]
-    return models
-
-
-def _image(path: Path, base: Recipe | None, channel: str | None, run: str | None) -> Micrograph:
-    """Return the image to restore: of an archive file the raw one, of another what the recipe would take."""
-    from tvtasks import archive, channels, readers
-    from tvtasks.errors import ArchiveError
-    from tvtasks.recipe import Recipe
-
-    if path.suffix.lower() == ".nxs":
-        ours = False
-        with suppress(ArchiveError):  # another program's NeXus file is an image file like any other
-            ours = bool(archive.runs(path))
-        if ours:
-            return archive.raw(path, run=run)
-    wanted = base or Recipe.model_validate({"median": {}})
-    if channel is not None:
-        wanted = wanted.model_copy(update={"channel": channel})
-    found = readers.read(path)
-    chosen, _ = channels.choose(found, wanted)
-    if len(found) > 1:
-        name = " ".join(filter(None, (chosen[0].channel, chosen[0].direction)))
-        errors.print(
-            Text(f"{path.name} holds {len(found)} images; {name} is taken; see --channel."), soft_wrap=True
-        )
-    return chosen[0]
-
-
-def _write(micrograph: Micrograph, trials: Sequence[Trial], place: Path, columns: int) -> list[Path]:
-    from tvtasks.archive.collect import collect
-    from tvtasks.figures.sheet import contact_sheet, rendered
-    from tvtasks.files import write_whole
-    from tvtasks.sweep import records
-
-    def named(suffix: str) -> Path:
-        return place.with_name(place.name + suffix)
-
-    collect([trial.archive for trial in trials if trial.archive], named(".nxs"), overwrite=True)
-    sheet = contact_sheet(micrograph, trials, _title(micrograph, trials), columns)
-    write_whole(named(".png"), rendered(sheet, "png"))
-    write_whole(named(".pdf"), rendered(sheet, "pdf"))
-    rows = records(trials)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(named(".csv"), text.getvalue().encode("utf-8-sig"))  # with the mark that Excel needs for λ
-    return [named(suffix) for suffix in (".png", ".pdf", ".csv", ".nxs")]
-
-
-def _title(micrograph: Micrograph, trials: Sequence[Trial]) -> str:
-    """Return the name of the image, and what is the same at all points."""
-    from tvtasks.sweep import NAMES, SYMBOLS
-
-    parts = [micrograph.name] + ([micrograph.channel] if micrograph.channel else [])
-    varied = {key for trial in trials for key in trial.point.varied}
-    recipe = trials[0].point.recipe.parameters
-    for step in ("background", "median", "contrast", "denoise"):
-        if (table := recipe.get(step)) is None:
-            continue
-        words = [step]
-        if step == "median" and not any(key.startswith("median.") for key in varied):
-            words.append(f"{table['rows']} × {table['columns']}")
-        elif "model" in table and f"{step}.model" not in varied:
-            words.append(NAMES[table["model"]])
-            words += [
-                f"{symbol} {table[key]:g}" for key, symbol in SYMBOLS.items()
-                if key in table and f"{step}.{key}" not in varied
-            ]  # fmt: skip
-        if table.get("direction", "both") != "both" and f"{step}.direction" not in varied:
-            words.append(f"{table['direction']} only")
-        parts.append(" ".join(words))
-    return "  ·  ".join(parts)
 
 
 def _table(trials: Sequence[Trial], units: str) -> Table:

@@ -1,25 +1,38 @@
 """The dashboard in a real browser, as a user of the microscope's PC sees it."""
 
-import json
+import os
 import shutil
-from urllib.parse import urlencode, urlsplit
+import subprocess
+import sys
+from threading import Event, Thread
+from urllib.parse import urlsplit
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.utilities.callables import parameter_schema
 
+from flows import deploying
 from flows.acquire import Change
-from flows.restore import prefect_at, restore_and_show, restore_flow
+from flows.deploying import Wishes
+from flows.restore import prefect_at, restore_and_show
 from flows.session import Session
-from tvtasks.errors import UnreadableFileError
+from tests.flows.test_deploy import clear
+from tests.flows.test_deployments import wait_for
+from tvtasks import archive, readers, tasks, workflow
+from tvtasks.errors import CancelledRunError, UnreadableFileError
 from tvtasks.recipe import HuberROFStep, Recipe
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+POOL = "form"
+GREYS = """image => {
+    const [width, height] = [image.naturalWidth, image.naturalHeight];
+    const drawn = new OffscreenCanvas(width, height).getContext("2d");
+    drawn.drawImage(image, 0, 0);
+    return new Set(drawn.getImageData(0, 0, width, height).data).size;
+}"""
 NEWEST = FlowRunSort.EXPECTED_START_TIME_DESC
 RECIPE = Recipe(name="stm", background=HuberROFStep(model="huber-rof", lam=0.5, direction="x"))
 
@@ -67,16 +80,11 @@ def table(server, shown, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def deployment(server):
-    """The id of a deployment of the restore flow."""
+    """The id of the deployment of reruns."""
     with prefect_at(server.api_url), get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name="form", type="process"))
-        return client.create_deployment(
-            client.create_flow(restore_flow),
-            "form",
-            parameter_openapi_schema=parameter_schema(restore_flow).model_dump_for_openapi(),
-            enforce_parameter_schema=True,
-            work_pool_name="form",
-        )
+        list(deploying.deploy(client, Wishes(POOL)))
+        yield client.read_deployment_by_name("rerun/rerun").id
+        clear(client)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +102,7 @@ def browser(shown, failed, table, deployment):
 @pytest.fixture
 def page(browser):
     with browser.new_page() as page:
+        page.set_default_timeout(15_000)
         yield page
 
 
@@ -121,6 +130,7 @@ def test_the_artifact_is_a_picture_with_the_place_of_the_archive(server, shown, 
     picture = page.get_by_alt_text("raw, background, restored")
     picture.wait_for()
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
+    assert picture.evaluate(GREYS) > 50  # it is not blank
     assert page.get_by_text("stm_0007__").count() == 1
     page.wait_for_load_state("networkidle")
     assert hosts - {None} == {"127.0.0.1"}
@@ -130,6 +140,47 @@ def test_the_page_of_a_failed_run_says_which_file_what_is_wrong_and_what_to_do(s
     page.goto(f"{server.dashboard}/runs/flow-run/{failed}")
     page.get_by_text("stm_0008.npy is not whole").first.wait_for()
     assert page.get_by_text("copy it again from the microscope").count()
+
+
+def test_a_run_that_is_cancelled_with_a_click_ends_cancelled(
+    server, browser, page, save_scan, tmp_path, monkeypatch
+):
+    path = save_scan(tmp_path / "scans" / "stm_0011.npy")
+    begun, go_on, ended = Event(), Event(), []
+
+    def read(path):
+        begun.set()
+        assert go_on.wait(60)
+        return readers.read(path)
+
+    def restore():  # in a thread of its own, as the browser has this one
+        with prefect_at(server.api_url) as attendant:
+            attendants.append(attendant)
+            try:
+                restore_and_show(path, RECIPE, tmp_path / "archive")
+            except CancelledRunError as error:
+                ended.append(str(error))
+
+    attendants = []
+    monkeypatch.setitem(tasks.TASKS, workflow.read, tasks._step(read, "read"))
+    thread = Thread(target=restore)
+    thread.start()
+    try:
+        assert begun.wait(60)
+        run = attendants[0].run_of(path)
+        page.goto(f"{server.dashboard}/runs/flow-run/{run}")
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_text("Cancelling").first.wait_for()
+        wait_for(lambda: attendants[0].is_cancelled(run))
+    finally:
+        go_on.set()
+        thread.join()
+    page.get_by_text("Cancelled", exact=True).first.wait_for()
+    assert "stm_0011.npy was cancelled in the dashboard" in ended[0]
+    with SyncPrefectClient(server.api_url) as client:
+        assert client.read_flow_run(run).state.is_cancelled()
+    assert not list((tmp_path / "archive").glob("*.nxs"))
 
 
 def test_the_table_of_a_watch_lists_the_failed_file_and_leads_to_the_runs(server, shown, table, page):
@@ -143,21 +194,37 @@ def test_the_table_of_a_watch_lists_the_failed_file_and_leads_to_the_runs(server
     assert link.evaluate("link => link.href") == f"{server.dashboard}/runs/flow-run/{run.id}"
 
 
-@pytest.mark.parametrize(("lam", "starts"), [(-1, False), (0.5, True)])
-def test_the_form_refuses_what_no_recipe_can_have_and_starts_what_it_can(
-    server, deployment, page, tmp_path, lam, starts
+def test_a_rerun_from_the_form_is_refused_where_it_is_wrong_and_else_done_by_a_worker(
+    server, deployment, page, save_scan, tmp_path
 ):
-    recipe = {"name": "stm", "background": {"model": "huber-rof", "lam": lam}}
-    given = {"path": str(tmp_path / "stm.npy"), "archive": str(tmp_path / "archive"), "recipe": recipe}
-    filled = urlencode({"parameters": json.dumps(given)})
-    page.goto(f"{server.dashboard}/deployments/deployment/{deployment}/run?{filled}")
+    scan, results = save_scan(tmp_path / "scans" / "stm_0010.npy"), tmp_path / "archive"
+    page.goto(f"{server.dashboard}/deployments/deployment/{deployment}/run")
+    page.get_by_role("button", name="Add item").first.click()
+    page.locator(".schema-form-property-array-item__control textarea").fill(str(scan))
+    folder = page.get_by_text("The folder for results")
+    page.get_by_text("path", exact=True).click()
+    folder.locator("xpath=ancestor::*[.//textarea][1]").locator("textarea").fill(str(results))
+    page.get_by_text("Huber-ROF", exact=True).first.click()  # of the background
+    lam = page.locator("input[type=number]").first
+    lam.fill("-1")
     page.get_by_role("button", name="Submit").click()
-    if starts:
-        page.wait_for_url(f"**/deployments/deployment/{deployment}")
-    else:
-        page.get_by_text("Validation failed for field 'recipe.background'").first.wait_for()
+    reason = (
+        "Validation failed for field 'recipe.background.lam'. Failure reason: -1 is less than or equal to"
+    )
+    page.get_by_text(reason).first.wait_for()
+    lam.fill("0.5")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(f"**/deployments/deployment/{deployment}*")
+    words = ["worker", "start", "--pool", POOL, "--run-once", "--install-policy", "never"]
+    subprocess.run(
+        [sys.executable, "-m", "prefect", *words], check=True, timeout=120, capture_output=True,
+        env=os.environ | {"PREFECT_API_URL": server.api_url},
+    )  # fmt: skip
     with SyncPrefectClient(server.api_url) as client:
-        runs = [
-            run for run in client.read_flow_runs(sort=NEWEST) if run.parameters.get("path") == given["path"]
+        (run,) = [
+            run for run in client.read_flow_runs(sort=NEWEST) if run.parameters.get("sources") == [str(scan)]
         ]
-    assert [run.parameters["recipe"]["background"]["lam"] for run in runs] == [lam] * starts
+    assert run.state.is_completed(), run.state.message
+    assert run.state.message == "1 restored, 0 failed."
+    (entry,) = results.glob("*.nxs")
+    assert archive.summary(entry)["recipe"]["background"]["lam"] == 0.5

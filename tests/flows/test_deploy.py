@@ -1,9 +1,13 @@
 """`tvtasks deploy` as a user gives it, on a real server."""
 
 import json
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
 
 from flows import deploying, zombies
 from flows.restore import prefect_at
@@ -17,7 +21,7 @@ def clear(client):
     """Take away what was deployed."""
     for deployment in client.read_deployments():
         client.delete_deployment(deployment.id)
-    for name in (TRIGGER, zombies.NAME, zombies.UNBEGUN):
+    for name in (TRIGGER, zombies.NAME, zombies.UNBEGUN, zombies.AGAIN, zombies.LATER):
         for automation in client.read_automations_by_name(name):
             client.delete_automation(automation.id)
     for pool in client.read_work_pools():
@@ -144,6 +148,43 @@ class TestDeploy:
         assert f"On {server.dashboard}. A worker: prefect worker start --pool others" in out
 
 
+class TestRunsThatAreGivenAgain:
+    """Which events the rules take; `python -m tests.benchmarks.machines kill` shows what comes of it."""
+
+    @pytest.mark.parametrize(
+        ("begun", "pool", "tag", "at_once", "in_a_while"),
+        [
+            (1, True, "tvtasks", True, False),
+            (3, True, "tvtasks", True, False),
+            (4, True, "tvtasks", False, False),  # often enough
+            (0, True, "tvtasks", False, True),
+            (1, False, "tvtasks", False, False),  # of a watch
+            (1, True, "others", False, False),
+        ],
+    )
+    def test_those_of_workers_a_few_times(self, begun, pool, tag, at_once, in_a_while):
+        related = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}]
+        if pool:
+            related += [{"prefect.resource.id": "prefect.work-pool.7", "prefect.resource.role": "work-pool"}]
+        crashed = ReceivedEvent(
+            event="prefect.flow-run.Crashed", id=uuid4(), occurred=datetime.now(UTC), related=related,
+            resource={"prefect.resource.id": "prefect.flow-run.4711", "prefect.run-count": str(begun)},
+        )  # fmt: skip
+
+        def takes(rule, when):
+            trigger = EventTrigger.model_validate(rule.trigger.model_dump(mode="json"))
+            return trigger.covers_resources(crashed.resource, crashed.related) and when(trigger)(
+                crashed.event
+            )
+
+        assert takes(zombies.again(), lambda trigger: trigger.expects) == at_once
+        assert takes(zombies.later(), lambda trigger: trigger.starts_after) == in_a_while
+
+    def test_they_wait_for_a_worker_then(self):
+        for rule in (zombies.again(), zombies.later(), zombies.unbegun()):
+            assert [action.state for action in rule.actions] == ["SCHEDULED"]
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("words", "sentence"),
@@ -180,4 +221,4 @@ class TestRefusals:
 
 def test_all_that_is_deployed_stands_in_the_file():
     names = [spec["name"] for spec in deploying.definitions()["deployments"]]
-    assert names == ["restore", "acquire", "rerun"]
+    assert names == ["restore", "acquire", "rerun", "sweep"]

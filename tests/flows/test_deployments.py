@@ -62,7 +62,8 @@ class TestPrefectYaml:
         [
             ("restore", ["path", "recipe", "archive"], 32, "live", ["tvtasks", "live"]),
             ("acquire", ["folder", "archive", "recipes"], None, "live", ["tvtasks", "live"]),
-            ("rerun", ["sources", "recipes"], 1, "rerun", ["tvtasks", "rerun"]),
+            ("rerun", ["sources"], 1, "rerun", ["tvtasks", "rerun"]),
+            ("sweep", ["path", "output"], None, "live", ["tvtasks", "live"]),
         ],
     )
     def test_each_deployment_is_read_back_as_it_is_meant(self, applied, name, required, limit, queue, tags):
@@ -75,7 +76,7 @@ class TestPrefectYaml:
             assert found.concurrency_options.collision_strategy == "ENQUEUE"
         assert found.job_variables["env"]["DO_NOT_TRACK"] == "1"
         assert found.pull_steps == []  # a worker on any system imports it
-        assert set(applied) == {"restore", "acquire", "rerun"}
+        assert set(applied) == {"restore", "acquire", "rerun", "sweep"}
 
     def test_the_nightly_rerun_is_paused_until_it_is_told_of_which_archive(self, applied):
         (nightly,) = applied["rerun"].schedules

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import socket
+import subprocess
 from datetime import datetime
 from pathlib import Path
 from urllib.request import urlopen
@@ -132,3 +134,25 @@ class TestWhatIsBuiltOnThem:
         wanted = {name for ask in asks for name in NAME.findall(ask)}
         assert wanted <= names
         assert {"tvtasks_files", "tvtasks_gap_bucket", "tvtasks_queue_age_seconds"} <= wanted
+
+    @pytest.fixture
+    def promtool(self):
+        if not shutil.which("promtool"):
+            pytest.skip("promtool is not here: it comes with Prometheus")
+        return lambda *words: subprocess.run(
+            ["promtool", *map(str, words)], check=False, capture_output=True, text=True
+        )
+
+    def test_the_alerts_go_off_when_they_should_and_not_in_a_quiet_night(self, promtool):
+        said = promtool("test", "rules", Path(__file__).with_name("alerts.yml"))
+        assert said.returncode == 0, said.stdout + said.stderr
+
+    def test_prometheus_understands_what_the_board_asks(self, promtool, tmp_path):
+        board = json.loads((DEPLOYMENTS / "grafana.json").read_text("utf-8"))
+        asks = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+        rules = [{"record": f"board:{number}", "expr": ask} for number, ask in enumerate(asks)]
+        path = tmp_path / "board.yml"
+        path.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}), "utf-8")
+        said = promtool("check", "rules", path)
+        assert said.returncode == 0, said.stdout + said.stderr
+        assert f"{len(asks)} rules found" in said.stdout

@@ -13,6 +13,7 @@ from typing import Any
 from tvtasks.archive import remove_partials
 from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.archive.selection import chosen_by
+from tvtasks.recipe import Recipe
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.cluster import cluster
 from tvtasks.rerun.planning import Plan, plan
@@ -26,13 +27,13 @@ LAST = 50
 class Request:
     """What is to be restored again; see `tvtasks.rerun.plan`.
 
-    `recipes` and `select` are as they are given on the command line; `workers` files are worked on at a time,
-    or as many as a Dask cluster has room for: `dask` is its address, or ``local``. What is known of the
-    sample is taken from the archive unless `keeping` says it.
+    `recipes` (or a recipe itself) and `select` are as they are given on the command line; `workers` files are
+    worked on at a time, or as many as a Dask cluster has room for: `dask` is its address, or ``local``. What
+    is known of the sample is taken from the archive unless `keeping` says it.
     """
 
     sources: tuple[Path, ...]
-    recipes: tuple[str, ...]
+    recipes: tuple[str | Recipe, ...]
     archive: Path | None = None
     select: tuple[str, ...] = ()
     failed_only: bool = False

@@ -1,0 +1,124 @@
+"""What a sweep is asked for and what it writes, whoever asks: the command line or a worker of Prefect."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tvtasks import archive, channels, readers
+from tvtasks.archive.collect import collect
+from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.figures.sheet import contact_sheet, rendered
+from tvtasks.files import write_whole
+from tvtasks.micrograph import Micrograph
+from tvtasks.recipe import Recipe
+from tvtasks.sweep import NAMES, SYMBOLS, Trial, records
+
+
+def axes(named: Mapping[str, Sequence[Any] | None], further: Sequence[str]) -> dict[str, list[Any]]:
+    """Return what varies, with its values: `named` by key, `further` of the form ``key=value,value``."""
+    found = {key: values(key, [str(text) for text in texts]) for key, texts in named.items() if texts}
+    for text in further:
+        key, equals, given = text.partition("=")
+        if not equals or not key:
+            raise ConfigurationError(f"--set {text} is not of the form key=value,value.")
+        found[key] = [*found.get(key, []), *values(key, [given])]
+    return found
+
+
+def values(key: str, texts: Sequence[str]) -> list[Any]:
+    """Return the values in texts like ``.1,.5``; whether they are allowed, the recipe says."""
+    found: list[Any] = []
+    for text in ",".join(texts).split(","):
+        word = text.strip()
+        if not word:
+            raise ConfigurationError(f"A value of {key} is missing in {','.join(texts)!r}.")
+        try:
+            found.append(
+                int(word) if word.lstrip("+-").isdigit() and key not in {"lam", "alpha"} else float(word)
+            )
+        except ValueError:
+            found.append(word)
+    return found
+
+
+def models(texts: Sequence[str]) -> dict[str, list[float]]:
+    """Return the models, each with the values of λ that it has of its own."""
+    found: dict[str, list[float]] = {}
+    for text in texts:
+        if "=" not in text:
+            found |= {name.strip(): found.get(name.strip(), []) for name in text.split(",")}
+            continue
+        name, _, given = text.partition("=")
+        found[name.strip()] = [*found.get(name.strip(), []), *values("lam", [given])]
+    return found
+
+
+def image(
+    path: Path, base: Recipe | None, channel: str | None = None, run: str | None = None
+) -> tuple[Micrograph, str]:
+    """Return the image to restore: of an archive file the raw one, of another what the recipe would take.
+
+    And a sentence where it is one of several.
+    """
+    if path.suffix.lower() == ".nxs":
+        ours = False
+        with suppress(ArchiveError):  # another program's NeXus file is an image file like any other
+            ours = bool(archive.runs(path))
+        if ours:
+            return archive.raw(path, run=run), ""
+    wanted = base or Recipe.model_validate({"median": {}})
+    if channel is not None:
+        wanted = wanted.model_copy(update={"channel": channel})
+    found = readers.read(path)
+    chosen, _ = channels.choose(found, wanted)
+    if len(found) == 1:
+        return chosen[0], ""
+    name = " ".join(filter(None, (chosen[0].channel, chosen[0].direction)))
+    return chosen[0], f"{path.name} holds {len(found)} images; {name} is taken; see --channel."
+
+
+def write(micrograph: Micrograph, trials: Sequence[Trial], place: Path, columns: int = 0) -> list[Path]:
+    """Write sheet, table and results of a sweep; return the sheet (.png, .pdf), the table and the results."""
+
+    def named(suffix: str) -> Path:
+        return place.with_name(place.name + suffix)
+
+    collect([trial.archive for trial in trials if trial.archive], named(".nxs"), overwrite=True)
+    sheet = contact_sheet(micrograph, trials, title(micrograph, trials), columns)
+    write_whole(named(".png"), rendered(sheet, "png"))
+    write_whole(named(".pdf"), rendered(sheet, "pdf"))
+    rows = records(trials)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(named(".csv"), text.getvalue().encode("utf-8-sig"))  # with the mark that Excel needs for λ
+    return [named(suffix) for suffix in (".png", ".pdf", ".csv", ".nxs")]
+
+
+def title(micrograph: Micrograph, trials: Sequence[Trial]) -> str:
+    """Return the name of the image, and what is the same at all points."""
+    parts = [micrograph.name] + ([micrograph.channel] if micrograph.channel else [])
+    varied = {key for trial in trials for key in trial.point.varied}
+    recipe = trials[0].point.recipe.parameters
+    for step in ("background", "median", "contrast", "denoise"):
+        if (table := recipe.get(step)) is None:
+            continue
+        words = [step]
+        if step == "median" and not any(key.startswith("median.") for key in varied):
+            words.append(f"{table['rows']} × {table['columns']}")
+        elif "model" in table and f"{step}.model" not in varied:
+            words.append(NAMES[table["model"]])
+            words += [
+                f"{symbol} {table[key]:g}" for key, symbol in SYMBOLS.items()
+                if key in table and f"{step}.{key}" not in varied
+            ]  # fmt: skip
+        if table.get("direction", "both") != "both" and f"{step}.direction" not in varied:
+            words.append(f"{table['direction']} only")
+        parts.append(" ".join(words))
+    return "  ·  ".join(parts)

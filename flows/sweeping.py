@@ -1,0 +1,83 @@
+"""The flow that a worker of Prefect runs for a sweep: one image by many parameters, the sheet on its page."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+from PIL import Image
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from flows import sweep as asked
+from flows.forms import Says
+from flows.restore import ImageFile
+from tvtasks import figures, sweep
+from tvtasks.errors import TvtasksError
+from tvtasks.recipe import Recipe
+from tvtasks.tasks import plain
+
+SHEET_BYTES = 200_000
+"""Size of the sheet on the page at most: it holds many images, and there is one for each sweep."""
+
+Numbers = tuple[Annotated[float, Field(ge=0)], ...]
+
+
+@flow(name="sweep", flow_run_name="sweep {path}", persist_result=False)
+def sweep_flow(
+    path: ImageFile,
+    output: Annotated[Path, Says("Folder for the sheet, the table and the results.")],
+    recipe: Annotated[str, Says("A preset or a TOML file to begin with; or nothing.")] = "",
+    models: Annotated[
+        tuple[str, ...],
+        Says("Models to compare: huber-rof, tv-l1, tgv-l1; with λ of its own: tv-l1=.1,.2"),
+    ] = (),
+    lam: Annotated[Numbers, Says("Values of λ.")] = (),
+    alpha: Annotated[Numbers, Says("Values of α of huber-rof.")] = (),
+    further: Annotated[
+        tuple[str, ...],
+        Says("Any other key of a recipe: median.rows=3,5 or background.direction=both,x"),
+    ] = (),
+    step: Annotated[
+        str,
+        Field(pattern="^(background|contrast|denoise)?$"),
+        Says("The step to vary: background, contrast or denoise; if not given, the first of the recipe."),
+    ] = "",
+    channel: Annotated[str, Says("Which image of a file with several.")] = "",
+    workers: Annotated[int, Field(ge=1, le=64), Says("Points worked on at a time.")] = 2,
+) -> Any:
+    """Restore one image with every combination of some parameters, and put the results on one sheet.
+
+    It does what `tvtasks sweep` does. The sheet stands among the artifacts of the run, too.
+    """
+    try:
+        base = Recipe.load(recipe) if recipe else None
+        axes = asked.axes({"lam": lam, "alpha": alpha}, further)
+        micrograph, note = asked.image(path, base, channel or None)
+        if base:
+            base = base.for_technique(micrograph.technique, micrograph.name)
+        points = sweep.grid(base, asked.models(models), axes, step or None)  # type: ignore[arg-type]
+        with TemporaryDirectory(prefix="tvtasks-sweep-", ignore_cleanup_errors=True) as folder:
+            found = dict(sweep.run(micrograph, points, Path(folder), workers=workers))
+            trials = [found[number] for number in sorted(found)]
+            faults = [f"{trial.point.label}: {trial.fault}" for trial in trials if trial.fault]
+            if len(faults) == len(trials):
+                return Failed(message=" ".join(dict.fromkeys(trial.fault for trial in trials)))
+            files = asked.write(micrograph, trials, output / sweep.stem(micrograph, points))
+    except TvtasksError as error:  # the page shows the sentence
+        return Failed(message=str(error), data=error)
+    words = [plain(line) for line in (note, *faults) if line]
+    text = "\n\n".join([_picture(files[0]), *words, *(f"`{file}`" for file in files)])
+    create_markdown_artifact(text, key="sweep", description=f"{micrograph.name}: {len(trials)} points")
+    return Completed(message=f"{len(trials) - len(faults)} points, {len(faults)} failed. {files[0]}")
+
+
+def _picture(sheet: Path) -> str:
+    """Return a sheet as Markdown, small enough for the server's database."""
+    with Image.open(sheet) as picture:
+        shown = figures.jpeg(picture.convert("RGB"), max_bytes=SHEET_BYTES)
+    return f"![the sheet](data:image/jpeg;base64,{base64.b64encode(shown).decode()})"
