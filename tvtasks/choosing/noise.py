@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import dctn
-from scipy.ndimage import uniform_filter
 
 from tvtasks.operators import Array
 
@@ -16,10 +14,14 @@ _TO_SIGMA = 1.4826  # median absolute deviation of a Gaussian → its standard d
 _CLIP = 2.5
 _CLIPPED = 0.97756  # of a standard Gaussian: mean of its square, cut off at _CLIP²
 _BINS = 8
+_GAP = 1.7045  # between the second highest and the second lowest of eight standard Gaussians
+_MUCH_LESS = 0.85
 _MEDIAN_SQUARE = 0.4549  # of a standard Gaussian
-_FINE = 0.75
+_FINE = 0.75  # of the variance by the mask: below, fine waves say that it is less
 FAR = 4.0
 """Standard deviations by which an outlier is beyond its neighbours."""
+OUTLIERS = 1e-3
+"""Share of outliers above which noise is called neither Gaussian nor counting noise."""
 
 
 @dataclass(frozen=True)
@@ -56,64 +58,91 @@ def estimate_noise(image: Array) -> Noise:
 
     The standard deviation is the spread, without outliers, of the response to Immerkær's mask, which sees
     neither planes nor stripes; the variance against brightness comes from the same response in eight classes
-    of brightness.
+    of brightness. Pixels that stand alone are counted, and replaced before the rest is measured.
     """
     f = np.asarray(image)
     f = f if f.dtype == np.float32 else f.astype(np.float64)
     f = f[np.newaxis] if f.ndim == 2 else f
+    inner = np.s_[:, 1:-1, 1:-1]
+    high, low = _around(f)
+    bright = (high + low) / 2
     response = _response(f)
-    bright = uniform_filter(f, (1, 3, 3), mode="reflect")[:, 1:-1, 1:-1].ravel()
-    sigma = _spread(response.ravel())
-    places = [k * bright.size // _BINS for k in range(1, _BINS)]
-    kind = np.searchsorted(np.partition(bright, places)[places], bright)
+    noise = _fitted(f, response, bright, high - low)
+    limit = FAR * np.sqrt(noise.variance(bright))
+    # The tops of sharp peaks are above their neighbours too, but the mask gives little there.
+    alone = ((f[inner] > high + limit) | (f[inner] < low - limit)) & (np.abs(response) > limit)
+    share = float(alone.mean())
+    if share > OUTLIERS:
+        f = f.copy()
+        f[inner][alone] = bright[alone]
+        response = _response(f)
+        noise = _fitted(f, response, bright, high - low)
+    noise = replace(noise, outliers=share, correlation=_correlation(response))
+    part = _floor(f) / noise.sigma**2 if noise.sigma > 0 else 1.0
+    if part > _FINE:
+        return noise
+    # The mask took a lattice of few pixels for noise.
+    return replace(
+        noise, sigma=math.sqrt(part) * noise.sigma, offset=part * noise.offset, gain=part * noise.gain
+    )
+
+
+def _fitted(f: Array, response: Array, bright: Array, gap: Array) -> Noise:
+    """Fit the variance to the brightness; `gap` is between the neighbours of a pixel, without the extremes."""
+    r, b, g = response.ravel(), bright.ravel(), gap.ravel()
+    by_mask, by_gaps = _spread(r), _by_gaps(g)
+    crowded = by_gaps < _MUCH_LESS * by_mask
+    sigma = by_gaps if crowded else by_mask
+    places = [k * b.size // _BINS for k in range(1, _BINS)]
+    kind = np.searchsorted(np.partition(b, places)[places], b)
     where, variance = [], []
     for k in range(_BINS):
         of_kind = kind == k
-        responses = response.ravel()[of_kind]
-        if responses.size > 30:
-            where.append(float(bright[of_kind].mean(dtype=np.float64)))
-            variance.append(_spread(responses) ** 2)
+        if np.count_nonzero(of_kind) > 30:
+            where.append(float(b[of_kind].mean(dtype=np.float64)))
+            variance.append((_by_gaps(g[of_kind]) if crowded else _spread(r[of_kind])) ** 2)
     gain, offset = 0.0, sigma**2
     if len(where) > 2 and np.ptp(where) > 0:
         slope, intercept = np.polyfit(where, variance, 1)
         gain, offset = max(float(slope), 0.0), float(intercept) if slope > 0 else sigma**2
-    floor = _floor(f)
-    if floor < _FINE * sigma**2:  # the mask took a lattice of few pixels for noise
-        part = floor / sigma**2
-        gain, offset = part * gain, part * offset
     total = float(np.mean(np.maximum(offset + gain * f, 0.0)))
-    noise = Noise(math.sqrt(total), offset, gain, 0.0, _correlation(response))
-    return replace(noise, outliers=float(outliers(f, noise)[:, 1:-1, 1:-1].mean()))
+    return Noise(math.sqrt(total), offset, gain, 0.0, 0.0)
+
+
+def _around(f: Array) -> tuple[Array, Array]:
+    """Return the second highest and the second lowest of the eight neighbours of pixels inside of the images.
+
+    A pixel of an edge, of a corner or of a line has two neighbours or more that are like it; one of salt and
+    pepper has at most another such pixel beside it.
+    """
+    rows, columns = f.shape[1] - 2, f.shape[2] - 2
+    around = [f[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    first, last = np.maximum(around[0], around[1]), np.minimum(around[0], around[1])
+    high, low = last.copy(), first.copy()
+    for neighbour in around[2:]:
+        np.maximum(high, np.minimum(first, neighbour), out=high)
+        np.maximum(first, neighbour, out=first)
+        np.minimum(low, np.maximum(last, neighbour), out=low)
+        np.minimum(last, neighbour, out=last)
+    return high, low
+
+
+def _by_gaps(gaps: Array) -> float:
+    """Return the standard deviation by the gap between second highest and second lowest neighbour.
+
+    Structure makes it too large, but it still holds where a tenth of the pixels are outliers, so that most
+    places of the mask have one. It counts where it is much less than what the mask says.
+    """
+    middle = gaps.size // 2
+    median = float(np.partition(gaps, middle)[middle])
+    clipped = np.minimum(gaps, 2 * median) if median > 0 else gaps
+    return float(clipped.mean(dtype=np.float64)) / _GAP
 
 
 def _floor(f: Array) -> float:
     """Return the variance of white noise in a stack, from the median power of fine waves: lattices have few."""
     power = dctn(f, norm="ortho", axes=(1, 2))[:, f.shape[1] // 2 :, f.shape[2] // 2 :].ravel() ** 2
     return float(np.median(power)) / _MEDIAN_SQUARE
-
-
-def outliers(image: Array, noise: Noise) -> NDArray[np.bool_]:
-    """Return which pixels of a stack, shape (T, M, N), are far beyond all of their neighbours but one.
-
-    A pixel of an edge, of a corner or of a line has two neighbours or more that are like it; one of salt and
-    pepper has at most another such pixel beside it.
-    """
-    f = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="reflect")
-    rows, columns = image.shape[1:]
-    around = [
-        f[:, 1 + i : 1 + i + rows, 1 + j : 1 + j + columns] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j
-    ]
-    high, low = np.maximum(around[0], around[1]), np.minimum(around[0], around[1])
-    next_high, next_low = low.copy(), high.copy()
-    total = around[0] + around[1]
-    for neighbour in around[2:]:
-        np.maximum(next_high, np.minimum(high, neighbour), out=next_high)
-        np.maximum(high, neighbour, out=high)
-        np.minimum(next_low, np.maximum(low, neighbour), out=next_low)
-        np.minimum(low, neighbour, out=low)
-        total += neighbour
-    limit = FAR * np.sqrt(noise.variance(total / 8))
-    return np.asarray((image > next_high + limit) | (image < next_low - limit))
 
 
 def _response(f: Array) -> Array:

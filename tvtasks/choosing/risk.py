@@ -12,7 +12,7 @@ from scipy.fft import dctn, idctn
 from scipy.ndimage import median_filter
 
 from tvtasks.choosing.choice import Choice, fallback, lowest, with_lam
-from tvtasks.choosing.noise import FAR, Noise, estimate_noise
+from tvtasks.choosing.noise import FAR, OUTLIERS, Noise, estimate_noise
 from tvtasks.choosing.spectrum import kappa_along
 from tvtasks.models import HuberROF, Model
 from tvtasks.operators import Array, Direction
@@ -26,7 +26,6 @@ _SHARE = 0.14  # of the image's side between the two: nine tiles are a sixth of 
 _SEAM = 4  # px beside which nothing is looked at
 _STOP = Gap(1e-2)  # nearer the minimum the estimate moves by less than its own scatter
 _PROBE = 0.5  # of the noise's standard deviation: how far the image is shaken for the divergence
-_OUTLIERS = 1e-3  # share of outliers above which noise is not called Gaussian or counting noise
 _CORRELATION = 0.25  # between neighbouring pixels, above which noise cannot be told from the sample
 _MASKED = 3  # one pixel in 3 × 3 is left out at a time
 _NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
@@ -77,7 +76,7 @@ def choose_denoise(
     }  # fmt: skip
     if noise.sigma <= 1e-6 * float(np.ptp(f)):
         return fallback(model, "The image has no noise that could be measured.", evidence)
-    spiked = noise.outliers > _OUTLIERS
+    spiked = noise.outliers > OUTLIERS
     if not spiked and abs(noise.correlation) > _CORRELATION:
         return fallback(
             model, "Neighbouring pixels share their noise (was the image interpolated, filtered or "
@@ -90,19 +89,19 @@ def choose_denoise(
         return solve(seen, with_lam(model, lam), direction=direction, stop=_STOP).u
 
     words = f"The noise is {noise.sigma:.3g} (standard deviation); λ has the least expected error."
-    start = 1.2  # where the walk begins; the constants are what it usually comes to
-    if isinstance(model, HuberROF) and model.alpha > 0:
-        linear = _Linear.of(pieces.tiles, noise, model, direction)
-        if linear.holds and not median and not spiked:
-            return _chosen(linear.lams, linear.risks, "sure", words, evidence, linear.lam)
-        start = linear.lam * (1.0 if median else 0.65)
-    elif isinstance(model, HuberROF):
-        start = 1.2 / noise.sigma
+    start = 1.2  # where the walk begins: what it usually comes to
+    if isinstance(model, HuberROF):
+        start = (1.3 if median else 0.7) / noise.sigma
     if spiked:
         words = (
             "Some pixels are far off (salt and pepper?), so λ is the one that predicts left-out pixels best."
         )
         return _chosen(*_walk(_left_out(pieces, noise, denoised), start), "j-invariant", words, evidence)
+    if isinstance(model, HuberROF) and model.alpha > 0:
+        linear = _Linear.of(pieces.tiles, noise, model, direction)
+        if linear.holds and not median:
+            return _chosen(linear.lams, linear.risks, "sure", words, evidence, linear.lam)
+        start = linear.lam * (1.0 if median else 0.65)
     return _chosen(*_walk(_sure(pieces, noise, denoised), start), "sure", words, evidence)
 
 
