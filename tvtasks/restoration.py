@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter as scipy_median
 
+from tvtasks import medians
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import ModelStep, Recipe, StepName
@@ -204,7 +204,7 @@ def median_filter(draft: Draft) -> Draft:
     """Median-filter; at the border the window sees the image mirrored."""
     step, started, clock = draft.recipe.median, datetime.now(UTC), time.perf_counter()
     assert step is not None
-    filtered = scipy_median(draft.current, size=(step.rows, step.columns), mode="reflect")
+    filtered = medians.median_filter(draft.current, step.rows, step.columns)
     parameters = draft.recipe.parameters["median"]
     record = StepRecord("median", parameters, started, time.perf_counter() - clock)
     return replace(draft, current=filtered, unfiltered=draft.current, steps=(*draft.steps, record))

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
-from scipy.ndimage import median_filter
+from scipy.fft import dct
 from scipy.special import gamma
 
 from tvtasks.choosing.choice import Choice, Confidence, fallback, lowest
 from tvtasks.choosing.lines import by_coherence
 from tvtasks.choosing.size import by_size
 from tvtasks.choosing.spectrum import Peak, Spectrum, kappa_along, spectrum
+from tvtasks.medians import median_filter
 from tvtasks.models import TGVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 
@@ -71,7 +71,7 @@ def choose_background(
         )  # fmt: skip
     if np.ptp(f) <= 1e-12 * np.abs(f).max():
         return fallback(model, "The image is constant: it has no background to tell from anything.")
-    seen = f if median is None or median == (1, 1) else median_filter(f, median, mode="reflect")
+    seen = f if median is None else median_filter(f, *median)
     found = spectrum(seen)
     if found.peaks:
         choice = by_lattice(seen, found, model, direction)
@@ -138,8 +138,9 @@ def _background(image: Array, found: Spectrum, direction: Direction) -> _Bins:
     stand for the many.
     """
     limit = 0.6 * found.peaks[0].frequency
-    cosines = dctn(image - image.mean(), norm="ortho")
-    slow = cosines[tuple(slice(math.ceil(2 * size * limit) + 1) for size in image.shape)] ** 2
+    rows, columns = (math.ceil(2 * size * limit) + 1 for size in image.shape)
+    down = dct(image - image.mean(), axis=0, norm="ortho", overwrite_x=True)[:rows]
+    slow = dct(down, axis=1, norm="ortho")[:, :columns] ** 2
     y, x = (np.arange(part) / (2 * full) for part, full in zip(slow.shape, image.shape, strict=True))
     fy, fx = np.fft.fftfreq(image.shape[0]), np.fft.rfftfreq(image.shape[1])
     near = np.hypot(y[:, np.newaxis], x) < limit

@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
-from scipy.ndimage import median_filter
+from scipy.ndimage import median_filter as scipy_median
 
 from tvtasks.choosing.choice import Choice, fallback, lowest, with_lam
 from tvtasks.choosing.noise import FAR, OUTLIERS, Noise, estimate_noise
 from tvtasks.choosing.spectrum import kappa_along
+from tvtasks.medians import median_filter
 from tvtasks.models import HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Gap, solve
@@ -84,8 +85,8 @@ def choose_denoise(
         )  # fmt: skip
 
     def denoised(seen: Array, lam: float) -> Array:
-        if median and median != (1, 1):
-            seen = median_filter(seen, median, mode="reflect")
+        if median:
+            seen = median_filter(seen, *median)
         return solve(seen, with_lam(model, lam), direction=direction, stop=_STOP).u
 
     words = f"The noise is {noise.sigma:.3g} (standard deviation); λ has the least expected error."
@@ -227,7 +228,7 @@ def _left_out(pieces: _Pieces, noise: Noise, denoised: Estimator) -> Callable[[f
     y, x = (np.arange(0, size - _MASKED + 1, _MASKED) for size in image.shape)
     shift = rng.integers(_MASKED, size=(2, y.size, x.size))
     mask[y[:, np.newaxis] + shift[0], x + shift[1]] = True
-    around = median_filter(image, footprint=_NEIGHBOURS, mode="reflect")
+    around = scipy_median(image, footprint=_NEIGHBOURS, mode="reflect")
     outlier = np.abs(image - around) > FAR * np.sqrt(noise.variance(around + pieces.levels))
     hidden = np.where(mask, around, image)
     predicted, kept = mask & ~outlier & pieces.inside, outlier & ~mask & pieces.inside
