@@ -106,6 +106,23 @@ class TestLines:
         assert len(choice.lams) == len(choice.values) > 5
 
 
+    def test_where_lines_have_nothing_for_themselves_leaving_the_step_out_is_advised(self):
+        # A molecule in the middle of an even scan: any background along rows makes a band beside it.
+        y, x = np.mgrid[-1:1:128j, -1:1:128j]
+        rng = np.random.default_rng(0)
+        image = unit(np.exp(-12 * (x**2 + 4 * y**2)) + rng.normal(0, 0.005, x.shape))
+        choice = choose_background(image, HUBER, direction="x")
+        assert choice.confidence == "low"
+        assert "leave the step out" in choice.reason
+        jumping = image + rng.normal(0, 0.2, (128, 1))
+        assert "leave the step out" not in choose_background(unit(jumping), HUBER, direction="x").reason
+
+    def test_tgv_l1_along_lines_is_told_by_tv_l1(self):
+        image = unit(syn.sem_charging_scan(1, (128, 128)).image)
+        lams = [choose_background(image, m, direction="x").lam for m in (TVL1(0.5), TGVL1(0.5, 2.0))]
+        assert lams[1] == pytest.approx(0.6 * lams[0])
+
+
 class TestRefusal:
     @pytest.mark.parametrize("direction", ["both", "x", "y"])
     @pytest.mark.parametrize("kind", ["constant", "noise", "counts", "small", "plane"])

@@ -40,6 +40,32 @@ class TestNoise:
         assert noise.gain == pytest.approx(1, abs=0.3)
         assert noise.sigma == pytest.approx(math.sqrt(counts[0].mean()), rel=0.03)
 
+    @pytest.mark.parametrize("share", [0.003, 0.02, 0.1, 0.2])
+    def test_salt_and_pepper_is_seen(self, counts, share):
+        rng = np.random.default_rng(0)
+        clean = unit(counts[0]) + rng.normal(0, 0.03, counts[0].shape)
+        spoilt = np.where(rng.random(clean.shape) < share, rng.choice([-0.5, 1.5], clean.shape), clean)
+        noise = estimate_noise(spoilt)
+        assert noise.outliers > max(1e-3, 0.1 * share)
+        if share < 0.1:  # where there are more, the lattice's slopes are taken for noise
+            assert noise.sigma == pytest.approx(0.03, rel=0.1)
+
+    def test_edges_corners_and_lines_are_no_outliers(self):
+        rng = np.random.default_rng(0)
+        image = rng.normal(0, 0.01, (128, 128))
+        image[20:60, 30:90] += 1  # corners
+        image[80] += 1  # a scratch
+        image[np.arange(128), np.arange(128)] += 1  # a thin line
+        y, x = np.mgrid[:128, :128]
+        image += (np.hypot(y - 90, x - 40) < 20) * 1.0
+        assert estimate_noise(image).outliers < 5e-4
+
+    def test_a_lattice_of_few_pixels_is_no_noise(self):
+        y, x = np.mgrid[:128, :128]
+        lattice = np.cos(2 * np.pi * (x + 0.3 * y) / 4.3) * np.cos(2 * np.pi * (y - 0.2 * x) / 4.7)
+        noise = estimate_noise(lattice + np.random.default_rng(0).normal(0, 0.1, x.shape))
+        assert noise.sigma == pytest.approx(0.1, rel=0.1)
+
     def test_salt_and_pepper_and_blurred_noise_are_told_apart(self):
         rng = np.random.default_rng(0)
         white = rng.normal(size=(128, 128))
@@ -66,6 +92,15 @@ class TestRisk:
         choice = choose_denoise(image, model)
         assert choice.rule == "sure"
         assert loss(image, truth, model, choice.lam, lams) < 0.3
+
+    def test_a_single_step_is_not_missed(self):
+        # At high signal to noise nearly all of the error is at the step; a λ for the rest would blur it.
+        for place in (20, 47, 90, 121, 200):
+            truth = np.zeros((256, 256))
+            truth[:, place:] = 1.0
+            image = truth + np.random.default_rng(0).normal(0, 0.02, truth.shape)
+            lam = choose_denoise(image, HuberROF(4.0, 0.05)).lam
+            assert loss(image, truth, HuberROF(4.0, 0.05), lam, np.geomspace(3, 60, 8)) < 0.5, place
 
     def test_median_before_is_part_of_the_estimator(self, counts):
         truth, image = (unit(f, counts[1]) for f in counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tvtasks.choosing.choice import Choice, fallback, lowest, with_lam
+from tvtasks.choosing.choice import Choice, Confidence, fallback, lowest, with_lam
 from tvtasks.choosing.spectrum import without_plane
 from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
@@ -13,6 +13,7 @@ from tvtasks.solvers import Gap, solve
 
 _BANDS = 12  # groups of three neighbouring lines that are looked at
 _STEPS = 13  # values of λ, of which every other is tried, and those beside the best of these
+_HARM = 0.5  # of the least expected error: with less than that without any background, none should be taken
 _OF_TGV = 0.3  # λ of TGV-L1 along lines, with α1 = 1, over that of TV-L1 for the same image
 _LEAST_COMMON = 0.1  # correlation of neighbouring lines below which they are called unrelated
 
@@ -66,13 +67,24 @@ def by_coherence(image: Array, model: Model, direction: Direction) -> Choice:
     if isinstance(model, TGVL1):
         lams = lams * (_OF_TGV * model.alpha1)
     lam = float(np.exp(lowest(np.log(lams), values)))
-    inside = 0 < int(np.argmin(values)) < len(lams) - 1
+    untouched = float(np.var(bands)) - _covariance(bands)
+    reason = f"Neighbouring lines share {common:.0%} of their variance; "
+    confidence: Confidence = "high" if common > 0.5 else "medium"
+    if untouched < _HARM * values.min():
+        confidence = "low"
+        reason += (
+            "a line has so little for itself that any background takes more of the sample than it mends. "
+            "This one does least harm; better leave the step out."
+        )
+    else:
+        reason += "this background takes the least of that, and the most of what each line has for itself."
+        if not 0 < int(np.argmin(values)) < len(values) - 1:
+            confidence = "low"
+            reason += " It lies at the end of what was tried."
+    evidence["error_without_background"] = untouched
     return Choice(
-        lam, "line-coherence", "low" if not inside else "high" if common > 0.5 else "medium",
-        f"Neighbouring lines share {common:.0%} of their variance; this background takes the least of that, "
-        "and the most of what each line has for itself.",
-        tuple(lams.tolist()), tuple(values.tolist()), evidence,
-    )  # fmt: skip
+        lam, "line-coherence", confidence, reason, tuple(lams.tolist()), tuple(values.tolist()), evidence
+    )
 
 
 def _covariance(bands: NDArray[np.floating]) -> float:

@@ -14,8 +14,8 @@ _TO_SIGMA = 1.4826  # median absolute deviation of a Gaussian → its standard d
 _CLIP = 2.5
 _CLIPPED = 0.97756  # of a standard Gaussian: mean of its square, cut off at _CLIP²
 _BINS = 8
-_GAP = 1.7045  # between the second highest and the second lowest of eight standard Gaussians
-_MUCH_LESS = 0.85
+_GAP = 1.66  # median, between the second highest and the second lowest of eight standard Gaussians
+_CROWDED = 0.7  # times what the mask says: where the gaps say less than that, there are outliers everywhere
 _MEDIAN_SQUARE = 0.4549  # of a standard Gaussian
 _FINE = 0.75  # of the variance by the mask: below, fine waves say that it is less
 FAR = 4.0
@@ -91,7 +91,7 @@ def _fitted(f: Array, response: Array, bright: Array, gap: Array) -> Noise:
     """Fit the variance to the brightness; `gap` is between the neighbours of a pixel, without the extremes."""
     r, b, g = response.ravel(), bright.ravel(), gap.ravel()
     by_mask, by_gaps = _spread(r), _by_gaps(g)
-    crowded = by_gaps < _MUCH_LESS * by_mask
+    crowded = by_gaps < _CROWDED * by_mask
     sigma = by_gaps if crowded else by_mask
     places = [k * b.size // _BINS for k in range(1, _BINS)]
     kind = np.searchsorted(np.partition(b, places)[places], b)
@@ -130,13 +130,11 @@ def _around(f: Array) -> tuple[Array, Array]:
 def _by_gaps(gaps: Array) -> float:
     """Return the standard deviation by the gap between second highest and second lowest neighbour.
 
-    Structure makes it too large, but it still holds where a tenth of the pixels are outliers, so that most
-    places of the mask have one. It counts where it is much less than what the mask says.
+    From their median, which still holds within a half where a fifth of the pixels are outliers, of which most
+    places of the mask then have one. Structure makes it too large.
     """
-    middle = gaps.size // 2
-    median = float(np.partition(gaps, middle)[middle])
-    clipped = np.minimum(gaps, 2 * median) if median > 0 else gaps
-    return float(clipped.mean(dtype=np.float64)) / _GAP
+    median = float(np.partition(gaps, gaps.size // 2)[gaps.size // 2])
+    return median / _GAP if median > 0 else math.inf  # where there is hardly a count anywhere
 
 
 def _floor(f: Array) -> float:
