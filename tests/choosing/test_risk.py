@@ -46,9 +46,9 @@ class TestNoise:
         clean = unit(counts[0]) + rng.normal(0, 0.03, counts[0].shape)
         spoilt = np.where(rng.random(clean.shape) < share, rng.choice([-0.5, 1.5], clean.shape), clean)
         noise = estimate_noise(spoilt)
-        assert noise.outliers > max(1e-3, 0.1 * share)
+        assert noise.outliers > max(1e-3, 0.05 * share)
         if share < 0.1:  # where there are more, the lattice's slopes are taken for noise
-            assert noise.sigma == pytest.approx(0.03, rel=0.1)
+            assert noise.sigma == pytest.approx(0.03, rel=0.2)
 
     def test_edges_corners_and_lines_are_no_outliers(self):
         rng = np.random.default_rng(0)

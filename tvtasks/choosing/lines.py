@@ -67,6 +67,12 @@ def by_coherence(image: Array, model: Model, direction: Direction) -> Choice:
     if isinstance(model, TGVL1):
         lams = lams * (_OF_TGV * model.alpha1)
     lam = float(np.exp(lowest(np.log(lams), values)))
+    if np.argmin(values) == len(values) - 1:
+        return fallback(
+            model, f"No lattice tells, and neighbouring lines share so little ({common:.0%} of their variance) "
+            "that a background would take nearly everything. Give a feature_size: the largest feature to keep.",
+            evidence,
+        )  # fmt: skip
     untouched = float(np.var(bands)) - _covariance(bands)
     reason = f"Neighbouring lines share {common:.0%} of their variance; "
     confidence: Confidence = "high" if common > 0.5 else "medium"

@@ -14,6 +14,7 @@ _TO_SIGMA = 1.4826  # median absolute deviation of a Gaussian → its standard d
 _CLIP = 2.5
 _CLIPPED = 0.97756  # of a standard Gaussian: mean of its square, cut off at _CLIP²
 _BINS = 8
+_APART = 2.5  # times the gap between its neighbours that an outlier is from their middle
 _GAP = 1.66  # median, between the second highest and the second lowest of eight standard Gaussians
 _CROWDED = 0.7  # times what the mask says: where the gaps say less than that, there are outliers everywhere
 _MEDIAN_SQUARE = 0.4549  # of a standard Gaussian
@@ -69,8 +70,10 @@ def estimate_noise(image: Array) -> Noise:
     response = _response(f)
     noise = _fitted(f, response, bright, high - low)
     limit = FAR * np.sqrt(noise.variance(bright))
-    # The tops of sharp peaks are above their neighbours too, but the mask gives little there.
+    # The tops of sharp peaks are above their neighbours too, but the mask gives little there, and the
+    # neighbours differ among themselves.
     alone = ((f[inner] > high + limit) | (f[inner] < low - limit)) & (np.abs(response) > limit)
+    alone &= np.abs(f[inner] - bright) > _APART * (high - low)
     share = float(alone.mean())
     if share > OUTLIERS:
         f = f.copy()
