@@ -1,4 +1,4 @@
-"""What choosing λ costs, for each model, direction and size, beside the one restoration that it is chosen for.
+"""What choosing λ costs, for each model, direction and size, beside the restoration that it is chosen for.
 
 ``python -m tests.benchmarks.choosing_cost`` from the checkout; two minutes on one core. Processor time, the
 least of several runs. The bars: a background is chosen in at most 50 ms at 512×512, and denoising in at most

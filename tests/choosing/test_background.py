@@ -105,7 +105,6 @@ class TestLines:
         assert 0.1 < choice.evidence["correlation_of_neighbouring_lines"] < 1
         assert len(choice.lams) == len(choice.values) > 5
 
-
     def test_where_lines_have_nothing_for_themselves_leaving_the_step_out_is_advised(self):
         # A molecule in the middle of an even scan: any background along rows makes a band beside it.
         y, x = np.mgrid[-1:1:128j, -1:1:128j]

@@ -69,9 +69,9 @@ def by_coherence(image: Array, model: Model, direction: Direction) -> Choice:
     lam = float(np.exp(lowest(np.log(lams), values)))
     if np.argmin(values) == len(values) - 1:
         return fallback(
-            model, f"No lattice tells, and neighbouring lines share so little ({common:.0%} of their variance) "
-            "that a background would take nearly everything. Give a feature_size: the largest feature to keep.",
-            evidence,
+            model, "No lattice tells, and neighbouring lines share so little "
+            f"({common:.0%} of their variance) that a background would take nearly everything. "
+            "Give a feature_size: the largest feature to keep.", evidence,
         )  # fmt: skip
     untouched = float(np.var(bands)) - _covariance(bands)
     reason = f"Neighbouring lines share {common:.0%} of their variance; "

@@ -91,7 +91,7 @@ def estimate_noise(image: Array) -> Noise:
 
 
 def _fitted(f: Array, response: Array, bright: Array, gap: Array) -> Noise:
-    """Fit the variance to the brightness; `gap` is between the neighbours of a pixel, without the extremes."""
+    """Fit the variance to the brightness; `gap` is between the neighbours of a pixel, but for the extremes."""
     r, b, g = response.ravel(), bright.ravel(), gap.ravel()
     by_mask, by_gaps = _spread(r), _by_gaps(g)
     crowded = by_gaps < _CROWDED * by_mask
@@ -141,7 +141,7 @@ def _by_gaps(gaps: Array) -> float:
 
 
 def _floor(f: Array) -> float:
-    """Return the variance of white noise in a stack, from the median power of fine waves: lattices have few."""
+    """Return the variance of white noise in a stack: the median power of fine waves; lattices have few."""
     power = dctn(f, norm="ortho", axes=(1, 2))[:, f.shape[1] // 2 :, f.shape[2] // 2 :].ravel() ** 2
     return float(np.median(power)) / _MEDIAN_SQUARE
 

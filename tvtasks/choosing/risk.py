@@ -187,7 +187,7 @@ def _cut(size: int, longest: int) -> tuple[int, int]:
 def _starts(size: int, length: int, number: int, others: int) -> NDArray[np.intp]:
     """Return where pieces begin along a side, shape (number, others).
 
-    Each of the `others` is moved on by a part of the distance, so that hardly a step passes between all of them.
+    Each of the `others` is moved on by a part of the distance, so that no step passes between all of them.
     """
     place = (np.arange(number)[:, np.newaxis] + (np.arange(others) + 0.5) / others) / number
     return np.clip(np.rint(place * size - length / 2), 0, size - length).astype(np.intp)
