@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
-from scipy.ndimage import median_filter  # noqa: E402
 
 from tests.benchmarks.families import sample  # noqa: E402
 from tvtasks import TGVL1, TVL1, Gap, HuberROF, solve  # noqa: E402
 from tvtasks.choosing import Choice, choose_background, choose_denoise, with_lam  # noqa: E402
+from tvtasks.medians import median_filter  # noqa: E402
 from tvtasks.models import Model  # noqa: E402
 from tvtasks.operators import Array, Direction  # noqa: E402
 
@@ -107,9 +107,9 @@ def measure(step: str, model: Model, direction: Direction, kind: str, median: bo
     found = choice()
 
     def restoration() -> object:
-        seen = median_filter(f, ROWS) if median and step == "denoise" else f
+        seen = median_filter(f, *ROWS) if median and step == "denoise" else f
         u = solve(seen, with_lam(model, found.lam), direction=direction, stop=stop).u
-        return median_filter(f - u, ROWS) if median and step == "background" else u
+        return median_filter(f - u, *ROWS) if median and step == "background" else u
 
     return Cost(
         step, named(model), direction, kind, median, side, found.rule, least(choice), least(restoration)

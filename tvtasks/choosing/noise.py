@@ -91,7 +91,7 @@ def estimate_noise(image: Array) -> Noise:
 
 
 def _fitted(f: Array, response: Array, bright: Array, gap: Array) -> Noise:
-    """Fit the variance to the brightness; `gap` is between the neighbours of a pixel, but for the extremes."""
+    """Fit the variance to the brightness; `gap` is between neighbours of a pixel, without the extremes."""
     r, b, g = response.ravel(), bright.ravel(), gap.ravel()
     by_mask, by_gaps = _spread(r), _by_gaps(g)
     crowded = by_gaps < _CROWDED * by_mask

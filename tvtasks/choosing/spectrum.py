@@ -106,7 +106,7 @@ def spectrum(image: Array) -> Spectrum:
     around = np.maximum(ring[rings], np.maximum(logs.mean(axis=0), logs.mean(axis=1)[:, np.newaxis]))
     around += LOG_MEAN
     places = np.argwhere((logs > around + np.log(_ABOVE)) & (rings >= _LEAST_INDEX))
-    places = places[np.argsort(-sharp[tuple(places.T)])]
+    places = places[np.argsort(-sharp[places[:, 0], places[:, 1]])]
     places = places[_highest_around(sharp, places)]
     weights = np.full(power.shape[1], 2.0)  # modes of the full transform that a column stands for
     weights[0] = 1.0
@@ -189,11 +189,10 @@ def _clipped(image: Array) -> Array:
     In units of the image's standard deviation and in float32, which is enough for what is left.
     """
     box = max(_LEAST_BOX, max(image.shape) // 16 | 1)
-    high = np.empty(image.shape, np.float32)
-    np.divide(image, image.std() or 1.0, out=high, casting="same_kind")
+    high: Array = np.divide(image, image.std() or 1.0, dtype=np.float32, casting="same_kind")
     high -= uniform_filter(high, box, mode="reflect")
     middle = high.shape[1] // 2
-    high -= np.partition(high, middle, axis=1)[:, middle, np.newaxis]
+    high -= np.partition(high, middle, axis=1)[:, middle : middle + 1]
     limit = 3 * np.median(np.abs(high[::3, ::3]))
     return np.asarray(np.clip(high, -limit, limit, out=high))
 
@@ -203,7 +202,7 @@ def _highest_around(power: Array, places: NDArray[np.intp]) -> NDArray[np.bool_]
     step = np.arange(1 - _REACH, _REACH)
     rows = (places[:, :1] + step)[:, :, np.newaxis] % power.shape[0]
     columns = np.clip(places[:, 1:] + step, 0, power.shape[1] - 1)[:, np.newaxis, :]
-    return np.asarray(power[rows, columns].max(axis=(1, 2)) == power[tuple(places.T)])
+    return np.asarray(power[rows, columns].max(axis=(1, 2)) == power[places[:, 0], places[:, 1]])
 
 
 def _ring(i: int, j: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

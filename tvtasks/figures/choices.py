@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,8 +48,9 @@ def proposal_figure(proposal: Proposal) -> Figure:
         if "lattice_waves" in choice.evidence:
             _spectrum(figure.add_subplot(grid[1, column]), proposal, choice, micrograph)
             column += 1
-        if choice.lams and column < 3:
-            _curve(figure.add_subplot(grid[1, column]), name, choice)
+        if column < 3 and (choice.lams or "lattice_waves" not in choice.evidence):
+            draw = _curve if choice.lams else _reason
+            draw(figure.add_subplot(grid[1, column]), name, choice)
             column += 1
     return figure
 
@@ -94,7 +96,16 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
     axes.legend(loc="lower right", fontsize=8)
 
 
+def _reason(axes: Axes, name: str, choice: Choice) -> None:
+    """Write why there is nothing to draw."""
+    axes.axis("off")
+    axes.set_title(f"{name}: λ = {choice.lam:.3g}, {choice.rule}", fontsize=10)
+    axes.text(0, 0.95, textwrap.fill(choice.reason, 46), va="top", fontsize=10, transform=axes.transAxes)
+
+
 def _curve(axes: Axes, name: str, choice: Choice) -> None:
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415 - half a second
+
     lams, values = np.array(choice.lams), np.array(choice.values)
     near = (lams > choice.lam / _SHOWN) & (lams < choice.lam * _SHOWN)
     if np.count_nonzero(near) < 3:
@@ -104,6 +115,9 @@ def _curve(axes: Axes, name: str, choice: Choice) -> None:
     axes.plot(lams[near], values[near] / max(float(values[near].max()), 1e-300), style, color="#1b6ca8")
     axes.axvline(choice.lam, color="#d95f02")
     axes.set_xscale("log")
+    wide = lams[near].max() > 50 * lams[near].min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=9))
+    axes.xaxis.set_major_formatter(lambda lam, _: f"{lam:g}")
     axes.xaxis.set_minor_formatter("")
     axes.set(xlabel="λ", ylabel="expected error above the least", yticks=[])
     axes.set_title(f"{name}: λ = {choice.lam:.3g}, {choice.rule} ({choice.confidence})", fontsize=10)
