@@ -126,6 +126,16 @@ class TestRisk:
         shifted = unit(1e-9 * image - 7)
         assert choose_denoise(shifted, model).lam == pytest.approx(choose_denoise(image, model).lam, rel=0.02)
 
+    def test_spikes_on_nothing_are_no_reason_to_fail(self):
+        # What a background that took nearly everything leaves.
+        rng = np.random.default_rng(0)
+        image = rng.normal(0, 0.05, (128, 128))
+        image[:, :50] = 0.0
+        image = np.where(rng.random(image.shape) < 0.15, rng.choice([-1.0, 1.0], image.shape), image)
+        assert math.isfinite(estimate_noise(image).sigma)
+        for model in (HuberROF(4.0, 0.05), TVL1(1.0)):
+            assert 0 < choose_denoise(image, model).lam < math.inf
+
     @pytest.mark.parametrize("kind", ["constant", "small", "correlated"])
     def test_what_cannot_be_told_keeps_lam(self, kind, counts):
         white = np.random.default_rng(0).normal(size=(128, 128))

@@ -103,7 +103,8 @@ def _fitted(f: Array, response: Array, bright: Array, gap: Array) -> Noise:
         of_kind = kind == k
         if np.count_nonzero(of_kind) > 30:
             where.append(float(b[of_kind].mean(dtype=np.float64)))
-            variance.append((_by_gaps(g[of_kind]) if crowded else _spread(r[of_kind])) ** 2)
+            spread = _spread(r[of_kind])
+            variance.append((min(_by_gaps(g[of_kind]), spread) if crowded else spread) ** 2)
     gain, offset = 0.0, sigma**2
     if len(where) > 2 and np.ptp(where) > 0:
         slope, intercept = np.polyfit(where, variance, 1)

@@ -75,7 +75,7 @@ def choose_denoise(
         "noise_sigma": noise.sigma, "noise_gain": noise.gain, "outliers": noise.outliers,
         "noise_correlation": noise.correlation,
     }  # fmt: skip
-    if noise.sigma <= 1e-6 * float(np.ptp(f)):
+    if not noise.sigma > 1e-6 * float(np.ptp(f)):
         return fallback(model, "The image has no noise that could be measured.", evidence)
     spiked = noise.outliers > OUTLIERS
     if not spiked and abs(noise.correlation) > _CORRELATION:
