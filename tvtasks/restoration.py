@@ -323,13 +323,14 @@ def _choose(name: StepName, step: ModelStep, draft: Draft) -> Choice:
     window = draft.recipe.median
     median = (window.rows, window.columns) if window else None
     if name == "background":
-        size = step.feature_size
+        size, micrograph = step.feature_size, draft.micrograph
         if size is not None:
-            micrograph = draft.micrograph
             size = choosing.size_in_pixels(size, micrograph.pixel_size, micrograph.pixel_unit, step.direction)
+        pixel = choosing.metres(micrograph.pixel_size, micrograph.pixel_unit)
         return choosing.choose_background(
-            draft.current, step, direction=step.direction, feature_size=size, median=median
-        )
+            draft.current, step, direction=step.direction, feature_size=size, median=median,
+            shortest=choosing.ATOMIC / max(pixel) if pixel else 0.0,
+        )  # fmt: skip
     if draft.unfiltered is None:
         return choosing.choose_denoise(draft.current, step, direction=step.direction)
     # After the median the noise is not white any more, so the rule sees the image before it; contrast is

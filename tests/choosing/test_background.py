@@ -61,6 +61,17 @@ class TestLattice:
         assert choice.fell_back
         assert choose_background(image, HUBER, direction="x").rule == "line-coherence"
 
+    def test_waves_shorter_than_atoms_are_interference(self, lattice_scan):
+        image = lattice_scan()
+        period = choose_background(image, HUBER).evidence["lattice_period_px"]
+        assert not choose_background(image, HUBER, shortest=0.9 * period).fell_back
+        choice = choose_background(image, HUBER, shortest=1.1 * period)
+        assert choice.fell_back
+        assert "shorter than 0.1 nm" in choice.reason
+        assert (
+            choose_background(image, HUBER, direction="x", shortest=1.1 * period).rule != "lattice-spectrum"
+        )
+
     def test_choice_is_nearly_the_best_there_is(self):
         scan = syn.afm_lattice_scan(5, (192, 192))
         scale = np.ptp(scan.image)

@@ -24,6 +24,8 @@ _EXPONENT = 0.5  # of the mean of powers: at 1 a few strong modes would stand fo
 LEAST_KEPT = 0.5
 """Of the lattice's amplitude: where the best background would take more, the lattice is no evidence."""
 LEAST_SIDE = 32
+ATOMIC = 1e-10
+"""Metres; waves of atoms are not shorter, those of the electronics often are."""
 _CS = np.geomspace(1e-6, 4.0, 120)  # c = αλ
 _EDGES = np.concatenate([[0.0], np.geomspace(1e-7, 8.5, 240)])  # of bins of κ
 _OF_NOISE = float(gamma(1 + _EXPONENT))  # E[P**e], P exponentially distributed with mean 1
@@ -34,7 +36,7 @@ LINE_L1 = 1.6
 
 def choose_background(
     image: Array, model: Model, *, direction: Direction = "both", feature_size: float | None = None,
-    median: tuple[int, int] | None = None,
+    median: tuple[int, int] | None = None, shortest: float = 0.0,
 ) -> Choice:  # fmt: skip
     """Choose λ for extracting the background of one image.
 
@@ -56,6 +58,8 @@ def choose_background(
         Diameter of the largest feature to keep in the flat image, in pixels.
     median
         Rows and columns of the median filter that follows the step: what it takes need not be background.
+    shortest
+        Length in pixels below which no wave can be of a lattice, as `ATOMIC` tells for a calibrated image.
 
     Returns
     -------
@@ -73,15 +77,19 @@ def choose_background(
         return fallback(model, "The image is constant: it has no background to tell from anything.")
     seen = f if median is None else median_filter(f, *median)
     found = spectrum(seen)
-    if found.peaks:
+    interference = bool(found.peaks) and 1 / found.peaks[0].frequency < shortest
+    if found.peaks and not interference:
         choice = by_lattice(seen, found, model, direction)
         if direction == "both" or not choice.fell_back:
             return choice
     if direction == "both":
-        return fallback(
-            model, "No lattice stands out of the spectrum, so nothing says what is background. "
-            "Give a feature_size: the largest feature to keep."
-        )  # fmt: skip
+        lack = "No lattice stands out of the spectrum, so nothing says what is background. "
+        if interference:
+            lack = (
+                f"All waves that stand out of the spectrum are shorter than {ATOMIC * 1e9:g} nm: they are "
+                "interference, no lattice. "
+            )
+        return fallback(model, f"{lack}Give a feature_size: the largest feature to keep.")
     return by_coherence(f, model, direction)
 
 
