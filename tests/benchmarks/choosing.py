@@ -219,7 +219,7 @@ def markdown(found: Comparison, side: int) -> str:
         lines.append(
             f"| {family} | {choosing * 1e3:.0f} ms | {restoring * 1e3:.0f} ms | {choosing / restoring:.1f} |"
         )
-    lines += ["", "## Settings that were best on the tuned half", ""]
+    lines += ["", "## Settings that were best on the tuned third", ""]
     lines += [f"- {name}: {setting}" for name, setting in found.settings.items() if setting]
     if found.fallbacks:
         lines += ["", "## Where nothing was chosen", "", *(f"- {reason}" for reason in found.fallbacks)]
