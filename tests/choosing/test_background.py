@@ -46,6 +46,12 @@ class TestLattice:
         )
         assert there == pytest.approx(here, rel=0.15)
 
+    def test_pixel_size_does_not_move_it_along_lines_and_for_tv_l1(self, lattice_scan):
+        fine, coarse = lattice_scan(0.5, 256), lattice_scan(1.0, 128)
+        for model, power in ((HUBER, 0.5), (TVL1(0.5), 1.0)):
+            here, there = (choose_background(f, model, direction="x").lam ** power for f in (coarse, fine))
+            assert 2 * there == pytest.approx(here, rel=0.15)
+
     def test_alpha_does_not_move_the_cut_off(self, lattice_scan):
         image = lattice_scan()
         cuts = [a * choose_background(image, HuberROF(1.0, a)).lam for a in (0.02, 0.05)]
@@ -116,6 +122,14 @@ class TestLines:
         assert 0.1 < choice.evidence["correlation_of_neighbouring_lines"] < 1
         assert len(choice.lams) == len(choice.values) > 5
 
+    @pytest.mark.parametrize("version", VERSIONS)
+    @pytest.mark.parametrize("model", [HUBER, TVL1(0.5)], ids=["huber", "tv-l1"])
+    def test_versions_of_one_image_give_the_same_choice(self, version, model):
+        image = unit(syn.sem_charging_scan(1, (128, 128)).image)
+        choices = [choose_background(f, model, direction="x") for f in (image, VERSIONS[version](image))]
+        assert choices[0].rule == "line-coherence"
+        assert choices[1].lam == pytest.approx(choices[0].lam, rel=0.02)
+
     def test_where_lines_have_nothing_for_themselves_leaving_the_step_out_is_advised(self):
         # A molecule in the middle of an even scan: any background along rows makes a band beside it.
         y, x = np.mgrid[-1:1:128j, -1:1:128j]
@@ -150,6 +164,12 @@ class TestRefusal:
         assert choice.lam == HUBER.lam
         assert choice.confidence == "none"
         assert "λ = 0.5 was kept" in choice.reason
+
+    @pytest.mark.parametrize("direction", ["both", "x"])
+    def test_a_few_pixels_on_nothing_are_no_lattice(self, direction):
+        for seed in range(6):
+            image = (np.random.default_rng(seed).random((64, 64)) < 0.02) * 1.0
+            assert choose_background(image, HUBER, direction=direction, median=(3, 1)).fell_back
 
     def test_noise_is_almost_never_taken_for_a_lattice(self):
         taken = [

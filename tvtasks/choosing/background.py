@@ -111,7 +111,7 @@ def by_lattice(image: Array, found: Spectrum, model: Model, direction: Direction
     c, values = _least(_background(image, found, direction), lattice, PROTECT[direction])
     kept = math.sqrt(np.sum((lattice.kappa / (lattice.kappa + c)) ** 2 * lattice.power) / lattice.power.sum())
     evidence |= {"cut_off_rad_per_px": math.sqrt(c), "lattice_amplitude_kept": kept}
-    if kept < LEAST_KEPT:
+    if kept < LEAST_KEPT or c >= _CS[-1]:
         return fallback(
             model, f"There is {words}, but it is so faint beside the rest that it may be interference, and a "
             f"background to go with it would leave {kept:.0%} of it. Give a feature_size.", evidence,

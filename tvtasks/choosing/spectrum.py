@@ -16,6 +16,7 @@ LOG_MEAN = float(np.euler_gamma)
 _ABOVE = 20.0
 """A peak stands this many times above what surrounds it: one noise image of a thousand has such a mode."""
 _LEAST_SHARE = 0.01  # of the strongest peak's power; what is weaker is not what a user calls the lattice
+_ROUNDING = 1e-10  # of the image's variance; weaker waves are of the arithmetic
 _LEAST_INDEX = 8  # waves that fit into the image fewer times than this are background
 _LEAST_BOX = 15  # px of the box whose mean is taken away before peaks are looked for; larger for large images
 _MOST_PEAKS = 100
@@ -126,7 +127,8 @@ def spectrum(image: Array) -> Spectrum:
         share = float(excess @ weights[near[1][0]]) / image.size
         found.append(Peak(float(fy[i, 0]), float(fx[0, j]), share, float(np.exp(logs[i, j] - level))))
     strongest = max((peak.power for peak in found), default=0.0)
-    peaks = sorted((p for p in found if p.power >= _LEAST_SHARE * strongest), key=lambda p: p.frequency)
+    least = max(_LEAST_SHARE * strongest, _ROUNDING * float(np.vdot(levelled, levelled)) / image.size)
+    peaks = sorted((p for p in found if p.power > least), key=lambda p: p.frequency)
     while len(peaks) > 2 and peaks[1].frequency > _LONGEST * peaks[0].frequency:
         alone = peak_box(peaks.pop(0), (rows, columns))
         rest[alone] = power[alone]
