@@ -44,8 +44,8 @@ def choose_denoise(
     """Choose λ for denoising one image.
 
     The risk ‖u − truth‖² is estimated by Monte-Carlo SURE (Ramani, Blu & Unser 2008) with the variance of
-    each pixel in the divergence, as counting noise asks for, on four tiles, a quarter of the image.
-    For Huber-ROF where it is linear it is a sum over cosine modes. Where the noise has heavy tails (salt and
+    each pixel in the divergence, as counting noise asks for, on tiles all over the image, a sixth of it or
+    less. For Huber-ROF where it is linear it is a sum over cosine modes. Where pixels stand alone (salt and
     pepper), pixels are left out and predicted instead (J-invariance, Batson & Royer 2019).
 
     Parameters

@@ -191,7 +191,7 @@ def _clipped(image: Array) -> Array:
     In units of the image's standard deviation and in float32, which is enough for what is left.
     """
     box = max(_LEAST_BOX, max(image.shape) // 16 | 1)
-    high: Array = np.divide(image, image.std() or 1.0, dtype=np.float32, casting="same_kind")
+    high = (image / (image.std() or 1.0)).astype(np.float32)
     high -= uniform_filter(high, box, mode="reflect")
     middle = high.shape[1] // 2
     high -= np.partition(high, middle, axis=1)[:, middle : middle + 1]
