@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks import choosing, rivals
+from tests.benchmarks import choosing, choosing_cost, choosing_rules, rivals
 from tests.benchmarks.families import FAMILIES, SEEDS_FRESH, SEEDS_HELD, SEEDS_TUNED, sample
+from tvtasks import TVL1, HuberROF
 
 
 def test_there_are_sixty_scans_and_thirty_fresh_ones_and_no_seed_twice():
@@ -60,3 +61,23 @@ def test_report_names_all_that_took_part(tmp_path):
     assert "drift 6: too small." in text
     choosing.plot(found, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_cost_is_of_the_choice_and_of_the_step_that_it_is_for(monkeypatch):
+    monkeypatch.setattr(choosing_cost, "_ENOUGH", 0.0)
+    costs = [
+        choosing_cost.measure("background", HuberROF(0.5, 0.05), "x", "STM scratches", True, 64),
+        choosing_cost.measure("denoise", TVL1(1.0), "both", "spiked STEM", False, 64),
+    ]
+    assert all(cost.choosing > 0 < cost.restoring for cost in costs)
+    assert costs[1].rule == "j-invariant"
+    text = choosing_cost.markdown(costs)
+    assert "| background | Huber-ROF | x | STM scratches | yes |" in text
+    assert "Beyond its bar:" in text
+
+
+def test_rules_are_compared_on_the_same_scan():
+    losses = choosing_rules.losses(sample("drift", 0, 128))
+    assert min(losses.values()) >= 0
+    assert losses[choosing_rules.USED] < 1
+    assert "| spectral Wiener, g = 1 |" in choosing_rules.markdown({"drift": [losses]})
