@@ -12,6 +12,7 @@ from tvtasks.choosing import Choice
 from tvtasks.choosing.spectrum import power_of, without_plane
 from tvtasks.figures.panels import drawn, panels, with_prefix
 from tvtasks.figures.sheet import shortened
+from tvtasks.models import HuberROF
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from tvtasks.micrograph import Micrograph
     from tvtasks.proposal import Proposal
+    from tvtasks.recipe import ModelStep
 
 _SIDE = 480
 _SHOWN = 50.0  # times λ, to either side
@@ -48,7 +50,7 @@ def proposal_figure(proposal: Proposal) -> Figure:
         if "lattice_waves" in choice.evidence:
             _spectrum(figure.add_subplot(grid[1, column]), proposal, choice, micrograph)
             column += 1
-        if column < 3 and (choice.lams or "lattice_waves" not in choice.evidence):
+        if column < 3 and (choice.lams or choice.fell_back):
             draw = _curve if choice.lams else _reason
             draw(figure.add_subplot(grid[1, column]), name, choice)
             column += 1
@@ -74,11 +76,11 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
     both = np.concatenate([waves, -waves])
     axes.plot(
         both[:, 1], both[:, 0], "o", markersize=10, markerfacecolor="none", markeredgecolor="#ffb000",
-        label="lattice",
+        label="waves found" if choice.fell_back else "lattice",
     )  # fmt: skip
-    cut = choice.evidence["cut_off_rad_per_px"] / (2 * math.pi)
+    cut = _cut_off(proposal.recipe.background, choice) / (2 * math.pi)
     turn = np.linspace(0, 2 * np.pi, 200)
-    step = getattr(proposal.recipe, "background", None)
+    step = proposal.recipe.background
     if step is None or step.direction == "both":
         axes.plot(cut * np.cos(turn), cut * np.sin(turn), "--", color="#4fc3f7", label="cut-off")
     else:
@@ -94,6 +96,13 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
         text += f" = {with_prefix(period * pixel, micrograph.pixel_unit)}"
     axes.set_title(text, fontsize=10, parse_math=False)
     axes.legend(loc="lower right", fontsize=8)
+
+
+def _cut_off(step: ModelStep | None, choice: Choice) -> float:
+    """Return the cut-off of the background that was taken, in rad/px; NaN, which draws nothing, if none."""
+    if not choice.fell_back:
+        return float(choice.evidence["cut_off_rad_per_px"])
+    return math.sqrt(step.alpha * step.lam) if isinstance(step, HuberROF) and step.alpha > 0 else math.nan
 
 
 def _reason(axes: Axes, name: str, choice: Choice) -> None:
