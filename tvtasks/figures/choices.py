@@ -109,7 +109,8 @@ def _reason(axes: Axes, name: str, choice: Choice) -> None:
     """Write why there is nothing to draw."""
     axes.axis("off")
     axes.set_title(f"{name}: λ = {choice.lam:.3g}, {choice.rule}", fontsize=10)
-    axes.text(0, 0.95, textwrap.fill(choice.reason, 46), va="top", fontsize=10, transform=axes.transAxes)
+    words = textwrap.fill(choice.reason, 46)
+    axes.text(0, 0.95, words, va="top", fontsize=10, transform=axes.transAxes).set_in_layout(False)
 
 
 def _curve(axes: Axes, name: str, choice: Choice) -> None:
