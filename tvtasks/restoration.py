@@ -302,7 +302,7 @@ def _minimise(name: StepName, draft: Draft, image: NDArray[Any]) -> tuple[Soluti
     parameters = draft.recipe.parameters[name]
     if step.chooses:
         choice = _choose(name, step, draft)
-        if choice.fell_back and name != "contrast":  # the note on the background is enough
+        if choice.confidence in ("none", "low") and name != "contrast":  # the background's note is enough
             notes += (f"λ of the {name}: {choice.words}",)
         step = replace(step, lam=float(f"{choice.lam:.{_DIGITS}g}"))
         parameters["lam"] = step.lam
