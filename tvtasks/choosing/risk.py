@@ -90,7 +90,7 @@ def choose_denoise(
         return solve(seen, with_lam(model, lam), direction=direction, stop=_STOP).u
 
     words = f"The noise is {noise.sigma:.3g} (standard deviation); λ has the least expected error."
-    start = 1.2  # where the walk begins: what it usually comes to
+    start = 1.2 if direction == "both" else 0.7  # where the walk begins: what it usually comes to
     if isinstance(model, HuberROF):
         start = (1.3 if median else 0.7) / noise.sigma
     if spiked:
