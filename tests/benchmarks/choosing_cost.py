@@ -15,6 +15,7 @@ import json  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable, Iterator, Sequence  # noqa: E402
 from dataclasses import asdict, dataclass  # noqa: E402
+from functools import lru_cache  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -66,6 +67,7 @@ def least(call: Callable[[], object]) -> float:
     return 1e3 * min(found)
 
 
+@lru_cache(maxsize=16)
 def image(kind: str, side: int) -> Array:
     """A scan of a family in [0, 1] and float32, as a restoration works on it; 'spiked' STEM has outliers."""
     rng = np.random.default_rng(0)
@@ -121,8 +123,8 @@ _HEAD = """\
 # What choosing λ costs
 
 Written by `python -m tests.benchmarks.choosing_cost`: milliseconds of processor time for choosing, and for
-the restoration it is chosen for (one step with its usual stop and its median filter), and their ratio, by side
-of the image in pixels. TGV-L1 along lines takes 10 to 18 s at 256×256 and is not timed on larger images."""
+the restoration it is chosen for (one step with its usual stop and its median filter), and their ratio, by
+side of the image in pixels. TGV-L1 along lines takes 10 to 18 s at 256×256 and is not timed on larger images."""
 
 
 def markdown(costs: Sequence[Cost]) -> str:
