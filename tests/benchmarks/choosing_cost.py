@@ -123,8 +123,8 @@ _HEAD = """\
 # What choosing λ costs
 
 Written by `python -m tests.benchmarks.choosing_cost`: milliseconds of processor time for choosing, and for
-the restoration it is chosen for (one step with its usual stop and its median filter), and their ratio, by
-side of the image in pixels. TGV-L1 along lines takes 10 to 18 s at 256×256 and is not timed on larger images."""
+the restoration it is chosen for (one step with its usual stop and its median filter), and their ratio.
+TGV-L1 along lines takes 10 to 18 s at 256×256 pixels and is not timed on larger images."""
 
 
 def markdown(costs: Sequence[Cost]) -> str:
