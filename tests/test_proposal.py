@@ -95,6 +95,21 @@ def test_pictures_are_drawn_with_and_without_a_lattice(afm, sem):
         assert rendered(proposal_figure(proposal), "png").startswith(b"\x89PNG")
 
 
+def test_a_picture_says_why_nothing_was_chosen(afm):
+    scan = syn.stm_terrace_scan(3, (128, 128))
+    waves = scan.terraces + 4e-12 * np.cos(2 * np.pi * np.arange(128) / 5.3) + 0.2 * scan.noise
+    plain = Recipe.model_validate({"background": {"model": "huber-rof", "lam": 0.5, "alpha": 0.0}})
+    for image, recipe in ((Micrograph(waves), Recipe.load("afm-background")), (afm, plain)):
+        proposal = propose(image, recipe)
+        choice = proposal.choices["background"]
+        assert choice.fell_back
+        assert "lattice_waves" in choice.evidence
+        figure = proposal_figure(proposal)
+        assert rendered(figure, "png").startswith(b"\x89PNG")
+        words = [text.get_text().replace("\n", " ") for axes in figure.axes for text in axes.texts]
+        assert choice.reason in words
+
+
 def test_spectrum_is_drawn_the_right_way_round():
     # A wave that climbs to the right and down has its peaks in the lower right and the upper left.
     image = syn.wave_lattice(SHAPE, period=8, corrugation=1, angle=0.5, symmetry="square")

@@ -383,6 +383,14 @@ class TestAuto:
         np.testing.assert_array_equal(again.restored, result.restored)
         assert not again.choices
 
+    def test_a_choice_to_be_looked_at_is_noted(self):
+        y, x = np.mgrid[-1:1:96j, -1:1:96j]
+        noise = np.random.default_rng(0).normal(0, 0.005, x.shape)
+        along = dataclasses.replace(BACKGROUND, direction="x", choose="auto")
+        result = restore(np.exp(-12 * (x**2 + 4 * y**2)) + noise, Recipe(background=along))
+        assert result.choices["background"].confidence == "low"
+        assert "leave the step out" in result.notes[-1]
+
     def test_noise_keeps_what_was_given_and_says_so(self):
         noise = Micrograph(np.random.default_rng(0).normal(size=(64, 64)))
         result = restore(noise, Recipe(background=dataclasses.replace(BACKGROUND, choose="auto")))

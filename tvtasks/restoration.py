@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter as scipy_median
 
+from tvtasks import medians
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import ModelStep, Recipe, StepName
@@ -204,7 +204,7 @@ def median_filter(draft: Draft) -> Draft:
     """Median-filter; at the border the window sees the image mirrored."""
     step, started, clock = draft.recipe.median, datetime.now(UTC), time.perf_counter()
     assert step is not None
-    filtered = scipy_median(draft.current, size=(step.rows, step.columns), mode="reflect")
+    filtered = medians.median_filter(draft.current, step.rows, step.columns)
     parameters = draft.recipe.parameters["median"]
     record = StepRecord("median", parameters, started, time.perf_counter() - clock)
     return replace(draft, current=filtered, unfiltered=draft.current, steps=(*draft.steps, record))
@@ -302,7 +302,7 @@ def _minimise(name: StepName, draft: Draft, image: NDArray[Any]) -> tuple[Soluti
     parameters = draft.recipe.parameters[name]
     if step.chooses:
         choice = _choose(name, step, draft)
-        if choice.fell_back and name != "contrast":  # the note on the background is enough
+        if choice.confidence in ("none", "low") and name != "contrast":  # the background's note is enough
             notes += (f"λ of the {name}: {choice.words}",)
         step = replace(step, lam=float(f"{choice.lam:.{_DIGITS}g}"))
         parameters["lam"] = step.lam
@@ -323,13 +323,14 @@ def _choose(name: StepName, step: ModelStep, draft: Draft) -> Choice:
     window = draft.recipe.median
     median = (window.rows, window.columns) if window else None
     if name == "background":
-        size = step.feature_size
+        size, micrograph = step.feature_size, draft.micrograph
         if size is not None:
-            micrograph = draft.micrograph
             size = choosing.size_in_pixels(size, micrograph.pixel_size, micrograph.pixel_unit, step.direction)
+        pixel = choosing.metres(micrograph.pixel_size, micrograph.pixel_unit)
         return choosing.choose_background(
-            draft.current, step, direction=step.direction, feature_size=size, median=median
-        )
+            draft.current, step, direction=step.direction, feature_size=size, median=median,
+            shortest=choosing.ATOMIC / max(pixel) if pixel else 0.0,
+        )  # fmt: skip
     if draft.unfiltered is None:
         return choosing.choose_denoise(draft.current, step, direction=step.direction)
     # After the median the noise is not white any more, so the rule sees the image before it; contrast is

@@ -16,6 +16,8 @@ from tvtasks.operators import Array
 SEEDS_TUNED = range(6)
 """What rules and peers were tuned on; the other half, `SEEDS_HELD`, was only looked at."""
 SEEDS_HELD = range(6, 12)
+SEEDS_FRESH = range(12, 18)
+"""Looked at once, when the rules were finished: the figure to believe."""
 
 Drawn = tuple[Array, Array, NDArray[np.bool_] | None]  # image, truth, and where to look
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks import choosing, rivals
-from tests.benchmarks.families import FAMILIES, SEEDS_HELD, SEEDS_TUNED, sample
+from tests.benchmarks import choosing, choosing_cost, choosing_rules, rivals
+from tests.benchmarks.families import FAMILIES, SEEDS_FRESH, SEEDS_HELD, SEEDS_TUNED, sample
+from tvtasks import TVL1, HuberROF
 
 
-def test_there_are_sixty_scans_and_no_seed_in_both_halves():
+def test_there_are_sixty_scans_and_thirty_fresh_ones_and_no_seed_twice():
     assert len(FAMILIES) * (len(SEEDS_TUNED) + len(SEEDS_HELD)) == 60
-    assert not set(SEEDS_TUNED) & set(SEEDS_HELD)
+    assert len({*SEEDS_TUNED, *SEEDS_HELD, *SEEDS_FRESH}) == 18
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -48,13 +49,35 @@ def test_best_lam_is_never_worse_than_the_chosen_one():
 def test_report_names_all_that_took_part(tmp_path):
     row = {choosing.OURS: 20.0, choosing.ORACLE: 21.0, choosing.PAPER: 15.0, "raw": 3.0}
     found = choosing.Comparison(
-        scores={"drift": {0: row, 6: row | {choosing.OURS: 14.0}}}, tuned=(0,),
+        scores={"drift": {0: row, 6: row | {choosing.OURS: 14.0}, 12: row | {choosing.OURS: 18.0}}},
+        tuned=(0,), fresh=(12,),
         seconds={"drift": [(0.01, 0.02)]}, fallbacks=["drift 6: too small."], missing=["BM3D"],
     )  # fmt: skip
     text = choosing.markdown(found, 64)
     assert "| tvtasks, auto | 17.0 (14.0) |" in text
-    assert "| drift | 1.00 | 1.00 | 7.00 | 7.00 | 1 of 2 |" in text
+    assert "| tvtasks, auto | 18.0 (18.0) |" in text
+    assert "| drift | 1.00 (1.00) | 7.00 (7.00) | 3.00 (3.00) | 1 of 2 | 1 of 1 |" in text
     assert "not in the tables: BM3D" in text
     assert "drift 6: too small." in text
     choosing.plot(found, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_cost_is_of_the_choice_and_of_the_step_that_it_is_for(monkeypatch):
+    monkeypatch.setattr(choosing_cost, "_ENOUGH", 0.0)
+    costs = [
+        choosing_cost.measure("background", HuberROF(0.5, 0.05), "x", "STM scratches", True, 64),
+        choosing_cost.measure("denoise", TVL1(1.0), "both", "spiked STEM", False, 64),
+    ]
+    assert all(cost.choosing > 0 < cost.restoring for cost in costs)
+    assert costs[1].rule == "j-invariant"
+    text = choosing_cost.markdown(costs)
+    assert "| background | Huber-ROF | x | STM scratches | yes |" in text
+    assert "Beyond its bar:" in text
+
+
+def test_rules_are_compared_on_the_same_scan():
+    losses = choosing_rules.losses(sample("drift", 0, 128))
+    assert min(losses.values()) >= 0
+    assert losses[choosing_rules.USED] < 1
+    assert "| spectral Wiener, g = 1 |" in choosing_rules.markdown({"drift": [losses]})

@@ -46,6 +46,12 @@ class TestLattice:
         )
         assert there == pytest.approx(here, rel=0.15)
 
+    def test_pixel_size_does_not_move_it_along_lines_and_for_tv_l1(self, lattice_scan):
+        fine, coarse = lattice_scan(0.5, 256), lattice_scan(1.0, 128)
+        for model, power in ((HUBER, 0.5), (TVL1(0.5), 1.0)):
+            here, there = (choose_background(f, model, direction="x").lam ** power for f in (coarse, fine))
+            assert 2 * there == pytest.approx(here, rel=0.15)
+
     def test_alpha_does_not_move_the_cut_off(self, lattice_scan):
         image = lattice_scan()
         cuts = [a * choose_background(image, HuberROF(1.0, a)).lam for a in (0.02, 0.05)]
@@ -60,6 +66,17 @@ class TestLattice:
         assert "lattice_waves" in choice.evidence
         assert choice.fell_back
         assert choose_background(image, HUBER, direction="x").rule == "line-coherence"
+
+    def test_waves_shorter_than_atoms_are_interference(self, lattice_scan):
+        image = lattice_scan()
+        period = choose_background(image, HUBER).evidence["lattice_period_px"]
+        assert not choose_background(image, HUBER, shortest=0.9 * period).fell_back
+        choice = choose_background(image, HUBER, shortest=1.1 * period)
+        assert choice.fell_back
+        assert "shorter than 0.1 nm" in choice.reason
+        assert (
+            choose_background(image, HUBER, direction="x", shortest=1.1 * period).rule != "lattice-spectrum"
+        )
 
     def test_choice_is_nearly_the_best_there_is(self):
         scan = syn.afm_lattice_scan(5, (192, 192))
@@ -105,6 +122,30 @@ class TestLines:
         assert 0.1 < choice.evidence["correlation_of_neighbouring_lines"] < 1
         assert len(choice.lams) == len(choice.values) > 5
 
+    @pytest.mark.parametrize("version", VERSIONS)
+    @pytest.mark.parametrize("model", [HUBER, TVL1(0.5)], ids=["huber", "tv-l1"])
+    def test_versions_of_one_image_give_the_same_choice(self, version, model):
+        image = unit(syn.sem_charging_scan(1, (128, 128)).image)
+        choices = [choose_background(f, model, direction="x") for f in (image, VERSIONS[version](image))]
+        assert choices[0].rule == "line-coherence"
+        assert choices[1].lam == pytest.approx(choices[0].lam, rel=0.02)
+
+    def test_where_lines_have_nothing_for_themselves_leaving_the_step_out_is_advised(self):
+        # A molecule in the middle of an even scan: any background along rows makes a band beside it.
+        y, x = np.mgrid[-1:1:128j, -1:1:128j]
+        rng = np.random.default_rng(0)
+        image = unit(np.exp(-12 * (x**2 + 4 * y**2)) + rng.normal(0, 0.005, x.shape))
+        choice = choose_background(image, HUBER, direction="x")
+        assert choice.confidence == "low"
+        assert "leave the step out" in choice.reason
+        jumping = image + rng.normal(0, 0.2, (128, 1))
+        assert "leave the step out" not in choose_background(unit(jumping), HUBER, direction="x").reason
+
+    def test_tgv_l1_along_lines_is_told_by_tv_l1(self):
+        image = unit(syn.sem_charging_scan(1, (128, 128)).image)
+        lams = [choose_background(image, m, direction="x").lam for m in (TVL1(0.5), TGVL1(0.5, 2.0))]
+        assert lams[1] == pytest.approx(0.6 * lams[0])
+
 
 class TestRefusal:
     @pytest.mark.parametrize("direction", ["both", "x", "y"])
@@ -123,6 +164,12 @@ class TestRefusal:
         assert choice.lam == HUBER.lam
         assert choice.confidence == "none"
         assert "λ = 0.5 was kept" in choice.reason
+
+    @pytest.mark.parametrize("direction", ["both", "x"])
+    def test_a_few_pixels_on_nothing_are_no_lattice(self, direction):
+        for seed in range(6):
+            image = (np.random.default_rng(seed).random((64, 64)) < 0.02) * 1.0
+            assert choose_background(image, HUBER, direction=direction, median=(3, 1)).fell_back
 
     def test_noise_is_almost_never_taken_for_a_lattice(self):
         taken = [

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
-from scipy.ndimage import median_filter
+from scipy.fft import dct
 from scipy.special import gamma
 
 from tvtasks.choosing.choice import Choice, Confidence, fallback, lowest
 from tvtasks.choosing.lines import by_coherence
 from tvtasks.choosing.size import by_size
 from tvtasks.choosing.spectrum import Peak, Spectrum, kappa_along, spectrum
+from tvtasks.medians import median_filter
 from tvtasks.models import TGVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 
@@ -24,6 +24,8 @@ _EXPONENT = 0.5  # of the mean of powers: at 1 a few strong modes would stand fo
 LEAST_KEPT = 0.5
 """Of the lattice's amplitude: where the best background would take more, the lattice is no evidence."""
 LEAST_SIDE = 32
+ATOMIC = 1e-10
+"""Metres; waves of atoms are not shorter, those of the electronics often are."""
 _CS = np.geomspace(1e-6, 4.0, 120)  # c = αλ
 _EDGES = np.concatenate([[0.0], np.geomspace(1e-7, 8.5, 240)])  # of bins of κ
 _OF_NOISE = float(gamma(1 + _EXPONENT))  # E[P**e], P exponentially distributed with mean 1
@@ -34,7 +36,7 @@ LINE_L1 = 1.6
 
 def choose_background(
     image: Array, model: Model, *, direction: Direction = "both", feature_size: float | None = None,
-    median: tuple[int, int] | None = None,
+    median: tuple[int, int] | None = None, shortest: float = 0.0,
 ) -> Choice:  # fmt: skip
     """Choose λ for extracting the background of one image.
 
@@ -56,6 +58,8 @@ def choose_background(
         Diameter of the largest feature to keep in the flat image, in pixels.
     median
         Rows and columns of the median filter that follows the step: what it takes need not be background.
+    shortest
+        Length in pixels below which no wave can be of a lattice, as `ATOMIC` tells for a calibrated image.
 
     Returns
     -------
@@ -71,17 +75,21 @@ def choose_background(
         )  # fmt: skip
     if np.ptp(f) <= 1e-12 * np.abs(f).max():
         return fallback(model, "The image is constant: it has no background to tell from anything.")
-    seen = f if median is None or median == (1, 1) else median_filter(f, median, mode="reflect")
+    seen = f if median is None else median_filter(f, *median)
     found = spectrum(seen)
-    if found.peaks:
+    interference = bool(found.peaks) and 1 / found.peaks[0].frequency < shortest
+    if found.peaks and not interference:
         choice = by_lattice(seen, found, model, direction)
         if direction == "both" or not choice.fell_back:
             return choice
     if direction == "both":
-        return fallback(
-            model, "No lattice stands out of the spectrum, so nothing says what is background. "
-            "Give a feature_size: the largest feature to keep."
-        )  # fmt: skip
+        lack = "No lattice stands out of the spectrum, so nothing says what is background. "
+        if interference:
+            lack = (
+                f"All waves that stand out of the spectrum are shorter than {ATOMIC * 1e9:g} nm: they are "
+                "interference, no lattice. "
+            )
+        return fallback(model, f"{lack}Give a feature_size: the largest feature to keep.")
     return by_coherence(f, model, direction)
 
 
@@ -103,7 +111,7 @@ def by_lattice(image: Array, found: Spectrum, model: Model, direction: Direction
     c, values = _least(_background(image, found, direction), lattice, PROTECT[direction])
     kept = math.sqrt(np.sum((lattice.kappa / (lattice.kappa + c)) ** 2 * lattice.power) / lattice.power.sum())
     evidence |= {"cut_off_rad_per_px": math.sqrt(c), "lattice_amplitude_kept": kept}
-    if kept < LEAST_KEPT:
+    if kept < LEAST_KEPT or c >= _CS[-1]:
         return fallback(
             model, f"There is {words}, but it is so faint beside the rest that it may be interference, and a "
             f"background to go with it would leave {kept:.0%} of it. Give a feature_size.", evidence,
@@ -138,8 +146,9 @@ def _background(image: Array, found: Spectrum, direction: Direction) -> _Bins:
     stand for the many.
     """
     limit = 0.6 * found.peaks[0].frequency
-    cosines = dctn(image - image.mean(), norm="ortho")
-    slow = cosines[tuple(slice(math.ceil(2 * size * limit) + 1) for size in image.shape)] ** 2
+    rows, columns = (math.ceil(2 * size * limit) + 1 for size in image.shape)
+    down = dct(image - image.mean(), axis=0, norm="ortho", overwrite_x=True)[:rows]
+    slow = dct(down, axis=1, norm="ortho")[:, :columns] ** 2
     y, x = (np.arange(part) / (2 * full) for part, full in zip(slow.shape, image.shape, strict=True))
     fy, fx = np.fft.fftfreq(image.shape[0]), np.fft.rfftfreq(image.shape[1])
     near = np.hypot(y[:, np.newaxis], x) < limit

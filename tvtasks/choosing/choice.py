@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 
-RULES = 1
+RULES = 2
 """Version of all rules; raised whenever the same image and model give another λ than before."""
 
 Rule = Literal[

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
-from scipy.ndimage import median_filter
+from scipy.fft import dctn, idctn
+from scipy.ndimage import median_filter as scipy_median
 
 from tvtasks.choosing.choice import Choice, fallback, lowest, with_lam
-from tvtasks.choosing.noise import FAR, Noise, estimate_noise
+from tvtasks.choosing.noise import FAR, OUTLIERS, Noise, estimate_noise
 from tvtasks.choosing.spectrum import kappa_along
+from tvtasks.medians import median_filter
 from tvtasks.models import HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Gap, solve
 
 LEAST_SIDE = 16
-_SMALL = 128  # px; a smaller image is looked at as a whole, a larger one on four tiles, a quarter of it
+_SMALL = 128  # px; a smaller image is looked at as a whole, a larger one in pieces
+_PIECES = 3  # along each side at least: nine tiles
+_LENGTHS = 32, 64  # px; of their sides, at the least and at the most
+_SHARE = 0.14  # of the image's side between the two: nine tiles are a sixth of its area
+_SEAM = 4  # px beside which nothing is looked at
 _STOP = Gap(1e-2)  # nearer the minimum the estimate moves by less than its own scatter
 _PROBE = 0.5  # of the noise's standard deviation: how far the image is shaken for the divergence
-_TAILS = 1e-3  # share of outliers above which noise is not called Gaussian or counting noise
 _CORRELATION = 0.25  # between neighbouring pixels, above which noise cannot be told from the sample
-_MASKED = 4  # one pixel in 4 × 4 is left out at a time
-_NEIGHBOURS = np.array([[[1, 1, 1], [1, 0, 1], [1, 1, 1]]])
+_MASKED = 3  # one pixel in 3 × 3 is left out at a time
+_NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 _AT_MOST = 9  # evaluations of the risk
 _STEP = 1.6  # between two λ
+_CS = np.geomspace(1e-3, 100.0, 100)  # c = αλ
+_KAPPAS = np.geomspace(1e-7, 8.5, 240)  # edges of bins
 
-Stack = NDArray[np.float64]
+Estimator = Callable[[Array, float], Array]
 
 
 def choose_denoise(
@@ -38,8 +44,8 @@ def choose_denoise(
     """Choose λ for denoising one image.
 
     The risk ‖u − truth‖² is estimated by Monte-Carlo SURE (Ramani, Blu & Unser 2008) with the variance of
-    each pixel in the divergence, as counting noise asks for, on four tiles, a quarter of the image.
-    For Huber-ROF where it is linear it is a sum over cosine modes. Where the noise has heavy tails (salt and
+    each pixel in the divergence, as counting noise asks for, on tiles all over the image, a sixth of it or
+    less. For Huber-ROF where it is linear it is a sum over cosine modes. Where pixels stand alone (salt and
     pepper), pixels are left out and predicted instead (J-invariance, Batson & Royer 2019).
 
     Parameters
@@ -63,43 +69,41 @@ def choose_denoise(
         return fallback(
             model, f"{f.shape[0]} × {f.shape[1]} pixels are too few to find the noise of an image."
         )
-    tiles = _tiles(f)
-    noise = estimate_noise(tiles)
+    pieces = _Pieces.of(f)
+    noise = estimate_noise(pieces.tiles)
     evidence = {
-        "noise_sigma": noise.sigma, "noise_gain": noise.gain, "outliers": noise.tails,
+        "noise_sigma": noise.sigma, "noise_gain": noise.gain, "outliers": noise.outliers,
         "noise_correlation": noise.correlation,
     }  # fmt: skip
-    if noise.sigma <= 1e-6 * float(np.ptp(f)):
+    if not noise.sigma > 1e-6 * float(np.ptp(f)):
         return fallback(model, "The image has no noise that could be measured.", evidence)
-
-    def denoised(stack: Stack, lam: float) -> Stack:
-        if median and median != (1, 1):
-            stack = median_filter(stack, (1, *median), mode="reflect")
-        return np.asarray(solve(stack, with_lam(model, lam), direction=direction, stop=_STOP).u)
-
-    if noise.tails > _TAILS:
-        start = _linear_start(tiles, noise, model, direction)[0] if isinstance(model, HuberROF) else 1.0
-        lams, values = _walk(_left_out(tiles, noise, denoised), start)
-        words = (
-            "Some pixels are far off (salt and pepper?), so λ is the one that predicts left-out pixels best."
-        )
-        return _chosen(lams, values, "j-invariant", words, evidence)
-    if abs(noise.correlation) > _CORRELATION:
+    spiked = noise.outliers > OUTLIERS
+    if not spiked and abs(noise.correlation) > _CORRELATION:
         return fallback(
             model, "Neighbouring pixels share their noise (was the image interpolated, filtered or "
             "compressed?), so it cannot be told from the sample.", evidence,
         )  # fmt: skip
+
+    def denoised(seen: Array, lam: float) -> Array:
+        if median:
+            seen = median_filter(seen, *median)
+        return solve(seen, with_lam(model, lam), direction=direction, stop=_STOP).u
+
     words = f"The noise is {noise.sigma:.3g} (standard deviation); λ has the least expected error."
-    start = 1.0
+    start = 1.2 if direction == "both" else 0.7  # where the walk begins: what it usually comes to
+    if isinstance(model, HuberROF):
+        start = (1.3 if median else 0.7) / noise.sigma
+    if spiked:
+        words = (
+            "Some pixels are far off (salt and pepper?), so λ is the one that predicts left-out pixels best."
+        )
+        return _chosen(*_walk(_left_out(pieces, noise, denoised), start), "j-invariant", words, evidence)
     if isinstance(model, HuberROF) and model.alpha > 0:
-        start, lams, values = _linear_start(tiles, noise, model, direction)
-        linear = solve(tiles[0], with_lam(model, start), direction=direction, stop=_STOP).method == "linear"
-        if linear and not median:
-            return _chosen(lams, values, "sure", words, evidence, start)
-    elif isinstance(model, HuberROF):
-        start = 0.5 / noise.sigma
-    lams, values = _walk(_sure(tiles, noise, denoised), start)
-    return _chosen(lams, values, "sure", words, evidence)
+        linear = _Linear.of(pieces.tiles, noise, model, direction)
+        if linear.holds and not median:
+            return _chosen(linear.lams, linear.risks, "sure", words, evidence, linear.lam)
+        start = linear.lam * (1.0 if median else 0.65)
+    return _chosen(*_walk(_sure(pieces, noise, denoised), start), "sure", words, evidence)
 
 
 def _chosen(
@@ -129,70 +133,142 @@ def _walk(risk: Callable[[float], float], start: float) -> tuple[list[float], li
     return [start * _STEP**k for k in places], [found[k] for k in places]
 
 
-def _sure(tiles: Stack, noise: Noise, denoised: Callable[[Stack, float], Stack]) -> Callable[[float], float]:
-    shake = np.random.default_rng(0).choice((-1.0, 1.0), size=tiles.shape)
-    size = _PROBE * noise.sigma
-    variance = noise.variance(tiles)
-    weights = variance * shake / size
+class _Pieces(NamedTuple):
+    """What is looked at of an image: tiles all over it, less its mean, in float32.
+
+    Attributes
+    ----------
+    tiles
+        Shape (T, m, n).
+    image
+        The same side by side, which is solved much faster than each of them; each has its own level here, so
+        that the seams are no steps.
+    levels
+        What was taken away for that, for each pixel.
+    inside
+        Pixels that are not close to a seam.
+    """
+
+    tiles: Array
+    image: Array
+    levels: Array
+    inside: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, f: Array) -> _Pieces:
+        (down, height), (across, width) = (_cut(size, max(f.shape)) for size in f.shape)
+        tops = _starts(f.shape[0], height, down, across)
+        lefts = _starts(f.shape[1], width, across, down).T
+        tiles = np.stack(
+            [f[y : y + height, x : x + width] for y, x in zip(tops.ravel(), lefts.ravel(), strict=True)]
+        )
+        tiles = (tiles - f.mean()).astype(np.float32)
+        levels = np.broadcast_to(tiles.mean(axis=(1, 2), keepdims=True), tiles.shape)
+        whole, level = (
+            np.moveaxis(stack.reshape(down, across, height, width), 2, 1).reshape(down * height, -1)
+            for stack in (tiles, levels)
+        )
+        inside = np.logical_and.outer(_off_seams(down, height), _off_seams(across, width))
+        return cls(tiles, whole - level, level, inside)
+
+
+def _cut(size: int, longest: int) -> tuple[int, int]:
+    """Return how many pieces are taken along a side of an image, and how long each is."""
+    if size < _SMALL:
+        return 1, size
+
+    def length(side: int) -> int:
+        return min(max(round(_SHARE * side), _LENGTHS[0]), _LENGTHS[1])
+
+    number = max(_PIECES, math.ceil(math.sqrt(longest / length(longest))))
+    return min(number, size // _LENGTHS[0]), length(size)
+
+
+def _starts(size: int, length: int, number: int, others: int) -> NDArray[np.intp]:
+    """Return where pieces begin along a side, shape (number, others).
+
+    Each of the `others` is moved on by a part of the distance, so that no step passes between all of them.
+    """
+    place = (np.arange(number)[:, np.newaxis] + (np.arange(others) + 0.5) / others) / number
+    return np.clip(np.rint(place * size - length / 2), 0, size - length).astype(np.intp)
+
+
+def _off_seams(number: int, length: int) -> NDArray[np.bool_]:
+    """Return which places of some pieces of a line, put one after the other, are not close to a seam."""
+    off = np.ones((number, length), bool)
+    off[1:, :_SEAM] = off[:-1, length - _SEAM :] = False
+    return off.ravel()
+
+
+def _sure(pieces: _Pieces, noise: Noise, denoised: Estimator) -> Callable[[float], float]:
+    image, inside = pieces.image, pieces.inside
+    shake = np.random.default_rng(0).choice(np.array([-1, 1], image.dtype), size=image.shape)
+    size = image.dtype.type(_PROBE * noise.sigma)
+    variance = noise.variance(image + pieces.levels) * inside
+    shaken, weights = image + size * shake, 2 / size * variance * shake
+    number = np.count_nonzero(inside)
+    constant = float(np.sum(variance, dtype=np.float64)) / number
 
     def risk(lam: float) -> float:
-        u, shaken = denoised(tiles, lam), denoised(tiles + size * shake, lam)
-        return float(np.mean((u - tiles) ** 2 - variance + 2 * weights * (shaken - u)))
+        u = denoised(image, lam)
+        left, moved = (u - image) * inside, denoised(shaken, lam) - u
+        return float(np.vdot(left, left) + np.vdot(weights, moved)) / number - constant
 
     return risk
 
 
-def _left_out(
-    tiles: Stack, noise: Noise, denoised: Callable[[Stack, float], Stack]
-) -> Callable[[float], float]:
+def _left_out(pieces: _Pieces, noise: Noise, denoised: Estimator) -> Callable[[float], float]:
     """Squared error of predicting pixels that the estimator did not see, and of outliers against neighbours.
 
     An outlier says nothing of the truth, so none is predicted; but the estimator must not keep it either.
     """
+    image = pieces.image
     rng = np.random.default_rng(0)
-    frames, rows, columns = tiles.shape
-    mask = np.zeros(tiles.shape, bool)
-    y, x = (np.arange(0, size - _MASKED + 1, _MASKED) for size in (rows, columns))
-    shift = rng.integers(_MASKED, size=(2, frames, y.size, x.size))
-    frame = np.arange(frames)[:, np.newaxis, np.newaxis]
-    mask[frame, y[:, np.newaxis] + shift[0], x + shift[1]] = True
-    around = median_filter(tiles, footprint=_NEIGHBOURS, mode="reflect")
-    outlier = np.abs(tiles - around) > FAR * np.sqrt(noise.variance(around))
-    hidden = np.where(mask, around, tiles)
+    mask = np.zeros(image.shape, bool)
+    y, x = (np.arange(0, size - _MASKED + 1, _MASKED) for size in image.shape)
+    shift = rng.integers(_MASKED, size=(2, y.size, x.size))
+    mask[y[:, np.newaxis] + shift[0], x + shift[1]] = True
+    around = scipy_median(image, footprint=_NEIGHBOURS, mode="reflect")
+    outlier = np.abs(image - around) > FAR * np.sqrt(noise.variance(around + pieces.levels))
+    hidden = np.where(mask, around, image)
+    predicted, kept = mask & ~outlier & pieces.inside, outlier & ~mask & pieces.inside
     share = float(outlier.mean())
 
     def risk(lam: float) -> float:
-        predicted = float(np.mean((denoised(hidden, lam) - tiles)[mask & ~outlier] ** 2))
-        if share == 0:
-            return predicted
-        return (1 - share) * predicted + share * float(np.mean((denoised(tiles, lam) - around)[outlier] ** 2))
+        u = denoised(hidden, lam)
+        error = float(np.mean((u - image)[predicted] ** 2, dtype=np.float64))
+        if not kept.any():
+            return error
+        return (1 - share) * error + share * float(np.mean((u - around)[kept] ** 2, dtype=np.float64))
 
     return risk
 
 
-def _linear_start(
-    tiles: Stack, noise: Noise, model: HuberROF, direction: Direction
-) -> tuple[float, list[float], list[float]]:
-    """SURE of Huber-ROF as if it were linear: exact, from the cosine transform."""
-    power = np.mean(dctn(tiles - tiles.mean(), norm="ortho", axes=(1, 2)) ** 2, axis=0)
-    fy, fx = (np.arange(size) / (2 * size) for size in power.shape)
-    kappas = kappa_along(fy, fx, direction)
-    edges = np.geomspace(1e-7, 8.5, 240)
-    place = np.searchsorted(edges, kappas.ravel())
-    number = np.bincount(place, minlength=edges.size + 1)
-    binned = np.bincount(place, power.ravel(), edges.size + 1)
-    middle = np.bincount(place, kappas.ravel(), edges.size + 1) / np.maximum(number, 1)
-    cs = np.geomspace(1e-3, 100.0, 100)
-    passed = cs[:, np.newaxis] / (cs[:, np.newaxis] + middle)
-    variance = float(np.mean(noise.variance(tiles)))
-    risk = ((1 - passed) ** 2 @ binned + 2 * variance * (passed @ number)) / power.size - variance
-    alpha = max(model.alpha, 0.05 * noise.sigma)
-    return math.exp(lowest(np.log(cs), risk)) / alpha, (cs / alpha).tolist(), risk.tolist()
+class _Linear(NamedTuple):
+    """SURE of Huber-ROF as if it were linear: exact then, from the cosine transform."""
 
+    lam: float
+    lams: list[float]
+    risks: list[float]
+    holds: bool
+    """Whether it is linear at `lam`."""
 
-def _tiles(f: Array) -> Stack:
-    rows, columns = f.shape
-    if min(rows, columns) < _SMALL:
-        return f[np.newaxis]
-    tops, lefts = ((size // 8, size // 8 + size // 2) for size in (rows, columns))
-    return np.stack([f[y : y + rows // 4, x : x + columns // 4] for y in tops for x in lefts])
+    @classmethod
+    def of(cls, tiles: Array, noise: Noise, model: HuberROF, direction: Direction) -> _Linear:
+        modes = dctn(tiles, norm="ortho", axes=(1, 2))
+        fy, fx = (np.arange(size) / (2 * size) for size in tiles.shape[1:])
+        kappas = kappa_along(fy, fx, direction)
+        power = np.mean(modes * modes, axis=0, dtype=np.float64)
+        place = np.searchsorted(_KAPPAS, kappas.ravel())
+        number = np.bincount(place, minlength=_KAPPAS.size + 1)
+        binned = np.bincount(place, power.ravel(), _KAPPAS.size + 1)
+        middle = np.bincount(place, kappas.ravel(), _KAPPAS.size + 1) / np.maximum(number, 1)
+        passed = _CS[:, np.newaxis] / (_CS[:, np.newaxis] + middle)
+        variance = float(np.mean(noise.variance(tiles)))
+        risk = ((1 - passed) ** 2 @ binned + 2 * variance * (passed @ number)) / power.size - variance
+        c = math.exp(lowest(np.log(_CS), risk))
+        u = idctn(modes * (c / (c + kappas)).astype(modes.dtype), norm="ortho", axes=(1, 2))
+        along = {"both": (1, 2), "x": (2,), "y": (1,)}[direction]
+        steepest = sum(float(np.max(np.diff(u, axis=axis) ** 2)) for axis in along)
+        alpha = max(model.alpha, 0.05 * noise.sigma)
+        return cls(c / alpha, (_CS / alpha).tolist(), risk.tolist(), steepest <= model.alpha**2)

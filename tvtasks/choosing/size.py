@@ -56,13 +56,21 @@ def size_in_pixels(
         raise RecipeError(f"feature_size = {size!r} is not allowed: it {error}.") from None
     if unit in ("", "px"):
         return value
-    if pixel_size is None or pixel_unit.lower() not in _METRES:
+    sides = metres(pixel_size, pixel_unit)
+    if sides is None:
         raise RecipeError(
             f"feature_size = {size!r} is a length, but the image is not calibrated. Give it in pixels."
         )
+    dy, dx = sides
+    return value * _METRES[unit] / {"x": dx, "y": dy, "both": math.sqrt(dy * dx)}[direction]
+
+
+def metres(pixel_size: tuple[float, float] | None, pixel_unit: str) -> tuple[float, float] | None:
+    """Return the sides of a pixel in metres; None where the image has no length scale."""
+    if pixel_size is None or pixel_unit.lower() not in _METRES:
+        return None
     dy, dx = pixel_size
-    pixel = {"x": dx, "y": dy, "both": math.sqrt(dy * dx)}[direction] * _METRES[pixel_unit.lower()]
-    return value * _METRES[unit] / pixel
+    return dy * _METRES[pixel_unit.lower()], dx * _METRES[pixel_unit.lower()]
 
 
 def parsed(size: str | float) -> tuple[float, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import rfft2
-from scipy.ndimage import maximum_filter, uniform_filter
+from scipy.ndimage import uniform_filter
 
 from tvtasks.operators import Array, Direction
 
@@ -16,6 +16,7 @@ LOG_MEAN = float(np.euler_gamma)
 _ABOVE = 20.0
 """A peak stands this many times above what surrounds it: one noise image of a thousand has such a mode."""
 _LEAST_SHARE = 0.01  # of the strongest peak's power; what is weaker is not what a user calls the lattice
+_ROUNDING = 1e-10  # of the image's variance; weaker waves are of the arithmetic
 _LEAST_INDEX = 8  # waves that fit into the image fewer times than this are background
 _LEAST_BOX = 15  # px of the box whose mean is taken away before peaks are looked for; larger for large images
 _MOST_PEAKS = 100
@@ -97,7 +98,7 @@ def spectrum(image: Array) -> Spectrum:
     """
     rows, columns = image.shape
     levelled = without_plane(image)
-    power, sharp = power_of(levelled), power_of(_clipped(levelled))
+    power, sharp = power_of(levelled), power_of(_clipped(levelled)).astype(np.float64)
     fy, fx = np.fft.fftfreq(rows)[:, np.newaxis], np.fft.rfftfreq(columns)[np.newaxis, :]
     side = max(rows, columns)
     rings = np.rint(np.hypot(fy, fx) * side).astype(np.intp)
@@ -105,16 +106,16 @@ def spectrum(image: Array) -> Spectrum:
     ring = np.bincount(rings.ravel(), logs.ravel()) / np.bincount(rings.ravel())
     around = np.maximum(ring[rings], np.maximum(logs.mean(axis=0), logs.mean(axis=1)[:, np.newaxis]))
     around += LOG_MEAN
-    candidates = (logs > around + np.log(_ABOVE)) & (rings >= _LEAST_INDEX)
-    candidates &= sharp == maximum_filter(sharp, 2 * _REACH - 1, mode=("wrap", "nearest"))
+    places = np.argwhere((logs > around + np.log(_ABOVE)) & (rings >= _LEAST_INDEX))
+    places = places[np.argsort(-sharp[places[:, 0], places[:, 1]])]
+    places = places[_highest_around(sharp, places)]
     weights = np.full(power.shape[1], 2.0)  # modes of the full transform that a column stands for
     weights[0] = 1.0
     if columns % 2 == 0:
         weights[-1] = 1.0
     rest = power.copy()
     found = []
-    places = np.argwhere(candidates)
-    for i, j in places[np.argsort(-sharp[candidates])][:_MOST_PEAKS]:
+    for i, j in places[:_MOST_PEAKS]:
         level = max(around[i, j], _along_ray(logs, i if i < rows / 2 else i - rows, j) + LOG_MEAN)
         if logs[i, j] < level + np.log(_ABOVE):
             continue
@@ -126,7 +127,8 @@ def spectrum(image: Array) -> Spectrum:
         share = float(excess @ weights[near[1][0]]) / image.size
         found.append(Peak(float(fy[i, 0]), float(fx[0, j]), share, float(np.exp(logs[i, j] - level))))
     strongest = max((peak.power for peak in found), default=0.0)
-    peaks = sorted((p for p in found if p.power >= _LEAST_SHARE * strongest), key=lambda p: p.frequency)
+    least = max(_LEAST_SHARE * strongest, _ROUNDING * float(np.vdot(levelled, levelled)) / image.size)
+    peaks = sorted((p for p in found if p.power > least), key=lambda p: p.frequency)
     while len(peaks) > 2 and peaks[1].frequency > _LONGEST * peaks[0].frequency:
         alone = peak_box(peaks.pop(0), (rows, columns))
         rest[alone] = power[alone]
@@ -138,16 +140,21 @@ def transform(image: Array) -> NDArray[np.complex128]:
 
     White noise of variance σ² has an expected squared modulus of σ² in every mode.
     """
-    rows, columns = image.shape
-    window = np.hanning(rows + 2)[1:-1, np.newaxis] * np.hanning(columns + 2)[np.newaxis, 1:-1]
-    windowed = (image - (window * image).sum() / window.sum()) * (window / np.sqrt(np.sum(window**2)))
-    return np.asarray(rfft2(windowed))
+    # In place where possible: fresh memory costs as much as the arithmetic.
+    dtype = np.result_type(image, np.float32)
+    y, x = (np.hanning(size + 2)[1:-1].astype(dtype) for size in image.shape)
+    work = image - y @ image @ x / (y.sum() * x.sum())
+    work *= (y / np.linalg.norm(y))[:, np.newaxis]
+    work *= x / np.linalg.norm(x)
+    return np.asarray(rfft2(work, overwrite_x=True))
 
 
 def power_of(image: Array) -> Array:
     """Return the squared modulus of `transform`."""
     modes = transform(image)
-    return np.asarray(modes.real**2 + modes.imag**2)
+    power = modes.real**2
+    power += modes.imag**2
+    return np.asarray(power)
 
 
 def peak_box(peak: Peak, shape: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -179,12 +186,25 @@ def without_plane(image: Array) -> Array:
 
 
 def _clipped(image: Array) -> Array:
-    """Take away what is slow, then clip: steps, scars and spikes no longer drown the lattice."""
+    """Take away what is slow, then clip: steps, scars and spikes no longer drown the lattice.
+
+    In units of the image's standard deviation and in float32, which is enough for what is left.
+    """
     box = max(_LEAST_BOX, max(image.shape) // 16 | 1)
-    high = image - uniform_filter(image, box, mode="reflect")
-    high -= np.median(high, axis=1, keepdims=True)
-    limit = 3 * float(np.median(np.abs(high[::3, ::3])))
-    return np.asarray(np.clip(high, -limit, limit))
+    high = (image / (image.std() or 1.0)).astype(np.float32)
+    high -= uniform_filter(high, box, mode="reflect")
+    middle = high.shape[1] // 2
+    high -= np.partition(high, middle, axis=1)[:, middle : middle + 1]
+    limit = 3 * np.median(np.abs(high[::3, ::3]))
+    return np.asarray(np.clip(high, -limit, limit, out=high))
+
+
+def _highest_around(power: Array, places: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return which modes are the strongest within their reach; rows go on at the other end."""
+    step = np.arange(1 - _REACH, _REACH)
+    rows = (places[:, :1] + step)[:, :, np.newaxis] % power.shape[0]
+    columns = np.clip(places[:, 1:] + step, 0, power.shape[1] - 1)[:, np.newaxis, :]
+    return np.asarray(power[rows, columns].max(axis=(1, 2)) == power[places[:, 0], places[:, 1]])
 
 
 def _ring(i: int, j: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

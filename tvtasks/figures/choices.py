@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from tvtasks.choosing import Choice
 from tvtasks.choosing.spectrum import power_of, without_plane
 from tvtasks.figures.panels import drawn, panels, with_prefix
 from tvtasks.figures.sheet import shortened
+from tvtasks.models import HuberROF
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from tvtasks.micrograph import Micrograph
     from tvtasks.proposal import Proposal
+    from tvtasks.recipe import ModelStep
 
 _SIDE = 480
 _SHOWN = 50.0  # times λ, to either side
@@ -47,8 +50,9 @@ def proposal_figure(proposal: Proposal) -> Figure:
         if "lattice_waves" in choice.evidence:
             _spectrum(figure.add_subplot(grid[1, column]), proposal, choice, micrograph)
             column += 1
-        if choice.lams and column < 3:
-            _curve(figure.add_subplot(grid[1, column]), name, choice)
+        if column < 3 and (choice.lams or choice.fell_back):
+            draw = _curve if choice.lams else _reason
+            draw(figure.add_subplot(grid[1, column]), name, choice)
             column += 1
     return figure
 
@@ -72,11 +76,11 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
     both = np.concatenate([waves, -waves])
     axes.plot(
         both[:, 1], both[:, 0], "o", markersize=10, markerfacecolor="none", markeredgecolor="#ffb000",
-        label="lattice",
+        label="waves found" if choice.fell_back else "lattice",
     )  # fmt: skip
-    cut = choice.evidence["cut_off_rad_per_px"] / (2 * math.pi)
+    cut = _cut_off(proposal.recipe.background, choice) / (2 * math.pi)
     turn = np.linspace(0, 2 * np.pi, 200)
-    step = getattr(proposal.recipe, "background", None)
+    step = proposal.recipe.background
     if step is None or step.direction == "both":
         axes.plot(cut * np.cos(turn), cut * np.sin(turn), "--", color="#4fc3f7", label="cut-off")
     else:
@@ -94,7 +98,24 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
     axes.legend(loc="lower right", fontsize=8)
 
 
+def _cut_off(step: ModelStep | None, choice: Choice) -> float:
+    """Return the cut-off of the background that was taken, in rad/px; NaN, which draws nothing, if none."""
+    if not choice.fell_back:
+        return float(choice.evidence["cut_off_rad_per_px"])
+    return math.sqrt(step.alpha * step.lam) if isinstance(step, HuberROF) and step.alpha > 0 else math.nan
+
+
+def _reason(axes: Axes, name: str, choice: Choice) -> None:
+    """Write why there is nothing to draw."""
+    axes.axis("off")
+    axes.set_title(f"{name}: λ = {choice.lam:.3g}, {choice.rule}", fontsize=10)
+    words = textwrap.fill(choice.reason, 46)
+    axes.text(0, 0.95, words, va="top", fontsize=10, transform=axes.transAxes).set_in_layout(False)
+
+
 def _curve(axes: Axes, name: str, choice: Choice) -> None:
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415 - half a second
+
     lams, values = np.array(choice.lams), np.array(choice.values)
     near = (lams > choice.lam / _SHOWN) & (lams < choice.lam * _SHOWN)
     if np.count_nonzero(near) < 3:
@@ -104,6 +125,9 @@ def _curve(axes: Axes, name: str, choice: Choice) -> None:
     axes.plot(lams[near], values[near] / max(float(values[near].max()), 1e-300), style, color="#1b6ca8")
     axes.axvline(choice.lam, color="#d95f02")
     axes.set_xscale("log")
+    wide = lams[near].max() > 50 * lams[near].min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=9))
+    axes.xaxis.set_major_formatter(lambda lam, _: f"{lam:g}")
     axes.xaxis.set_minor_formatter("")
     axes.set(xlabel="λ", ylabel="expected error above the least", yticks=[])
     axes.set_title(f"{name}: λ = {choice.lam:.3g}, {choice.rule} ({choice.confidence})", fontsize=10)
