@@ -31,7 +31,6 @@ SIDES = (256, 512, 1024)
 BACKGROUND_MS = 50.0  # at 512×512
 DENOISE_RATIO = 3.0
 _SMALL = 64
-_LINES_OF_TGV = 256  # px; TGV-L1 along the lines of a larger image takes minutes
 _ENOUGH = 0.6  # seconds for each figure
 ROWS = (3, 1)
 
@@ -123,8 +122,7 @@ _HEAD = """\
 # What choosing λ costs
 
 Written by `python -m tests.benchmarks.choosing_cost`: milliseconds of processor time for choosing, and for
-the restoration it is chosen for (one step with its usual stop and its median filter), and their ratio.
-TGV-L1 along lines takes 10 to 18 s at 256×256 pixels and is not timed on larger images."""
+the restoration it is chosen for (one step with its usual stop and its median filter), and their ratio."""
 
 
 def markdown(costs: Sequence[Cost]) -> str:
@@ -172,8 +170,6 @@ def main() -> None:
     for case in _cases():
         name = f"{case[0]} {named(case[1])} {case[2]} {case[3]}"
         sides = options.sides if options.only in name else []
-        if isinstance(case[1], TGVL1) and case[2] != "both":
-            sides = [side for side in sides if side <= _LINES_OF_TGV]
         if sides:
             measure(*case, _SMALL)  # what has to be compiled is
         for side in sides:

@@ -26,7 +26,7 @@ def by_coherence(image: Array, model: Model, direction: Direction) -> Choice:
     lines that is not shared with their neighbours, plus the covariance of neighbouring lines of the
     background. Both come from the solutions themselves, at every other of 13 values of λ and those beside the
     best, on 12 groups of three lines, so the rule holds for Huber-ROF and TV-L1, linear or not. TGV-L1, whose
-    lines take a thousand times as long, gets 0.3 of what is best for TV-L1, times α1: what was measured.
+    lines take two hundred times as long, gets 0.3 of what is best for TV-L1, times α1: what was measured.
 
     Parameters
     ----------
