@@ -146,15 +146,15 @@ def solve(
             u=f.copy(), v=v, energy=0.0, gap=0.0, bound="the energy is zero", iterations=0, converged=True,
             method="constant",
         )  # fmt: skip
-    exact = None
-    if isinstance(model, HuberROF):
-        exact = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)
+    exact, start = None, None
+    if isinstance(model, HuberROF) and model.alpha > 0:
+        exact, start = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)
     if exact is None and direction != "both":
         by_line = tgv_lines if isinstance(model, TGVL1) else lines
         exact = by_line.solve(f, model, direction, rtol=rule.rtol, threads=threads)
     if exact is not None and exact.gap <= rule.rtol:
         return exact
-    return primal_dual.solve(f, model, direction, rule, threads)
+    return primal_dual.solve(f, model, direction, rule, threads, start)
 
 
 def _solve_stack(

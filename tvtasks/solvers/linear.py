@@ -23,8 +23,8 @@ _ROUNDED = 1e-9
 
 def solve(
     image: Array, model: HuberROF, direction: Direction, *, rtol: float = 0.0, threads: int = 1
-) -> Solution | None:
-    """Return the exact minimiser if it is the linear one, else None.
+) -> tuple[Solution | None, Array]:
+    """Return the exact minimiser if it is the linear one, else None; and the linear equation's solution.
 
     Where |∇u| ≤ α everywhere the Huber function is t²/2α and the minimiser solves (I + ∇ᵀ∇/c) u = f with
     c = αλ. The converse holds as well: if the solution of that equation keeps |∇u| ≤ α, then p = ∇u/α is
@@ -33,20 +33,18 @@ def solve(
     A float32 image is solved in float32 in both directions where the tolerance allows it, everything else in
     float64. The result is float32 for a float32 image, unless that would not hold the tolerance.
     """
-    if model.alpha == 0:
-        return None
     single = image.dtype == np.float32
     if single and direction == "both" and rtol >= _SINGLE and _CONDITION * model.alpha * model.lam > 8:
         u = smooth(image, model.alpha * model.lam, direction, threads)
         certificate, excess = _certify(u, image, model, direction)
         if excess > 1e-3:  # not by rounding
-            return None
+            return None, u
         if excess <= 0 and certificate.gap <= rtol / 4:
-            return certificates.solution(certificate, u, method="linear")
+            return certificates.solution(certificate, u, method="linear"), u
     u = smooth(image.astype(np.float64, copy=False), model.alpha * model.lam, direction, threads)
     certificate, excess = _certify(u, image, model, direction)
     if excess > 0:
-        return None
+        return None, u
     if single and rtol >= _ROUNDED:
         rounded = u.astype(np.float32)
         of_rounded = certificates.with_lower(
@@ -54,7 +52,7 @@ def solve(
         )
         if of_rounded.gap <= rtol:
             u, certificate = rounded, of_rounded
-    return certificates.solution(certificate, u, method="linear")
+    return certificates.solution(certificate, u, method="linear"), u
 
 
 def _certify(u: Array, image: Array, model: HuberROF, direction: Direction) -> tuple[Certificate, float]:

@@ -67,7 +67,7 @@ def until_next_look(history: list[Check], rtol: float, began: int, approaching: 
     if before.iteration < began or not 0 < gap < 0.999 * before.gap < np.inf:
         return step
     if before.iteration == began:
-        return int(np.clip(1.1 * done * np.log(gap / rtol) / np.log(before.gap / gap), 5, step))
+        return int(np.clip(1.2 * done * np.log(gap / rtol) / np.log(before.gap / gap), 5, step))
     power = np.log(before.gap / gap) / np.log(done / (before.iteration - began))
     factor = np.exp(min(np.log(gap / rtol) / power, 1.0))
     return int(min(max(0.8 * (factor - 1) * done, 5, done // 5), max(0.6 * done, step)))

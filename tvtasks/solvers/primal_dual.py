@@ -34,8 +34,12 @@ _SIGMA_ROF = 100.0
 _FLOOR_HUBER = 3e-8
 
 
-def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: int = 1) -> Solution:
+def solve(
+    image: Array, model: Model, direction: Direction, rule: Gap, threads: int = 1, start: Array | None = None
+) -> Solution:
     """Iterate until the certified relative gap is at most ``rule.rtol``.
+
+    Huber-ROF begins at the solution of its linear equation, which is `start` where the caller has it.
 
     The iteration begins in float32, which is twice as fast, and goes on in float64 where rounding would keep
     it from the tolerance. For the L1 models it goes in phases: with steps that bring the energy down until
@@ -57,7 +61,8 @@ def solve(image: Array, model: Model, direction: Direction, rule: Gap, threads: 
     dtype: Any = np.float32
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         team = Threads(pool, threads) if pool else None
-        iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, team)
+        begin = None if start is None else (_scaled(start, low, extent, dtype),)
+        iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, team, state=begin)
         while True:
             approaching = phase == 0 and not iteration.last_phase
             # On the way down one dual field will do.
@@ -149,11 +154,11 @@ def _huber_rof(
     mu = 2 * np.sqrt(lam * alpha / NORM[direction])
     front = Wavefront(f.shape, f.dtype, arrays=5, variables=1, lag=2, stages=2, threads=threads)
     if state is None:
-        u, p = f.copy(), np.zeros((2, *f.shape), f.dtype)
-        crop(u)[...] = linear.smooth(crop(f), lam * alpha, direction)
-        kernels.huber_dual(u, alpha, *kept(direction), p)
-    else:
-        u, p = state
+        state = (pad(linear.smooth(crop(f), lam * alpha, direction), f.dtype),)
+    if len(state) == 1:
+        state = (*state, np.zeros((2, *f.shape), f.dtype))
+        kernels.huber_dual(state[0], alpha, *kept(direction), state[1])
+    u, p = state
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.huber_rof(
