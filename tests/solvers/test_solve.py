@@ -190,6 +190,15 @@ class TestExactMethods:
         solution = tgv_lines.solve(image, model, direction)
         assert solution.energy * solution.gap / (1 + solution.gap) < 1e-6
 
+    @pytest.mark.parametrize("lam", [0.001, 0.01, 0.3])
+    def test_tgv_l1_lines_of_counts_are_solved_although_many_solutions_are_as_good(self, lam):
+        slope = np.linspace(3, 60, 250)
+        counts = np.random.default_rng(2).poisson(np.tile(slope, (40, 1))).astype(np.float32)
+        image = counts / counts.max()
+        solution = solve(image, TGVL1(lam), direction="x", stop=Gap(1e-5))
+        assert solution.method == "interior-point"
+        assert solution.converged
+
     def test_tgv_l1_of_ramps_costs_nothing_along_lines(self):
         image = np.outer([1.0, 2.0, -3.0], np.arange(40.0))
         solution = tgv_lines.solve(image, TGVL1(1), "x")

@@ -29,6 +29,9 @@ _LANES = 32
 # slacks and multipliers are so small beside it that only rounding is left. That takes 10 to 30 Newton steps.
 _TOLERANCE, _SPENT, _NOTHING = 1e-9, 1e-11, 1e-14
 _STEPS = 80
+# Where a solution is not unique, rounding may spoil it after that; the best of all steps is kept, and after
+# so many that were no better there is no hope.
+_PATIENCE = 4
 # What these products are at first; which part of them a step aims at (after a short one); how much of the way
 # to the next bound it goes.
 _START, _CENTRE, _CENTRE_AGAIN, _REACH = 0.1, 0.1, 0.5, 0.995
@@ -228,6 +231,13 @@ def _energy(
 
 
 @compiled
+def _keep(a: Array, r: int, better: Array, kept: Array) -> None:
+    for lane in range(_LANES):
+        new, old = a[r, lane], kept[r, lane]
+        kept[r, lane] = new if better[lane] > 0 else old
+
+
+@compiled
 def _measure(
     f: Array, q: Array, a: Array, line: _Line, u: Array, v: Array, left: Array, energy: Array, product: Array
 ) -> None:
@@ -304,20 +314,30 @@ def _block(data: Array, free: int, lam: float, alpha1: float, alpha2: float) -> 
     line = _Line(t, np.array([end, free + 3, free + 2]), np.array([lam, alpha1, alpha2]))
     for k in range(3):
         a[k, :, 2 : line.ends[k]] = _START / line.bounds[k]
-    mu, energy, product = np.zeros((3, _LANES))
+    mu, energy, product, better = np.zeros((4, _LANES))
     most, step = np.zeros((2, _LANES)), np.ones((2, _LANES))
+    best, since = np.full(_LANES, np.inf), np.zeros(_LANES)
+    kept = np.zeros((3, n + 4, _LANES))
     for _ in range(_STEPS):
         _measure(f, q, a, line, u, v, mu, energy, product)
         busy = False
         for lane in range(_LANES):
-            done = energy[lane] - product[lane] <= _TOLERANCE * product[lane]
+            gap = energy[lane] - product[lane]
+            better[lane] = 1.0 if gap < best[lane] else 0.0
+            best[lane] = gap if better[lane] > 0 else best[lane]
+            since[lane] = 0.0 if better[lane] > 0 else since[lane] + 1
+            done = gap <= _TOLERANCE * product[lane] or since[lane] > _PATIENCE
             done = done or mu[lane] <= _SPENT * product[lane] + _NOTHING
             busy = busy or not done
             most[:, lane] = np.inf if done else 0.0
             centre = _CENTRE_AGAIN if min(step[0, lane], step[1, lane]) < 0.5 else _CENTRE
             mu[lane] *= centre / (2 * (n + 2 * free + 1))
+        for r in range(2, end):
+            _keep(u, r, better, kept[0])
+            _keep(v, r, better, kept[1])
+            _keep(q, r, better, kept[2])
         if not busy:
             break
         _newton(f, q, a, mu, line, theta, d, factors, y)
         _step(q, y, a, mu, line, most, step)
-    return u[2:end], v[2:end], q[2:end]
+    return kept[0, 2:end], kept[1, 2:end], kept[2, 2:end]
