@@ -166,6 +166,7 @@ def start(
     environment["PREFECT_SERVER_UI_API_URL"] = _local_url(port)
     if home is not None:
         environment["PREFECT_HOME"] = str(home.resolve())
+    environment["PYTHONSAFEPATH"] = "1"  # a file of the folder in which someone watches is never a module
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     # In a group of its own, so that Ctrl-C reaches us alone: runs in progress need the server to the end.
     own_group: dict[str, Any] = {"start_new_session": True}

@@ -35,6 +35,14 @@ def test_results_are_computed_again_only_where_the_file_is_whole(path: Path, tmp
     assert ["was changed" in finding.message for finding in found[bad]] == [True]
 
 
+def test_a_file_beside_the_archive_is_never_taken_for_a_module(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not a module')")
+    monkeypatch.chdir(tmp_path)
+    assert verify([path]) == {path: []}
+
+
 def test_a_missing_file_is_a_finding(tmp_path: Path) -> None:
     ((finding,),) = verify([tmp_path / "none.nxs"]).values()
     assert finding.grave

@@ -147,7 +147,8 @@ class _Examiner:
             if self._process is not None:
                 self._process.communicate()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tvtasks.archive.examiners"],
+                # -P: the tvtasks that asks, and never a file of the folder in which someone asks.
+                [sys.executable, "-P", "-m", "tvtasks.archive.examiners"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
             )  # fmt: skip
             if _answer(self._process) is None:
