@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
@@ -42,6 +42,13 @@ def solve(
     return certificates.solution(certificate, u, method="line-exact")
 
 
+def in_blocks(work: Callable[[Sequence[slice]], None], lines: int, lanes: int, threads: int) -> None:
+    """Give each thread its share of the blocks of `lanes` that so many lines are cut into."""
+    blocks = [slice(start, min(start + lanes, lines)) for start in range(0, lines, lanes)]
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        list((pool.map if pool else map)(work, [blocks[n::threads] for n in range(threads)]))
+
+
 def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:
     """Rows of `f`: the dual (αI + DDᵀ/λ) p = D f in the box |p| ≤ 1, then u = f − Dᵀp/λ. α = 0 included.
 
@@ -61,12 +68,11 @@ def _tv_l1(f: Array, model: TVL1, threads: int) -> tuple[Array, Certificate]:
     u, sums = np.empty_like(f), np.zeros((3, f.shape[1]))
     half, shift = _pieces(model.lam, len(f))
 
-    def solve_some(starts: Sequence[int]) -> None:
+    def solve_some(blocks: Sequence[slice]) -> None:
         data, value, lower, upper = np.zeros((4, len(f), _LANES), f.dtype)
         p, least, most = np.zeros((3, len(f), _LANES))
-        for start in starts:
-            lines = slice(start, min(start + _LANES, f.shape[1]))
-            lanes = slice(0, lines.stop - start)
+        for lines in blocks:
+            lanes = slice(0, lines.stop - lines.start)
             data[:, lanes] = f[:, lines]
             _tv_l1_messages(data, half, shift, lower, upper, value)
             _read_off(lower, upper, value)
@@ -74,9 +80,7 @@ def _tv_l1(f: Array, model: TVL1, threads: int) -> tuple[Array, Certificate]:
             sums[:, lines] = _tv_l1_sums(data, model.lam, value, p)[:, lanes]
             u[:, lines] = value[:, lanes]
 
-    starts = range(0, f.shape[1], _LANES)
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        list((pool.map if pool else map)(solve_some, [starts[n::threads] for n in range(threads)]))
+    in_blocks(solve_some, f.shape[1], _LANES, threads)
     energy, product, most = float(sums[0].sum()), float(sums[1].sum()), float(sums[2].max())
     lower = product * min(1.0, model.lam / most) if most > 0 else 0.0
     gap = certificates.relative_gap(energy, energy - lower)

@@ -162,9 +162,8 @@ def _huber_rof(
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.huber_rof(
-            u, p, f, *kept(direction), lam, alpha, mu / (2 * lam), mu / (2 * alpha),
-            _RELAXATION_HUBER, iterations,
-            rows, first, last,
+            u, p, f, *kept(direction), lam, alpha, mu / (2 * lam), mu / (2 * alpha), _RELAXATION_HUBER,
+            iterations, rows, first, last,
         )  # fmt: skip
 
     return Iteration(

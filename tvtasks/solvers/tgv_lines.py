@@ -12,8 +12,6 @@ equation in q with five diagonals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from tvtasks.models import TGVL1
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Solution, certificates
 from tvtasks.solvers.kernels import compiled, larger
+from tvtasks.solvers.lines import in_blocks
 
 # Lines that are worked on side by side, with their pixels down a column.
 _LANES = 32
@@ -56,20 +55,17 @@ def solve(
     free = n - 1 if model.gradient == "jacobian" else n - 2
     u, v, q = np.zeros((3, n, lines))
 
-    def solve_some(starts: Sequence[int]) -> None:
+    def solve_some(blocks: Sequence[slice]) -> None:
         data = np.zeros((n, _LANES))
-        for start in starts:
-            part = slice(start, min(start + _LANES, lines))
-            lanes = slice(0, part.stop - start)
+        for part in blocks:
+            lanes = slice(0, part.stop - part.start)
             data[:, lanes] = (f[:, part] - low) / extent
             fit, slope, dual = _block(data, free, model.lam, model.alpha1, model.alpha2)
             u[:, part] = low + extent * fit[:, lanes]
             v[:, part] = extent * slope[:, lanes]
             q[:, part] = dual[:, lanes]
 
-    starts = range(0, lines, _LANES)
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        list((pool.map if pool else map)(solve_some, [starts[k::threads] for k in range(threads)]))
+    in_blocks(solve_some, lines, _LANES, threads)
     if direction == "x":
         u, v, q = (np.ascontiguousarray(a.T) for a in (u, v, q))
     slope, dual = _as_fields(v, q, model, direction)
