@@ -40,7 +40,7 @@ def work(server, audit, at_server, write_scan, tmp_path):
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name="network", type="process"))
     commands = {
-        "flows.cli": ["watch", "scans", "--archive", "archive", "--recipe", "stm-scratches", "--once"],
+        "tvtasks.cli": ["watch", "scans", "--archive", "archive", "--recipe", "stm-scratches", "--once"],
         "prefect": ["worker", "start", "--pool", "network", "--run-once"],
     }
     for module, options in commands.items():

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows import server as servers
-from flows.server import Server
 from tests.soak.microscope import Steps
+from tvtasks.dashboard import server as servers
+from tvtasks.dashboard.server import Server
 
 REPOSITORY = Path(__file__).parents[2]
 DRAIN_SECONDS = 120.0
@@ -84,7 +84,7 @@ class Watch:
     def command(self, *more: str) -> list[str]:
         """The command that starts it."""
         return [
-            sys.executable, "-m", "flows.cli", "watch", str(self.folder), "--archive", str(self.archive),
+            sys.executable, "-m", "tvtasks.cli", "watch", str(self.folder), "--archive", str(self.archive),
             "--recipe", str(self.recipe), "--recursive", *self.options, *more,
         ]  # fmt: skip
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.acquire import ledger_path
 from tests.soak import lab, microscope
 from tests.soak.lab import Dashboard, Outage, Watch
 from tests.soak.microscope import Manifest, Steps
 from tvtasks import replay
+from tvtasks.archive.folder import ledger_path
 
 RECIPE = """
 [background]
