@@ -177,7 +177,7 @@ class TestDamage:
 
     def test_a_record_of_a_later_version_is_named(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("tvtasks.archive.reading.SCHEMA", 1)
-        with pytest.raises(ArchiveError, match="run record of version 2, this tvtasks reads versions 1 to 1"):
+        with pytest.raises(ArchiveError, match="run record of version 2; this tvtasks reads version 1"):
             load(path)
 
 

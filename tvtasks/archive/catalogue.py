@@ -271,7 +271,7 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
             converged=record["converged"],
             seconds=record["seconds"],
             notes=tuple(record["notes"]),
-            sample=record.get("sample"),
+            sample=record["sample"],
             span=_span(record, stat.st_mtime),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -281,13 +281,11 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
         ) from error
 
 
-def _span(record: Mapping[str, Any], modified: float) -> tuple[float, float] | None:
+def _span(record: Mapping[str, Any], modified: float) -> tuple[float, float]:
     """Return when the work on an image began and its file was written; see `CatalogueEntry`.
 
     The file was changed last when it was written, soon after the record was made; a copy may be younger.
     """
-    if "began_at" not in record:  # layout 1
-        return None
     began = datetime.fromisoformat(record["began_at"]).timestamp()
     recorded = datetime.fromisoformat(record["written_at"]).timestamp()
     return began, modified if 0.0 <= modified - recorded <= _WRITING else recorded

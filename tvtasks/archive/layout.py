@@ -159,8 +159,7 @@ def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
     Of what NXem wants, the base class NXsample does not know two fields: other entries have them in a
     collection.
     """
-    sample = record.get("sample")  # the first files of layout 2 had none
-    if not sample:
+    if not (sample := record["sample"]):
         return
     known = {name: value for name, value in sample.items() if isinstance(value, str) and value}
     known["depends_on"] = "."  # it is not moved: NeXus wants a sample to say so
@@ -175,11 +174,8 @@ def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
 
 def _quality(entry: h5py.Group, record: Mapping[str, Any], units: str) -> None:
     """Write the scores; those in the image's unit have it as theirs, the others are plain numbers."""
-    scores = record.get("quality")  # the first files of layout 2 had none
-    if not scores:
-        return
     group = _group(entry, "quality", "NXcollection", description=_WHAT_QUALITY_IS)
-    for name, value in scores.items():
+    for name, value in record["quality"].items():
         if value is not None:
             _number(group, name, value, units if name.startswith("line_jumps") else "")
 
@@ -205,11 +201,9 @@ def _image(
     pixel_size, unit = calibration(micrograph)
     for axis, dimension in enumerate("yx"):
         indices = corner[axis] + np.arange(data.shape[axis])
-        label = dimension if unit else f"{dimension} (px)"
-        if record["schema"] > 1:
-            label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
-            if dimension == "y":  # upwards from the last row: silx draws the least value at the bottom
-                indices = micrograph.data.shape[0] - 1 - indices
+        label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
+        if dimension == "y":  # upwards from the last row: silx draws the least value at the bottom
+            indices = micrograph.data.shape[0] - 1 - indices
         scale = _scale(plot, dimension, indices * pixel_size[axis], unit, label)
         data.dims[axis].attach_scale(scale)
 
@@ -227,7 +221,7 @@ def _process(
         sequence_index=number,
     )
     _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
-    if choice := described.get("choice"):  # the first files of layout 2 had none
+    if choice := described["choice"]:
         _choice(process, step.name, choice)
     how = step.convergence
     if how is None:

@@ -68,7 +68,7 @@ class ArchivedRun:
         """How λ was chosen, by step, where the recipe leaves it open."""
         from tvtasks.choosing import Choice  # noqa: PLC0415 - few runs have one
 
-        chosen = ((step["name"], step.get("choice")) for step in self.record["steps"])
+        chosen = ((step["name"], step["choice"]) for step in self.record["steps"])
         return {name: Choice.read(choice) for name, choice in chosen if choice}
 
     @property
@@ -235,10 +235,10 @@ def read_record(file: h5py.File, path: Path) -> dict[str, Any]:
     if sha256(data) != note["checksum"].asstr()[()]:
         raise _damaged(path, note.name)
     record: dict[str, Any] = json.loads(data)
-    if record["schema"] not in range(1, SCHEMA + 1):
+    if record["schema"] != SCHEMA:
         raise ArchiveError(
-            f"{path} has a run record of version {record['schema']}, this tvtasks reads versions 1 to "
-            f"{SCHEMA}. Install tvtasks {file.attrs['creator_version']}, which wrote it, or a later one."
+            f"{path} has a run record of version {record['schema']}; this tvtasks reads version {SCHEMA}. "
+            f"Install tvtasks {file.attrs['creator_version']}, which wrote it, or a later one."
         )
     return record
 

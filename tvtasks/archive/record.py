@@ -20,11 +20,7 @@ from tvtasks.readers.metadata import json_safe
 from tvtasks.restoration import ALGORITHM_VERSION, Restoration, StepRecord
 
 SCHEMA = 2
-"""Version of the record and of the tree that it describes; raised with each change of either.
-
-1: as first released. 2: with a seal, and with `began_at`, `ended_at`, `sample`, `quality` and the `choice` of
-each step in the record.
-"""
+"""Version of the record and of the tree that it describes; raised with each change of either."""
 
 _OUTPUTS = {"background": ("background", "flat"), "contrast": ("contrast",)}
 

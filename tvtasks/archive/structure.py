@@ -15,7 +15,7 @@ from uuid import uuid4
 import h5py
 import numpy as np
 
-from tvtasks.archive.layout import ENTRY, RECORD, fill
+from tvtasks.archive.layout import ENTRY, fill
 from tvtasks.archive.reading import ArchivedRun
 from tvtasks.archive.sealing import SEAL
 from tvtasks.recipe import Recipe
@@ -47,14 +47,11 @@ def differences(file: h5py.File, entry: str, run: ArchivedRun) -> list[str]:
     }
     with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as expected:
         fill(expected, _restoration(run, file[entry]), record, arrays, "none")
-        known = {about["path"] for about in record["arrays"].values()}
-        if record["schema"] == 1:  # the notes had the time of their own writing
-            known |= {f"{record['steps'][-1]['group']}/{note}/date" for note in (RECORD, "prov")}
-        found = list(_compare(file[entry], expected[ENTRY], known | {_SOURCE_TYPE}))
+        known = {_SOURCE_TYPE, *(about["path"] for about in record["arrays"].values())}
+        found = list(_compare(file[entry], expected[ENTRY], known))
         if entry == ENTRY:
             found += _attributes(file, expected)
-    sealed = {f"/{ENTRY}/{SEAL}"} if record["schema"] > 1 else set()
-    return [path for path in found if path not in sealed]
+    return [path for path in found if path != f"/{ENTRY}/{SEAL}"]
 
 
 def _restoration(run: ArchivedRun, entry: h5py.Group) -> Restoration:

@@ -139,7 +139,7 @@ def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[Finding
         return
     for what in problems:
         yield _broken(path, what, "it is missing or is not what was written", label)
-    unsealed = whole is None and record["schema"] > 1 and name == ENTRY
+    unsealed = whole is None and name == ENTRY
     if unsealed:
         yield _broken(path, f"/{ENTRY}/seal", "it is missing or cannot be recognised", label)
     if problems or whole:
@@ -158,14 +158,10 @@ def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[Finding
     elif whole is None and not unsealed:
         yield Finding(
             "note", "",
-            f"{path} has no seal ({_why_unsealed(label)}): arrays, parameters and records are whole, but "
-            "curves of convergence have no checksum.",
+            f"{path} has no seal (it was collected from others): arrays, parameters and records are whole, "
+            "but curves of convergence have no checksum.",
             label,
         )  # fmt: skip
-
-
-def _why_unsealed(label: str) -> str:
-    return "it was collected from others" if label else "layout 1 had none"
 
 
 def _holds(file: Any, note: str) -> bool:
@@ -198,7 +194,7 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
             f"{ALGORITHM_VERSION}: the results differ, as they may, {far}. tvtasks rerun makes new ones.",
             label,
         )  # fmt: skip
-    rules = {choice["rules"] for step in run.record["steps"] if (choice := step.get("choice"))}
+    rules = {choice["rules"] for step in run.record["steps"] if (choice := step["choice"])}
     if rules - {RULES}:
         return Finding(
             "note", "",
@@ -253,11 +249,10 @@ def _beyond_the_gap(record: Mapping[str, Any], again: Restoration) -> list[str]:
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in what the software and the machine differ from those of a record; layout 1 did not have all."""
+    """Say in what the software and the machine differ from those of a record."""
     pairs = {
         **{name: (version, now["packages"].get(name)) for name, version in then["packages"].items()},
-        **{name: (then[name], now[name]) for name in ("commit", "python", "system", "machine")},
-        "processor": (then.get("processor"), now["processor"]),
+        **{name: (then[name], now[name]) for name in ("commit", "python", "system", "machine", "processor")},
     }
     return ", ".join(
         f"{name} {old or 'unknown'} then, {new or 'none'} now"
