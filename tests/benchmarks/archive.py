@@ -27,9 +27,9 @@ import numpy as np
 
 from tvtasks import Micrograph, Recipe, Restoration, restore
 from tvtasks.archive import load, remove_partials, write
-from tvtasks.archive.examiners import verify
 from tvtasks.archive.sealing import is_whole
-from tvtasks.archive.verification import Finding
+from tvtasks.archive.verification import FileFinding
+from tvtasks.archive.verify_many import verify
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Region
 
@@ -140,7 +140,7 @@ def flips(original: Path, number: int, seed: int = 0, workers: int = 2) -> Flips
     return Flips(number, faults, [offsets[path] for path in missed], wrong, time.perf_counter() - began)
 
 
-def _place(finding: Finding) -> str:
+def _place(finding: FileFinding) -> str:
     told = ("cannot be read", "HDF5 takes for ever", "HDF5 ends", "was changed after", "has no seal")
     what = finding.what.split(",")[0]
     return what or next((text for text in told if text in finding.message), finding.message)
