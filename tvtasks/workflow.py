@@ -14,6 +14,7 @@ from tvtasks.archive.filters import options
 from tvtasks.archive.identity import content_sha256
 from tvtasks.archive.keeping import AS_USUAL, Keeping, not_nxem
 from tvtasks.errors import ArchiveError, UnusableImageError
+from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph
 from tvtasks.readers.metadata import json_safe
 from tvtasks.recipe import Recipe
@@ -201,13 +202,7 @@ def write_preview(result: Restoration, target: Path) -> Path:
 def save_preview(picture: Image, target: Path) -> Path:
     """Write a picture that was drawn beside the archive file `target` and return its path."""
     path = target.with_suffix(".png")
-    try:
-        path.write_bytes(figures.png(picture))
-    except OSError as error:
-        raise ArchiveError(
-            f"The picture {path} cannot be written: {error.strerror or error}. "
-            "Check the free space of the disk and who may write there."
-        ) from error
+    write_whole(path, figures.png(picture))
     return path
 
 
