@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from flows.acquire import ledger_path
+from tests.faulty_writers import disconnect
 from tests.soak import lab, microscope
 from tests.soak.lab import Dashboard, Outage, Watch
 from tests.soak.microscope import Manifest, Steps
-from tvtasks import replay
 
 RECIPE = """
 [background]
@@ -179,7 +179,7 @@ class _Soak:
                 rest=plan.rest, seed=plan.seed,
             )  # fmt: skip
             if number in gone_after:
-                yield from self._outage("share", replay.disconnect(folder, 10 * plan.rest))
+                yield from self._outage("share", disconnect(folder, 10 * plan.rest))
             while self._waiting() >= plan.burst:
                 yield 0.5
         self.written = True
