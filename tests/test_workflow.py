@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from tvtasks import archive, readers, restoration, workflow
+from tvtasks import archive, readers, restoration, steps, workflow
 from tvtasks.errors import (
     ArchiveError,
     ConfigurationError,
@@ -186,10 +186,10 @@ class TestSteps:
         assert called == [
             workflow.read,
             restoration.prepare,
-            restoration.extract_background,
-            restoration.median_filter,
-            restoration.retrieve_contrast,
-            restoration.denoise,
+            steps.extract_background,
+            steps.median_filter,
+            steps.retrieve_contrast,
+            steps.denoise,
             workflow.write_preview,
             workflow.write_archive,
         ]

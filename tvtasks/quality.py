@@ -79,6 +79,11 @@ def assess(raw: Array, restored: Array, background: Array | None = None, flat: A
     flat
         What was denoised: this less `restored` should be white. None without denoising.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # a score that overflows is None
+        return _assess(raw, restored, background, flat)
+
+
+def _assess(raw: Array, restored: Array, background: Array | None, flat: Array | None) -> Marks:
     before, after = np.asarray(raw, np.float64), np.asarray(restored, np.float64)
     found = spectrum(_middle(before)) if min(before.shape) >= LEAST_SIDE else None
     prominence = lost = None

@@ -18,6 +18,7 @@ from prefect.context import SyncClientContext, TaskRunContext
 
 from tvtasks import figures, restoration, workflow
 from tvtasks.restoration import Call, Restoration
+from tvtasks.steps import STEPS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,10 +50,7 @@ def publish_preview(result: Restoration, target: Path, *, page_kb: int = PAGE_KB
 TASKS: dict[Callable[..., Any], Task[..., Any]] = {
     workflow.read: _step(workflow.read, "read"),
     restoration.prepare: _step(restoration.prepare, "scale"),
-    restoration.extract_background: _step(restoration.extract_background, "extract background"),
-    restoration.median_filter: _step(restoration.median_filter, "median"),
-    restoration.retrieve_contrast: _step(restoration.retrieve_contrast, "contrast"),
-    restoration.denoise: _step(restoration.denoise, "denoise"),
+    **{step.run: _step(step.run, step.title) for step in STEPS.values()},
     workflow.write_archive: _step(workflow.write_archive, "archive"),
     workflow.write_preview: _step(publish_preview, "preview"),
 }

@@ -20,7 +20,6 @@ from flows.terminal import Exit, console, counting, draining, errors, load_solve
 if TYPE_CHECKING:
     from tvtasks.sweep import Trial
 
-_WORDS = {"huber-rof", "tv-l1", "tgv-l1", "both", "x", "y", "symmetrised", "jacobian"}
 _LISTS = {"--lam", "--alpha", "--alpha1", "--alpha2", "--direction", "--gradient", "--model"}
 
 Values = list[str] | None
@@ -149,7 +148,9 @@ def _repeated(args: Sequence[str]) -> Iterator[str]:
 def _is_value(text: str) -> bool:
     with suppress(ValueError):
         return float(text) == float(text)
-    return text.partition("=")[0] in _WORDS
+    from tvtasks.steps import MODELS
+
+    return text.partition("=")[0] in {*MODELS, "both", "x", "y", "symmetrised", "jacobian"}
 
 
 def _table(trials: Sequence[Trial], units: str) -> Table:

@@ -214,9 +214,11 @@ def _large(side: int) -> Restoration:
     background = wave.astype(np.float32)
     flat = (raw - background).astype(np.float32)
     return replace(
-        small, micrograph=Micrograph(raw, units="counts", pixel_size=(1e-9, 1e-9)),
-        region=Region(0, side, 0, side), background=background, flat=flat, restored=flat + np.float32(2e4),
-    )  # fmt: skip
+        small,
+        micrograph=Micrograph(raw, units="counts", pixel_size=(1e-9, 1e-9)),
+        region=Region(0, side, 0, side),
+        arrays={"background": background, "flat": flat, "restored": flat + np.float32(2e4)},
+    )
 
 
 def main() -> None:

@@ -26,7 +26,6 @@ _READERS = 8  # files read at a time: a network share answers each request late
 _CHUNK = 64
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _WRITING = 60.0  # seconds from the record to the end of the file that are believed
-_STEPS = ("background", "median", "contrast", "denoise")
 
 
 class ImageKey(NamedTuple):
@@ -118,7 +117,9 @@ class CatalogueEntry:
     @property
     def steps(self) -> tuple[str, ...]:
         """Names of the steps of the recipe, in order."""
-        return tuple(step for step in _STEPS if step in self.parameters)
+        from tvtasks.steps import STEPS  # noqa: PLC0415 - a list of an archive does without
+
+        return tuple(step for step in STEPS if step in self.parameters)
 
     @property
     def preview(self) -> Path:

@@ -21,8 +21,9 @@ from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
 from tvtasks.micrograph import Micrograph
-from tvtasks.recipe import canonical_json
-from tvtasks.restoration import Restoration, StepRecord
+from tvtasks.recipe import NOT_PARAMETERS, canonical_json
+from tvtasks.restoration import Restoration
+from tvtasks.steps import StepRecord
 
 ENTRY = "entry"
 RECORD = "provenance"
@@ -108,7 +109,9 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
     _describe(
         _field(entry, "program_name", "tvtasks"),
         version=record["software"]["packages"]["tvtasks"],
-        configuration=canonical_json(recipe.parameters),
+        configuration=canonical_json(
+            {key: value for key, value in record["recipe"].items() if key not in NOT_PARAMETERS}
+        ),
     )
     metadata = _group(
         entry,
@@ -188,15 +191,22 @@ def _image(
     arrays: Mapping[str, NDArray[Any]],
     compression: Compression,
 ) -> None:
-    """Write one array as a plot, its axes counted from the corner of the raw image."""
+    """Write one array as a plot, its axes counted from the corner of the raw image.
+
+    An array that does not have the shape of the image has no scale.
+    """
     micrograph, about = restoration.micrograph, record["arrays"][name]
     label = micrograph.channel or micrograph.quantity or "image"
     if name != "raw":
         label = f"{label}, {name}"
     plot = _group(file, about["path"].rpartition("/")[0], "NXdata", title=f"{micrograph.name}: {label}")
-    _describe(plot, signal="data", axes=["y", "x"])
-    data = _array(plot, "data", arrays[name], micrograph.units, label, compression)
+    _describe(plot, signal="data")
+    units = about.get("units", micrograph.units)
+    data = _array(plot, "data", arrays[name], units, label, compression)
     _describe(data, sha256=about["sha256"])
+    if name != "raw" and data.shape != restoration.region.shape:
+        return
+    _describe(plot, axes=["y", "x"])
     corner = (0, 0) if name == "raw" else (restoration.region.top, restoration.region.left)
     pixel_size, unit = calibration(micrograph)
     for axis, dimension in enumerate("yx"):
@@ -223,6 +233,8 @@ def _process(
     _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
     if choice := described["choice"]:
         _choice(process, step.name, choice)
+    if evidence := described.get("evidence"):
+        _field(process, "evidence", json_bytes(evidence).decode())
     how = step.convergence
     if how is None:
         return

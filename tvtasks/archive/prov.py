@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from tvtasks.recipe import canonical_json
+from tvtasks.steps import STEPS
 
 _MACHINE = ("commit", "python", "system", "machine", "processor")  # what decides the last digits
 
@@ -71,10 +72,10 @@ def prov(record: Mapping[str, Any]) -> dict[str, Any]:
         },
     }
     for step in steps:
-        if step["name"] == "contrast":
-            document["used"]["_:used_background"] = {
+        if other := STEPS[step["name"]].follows:
+            document["used"][f"_:used_{other}"] = {
                 "prov:activity": _activity(step),
-                "prov:entity": "run:background",
+                "prov:entity": f"run:{other}",
             }
     if source:
         document["entity"]["run:source"] = {"prov:label": source["name"], "tvtasks:sha256": source["sha256"]}

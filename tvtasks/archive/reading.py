@@ -18,14 +18,15 @@ from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
 from tvtasks.archive.record import SCHEMA, sha256
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Image, Micrograph, Region, Source, array_sha256
-from tvtasks.recipe import Recipe, StepName
+from tvtasks.recipe import Recipe
+from tvtasks.restoration import Arrays
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
 
 
 @dataclass(frozen=True, eq=False)
-class ArchivedRun:
+class ArchivedRun(Arrays):
     """A restoration as an archive file has it, every array checked.
 
     Attributes
@@ -38,19 +39,14 @@ class ArchivedRun:
         The raw image and what was known about it; the path of its source is the bare file name, because
         folders are not archived.
     region
-        The part of the raw image that was worked on; the arrays below have its shape.
-    background, flat, contrast, restored
-        As in `Restoration`, None where the recipe has no such step.
+        The part of the raw image that was restored.
     """
 
     path: Path
     record: Mapping[str, Any]
     micrograph: Micrograph
     region: Region
-    background: Image | None
-    flat: Image | None
-    contrast: Image | None
-    restored: Image
+    arrays: Mapping[str, Image]
 
     @property
     def raw(self) -> Image:
@@ -64,7 +60,12 @@ class ArchivedRun:
         return gap
 
     @property
-    def choices(self) -> dict[StepName, Choice]:
+    def unitless(self) -> frozenset[str]:  # type: ignore[override]
+        """Names of arrays that are not in the unit of the raw image."""
+        return frozenset(name for name, about in self.record["arrays"].items() if about.get("units") == "")
+
+    @property
+    def choices(self) -> dict[str, Choice]:
         """How λ was chosen, by step, where the recipe leaves it open."""
         from tvtasks.choosing import Choice  # noqa: PLC0415 - few runs have one
 
@@ -101,12 +102,9 @@ def load(path: str | Path, *, run: str | None = None) -> ArchivedRun:
         return ArchivedRun(
             path=path,
             record=record,
-            micrograph=_micrograph(record, arrays["raw"], vendor_metadata),
+            micrograph=_micrograph(record, arrays.pop("raw"), vendor_metadata),
             region=Region(*record["region"]),
-            background=arrays.get("background"),
-            flat=arrays.get("flat"),
-            contrast=arrays.get("contrast"),
-            restored=arrays["restored"],
+            arrays=arrays,
         )
 
 

@@ -18,9 +18,11 @@ import numpy as np
 from tvtasks.archive.layout import ENTRY, fill
 from tvtasks.archive.reading import ArchivedRun
 from tvtasks.archive.sealing import SEAL
+from tvtasks.quality import Marks
 from tvtasks.recipe import Recipe
-from tvtasks.restoration import Restoration, StepRecord
+from tvtasks.restoration import Restoration
 from tvtasks.solvers import Check, Convergence
+from tvtasks.steps import StepRecord
 
 # Which scales a dataset has is compared by their names: references differ in a copy.
 _SCALES = {"DIMENSION_LIST", "REFERENCE_LIST"}
@@ -41,10 +43,9 @@ def differences(file: h5py.File, entry: str, run: ArchivedRun) -> list[str]:
         What was read of it; its arrays are not compared again.
     """
     record = run.record
-    arrays = {
-        name: getattr(run, name).view(np.uint8) if about["dtype"] == "uint8" else getattr(run, name)
-        for name, about in record["arrays"].items()
-    }
+    arrays = {"raw": run.raw, **run.arrays}
+    if record["arrays"]["raw"]["dtype"] == "uint8":
+        arrays["raw"] = run.raw.view(np.uint8)
     with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as expected:
         fill(expected, _restoration(run, file[entry]), record, arrays, "none")
         known = {_SOURCE_TYPE, *(about["path"] for about in record["arrays"].values())}
@@ -62,12 +63,10 @@ def _restoration(run: ArchivedRun, entry: h5py.Group) -> Restoration:
         region=run.region,
         offset=record["offset"],
         factor=record["factor"],
-        background=run.background,
-        flat=run.flat,
-        contrast=run.contrast,
-        restored=run.restored,
+        arrays=run.arrays,
         steps=tuple(_step(step, entry) for step in record["steps"]),
         notes=tuple(record["notes"]),
+        quality=Marks(**record["quality"]),
     )
 
 

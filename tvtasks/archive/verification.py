@@ -182,7 +182,7 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
     others = _changed(then, now)
     distances = {}
     for name in run.record["arrays"]:
-        old, new = (run.raw, run.raw) if name == "raw" else (getattr(run, name), getattr(again, name))
+        old, new = (run.raw, run.raw) if name == "raw" else (run.arrays[name], again.arrays[name])
         if old.dtype != new.dtype or old.tobytes() != new.tobytes():
             distances[name] = float(np.abs(old.astype(np.float64) - new.astype(np.float64)).max())
     if not distances:
