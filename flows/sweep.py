@@ -16,7 +16,8 @@ from tvtasks.figures.sheet import contact_sheet, rendered
 from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
-from tvtasks.sweep import NAMES, SYMBOLS, Trial, records
+from tvtasks.steps import MODELS, symbols
+from tvtasks.sweep import Trial, records
 
 
 def axes(named: Mapping[str, Sequence[Any] | None], further: Sequence[str]) -> dict[str, list[Any]]:
@@ -105,20 +106,18 @@ def title(micrograph: Micrograph, trials: Sequence[Trial]) -> str:
     """Return the name of the image, and what is the same at all points."""
     parts = [micrograph.name] + ([micrograph.channel] if micrograph.channel else [])
     varied = {key for trial in trials for key in trial.point.varied}
-    recipe = trials[0].point.recipe.parameters
-    for step in ("background", "median", "contrast", "denoise"):
-        if (table := recipe.get(step)) is None:
-            continue
+    recipe = trials[0].point.recipe
+    for step in recipe.steps:
+        table = {
+            key: value for key, value in recipe.parameters[step].items() if f"{step}.{key}" not in varied
+        }
         words = [step]
-        if step == "median" and not any(key.startswith("median.") for key in varied):
-            words.append(f"{table['rows']} × {table['columns']}")
-        elif "model" in table and f"{step}.model" not in varied:
-            words.append(NAMES[table["model"]])
-            words += [
-                f"{symbol} {table[key]:g}" for key, symbol in SYMBOLS.items()
-                if key in table and f"{step}.{key}" not in varied
-            ]  # fmt: skip
-        if table.get("direction", "both") != "both" and f"{step}.direction" not in varied:
+        if "model" in table:
+            words.append(MODELS[table["model"]].title)
+            words += [f"{symbol} {table[key]:g}" for key, symbol in symbols().items() if key in table]
+        elif f"{step}.model" not in varied:
+            words.append(" ".join(f"{key} {value}" for key, value in table.items()))
+        if table.get("direction", "both") != "both":
             words.append(f"{table['direction']} only")
         parts.append(" ".join(words))
     return "  ·  ".join(parts)

@@ -20,10 +20,12 @@ from tvtasks.dashboard.forms import Help
 from tvtasks.dashboard.markdown import plain
 from tvtasks.errors import TvtasksError
 from tvtasks.recipe import Recipe
+from tvtasks.steps import MODELS, STEPS
 
 SHEET_BYTES = 200_000
 """Size of the sheet on the page at most: it holds many images, and there is one for each sweep."""
 
+VARIED = [step.name for step in STEPS.values() if step.models]
 Numbers = tuple[Annotated[float, Field(ge=0)], ...]
 
 
@@ -34,7 +36,7 @@ def sweep_flow(
     recipe: Annotated[str, Help("A preset or a TOML file to begin with; or nothing.")] = "",
     models: Annotated[
         tuple[str, ...],
-        Help("Models to compare: huber-rof, tv-l1, tgv-l1; with λ of its own: tv-l1=.1,.2"),
+        Help(f"Models to compare: {', '.join(MODELS)}; with λ of its own: tv-l1=.1,.2"),
     ] = (),
     lam: Annotated[Numbers, Help("Values of λ.")] = (),
     alpha: Annotated[Numbers, Help("Values of α of huber-rof.")] = (),
@@ -44,8 +46,8 @@ def sweep_flow(
     ] = (),
     step: Annotated[
         str,
-        Field(pattern="^(background|contrast|denoise)?$"),
-        Help("The step to vary: background, contrast or denoise; if not given, the first of the recipe."),
+        Field(pattern=f"^({'|'.join(VARIED)})?$"),
+        Help(f"The step to vary: {', '.join(VARIED)}; if not given, the first of the recipe."),
     ] = "",
     channel: Annotated[str, Help("Which image of a file with several.")] = "",
     workers: Annotated[int, Field(ge=1, le=64), Help("Points worked on at a time.")] = 2,
@@ -60,7 +62,7 @@ def sweep_flow(
         micrograph, note = asked.image(path, base, channel or None)
         if base:
             base = base.for_technique(micrograph.technique, micrograph.name)
-        points = sweep.grid(base, asked.models(models), axes, step or None)  # type: ignore[arg-type]
+        points = sweep.grid(base, asked.models(models), axes, step or None)
         with TemporaryDirectory(prefix="tvtasks-sweep-", ignore_cleanup_errors=True) as folder:
             found = dict(sweep.run(micrograph, points, Path(folder), workers=workers))
             trials = [found[number] for number in sorted(found)]

@@ -1,4 +1,4 @@
-"""A real Prefect server, the command line in this process, and small scans: for the tests of the outer rooms."""
+"""A real Prefect server, the command line in this process, small scans: for tests of the outer rooms."""
 
 import os
 import socket

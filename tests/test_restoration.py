@@ -14,7 +14,8 @@ from tvtasks import TVL1, HuberROF, Micrograph, Recipe, quality, restore, solve,
 from tvtasks.errors import RecipeError, UnusableImageError
 from tvtasks.micrograph import Region, Source
 from tvtasks.recipe import HuberROFStep, Median, TGVL1Step, TVL1Step
-from tvtasks.restoration import STEPS, finish, prepare
+from tvtasks.restoration import finish, prepare
+from tvtasks.steps import STEPS
 
 BACKGROUND = HuberROFStep(model="huber-rof", lam=0.05)
 LINES = TVL1Step(model="tv-l1", lam=0.3, direction="x")
@@ -217,7 +218,7 @@ class TestSteps:
     def test_can_be_run_one_by_one(self):
         draft = prepare(Micrograph(scan()), EVERYTHING)
         for name in EVERYTHING.steps:
-            draft = STEPS[name](draft)
+            draft = STEPS[name].run(draft)
         for one, other in zip(arrays(finish(draft)), arrays(restore(scan(), EVERYTHING)), strict=True):
             np.testing.assert_array_equal(one, other)
 

@@ -1,3 +1,5 @@
+import errno
+import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -5,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from tvtasks import archive, readers, restoration, workflow
+from tvtasks import archive, readers, restoration, steps, workflow
 from tvtasks.errors import (
     ArchiveError,
     ConfigurationError,
@@ -184,10 +186,10 @@ class TestSteps:
         assert called == [
             workflow.read,
             restoration.prepare,
-            restoration.extract_background,
-            restoration.median_filter,
-            restoration.retrieve_contrast,
-            restoration.denoise,
+            steps.extract_background,
+            steps.median_filter,
+            steps.retrieve_contrast,
+            steps.denoise,
             workflow.write_preview,
             workflow.write_archive,
         ]
@@ -222,10 +224,11 @@ class TestRefusals:
         with pytest.raises(ArchiveError, match="cannot be created"):
             restore_file(scan, RECIPE, scan / "archive")
 
-    def test_a_picture_that_cannot_be_written(self, scan, directory):
-        (outcome,) = restore_file(scan, RECIPE, directory)
-        outcome.archive.unlink()
-        outcome.preview.unlink()
-        outcome.preview.mkdir()
-        with pytest.raises(ArchiveError, match=r"The picture .*stm_1__.*\.png cannot be written: .*disk"):
+    def test_a_picture_that_cannot_be_written_leaves_nothing_half_done(self, scan, directory, monkeypatch):
+        def full(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(ArchiveError, match=r"stm_1__.*\.png cannot be written: No space .*0\.\d MB"):
             restore_file(scan, RECIPE, directory)
+        assert not list(directory.iterdir())

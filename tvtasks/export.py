@@ -24,9 +24,9 @@ from tvtasks.errors import ConfigurationError
 from tvtasks.figures import Panel, drawn, limits
 from tvtasks.files import refuse_taken, write_whole
 from tvtasks.micrograph import Image
+from tvtasks.steps import MODELS, STEPS
 
 Format = Literal["tiff", "png", "gwy", "gsf", "npz"]
-ARRAYS = ("raw", "background", "flat", "contrast", "restored")
 
 _SUFFIXES: dict[Format, str] = {
     "tiff": ".tif", "png": ".png", "gwy": ".gwy", "gsf": ".gsf", "npz": ".npz",
@@ -80,14 +80,12 @@ def export(
     ArchiveError
         If a file cannot be written.
     """
-    present = {
-        "raw": run.raw, "background": run.background, "flat": run.flat, "contrast": run.contrast,
-        "restored": run.restored,
-    }  # fmt: skip
-    chosen = {name: image for name in arrays if (image := present[name]) is not None}
+    present = {"raw": run.raw, **run.arrays}
+    if form != "npz":
+        present = {name: image for name, image in present.items() if image.ndim == 2}
+    chosen = {name: present[name] for name in arrays if name in present}
     if not chosen:
-        there = ", ".join(name for name, image in present.items() if image is not None)
-        raise ConfigurationError(f"{run.path} has no {' or '.join(arrays)}. It has: {there}.")
+        raise ConfigurationError(f"{run.path} has no {' or '.join(arrays)}. It has: {', '.join(present)}.")
     stem, suffix = _stem(run), _SUFFIXES[form]
     encode: dict[Format, Callable[[ArchivedRun, str, Image], bytes]] = {
         "tiff": _tiff, "png": lambda run, name, image: _png(run, name, image, bits), "gsf": _gsf,
@@ -123,16 +121,23 @@ def _offset(run: ArchivedRun, name: str) -> tuple[int, int]:
     return (0, 0) if name == "raw" else (run.region.top, run.region.left)
 
 
+def _units(run: ArchivedRun, name: str) -> str:
+    return "" if name in run.unitless else run.micrograph.units
+
+
 def _about(run: ArchivedRun, name: str) -> dict[str, Any]:
     """Return what identifies an image, for formats that have a place for it."""
     image = run.record["image"]
     known = {
-        "image": run.micrograph.name, "array": name, "channel": image["channel"],
-        "quantity": image["quantity"], "units": image["units"], "technique": image["technique"],
-        "acquired_at": image["acquired_at"],
-        "recipe": run.record["recipe"]["name"], "run_id": run.record["run_id"],
-        "gap": run.gap, "tvtasks": run.record["software"]["packages"]["tvtasks"],
-    }  # fmt: skip
+        "image": run.micrograph.name,
+        "array": name,
+        **{key: image[key] for key in ("channel", "quantity", "technique", "acquired_at")},
+        "units": _units(run, name),
+        "recipe": run.record["recipe"]["name"],
+        "run_id": run.record["run_id"],
+        "gap": run.gap,
+        "tvtasks": run.record["software"]["packages"]["tvtasks"],
+    }
     return {key: value for key, value in known.items() if value not in {None, ""}}
 
 
@@ -202,8 +207,8 @@ def _gsf(run: ArchivedRun, name: str, image: Image) -> bytes:
             "YOffset": repr(top * dy),
             "XYUnits": run.micrograph.pixel_unit,
         }
-    if run.micrograph.units:
-        header["ZUnits"] = run.micrograph.units
+    if units := _units(run, name):
+        header["ZUnits"] = units
     header["Title"] = _title(run, name)
     header |= {key: value for key, value in _about(run, name).items() if key not in {"units", "array"}}
     lines = [f"{key}={_one_line(value)}\n" for key, value in header.items()]
@@ -228,7 +233,7 @@ def _gwy(run: ArchivedRun, images: Mapping[str, Image]) -> bytes:
             _component(
                 "si_unit_xy", "o", _unit(run.micrograph.pixel_unit if run.micrograph.pixel_size else "")
             ),
-            _component("si_unit_z", "o", _unit(run.micrograph.units)),
+            _component("si_unit_z", "o", _unit(_units(run, name))),
             _component("data", "D", image.astype("<f8")),
         )
         meta = [_component(key, "s", str(value)) for key, value in _about(run, name).items()]
@@ -285,6 +290,12 @@ def _unit(text: str) -> bytes:
     return _object("GwySIUnit", _component("unitstr", "s", text))
 
 
+def known_arrays() -> tuple[str, ...]:
+    """Return the names of all arrays that a run may have, the raw image first."""
+    made = [step.arrays for step in STEPS.values()] + [model.arrays for model in MODELS.values()]
+    return ("raw", *dict.fromkeys(name for names in made for name in names), "restored")
+
+
 def names(choice: str) -> Iterator[str]:
     """Yield the images that a choice means: one or more names with commas between, or ``all``.
 
@@ -293,7 +304,8 @@ def names(choice: str) -> Iterator[str]:
     ConfigurationError
         If there is no such image.
     """
-    for name in ARRAYS if choice == "all" else [part.strip() for part in choice.split(",")]:
-        if name not in ARRAYS:
-            raise ConfigurationError(f"There is no image {name!r}: it can be {', '.join(ARRAYS)} or all.")
+    known = known_arrays()
+    for name in known if choice == "all" else [part.strip() for part in choice.split(",")]:
+        if name not in known:
+            raise ConfigurationError(f"There is no image {name!r}: it can be {', '.join(known)} or all.")
         yield name

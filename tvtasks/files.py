@@ -1,14 +1,18 @@
-"""Files for people: written beside their place and moved there whole, and only over what may be replaced."""
+"""Files that appear whole: written beside their place, synchronised, and moved there."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from tvtasks import writers
 from tvtasks.errors import ArchiveError, ConfigurationError
+
+PARTIAL = ".partial-"
+"""What follows the name of an unfinished file; then comes the name of its writer."""
 
 
 def refuse_taken(path: Path, *, overwrite: bool) -> None:
@@ -20,10 +24,23 @@ def refuse_taken(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def whole(
+    path: Path, *, overwrite: bool = True, check: Callable[[Path], object] | None = None, size: int = 0
+) -> Iterator[Path]:
     """Give a path beside `path` to write to, and move what was written there to `path` at the end.
 
     After an error nothing is left, and what was at `path` before is as it was. Missing folders are made.
+
+    Parameters
+    ----------
+    path
+        The file.
+    overwrite
+        Whether it may replace another.
+    check
+        Called with the path beside it when the content is on the disk; what it raises stops the move.
+    size
+        Bytes that will be written, for the message.
 
     Raises
     ------
@@ -33,24 +50,40 @@ def whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         It cannot be written.
     """
     refuse_taken(path, overwrite=overwrite)
-    partial = path.with_name(f".{path.name}.partial-{uuid4().hex}")  # as the archive's, which are tidied up
+    partial = path.with_name(f".{path.name}{PARTIAL}{writers.name()}-{uuid4().hex[:12]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
+        if check:
+            check(partial)
         partial.replace(path)
     except OSError as error:
+        needed = f" and has {size / 1e6:.1f} MB of space" if size else ""
         raise ArchiveError(
             f"{path} cannot be written: {error.strerror or error}. Check that {path.parent} is a folder that "
-            "can be written to, and that no other program holds the file."
+            f"can be written to{needed}, and that no other program holds the file."
         ) from error
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # it is in use on Windows, or the share is gone
             partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
-def write_whole(path: Path, content: bytes, *, overwrite: bool = True) -> None:
-    """Write a file of which nobody ever meets half."""
-    with whole(path, overwrite=overwrite) as partial:
+def write_whole(
+    path: Path, content: bytes, *, overwrite: bool = True, check: Callable[[Path], object] | None = None
+) -> None:
+    """Write a file of which nobody ever meets half; see `whole`."""
+    with whole(path, overwrite=overwrite, check=check, size=len(content)) as partial:
         partial.write_bytes(content)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name survive a power failure, where folders can be synchronised (not on Windows)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

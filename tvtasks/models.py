@@ -6,7 +6,8 @@ scaled to [0, 1]; `tvtasks.restore` scales, `tvtasks.solve` takes the image as i
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -26,8 +27,10 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-# The words are for the dashboard's form.
-Lam = Annotated[float, Field(gt=0, description="λ: how faithful to the image; a large one keeps more of it.")]
+# Titles and descriptions are for forms; the titles are the symbols in sweeps and pictures, too.
+Lam = Annotated[
+    float, Field(gt=0, title="λ", description="How faithful to the image; a large one keeps more of it.")
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -43,10 +46,15 @@ class HuberROF:
         per pixel. α = 0 is the model of Rudin, Osher & Fatemi.
     """
 
+    name: ClassVar[str] = "huber-rof"
+    title: ClassVar[str] = "Huber-ROF"
+    summary: ClassVar[str] = "Smooth slopes and sharp edges."
+    steps: ClassVar[Mapping[str, float | None]] = {"background": 0.5, "contrast": 0.5, "denoise": 4.0}
+
     lam: Lam
     alpha: Annotated[
         NonNegative,
-        Field(description="α: changes up to this much a pixel are smoothed; larger ones are edges."),
+        Field(title="α", description="Changes up to this much a pixel are smoothed; larger ones are edges."),
     ] = 0.05
 
     def energy(self, u: Array, image: Array, direction: Direction = "both") -> float:
@@ -67,6 +75,11 @@ class TVL1:
     lam
         λ > 0, fidelity; a feature thinner than about 2/λ px goes.
     """
+
+    name: ClassVar[str] = "tv-l1"
+    title: ClassVar[str] = "TV-L1"
+    summary: ClassVar[str] = "Takes out what is small, however strong it is."
+    steps: ClassVar[Mapping[str, float | None]] = {"background": 0.2, "contrast": 0.2, "denoise": 1.0}
 
     lam: Lam
 
@@ -91,9 +104,14 @@ class TGVL1:
         nothing, or the full ``jacobian`` of its published code.
     """
 
+    name: ClassVar[str] = "tgv-l1"
+    title: ClassVar[str] = "TGV-L1"
+    summary: ClassVar[str] = "The same, with slopes kept."
+    steps: ClassVar[Mapping[str, float | None]] = {"background": 0.2, "contrast": 0.2, "denoise": 1.5}
+
     lam: Lam
-    alpha1: Annotated[Positive, Field(description="α1: weight of slopes.")] = 1.0
-    alpha2: Annotated[Positive, Field(description="α2: weight of changes of slope.")] = 2.0
+    alpha1: Annotated[Positive, Field(title="α₁", description="Weight of slopes.")] = 1.0
+    alpha2: Annotated[Positive, Field(title="α₂", description="Weight of changes of slope.")] = 2.0
     gradient: Annotated[
         Literal["symmetrised", "jacobian"],
         Field(description="Of the slopes: symmetrised as in the paper, or jacobian as in its code."),

@@ -37,8 +37,7 @@ class Profile:
     unit
         Of `distance`: ``nm``, ``um``, … or ``px``.
     curves
-        ``raw``, and those of ``background``, ``flat``, ``contrast`` and ``restored`` that there are: their
-        values, shape (n,), in `value_unit`.
+        ``raw``, and the images that the run made: their values, shape (n,), in `value_unit`.
     value_unit
         Unit of the image.
     pixels
@@ -111,14 +110,15 @@ def profile(
     across = np.arange(steps) - (steps - 1) / 2
     xs = x0 + along[:, None] * (x1 - x0) + across * nx / norm - region.left
     ys = y0 + along[:, None] * (y1 - y0) + across * ny / norm - region.top
-    named_images: dict[str, Image | None] = {
-        "raw": run.raw[region.slices], "background": run.background, "flat": run.flat,
-        "contrast": run.contrast, "restored": run.restored,
-    }  # fmt: skip
+    images = {"raw": run.raw[region.slices]} | {
+        name: image
+        for name, image in run.arrays.items()
+        if image.shape == region.shape and name not in run.unitless
+    }
     return Profile(
         distance=along * math.hypot(ux, uy),
         unit=length or "px",
-        curves={name: _sampled(image, ys, xs) for name, image in named_images.items() if image is not None},
+        curves={name: _sampled(image, ys, xs) for name, image in images.items()},
         value_unit=run.micrograph.units,
         pixels=(x0, y0, x1, y1),
     )

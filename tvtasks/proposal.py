@@ -9,8 +9,9 @@ from typing import Any
 
 from tvtasks.choosing import Choice, size_in_pixels
 from tvtasks.micrograph import Micrograph
-from tvtasks.recipe import ModelStep, Recipe, StepName
+from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration, restore
+from tvtasks.steps import STEPS, Minimised
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +29,17 @@ class Proposal:
     """
 
     recipe: Recipe
-    choices: Mapping[StepName, Choice]
+    choices: Mapping[str, Choice]
     restoration: Restoration
 
 
 def propose(
-    micrograph: Micrograph, recipe: Recipe, *, steps: Collection[StepName] = ("background", "denoise"),
+    micrograph: Micrograph,
+    recipe: Recipe,
+    *,
+    steps: Collection[str] = tuple(STEPS),
     feature_size: str | float | None = None,
-) -> Proposal:  # fmt: skip
+) -> Proposal:
     """Restore an image with ``lam = "auto"`` in the steps that are asked for, and keep the numbers.
 
     Contrast gets the λ of the background, as in the paper, where both have the same model.
@@ -58,20 +62,23 @@ def propose(
         As `restore` does; or if the size cannot be.
     """
     recipe = recipe.for_technique(micrograph.technique, micrograph.name)
-    asked: dict[str, ModelStep] = {}
-    for name in ("background", "denoise"):
-        step: ModelStep | None = getattr(recipe, name)
-        if step is not None and name in steps:
-            size = step.feature_size
-            if feature_size is not None and name == "background":
+    asked: dict[str, Minimised] = {}
+    for name, table in recipe.tables.items():
+        step = STEPS[name]
+        if not isinstance(table, Minimised):
+            continue
+        if step.follows:
+            if step.follows in asked and asked[step.follows].model == table.model:
+                asked[name] = replace(table, choose="auto")
+        elif name in steps:
+            size = table.feature_size
+            if feature_size is not None and step.sized:
                 size = size_in_pixels(
-                    feature_size, micrograph.pixel_size, micrograph.pixel_unit, step.direction
+                    feature_size, micrograph.pixel_size, micrograph.pixel_unit, table.direction
                 )
-            asked[name] = replace(step, choose="auto", feature_size=size)
-    if "background" in asked and recipe.contrast and recipe.contrast.model == asked["background"].model:
-        asked["contrast"] = replace(recipe.contrast, choose="auto")
+            asked[name] = replace(table, choose="auto", feature_size=size)
     restoration = restore(micrograph, recipe.model_copy(update=asked))
-    found: dict[str, ModelStep] = {
+    found = {
         step.name: replace(
             getattr(recipe, step.name), lam=step.parameters["lam"], choose=None, feature_size=None
         )
@@ -79,18 +86,14 @@ def propose(
         if step.choice
     }
     proposed = recipe.model_copy(update=found)
-    choices: dict[StepName, Choice] = {
-        name: choice for name, choice in restoration.choices.items() if name != "contrast"
-    }
+    choices = {name: choice for name, choice in restoration.choices.items() if not STEPS[name].follows}
     return Proposal(proposed, choices, replace(restoration, recipe=proposed))
 
 
 def toml(proposal: Proposal) -> str:
     """Return the recipe as a TOML file, with the reasons as comments."""
     content = proposal.recipe.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    tables = {
-        key: content.pop(key) for key in ("background", "median", "contrast", "denoise") if key in content
-    }
+    tables = {key: content.pop(key) for key in STEPS if key in content}
     lines = [f"{key} = {_value(value)}" for key, value in content.items()]
     for name, table in tables.items():
         choice = proposal.choices.get(name)

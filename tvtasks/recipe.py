@@ -8,104 +8,42 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from tvtasks.errors import RecipeError
-from tvtasks.models import STRICT, TGVL1, TVL1, HuberROF, Positive
-from tvtasks.operators import Direction
-from tvtasks.solvers.stopping import Gap, Published, StoppingRule
+from tvtasks.models import Positive
+from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, ModelSettings, Settings, TGVL1Step, TVL1Step
 
-StepName = Literal["background", "median", "contrast", "denoise"]
+__all__ = [
+    "HuberROFStep",
+    "Median",
+    "Recipe",
+    "TGVL1Step",
+    "TVL1Step",
+    "canonical_json",
+    "preset_names",
+    "preset_text",
+    "sentences",
+]
+
+NOT_PARAMETERS = {"name", "description", "channel", "direction"}
+"""Keys of a recipe that do not decide what becomes of an image."""
 Technique = Literal["STM", "AFM", "SEM", "STEM", "TEM", "other"]
 _LONGEST_NAME = 80
-
-_OF_BACKGROUNDS = {"huber-rof": 0.5, "tv-l1": 0.2, "tgv-l1": 0.2}
-USUAL_LAM: dict[str, dict[str, float]] = {
-    "background": _OF_BACKGROUNDS,
-    "contrast": _OF_BACKGROUNDS,
-    "denoise": {"huber-rof": 4.0, "tv-l1": 1.0, "tgv-l1": 1.5},
-}
-"""By step and model; what is kept where λ was to be chosen and the image does not tell."""
-
-
-Along = Annotated[
-    Direction, Field(description="x: every row for itself; y: every column; both: the image as a whole.")
-]
-Stop = Annotated[StoppingRule, Field(description="When the iteration ends.")]
-
-
-@dataclass(frozen=True, config=STRICT, kw_only=True)
-class Choosing:
-    """Whether the image itself says what λ is; `lam` is then kept only where it does not."""
-
-    choose: Annotated[
-        Literal["auto"] | None,
-        Field(description="auto: λ is chosen for each image; the λ above is for those that do not tell."),
-    ] = None
-    feature_size: Annotated[
-        Positive | str | None,
-        Field(
-            description="Of a background: the largest feature to keep in the flat image, in pixels or as a "
-            "length ('2 nm'). It sets λ.",
-        ),
-    ] = None
-
-    @field_validator("feature_size")
-    @classmethod
-    def _is_a_size(cls, value: float | str | None) -> float | str | None:
-        if isinstance(value, str):
-            from tvtasks.choosing.size import parsed  # noqa: PLC0415 - few recipes have one
-
-            parsed(value)
-        return value
-
-    @property
-    def chooses(self) -> bool:
-        """Whether λ is chosen for each image."""
-        return self.choose is not None or self.feature_size is not None
-
-
-@dataclass(frozen=True, config=STRICT | {"title": "Huber-ROF"}, kw_only=True)
-class HuberROFStep(Choosing, HuberROF):
-    """A step that solves Huber-ROF."""
-
-    model: Annotated[Literal["huber-rof"], Field(json_schema_extra={"default": "huber-rof"})]
-    direction: Along = "both"
-    stop: Stop = Field(default_factory=Gap)
-
-
-@dataclass(frozen=True, config=STRICT | {"title": "TV-L1"}, kw_only=True)
-class TVL1Step(Choosing, TVL1):
-    """A step that solves TV-L1."""
-
-    model: Annotated[Literal["tv-l1"], Field(json_schema_extra={"default": "tv-l1"})]
-    direction: Along = "both"
-    stop: Stop = Field(default_factory=Gap)
-
-
-@dataclass(frozen=True, config=STRICT | {"title": "TGV-L1"}, kw_only=True)
-class TGVL1Step(Choosing, TGVL1):
-    """A step that solves TGV-L1."""
-
-    model: Annotated[Literal["tgv-l1"], Field(json_schema_extra={"default": "tgv-l1"})]
-    direction: Along = "both"
-    stop: Stop = Field(default_factory=Gap)
-
-    @model_validator(mode="after")
-    def _published_means_jacobian(self) -> Self:
-        if isinstance(self.stop, Published) and self.gradient != "jacobian":
-            raise ValueError(
-                'stop.rule = "published" repeats code that has the full Jacobian: add gradient = "jacobian"'
-            )
-        return self
-
-
-ModelStep = Annotated[HuberROFStep | TVL1Step | TGVL1Step, Field(discriminator="model")]
 
 
 class _SideBySide:
@@ -117,27 +55,7 @@ class _SideBySide:
         return {**schema, "anyOf": choices}
 
 
-MaybeStep = Annotated[ModelStep | None, _SideBySide()]
-
-
-@dataclass(frozen=True, config=STRICT)
-class Median:
-    """A median filter; 3 rows × 1 column takes out scratches that are one row thin."""
-
-    rows: Annotated[int, Field(ge=1)] = 3
-    columns: Annotated[int, Field(ge=1)] = 1
-
-    @field_validator("rows", "columns")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError("must be odd, so that the window has a centre")
-        return value
-
-
-class Recipe(BaseModel):
-    """The steps to do, in the order background → median → contrast → denoise; None for a step left out."""
-
+class _Head(BaseModel):
     # The words beside the fields are shown in the dashboard's form.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -151,14 +69,33 @@ class Recipe(BaseModel):
     spikes), or a number: the least value becomes 0, and so much more, in the image's own unit, becomes 1."""
     databar: Annotated[int, Field(ge=0)] | None = None
     """Rows at the bottom that are no image but a bar with text; if not given, as the file says."""
-    background: MaybeStep = None
-    """Extract a background and subtract it."""
-    median: Median | None = None
-    """Median-filter."""
-    contrast: MaybeStep = None
-    """Smooth the background once more and add it, which gives contrast between terraces back."""
-    denoise: MaybeStep = None
-    """Denoise what there is by then."""
+
+
+if TYPE_CHECKING:
+
+    class _Steps(_Head):
+        background: ModelSettings | None = None
+        median: Median | None = None
+        contrast: ModelSettings | None = None
+        denoise: ModelSettings | None = None
+
+else:
+    _Steps = create_model(
+        "_Steps",
+        __base__=_Head,
+        **{
+            step.name: (
+                Annotated[step.table | None, _SideBySide()],
+                Field(default=None, description=step.summary),
+            )
+            for step in STEPS.values()
+        },
+    )
+
+
+class Recipe(_Steps):
+    """The steps to do, in the order of `tvtasks.steps.STEPS`; None for a step left out."""
+
     channel: str | tuple[str, ...] | None = None
     """Which images of a file: the name of a channel (Z), what it measures (height), a pattern for either
     (Frequency*), or several of these; if not given, what is usual for the technique."""
@@ -189,12 +126,14 @@ class Recipe(BaseModel):
         if not isinstance(content, dict):
             return content
         changed = {}
-        for name, usual in USUAL_LAM.items():
-            step = content.get(name)
-            if isinstance(step, dict) and step.get("model") in usual:
-                lam = step.get("lam", "auto" if "feature_size" in step else None)
+        for name, step in STEPS.items():
+            table = content.get(name)
+            if not isinstance(table, dict) or (model := step.models.get(str(table.get("model")))) is None:
+                continue
+            if (usual := model.steps[name]) is not None:
+                lam = table.get("lam", "auto" if "feature_size" in table else None)
                 if lam == "auto":
-                    changed[name] = {**step, "lam": usual[step["model"]], "choose": "auto"}
+                    changed[name] = {**table, "lam": usual, "choose": "auto"}
         return content | changed
 
     @model_validator(mode="after")
@@ -204,40 +143,59 @@ class Recipe(BaseModel):
                 raise ValueError("it has steps of its own beside by_technique: leave out one of the two")
             return self
         if not self.steps:
-            raise ValueError("it has no step: give at least one of background, median, denoise")
-        if self.contrast and not self.background:
-            raise ValueError("contrast is given back from the background: add a [background] step")
-        background, contrast = self.background, self.contrast
-        if contrast and background and contrast.chooses and contrast.model != background.model:
-            raise ValueError(
-                'contrast with lam = "auto" takes the λ of the background, so give both the same model'
-            )
-        for name, step in (("contrast", contrast), ("denoise", self.denoise)):
-            if step and step.feature_size is not None:
+            possible = ", ".join(name for name, step in STEPS.items() if not step.follows)
+            raise ValueError(f"it has no step: give at least one of {possible}")
+        for name, table in self.tables.items():
+            step, other = STEPS[name], STEPS[name].follows
+            if other:
+                before = self.tables.get(other)
+                if before is None:
+                    raise ValueError(f"{name} is given back from the {other}: add a [{other}] step")
+                if table.chooses and getattr(table, "model", "") != getattr(before, "model", ""):
+                    raise ValueError(
+                        f'{name} with lam = "auto" takes the λ of the {other}, so give both the same model'
+                    )
+            if getattr(table, "feature_size", None) is not None and not step.sized:
                 raise ValueError(f"{name} has a feature_size, which only a background can have: leave it out")
         return self
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, some fields changed; see pydantic."""
+        copy = super().model_copy(update=update, deep=deep)
+        for derived in ("parameters", "digest"):
+            copy.__dict__.pop(derived, None)
+        return copy
+
     @property
-    def steps(self) -> tuple[StepName, ...]:
+    def steps(self) -> tuple[str, ...]:
         """Names of the steps that are done, in order."""
-        order: tuple[StepName, ...] = ("background", "median", "contrast", "denoise")
-        return tuple(name for name in order if getattr(self, name) is not None)
+        return tuple(self.tables)
+
+    @property
+    def tables(self) -> dict[str, Settings]:
+        """What it says of each step that is done, by name, in order."""
+        return {name: table for name in STEPS if (table := getattr(self, name)) is not None}
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays that a result has, beside the raw image."""
+        made = [(*STEPS[name].arrays, *table.arrays) for name, table in self.tables.items()]
+        return (*dict.fromkeys(name for names in made for name in names), "restored")
 
     @property
     def chooses(self) -> bool:
         """Whether λ of any step is chosen for each image."""
-        return any(step and step.chooses for step in (self.background, self.contrast, self.denoise))
+        return any(table.chooses for table in self.tables.values())
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Any]:
-        """Everything that decides what becomes of an image, defaults included, safe for JSON.
+        """Everything that decides what becomes of an image, defaults included, safe for JSON; not to change.
 
         Not its name and description, nor which images of a file it is for.
         """
-        left_out = {"name", "description", "channel", "direction"}
-        return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        return self.model_dump(mode="json", exclude=NOT_PARAMETERS, exclude_none=True)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of `parameters`, hexadecimal: equal for recipes that do the same."""
         return hashlib.sha256(canonical_json(self.parameters).encode()).hexdigest()
@@ -350,7 +308,7 @@ def sentences(error: ValidationError) -> list[str]:
     found = []
     for fault in error.errors():
         # Tags of the unions stand in the location too; they are not keys of the file.
-        tags = {"huber-rof", "tv-l1", "tgv-l1", "gap", "published"}
+        tags = {*MODELS, "gap", "published"}
         key = ".".join(str(part) for part in fault["loc"] if part not in tags and "[" not in str(part))
         value, kind = fault["input"], fault["type"]
         if fault["loc"] and fault["loc"][0] == "scale":
@@ -358,7 +316,7 @@ def sentences(error: ValidationError) -> list[str]:
             found.append(f"scale = {value!r} is not allowed: it can be {allowed}.")
         elif kind in ("missing", "union_tag_not_found"):
             missing = key if kind == "missing" else f"{key}.model"
-            allowed = "" if kind == "missing" else " (one of 'huber-rof', 'tv-l1', 'tgv-l1')"
+            allowed = "" if kind == "missing" else f" (one of {', '.join(map(repr, STEPS[key].models))})"
             found.append(f"{missing} is missing{allowed}.")
         elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
             found.append(f"{key} is not a key that is known there; check its spelling.")

@@ -21,22 +21,12 @@ from pydantic import ValidationError
 from tvtasks import quality
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 from tvtasks.micrograph import Micrograph
-from tvtasks.recipe import Recipe, StepName, sentences
+from tvtasks.recipe import Recipe, sentences
 from tvtasks.restoration import Restoration, restore
+from tvtasks.steps import MODELS, STEPS, parameters_of, symbols
 
 MOST_POINTS = 256
 """A sheet with more cannot be looked at."""
-
-NAMES = {"huber-rof": "Huber-ROF", "tv-l1": "TV-L1", "tgv-l1": "TGV-L1"}
-SYMBOLS = {"lam": "λ", "alpha": "α", "alpha1": "α₁", "alpha2": "α₂"}
-
-_PARAMETERS = {
-    "huber-rof": {"lam", "alpha"},
-    "tv-l1": {"lam"},
-    "tgv-l1": {"lam", "alpha1", "alpha2", "gradient"},
-}
-_EVERY_MODEL = {"direction", "stop", "choose", "feature_size"}
-_STEPS = ("background", "median", "contrast", "denoise")
 
 
 @dataclass(frozen=True)
@@ -62,12 +52,12 @@ class Point:
         for key, value in self.varied.items():
             name = key.rpartition(".")[2]
             if name == "model":
-                words.append(NAMES[value])
+                words.append(MODELS[value].title)
             elif name == "direction":
                 words.append({"both": "x and y"}.get(value, f"{value} only"))
             else:
                 shown = f"{value:g}" if isinstance(value, float) else str(value)
-                words.append(f"{SYMBOLS.get(name, name)} {shown}")
+                words.append(f"{symbols().get(name, name)} {shown}")
         return "  ".join(words) or self.recipe.name
 
 
@@ -121,7 +111,7 @@ def grid(
     base: Recipe | None,
     models: Mapping[str, Sequence[float]],
     axes: Mapping[str, Sequence[Any]],
-    step: StepName | None = None,
+    step: str | None = None,
 ) -> list[Point]:
     """Return the points of a grid: every model with every combination of values, each recipe once.
 
@@ -146,19 +136,21 @@ def grid(
         With what is not allowed, or why nothing would come of it.
     """
     start = base.model_dump(mode="json", exclude_none=True) if base else {}
-    step = step or ("denoise" if base and not base.background and base.denoise else "background")
-    if step == "median":
-        raise ConfigurationError("The median has no model: vary it with --set median.rows=3,5.")
+    varied_by_model = [name for name, one in STEPS.items() if one.models and not one.follows]
+    step = step or next((name for name in varied_by_model if name in start), varied_by_model[0])
+    possible = STEPS[step].models
+    if not possible:
+        raise ConfigurationError(f"The {step} has no model: vary it with --set {step}.KEY=VALUE,VALUE.")
     given = start.get(step, {})
     if not models and "model" not in given:
         raise ConfigurationError(
-            f"Say which model to use for the step {step}: --model huber-rof, tv-l1 or tgv-l1."
+            f"Say which model to use for the step {step}: --model {', '.join(possible)}."
         )
     found: dict[str, Point] = {}
     for model, own in (models or {given["model"]: ()}).items():
-        if model not in NAMES:
-            raise ConfigurationError(f"There is no model {model!r}: it can be {', '.join(NAMES)}.")
-        known = _PARAMETERS[model] | _EVERY_MODEL
+        if model not in possible:
+            raise ConfigurationError(f"There is no model {model!r}: it can be {', '.join(possible)}.")
+        known = parameters_of(model)
         mine = {"model": [model]} | {key: v for key, v in axes.items() if _is_for(key, known)}
         if own:
             mine["lam"] = list(own)
@@ -189,12 +181,12 @@ def grid(
 
 def _is_for(key: str, known: set[str]) -> bool:
     first = key.partition(".")[0]
-    return first in known or first in _STEPS or first == "scale"
+    return first in known or first in STEPS or first == "scale"
 
 
-def _full(key: str, step: StepName) -> str:
+def _full(key: str, step: str) -> str:
     """Return the key in a recipe."""
-    return key if key.partition(".")[0] in (*_STEPS, "scale") else f"{step}.{key}"
+    return key if key.partition(".")[0] in {*STEPS, "scale"} else f"{step}.{key}"
 
 
 def run(

@@ -20,6 +20,7 @@ from tvtasks.dashboard.image_page import image_page
 from tvtasks.dashboard.private import post_artifact
 from tvtasks.options import PREVIEW_SIZE
 from tvtasks.restoration import Call, Restoration
+from tvtasks.steps import STEPS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,10 +43,7 @@ def publish_preview(result: Restoration, target: Path, *, page_kb: int = PREVIEW
 TASKS: dict[Callable[..., Any], Task[..., Any]] = {
     workflow.read: _step(workflow.read, "read"),
     restoration.prepare: _step(restoration.prepare, "scale"),
-    restoration.extract_background: _step(restoration.extract_background, "extract background"),
-    restoration.median_filter: _step(restoration.median_filter, "median"),
-    restoration.retrieve_contrast: _step(restoration.retrieve_contrast, "contrast"),
-    restoration.denoise: _step(restoration.denoise, "denoise"),
+    **{step.run: _step(step.run, step.title) for step in STEPS.values()},
     workflow.write_archive: _step(workflow.write_archive, "archive"),
     workflow.write_preview: _step(publish_preview, "preview"),
 }

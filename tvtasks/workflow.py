@@ -157,7 +157,7 @@ def _sample_left_out(done: Path, keeping: Keeping) -> tuple[str, ...]:
     """Say so where a result that is there already lacks the sample data."""
     # As the record has it: JSON has no tuples.
     wanted = keeping.sample and json_safe(asdict(keeping.sample))
-    if not wanted or archive.summary(done).get("sample") == wanted:
+    if not wanted or archive.summary(done)["sample"] == wanted:
         return ()
     return (
         f"{done.name} was archived before, with other sample data or none, and archived files are not "

@@ -60,9 +60,13 @@ class Bench:
         self, restore: Callable[[Entry], list[Outcome]] | None = None, *, workers: int = 1
     ) -> Dispatcher:
         return Dispatcher(
-            self.ledger, RECIPE, restore or self.restore, folder=self.folder, workers=workers,
+            self.ledger,
+            RECIPE,
+            restore or self.restore,
+            folder=self.folder,
+            workers=workers,
             clock=lambda: self.clock,
-        )  # fmt: skip
+        )
 
     def state(self, path: Path) -> State:
         (entry,) = (entry for entry in self.ledger.entries() if entry.path == path)
@@ -263,10 +267,16 @@ class TestFailure:
             error(ConfigurationError),
         ],
         ids=[
-            "disk full", "disk full further behind", "not allowed", "share gone", "server down", "timed out",
-            "archive", "configuration",
+            "disk full",
+            "disk full further behind",
+            "not allowed",
+            "share gone",
+            "server down",
+            "timed out",
+            "archive",
+            "configuration",
         ],
-    )  # fmt: skip
+    )
     def test_what_can_heal_is_tried_again_without_end(self, bench: Bench, raised: Exception) -> None:
         path = bench.queue("scan.tif")
         with bench.dispatcher(raising(raised)) as dispatcher:

@@ -46,7 +46,15 @@ class Bench:
         return WatchOptions(**(given | QUICK | options))
 
     def acquire(
-        self, restore=restore_file, *, recipes=RECIPES, finished=None, report=None, stop=None, pulse=None, **options
+        self,
+        restore=restore_file,
+        *,
+        recipes=RECIPES,
+        finished=None,
+        report=None,
+        stop=None,
+        pulse=None,
+        **options,
     ):
         def take(change: Change) -> None:
             self.changes.append(change)

@@ -74,10 +74,13 @@ class TestLoad:
         self, restoration: Restoration, tmp_path: Path, data: np.ndarray
     ) -> None:
         one = replace(
-            restoration, micrograph=Micrograph(data), recipe=Recipe.model_validate({"median": {}}),
-            region=Region(0, data.shape[0], 0, data.shape[1]), background=None, flat=None, contrast=None,
-            restored=np.zeros(data.shape, np.float32), steps=restoration.steps[1:2],
-        )  # fmt: skip
+            restoration,
+            micrograph=Micrograph(data),
+            recipe=Recipe.model_validate({"median": {}}),
+            region=Region(0, data.shape[0], 0, data.shape[1]),
+            arrays={"restored": np.zeros(data.shape, np.float32)},
+            steps=(replace(restoration.steps[1], arrays=("restored",)),),
+        )
         raw = load(write(one, tmp_path)).raw
         native = data.astype(data.dtype.newbyteorder("="))
         assert (raw.dtype, raw.shape) == (native.dtype, native.shape)
@@ -177,7 +180,7 @@ class TestDamage:
 
     def test_a_record_of_a_later_version_is_named(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("tvtasks.archive.reading.SCHEMA", 1)
-        with pytest.raises(ArchiveError, match="run record of version 2, this tvtasks reads versions 1 to 1"):
+        with pytest.raises(ArchiveError, match="run record of version 2; this tvtasks reads version 1"):
             load(path)
 
 

@@ -9,8 +9,8 @@ from shutil import copy
 import pytest
 
 import tvtasks
-from tvtasks import Micrograph, Recipe, Restoration
-from tvtasks.archive import archive_path, find, load, remove_partials, summary, write, writers
+from tvtasks import Micrograph, Recipe, Restoration, writers
+from tvtasks.archive import archive_path, find, load, remove_partials, summary, write
 from tvtasks.errors import ArchiveError
 
 HOUR = timedelta(hours=1)
@@ -179,12 +179,13 @@ class TestRemovePartials:
         old = tmp_path / f".{finished.name}.partial-0123"
         young = tmp_path / f".{finished.name}.partial-4567"
         foreign = tmp_path / ".notes.partial-1"
-        for path in (old, young, foreign):
+        picture = tmp_path / f".{finished.stem}.png.partial-0123"
+        for path in (old, young, foreign, picture):
             path.write_bytes(b"half")
         two_hours_ago = young.stat().st_mtime - 7200
-        for path in (old, foreign, finished):
+        for path in (old, foreign, finished, picture):
             os.utime(path, (two_hours_ago, two_hours_ago))
-        assert remove_partials(tmp_path, HOUR) == [old]
+        assert remove_partials(tmp_path, HOUR) == [old, picture]
         assert names(tmp_path) == sorted([finished.name, young.name, foreign.name])
 
     def test_a_folder_that_is_not_there_has_none(self, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ class TestRecompute:
         same = software() | {"commit": "0123"}
         for module in ("record", "verification"):
             monkeypatch.setattr(f"tvtasks.archive.{module}.software", lambda: same)
-        forged = replace(restoration, restored=restoration.restored + 1e-4)
+        forged = replace(restoration, arrays={**restoration.arrays, "restored": restoration.restored + 1e-4})
         path = write(forged, tmp_path)
         assert check(path) == []
         (found,) = recompute(path)
@@ -167,7 +167,11 @@ class TestRecompute:
         *steps, last = restoration.steps
         assert last.convergence
         last = replace(last, convergence=replace(last.convergence, energy=last.convergence.energy * energy))
-        other = replace(restoration, restored=restoration.restored + 1e-9, steps=(*steps, last))
+        other = replace(
+            restoration,
+            arrays={**restoration.arrays, "restored": restoration.restored + 1e-9},
+            steps=(*steps, last),
+        )
         path = write(other, tmp_path)
         from tvtasks.archive import verification
 
@@ -181,7 +185,10 @@ class TestRecompute:
     def test_an_older_version_of_the_algorithms_is_no_damage(
         self, restoration: Restoration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = write(replace(restoration, restored=restoration.restored + 1.0), tmp_path)
+        path = write(
+            replace(restoration, arrays={**restoration.arrays, "restored": restoration.restored + 1.0}),
+            tmp_path,
+        )
         monkeypatch.setattr("tvtasks.archive.verification.ALGORITHM_VERSION", 1000)
         (found,) = recompute(path)
         assert not found.grave

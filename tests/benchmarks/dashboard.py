@@ -44,9 +44,18 @@ OF_A_RUN = {
     "WHERE resource_id = 'prefect.flow-run.' || :run)",
 }
 TIMES = {
-    "created", "updated", "timestamp", "occurred", "received", "recorded", "state_timestamp", "start_time",
-    "end_time", "expected_start_time", "next_scheduled_start_time",
-}  # fmt: skip
+    "created",
+    "updated",
+    "timestamp",
+    "occurred",
+    "received",
+    "recorded",
+    "state_timestamp",
+    "start_time",
+    "end_time",
+    "expected_start_time",
+    "next_scheduled_start_time",
+}
 DAYS, EVENT_DAYS = 30, 2
 
 

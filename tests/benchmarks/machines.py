@@ -133,9 +133,14 @@ class Program:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *self._words], env=self._environment, cwd=self._cwd,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                [sys.executable, "-m", "prefect", *self._words],
+                env=self._environment,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def works(self) -> bool:
         return bool(psutil.Process(self._process.pid).children())
@@ -159,10 +164,14 @@ def kill(root: Path, images: int, per_run: int) -> None:
     with ExitStack() as stack:
         database = stack.enter_context(Database(root / "postgres").running())
         environment = {
-            **server._RETENTION, **server._ENVIRONMENT, "PREFECT_HOME": str(root / "home"),
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.url, "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_API_AUTH_STRING": PASSWORD, "PREFECT_API_AUTH_STRING": PASSWORD,
-        }  # fmt: skip
+            **server._RETENTION,
+            **server._ENVIRONMENT,
+            "PREFECT_HOME": str(root / "home"),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.url,
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+            "PREFECT_API_AUTH_STRING": PASSWORD,
+        }
         words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
         serving = Program(root, "server", words, environment)
         stack.callback(serving.kill)
@@ -170,7 +179,9 @@ def kill(root: Path, images: int, per_run: int) -> None:
         print(f"a stranger is answered {httpx.get(f'{api}/admin/version').status_code}", flush=True)
         environment["PREFECT_API_URL"] = api
         subprocess.run(
-            [sys.executable, "-m", "tvtasks.cli", "deploy", "--quiet"], check=True, env=os.environ | environment
+            [sys.executable, "-m", "tvtasks.cli", "deploy", "--quiet"],
+            check=True,
+            env=os.environ | environment,
         )
         client = httpx.Client(base_url=api, auth=tuple(PASSWORD.split(":")), timeout=30)
         (found,) = client.post(
@@ -303,8 +314,11 @@ def costs(root: Path, images: int) -> None:
     print(f"rerun of {images} images of 512²; ms an image, of all processes")
     bare = plain(files, root / "plain", Recipe.load(root / "quick.toml"))
     print(f"plain loop           CPU {bare[1]:6.1f}  wall {bare[0]:6.1f}", flush=True)
-    for name, words in (("1 thread", {"workers": 1}), ("2 threads", {"workers": 2}),
-                        ("Dask, 2 processes", {"workers": 2, "dask": "local"})):  # fmt: skip
+    for name, words in (
+        ("1 thread", {"workers": 1}),
+        ("2 threads", {"workers": 2}),
+        ("Dask, 2 processes", {"workers": 2, "dask": "local"}),
+    ):
         request = Request(tuple(files), (str(root / "quick.toml"),), root / name.replace(" ", "-"), **words)
         wall, cpu = rerun_cost(request)
         print(
@@ -329,9 +343,13 @@ def live(root: Path, name: str) -> Iterator[Callable[[list[Path]], overhead.Cost
                 contextvars.copy_context().run(restore.restore_and_show, warm, overhead.RECIPE, root / name)
                 assert running.process
                 return overhead.measure(
-                    rest, root / name, restore.restore_and_show, workers=1, pid=running.process.pid,
+                    rest,
+                    root / name,
+                    restore.restore_and_show,
+                    workers=1,
+                    pid=running.process.pid,
                     shown=page.changed,
-                )  # fmt: skip
+                )
 
             yield cost
     finally:

@@ -66,9 +66,14 @@ def cpu_of(pid: int | None) -> float:
 
 
 def measure(
-    files: list[Path], archive: Path, do: Restore, *, workers: int, pid: int | None,
+    files: list[Path],
+    archive: Path,
+    do: Restore,
+    *,
+    workers: int,
+    pid: int | None,
     shown: Callable[[Change], object] = lambda change: None,
-) -> Cost:  # fmt: skip
+) -> Cost:
     def one(path: Path) -> None:
         shown(Change(path, State.RUNNING, RECIPE.name))
         outcomes = do(path, RECIPE, archive)
@@ -121,9 +126,13 @@ def main() -> None:
                 page.begin()
                 restore.restore_and_show(warm[1], RECIPE, root / "shown")
                 shown = measure(
-                    files, root / "shown", restore.restore_and_show, workers=given.workers,
-                    pid=running.process.pid, shown=page.changed,
-                )  # fmt: skip
+                    files,
+                    root / "shown",
+                    restore.restore_and_show,
+                    workers=given.workers,
+                    pid=running.process.pid,
+                    shown=page.changed,
+                )
         finally:
             running.stop()
     more = Cost(shown.wall - direct.wall, shown.client - direct.client, shown.server - direct.server)

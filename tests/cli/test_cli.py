@@ -65,9 +65,14 @@ class CommandLine:
     @contextmanager
     def start(self, *arguments):
         with subprocess.Popen(
-            [sys.executable, "-m", "tvtasks.cli", *map(str, arguments)], cwd=self.folder, env=self.environment,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-        ) as process:  # fmt: skip
+            [sys.executable, "-m", "tvtasks.cli", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        ) as process:
             overdue = threading.Timer(LONGEST, process.kill)
             overdue.start()
             try:
@@ -201,9 +206,13 @@ def mixed(tmp_path_factory, save_scan, server):
     archived = fingerprint(root / "archive")
     second = cli.run(*command, "--json")
     return {
-        "first": first, "second": second, "archive": root / "archive", "archived": archived,
-        "before": before, "after": fingerprint(folder),
-    }  # fmt: skip
+        "first": first,
+        "second": second,
+        "archive": root / "archive",
+        "archived": archived,
+        "before": before,
+        "after": fingerprint(folder),
+    }
 
 
 class TestWatchOnce:

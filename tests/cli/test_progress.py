@@ -161,14 +161,24 @@ class TestTellingOfAProblem:
 
 
 BAD = Entry(
-    Path("/scans/stm_2.tif"), "0" * 64, "", 1, 1, State.QUARANTINED, reason="stm_2.tif is damaged.",
-    updated=NOW.isoformat(), first_seen=NOW.isoformat(),
-)  # fmt: skip
+    Path("/scans/stm_2.tif"),
+    "0" * 64,
+    "",
+    1,
+    1,
+    State.QUARANTINED,
+    reason="stm_2.tif is damaged.",
+    updated=NOW.isoformat(),
+    first_seen=NOW.isoformat(),
+)
 OVERVIEW = Overview(
     counts=dict.fromkeys(State, 0) | {State.DONE: 1204, State.QUEUED: 10, State.QUARANTINED: 2},
     oldest_waiting=replace(BAD, path=Path("/scans/stm_9.tif"), state=State.QUEUED),
-    last_error=BAD, done_last_hour=37, seconds_per_file=0.853, next_retry="",
-)  # fmt: skip
+    last_error=BAD,
+    done_last_hour=37,
+    seconds_per_file=0.853,
+    next_retry="",
+)
 DISK = Problem("disk", "The disk is nearly full. Make room.")
 
 

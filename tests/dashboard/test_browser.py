@@ -220,9 +220,12 @@ def test_a_rerun_from_the_form_is_refused_where_it_is_wrong_and_else_done_by_a_w
     page.wait_for_url(f"**/deployments/deployment/{deployment}*")
     words = ["worker", "start", "--pool", POOL, "--run-once", "--install-policy", "never"]
     subprocess.run(
-        [sys.executable, "-m", "prefect", *words], check=True, timeout=120, capture_output=True,
+        [sys.executable, "-m", "prefect", *words],
+        check=True,
+        timeout=120,
+        capture_output=True,
         env=os.environ | {"PREFECT_API_URL": server.api_url},
-    )  # fmt: skip
+    )
     with SyncPrefectClient(server.api_url) as client:
         (run,) = [
             run for run in client.read_flow_runs(sort=NEWEST) if run.parameters.get("sources") == [str(scan)]

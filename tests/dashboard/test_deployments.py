@@ -52,9 +52,12 @@ class TestPrefectYaml:
             for name, priority in deploying.QUEUES.items():
                 client.create_work_queue(name, work_pool_name="tvtasks", priority=priority)
             subprocess.run(
-                [sys.executable, "-m", "prefect", *DEPLOY.split()], cwd=REPOSITORY, check=True,
-                capture_output=True, env=os.environ | {"PREFECT_API_URL": server.api_url},
-            )  # fmt: skip
+                [sys.executable, "-m", "prefect", *DEPLOY.split()],
+                cwd=REPOSITORY,
+                check=True,
+                capture_output=True,
+                env=os.environ | {"PREFECT_API_URL": server.api_url},
+            )
             yield {found.name: found for found in client.read_deployments()}
             clear(client)
 
@@ -107,9 +110,10 @@ def test_an_event_with_a_path_starts_a_run_that_restores_it(server, tmp_path):
         list(deploying.deploy(client, Wishes("events", event={"archive": str(tmp_path), "recipe": recipe})))
         path = tmp_path / "scans" / "stm.npy"
         event = Event(
-            event="tvtasks.file.written", resource=Resource({"prefect.resource.id": f"lims.{uuid4()}"}),
+            event="tvtasks.file.written",
+            resource=Resource({"prefect.resource.id": f"lims.{uuid4()}"}),
             payload={"path": str(path)},
-        )  # fmt: skip
+        )
         client.request("POST", "/events", json=[event.model_dump(mode="json")])
         deployment = client.read_deployment_by_name("restore/restore")
         run = wait_for(lambda: next(iter(runs_of(client, deployment.id)), None))
@@ -147,9 +151,12 @@ class TestSettingsOfTheServer:
             "v.db_vacuum.retention_period, s.events.retention_period, sorted(v.db_vacuum.enabled))"
         )
         said = subprocess.run(
-            [sys.executable, "-c", script], check=True, capture_output=True, text=True,
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
             env=os.environ | settings(DEPLOYMENTS / "server.env"),
-        ).stdout  # fmt: skip
+        ).stdout
         expected = f"False False 200 {timedelta(days=30)} {timedelta(days=2)} ['events', 'flow_runs']"
         assert said.strip() == expected
 

@@ -21,7 +21,7 @@ def schema(flow):
 
 class TestOwnRecipe:
     def test_it_is_the_recipe_that_a_file_would_have(self):
-        own = OwnRecipe.model_validate({"background": HUBER, "median_rows": 3})
+        own = OwnRecipe.model_validate({"background": HUBER, "median": {"model": "median", "rows": 3}})
         assert [recipe.digest for recipe in own.recipes] == [Recipe.load("stm-scratches").digest]
 
     @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ class TestOwnRecipe:
         ("content", "sentence"),
         [
             ({"contrast": HUBER}, "add a \\[background\\] step"),
-            ({"median_rows": 2}, "must be odd"),
+            ({"median": {"model": "median", "rows": 2}}, "must be odd"),
             ({"background": HUBER | {"columns": True}}, "choose one of the two"),
         ],
     )
@@ -76,7 +76,7 @@ class TestForm:
             ({"background": {"model": "huber-rof", "lam": -1}}, "recipe.background.lam"),
             ({"denoise": {"model": "tv-l1", "gap": 7}}, "recipe.denoise.gap"),
             ({"denoise": {"model": "tgv-l1", "alpha2": 0}}, "recipe.denoise.alpha2"),
-            ({"median_rows": 0}, "recipe.median_rows"),
+            ({"median": {"model": "median", "rows": 0}}, "recipe.median.rows"),
         ],
     )
     def test_the_server_says_which_number_is_wrong_and_why(self, content, where):

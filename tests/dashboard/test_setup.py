@@ -85,9 +85,11 @@ class TestDeploy:
         wanted = everything(client)
         found = client.read_deployment_by_name("rerun/rerun")
         client.request(
-            "PATCH", "/deployments/{id}", path_params={"id": found.id},
+            "PATCH",
+            "/deployments/{id}",
+            path_params={"id": found.id},
             json={"tags": ["other"], "description": "mine"},
-        )  # fmt: skip
+        )
         client.update_work_queue(client.read_work_queue_by_name("live", "tvtasks").id, priority=2)
         _, out, _ = tvtasks("deploy", "--json")
         changed = {name for (_, name), what in done(out).items() if what == "updated"}
@@ -121,8 +123,10 @@ class TestDeploy:
         deployment = client.read_deployment_by_name("rerun/rerun")
         (nightly,) = deployment.schedules
         assert (nightly.active, nightly.schedule.cron, nightly.schedule.timezone) == (
-            True, "15 3 * * *", "Asia/Tokyo",
-        )  # fmt: skip
+            True,
+            "15 3 * * *",
+            "Asia/Tokyo",
+        )
         assert nightly.parameters == {"sources": [str(tmp_path)], "recipes": ["auto"]}
         assert done(tvtasks(*words, "--json")[1])["schedule", "rerun/nightly"] == "unchanged"
         client.update_deployment_schedule(deployment.id, nightly.id, active=False)
@@ -168,9 +172,12 @@ class TestRunsThatAreGivenAgain:
         if pool:
             related += [{"prefect.resource.id": "prefect.work-pool.7", "prefect.resource.role": "work-pool"}]
         crashed = ReceivedEvent(
-            event="prefect.flow-run.Crashed", id=uuid4(), occurred=datetime.now(UTC), related=related,
+            event="prefect.flow-run.Crashed",
+            id=uuid4(),
+            occurred=datetime.now(UTC),
+            related=related,
             resource={"prefect.resource.id": "prefect.flow-run.4711", "prefect.run-count": str(begun)},
-        )  # fmt: skip
+        )
 
         def takes(rule, when):
             trigger = EventTrigger.model_validate(rule.trigger.model_dump(mode="json"))
@@ -182,7 +189,11 @@ class TestRunsThatAreGivenAgain:
         assert takes(automations.crashed_unbegun_runs(), lambda trigger: trigger.starts_after) == in_a_while
 
     def test_they_wait_for_a_worker_then(self):
-        for rule in (automations.crashed_runs(), automations.crashed_unbegun_runs(), automations.unbegun_runs()):
+        for rule in (
+            automations.crashed_runs(),
+            automations.crashed_unbegun_runs(),
+            automations.unbegun_runs(),
+        ):
             assert [action.state for action in rule.actions] == ["SCHEDULED"]
 
 

@@ -77,19 +77,19 @@ class TestWhatItShows:
             eventually(lambda: len(runs_of(client, archive)) == 1)
             (run,) = runs_of(client, archive)
             assert run.state.is_running()
-            page = {}
+            texts = {}
 
             def all_is_shown():
-                page.update(shown(client, run))
-                return "nearly full" in page.get("health", "") and r"stm\|2.npy" in page.get("files", "")
+                texts.update(shown(client, run))
+                return "nearly full" in texts.get("health", "") and r"stm\|2.npy" in texts.get("files", "")
 
             eventually(all_is_shown)
             links = {path: supervisor.run_of(path) for path in (good, bad)}
-        assert page["progress"] == 50.0
-        assert "1 done, 1 quarantined, 2 queued" in page["files"]
-        assert f"| [stm_1.npy](/runs/flow-run/{links[good]}) | done | all-steps |" in page["files"]
-        assert rf"| [stm\|2.npy](/runs/flow-run/{links[bad]}) | **quarantined** |" in page["files"]
-        assert r"stm\|2.npy is not whole" in page["files"]
+        assert texts["progress"] == 50.0
+        assert "1 done, 1 quarantined, 2 queued" in texts["files"]
+        assert f"| [stm_1.npy](/runs/flow-run/{links[good]}) | done | all-steps |" in texts["files"]
+        assert rf"| [stm\|2.npy](/runs/flow-run/{links[bad]}) | **quarantined** |" in texts["files"]
+        assert r"stm\|2.npy is not whole" in texts["files"]
         (run,) = runs_of(client, archive)
         assert run.state.is_completed()
         assert "The watch has ended." in shown(client, run)["health"]
@@ -150,10 +150,8 @@ class TestHowItEnds:
         cancelled = []
         with (
             prefect_at(server.api_url) as supervisor,
-            page_of(
-                supervisor, server.api_url, *folders, cancel=lambda: cancelled.append(True)
-            ) as page,
-        ):  # fmt: skip
+            page_of(supervisor, server.api_url, *folders, cancel=lambda: cancelled.append(True)) as page,
+        ):
             page.begin()
             eventually(lambda: runs_of(client, folders[1]))
             (run,) = runs_of(client, folders[1])

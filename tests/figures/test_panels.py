@@ -25,7 +25,7 @@ def unrestored(image, **known):
     result = restore(Micrograph(noise(4, 4), **known), SMOOTH)
     micrograph = replace(result.micrograph, data=image)
     whole = Region(0, image.shape[0], 0, image.shape[1])
-    return replace(result, micrograph=micrograph, region=whole, restored=image)
+    return replace(result, micrograph=micrograph, region=whole, arrays={"restored": image})
 
 
 def grey(picture):

@@ -51,8 +51,16 @@ class TestList:
         lines = out.splitlines()
         assert code == 0
         assert lines[0].split() == [
-            "image", "technique", "acquired", "pixels", "recipe", "gap", "seconds", "written", "run",
-        ]  # fmt: skip
+            "image",
+            "technique",
+            "acquired",
+            "pixels",
+            "recipe",
+            "gap",
+            "seconds",
+            "written",
+            "run",
+        ]
         assert [line.split()[0] for line in lines[1:4]] == ["stm_0.npy", "stm_1.npy", "stm_2.npy"]
         assert lines[4].startswith("3 of 3 runs, of 3 images")
 

@@ -115,8 +115,15 @@ class TestWhatTheServerShows:
         tasks = task_runs(client, run_of(client, path), number=8)
         names = [re.sub("-[0-9a-f]{3}$", "", task.name) for task in tasks]
         assert names == [
-            "read", "scale", "extract background", "median", "contrast", "denoise", "preview", "archive",
-        ]  # fmt: skip
+            "read",
+            "scale",
+            "extract background",
+            "median",
+            "contrast",
+            "denoise",
+            "preview",
+            "archive",
+        ]
 
     def test_it_is_listed_under_a_deployment_which_comes_again_when_somebody_deletes_it(
         self, client, write_scan, tmp_path
@@ -138,10 +145,12 @@ class TestWhatTheServerShows:
         run = run_of(client, path)
         assert context == {
             "prefect": {
-                "flow_run_id": str(run.id), "flow_run_name": run.name, "run_count": 1,
+                "flow_run_id": str(run.id),
+                "flow_run_name": run.name,
+                "run_count": 1,
                 "deployment_id": str(run.deployment_id),
             }
-        }  # fmt: skip
+        }
         shown = Console(record=True, width=200, file=io.StringIO())
         shown.print(summary(archive.summary(outcome.archive)))
         assert f"{run.name}, {run.id}, attempt 1" in shown.export_text()
@@ -151,9 +160,11 @@ class TestWhatTheServerShows:
         path = write_scan("stm_0001.npy")
         sample = {"name": "Si", "atom_types": ["Si"], "preparation_date": "2024-04-30"}
         parameters = {
-            "path": str(path), "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
-            "archive": str(tmp_path / "archive"), "keeping": {"compression": "none", "sample": sample},
-        }  # fmt: skip
+            "path": str(path),
+            "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
+            "archive": str(tmp_path / "archive"),
+            "keeping": {"compression": "none", "sample": sample},
+        }
         flow = client.create_flow(restore_flow)
         schema = parameter_schema(restore_flow).model_dump()
         deployment = client.create_deployment(flow, "by hand", parameter_openapi_schema=schema)
@@ -334,8 +345,13 @@ class TestRunsCutShort:
     ):
         path = write_scan("stm_0001.npy")
         command = [
-            sys.executable, "-c", KILLED, str(path), str(tmp_path / "archive"), at_server.api_url,
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            KILLED,
+            str(path),
+            str(tmp_path / "archive"),
+            at_server.api_url,
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             try:
                 assert child.stdout.readline() == "running\n"

@@ -88,7 +88,9 @@ class TestFolders:
         assert "ok: " in found("output", examine(scans, scans / "out"))
 
     def test_an_archive_that_is_not_there_yet_is_not_created(self, scans, tmp_path):
-        assert found("archive", examine(scans, tmp_path / "new" / "archive")).startswith("ok: The watch will create")
+        assert found("archive", examine(scans, tmp_path / "new" / "archive")).startswith(
+            "ok: The watch will create"
+        )
         assert not (tmp_path / "new").exists()
 
     def test_an_archive_that_cannot_be_written_fails(self, scans, tmp_path):
@@ -137,9 +139,7 @@ class TestObserver:
         observer.schedule(doctor_handler(), str(scans))
         observer.start()
         try:
-            findings = doctor.inotify(
-                scans, MonitorOptions(observer="native"), limits=limits(1000, 1)
-            )
+            findings = doctor.inotify(scans, MonitorOptions(observer="native"), limits=limits(1000, 1))
         finally:
             observer.stop()
             observer.join()
@@ -245,7 +245,10 @@ class TestEndings:
         (scans / "sub").mkdir()
         (scans / "sub" / "stm_2.tif").write_bytes(b"x")
         assert found("files", examine(scans)) == "ok: Files that can be read: 1 .tif."
-        assert found("files", examine(scans, options=MonitorOptions(recursive=True))) == "ok: Files that can be read: 2 .tif."
+        assert (
+            found("files", examine(scans, options=MonitorOptions(recursive=True)))
+            == "ok: Files that can be read: 2 .tif."
+        )
 
 
 def test_a_disk_that_is_nearly_full_fails_and_one_that_soon_is_warns(scans, archive, monkeypatch):

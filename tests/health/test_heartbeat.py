@@ -26,10 +26,18 @@ from tvtasks.options import WatchOptions
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 WATCH = WatchOptions(folder=Path("/scans"), archive=Path("/archive"), recipes=("stm-scratches",))
 WELL = Heartbeat(
-    pid=42, host="lab-3", options=WATCH, recipe="0" * 64, started=NOW - timedelta(hours=5), written=NOW, since_turn=0.2,
-    pulse=Pulse("native", running=1), free=10**11, total=10**12,
+    pid=42,
+    host="lab-3",
+    options=WATCH,
+    recipe="0" * 64,
+    started=NOW - timedelta(hours=5),
+    written=NOW,
+    since_turn=0.2,
+    pulse=Pulse("native", running=1),
+    free=10**11,
+    total=10**12,
     server=ServerState("http://127.0.0.1:4200/api", True, True),
-)  # fmt: skip
+)
 
 
 def kinds(problems):
@@ -45,7 +53,11 @@ class TestJudge:
         ("changes", "kind", "words"),
         [
             ({"since_turn": 31.0}, "loop", "hangs: it has done nothing for 31 s"),
-            ({"written": NOW - timedelta(minutes=4)}, "heartbeat", "process 42 on lab-3) has given no sign of life for 4 min"),
+            (
+                {"written": NOW - timedelta(minutes=4)},
+                "heartbeat",
+                "process 42 on lab-3) has given no sign of life for 4 min",
+            ),
             ({"pulse": Pulse("native", False)}, "observer", "the native observer has ended"),
             ({"pulse": Pulse(look_age=90.0)}, "observer", "has taken 90 s so far"),
             ({"folder_fault": "Host is down"}, "folder", "/scans cannot be read: Host is down"),
@@ -58,7 +70,7 @@ class TestJudge:
             ({"pulse": Pulse(error="The ledger is locked.")}, "error", "The ledger is locked."),
             ({"rival": "process 7 on lab-4"}, "rival", "process 42 on lab-3 and process 7 on lab-4"),
         ],
-    )  # fmt: skip
+    )
     def test_each_problem_is_one_sentence_that_says_what_it_is(self, changes, kind, words):
         (problem,) = judge(replace(WELL, **changes), NOW)
         assert problem.kind == kind

@@ -247,8 +247,13 @@ class TestClaim:
         for number, priority in enumerate([*reversed(Priority), *reversed(Priority)]):
             queued(ledger, Path(f"/{priority} {number}.tif"), f"{number}", priority=priority)
         assert claimable(ledger) == [
-            "live 2.tif", "live 5.tif", "backlog 1.tif", "backlog 4.tif", "rerun 0.tif", "rerun 3.tif",
-        ]  # fmt: skip
+            "live 2.tif",
+            "live 5.tif",
+            "backlog 1.tif",
+            "backlog 4.tif",
+            "rerun 0.tif",
+            "rerun 3.tif",
+        ]
 
     def test_what_failed_waits_and_then_goes_after_what_is_new(self, ledger: Ledger, clock: Clock) -> None:
         ledger.fail(running(ledger), "The disk is full.")
@@ -524,7 +529,6 @@ class TestPrune:
         ledger.finish(running(ledger, folder / "scan.tif"), [], {})
         clock.after(days=366)
         assert ledger.prune() == 0
-
 
 
 CLAIM_ALL = """

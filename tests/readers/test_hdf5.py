@@ -10,7 +10,7 @@ import pytest
 from tvtasks import readers
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph
-from tvtasks.readers import apart
+from tvtasks.readers import isolated
 
 IMAGE = np.arange(6 * 8, dtype=np.float32).reshape(6, 8)
 
@@ -127,7 +127,7 @@ class TestPlainHdf5:
         content = path.read_bytes()
         heap = content.index(b"GCOL") + 24
         path.write_bytes(content[:heap] + bytes(64) + content[heap + 64 :])
-        monkeypatch.setattr(apart, "_PROCESSOR_SECONDS", 1.0)
+        monkeypatch.setattr(isolated, "_PROCESSOR_SECONDS", 1.0)
         with pytest.raises(UnreadableFileError, match=r"a\.nxs cannot be read as HDF5: .*used up its time"):
             readers.read(path)
 

@@ -26,7 +26,6 @@ _READERS = 8  # files read at a time: a network share answers each request late
 _CHUNK = 64
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _WRITING = 60.0  # seconds from the record to the end of the file that are believed
-_STEPS = ("background", "median", "contrast", "denoise")
 
 
 class ImageKey(NamedTuple):
@@ -118,7 +117,9 @@ class CatalogueEntry:
     @property
     def steps(self) -> tuple[str, ...]:
         """Names of the steps of the recipe, in order."""
-        return tuple(step for step in _STEPS if step in self.parameters)
+        from tvtasks.steps import STEPS  # noqa: PLC0415 - a list of an archive does without
+
+        return tuple(step for step in STEPS if step in self.parameters)
 
     @property
     def preview(self) -> Path:
@@ -271,7 +272,7 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
             converged=record["converged"],
             seconds=record["seconds"],
             notes=tuple(record["notes"]),
-            sample=record.get("sample"),
+            sample=record["sample"],
             span=_span(record, stat.st_mtime),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -281,13 +282,11 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
         ) from error
 
 
-def _span(record: Mapping[str, Any], modified: float) -> tuple[float, float] | None:
+def _span(record: Mapping[str, Any], modified: float) -> tuple[float, float]:
     """Return when the work on an image began and its file was written; see `CatalogueEntry`.
 
     The file was changed last when it was written, soon after the record was made; a copy may be younger.
     """
-    if "began_at" not in record:  # layout 1
-        return None
     began = datetime.fromisoformat(record["began_at"]).timestamp()
     recorded = datetime.fromisoformat(record["written_at"]).timestamp()
     return began, modified if 0.0 <= modified - recorded <= _WRITING else recorded

@@ -21,8 +21,9 @@ from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
 from tvtasks.micrograph import Micrograph
-from tvtasks.recipe import canonical_json
-from tvtasks.restoration import Restoration, StepRecord
+from tvtasks.recipe import NOT_PARAMETERS, canonical_json
+from tvtasks.restoration import Restoration
+from tvtasks.steps import StepRecord
 
 ENTRY = "entry"
 RECORD = "provenance"
@@ -108,7 +109,9 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
     _describe(
         _field(entry, "program_name", "tvtasks"),
         version=record["software"]["packages"]["tvtasks"],
-        configuration=canonical_json(recipe.parameters),
+        configuration=canonical_json(
+            {key: value for key, value in record["recipe"].items() if key not in NOT_PARAMETERS}
+        ),
     )
     metadata = _group(
         entry,
@@ -159,8 +162,7 @@ def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
     Of what NXem wants, the base class NXsample does not know two fields: other entries have them in a
     collection.
     """
-    sample = record.get("sample")  # the first files of layout 2 had none
-    if not sample:
+    if not (sample := record["sample"]):
         return
     known = {name: value for name, value in sample.items() if isinstance(value, str) and value}
     known["depends_on"] = "."  # it is not moved: NeXus wants a sample to say so
@@ -175,11 +177,8 @@ def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
 
 def _quality(entry: h5py.Group, record: Mapping[str, Any], units: str) -> None:
     """Write the scores; those in the image's unit have it as theirs, the others are plain numbers."""
-    scores = record.get("quality")  # the first files of layout 2 had none
-    if not scores:
-        return
     group = _group(entry, "quality", "NXcollection", description=_WHAT_QUALITY_IS)
-    for name, value in scores.items():
+    for name, value in record["quality"].items():
         if value is not None:
             _number(group, name, value, units if name.startswith("line_jumps") else "")
 
@@ -192,24 +191,29 @@ def _image(
     arrays: Mapping[str, NDArray[Any]],
     compression: Compression,
 ) -> None:
-    """Write one array as a plot, its axes counted from the corner of the raw image."""
+    """Write one array as a plot, its axes counted from the corner of the raw image.
+
+    An array that does not have the shape of the image has no scale.
+    """
     micrograph, about = restoration.micrograph, record["arrays"][name]
     label = micrograph.channel or micrograph.quantity or "image"
     if name != "raw":
         label = f"{label}, {name}"
     plot = _group(file, about["path"].rpartition("/")[0], "NXdata", title=f"{micrograph.name}: {label}")
-    _describe(plot, signal="data", axes=["y", "x"])
-    data = _array(plot, "data", arrays[name], micrograph.units, label, compression)
+    _describe(plot, signal="data")
+    units = about.get("units", micrograph.units)
+    data = _array(plot, "data", arrays[name], units, label, compression)
     _describe(data, sha256=about["sha256"])
+    if name != "raw" and data.shape != restoration.region.shape:
+        return
+    _describe(plot, axes=["y", "x"])
     corner = (0, 0) if name == "raw" else (restoration.region.top, restoration.region.left)
     pixel_size, unit = calibration(micrograph)
     for axis, dimension in enumerate("yx"):
         indices = corner[axis] + np.arange(data.shape[axis])
-        label = dimension if unit else f"{dimension} (px)"
-        if record["schema"] > 1:
-            label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
-            if dimension == "y":  # upwards from the last row: silx draws the least value at the bottom
-                indices = micrograph.data.shape[0] - 1 - indices
+        label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
+        if dimension == "y":  # upwards from the last row: silx draws the least value at the bottom
+            indices = micrograph.data.shape[0] - 1 - indices
         scale = _scale(plot, dimension, indices * pixel_size[axis], unit, label)
         data.dims[axis].attach_scale(scale)
 
@@ -227,8 +231,10 @@ def _process(
         sequence_index=number,
     )
     _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
-    if choice := described.get("choice"):  # the first files of layout 2 had none
+    if choice := described["choice"]:
         _choice(process, step.name, choice)
+    if evidence := described.get("evidence"):
+        _field(process, "evidence", json_bytes(evidence).decode())
     how = step.convergence
     if how is None:
         return

@@ -18,14 +18,15 @@ from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
 from tvtasks.archive.record import SCHEMA, sha256
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Image, Micrograph, Region, Source, array_sha256
-from tvtasks.recipe import Recipe, StepName
+from tvtasks.recipe import Recipe
+from tvtasks.restoration import Arrays
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
 
 
 @dataclass(frozen=True, eq=False)
-class ArchivedRun:
+class ArchivedRun(Arrays):
     """A restoration as an archive file has it, every array checked.
 
     Attributes
@@ -38,19 +39,14 @@ class ArchivedRun:
         The raw image and what was known about it; the path of its source is the bare file name, because
         folders are not archived.
     region
-        The part of the raw image that was worked on; the arrays below have its shape.
-    background, flat, contrast, restored
-        As in `Restoration`, None where the recipe has no such step.
+        The part of the raw image that was restored.
     """
 
     path: Path
     record: Mapping[str, Any]
     micrograph: Micrograph
     region: Region
-    background: Image | None
-    flat: Image | None
-    contrast: Image | None
-    restored: Image
+    arrays: Mapping[str, Image]
 
     @property
     def raw(self) -> Image:
@@ -64,11 +60,16 @@ class ArchivedRun:
         return gap
 
     @property
-    def choices(self) -> dict[StepName, Choice]:
+    def unitless(self) -> frozenset[str]:  # type: ignore[override]
+        """Names of arrays that are not in the unit of the raw image."""
+        return frozenset(name for name, about in self.record["arrays"].items() if about.get("units") == "")
+
+    @property
+    def choices(self) -> dict[str, Choice]:
         """How λ was chosen, by step, where the recipe leaves it open."""
         from tvtasks.choosing import Choice  # noqa: PLC0415 - few runs have one
 
-        chosen = ((step["name"], step.get("choice")) for step in self.record["steps"])
+        chosen = ((step["name"], step["choice"]) for step in self.record["steps"])
         return {name: Choice.read(choice) for name, choice in chosen if choice}
 
     @property
@@ -101,12 +102,9 @@ def load(path: str | Path, *, run: str | None = None) -> ArchivedRun:
         return ArchivedRun(
             path=path,
             record=record,
-            micrograph=_micrograph(record, arrays["raw"], vendor_metadata),
+            micrograph=_micrograph(record, arrays.pop("raw"), vendor_metadata),
             region=Region(*record["region"]),
-            background=arrays.get("background"),
-            flat=arrays.get("flat"),
-            contrast=arrays.get("contrast"),
-            restored=arrays["restored"],
+            arrays=arrays,
         )
 
 
@@ -235,10 +233,10 @@ def read_record(file: h5py.File, path: Path) -> dict[str, Any]:
     if sha256(data) != note["checksum"].asstr()[()]:
         raise _damaged(path, note.name)
     record: dict[str, Any] = json.loads(data)
-    if record["schema"] not in range(1, SCHEMA + 1):
+    if record["schema"] != SCHEMA:
         raise ArchiveError(
-            f"{path} has a run record of version {record['schema']}, this tvtasks reads versions 1 to "
-            f"{SCHEMA}. Install tvtasks {file.attrs['creator_version']}, which wrote it, or a later one."
+            f"{path} has a run record of version {record['schema']}; this tvtasks reads version {SCHEMA}. "
+            f"Install tvtasks {file.attrs['creator_version']}, which wrote it, or a later one."
         )
     return record
 

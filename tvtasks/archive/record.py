@@ -17,16 +17,11 @@ from tvtasks.archive.keeping import Sample
 from tvtasks.archive.software import software
 from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.readers.metadata import json_safe
-from tvtasks.restoration import ALGORITHM_VERSION, Restoration, StepRecord
+from tvtasks.restoration import ALGORITHM_VERSION, Restoration
+from tvtasks.steps import StepRecord
 
 SCHEMA = 2
-"""Version of the record and of the tree that it describes; raised with each change of either.
-
-1: as first released. 2: with a seal, and with `began_at`, `ended_at`, `sample`, `quality` and the `choice` of
-each step in the record.
-"""
-
-_OUTPUTS = {"background": ("background", "flat"), "contrast": ("contrast",)}
+"""Version of the record and of the tree that it describes; raised with each change of either."""
 
 
 def stored_arrays(restoration: Restoration) -> dict[str, NDArray[Any]]:
@@ -34,17 +29,9 @@ def stored_arrays(restoration: Restoration) -> dict[str, NDArray[Any]]:
 
     HDF5 has no truth values; the enumeration that h5py writes in their place is not shown by viewers.
     """
-    named = {
-        "raw": restoration.micrograph.data,
-        "background": restoration.background,
-        "flat": restoration.flat,
-        "contrast": restoration.contrast,
-        "restored": restoration.restored,
-    }
     return {
         name: array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
-        for name, array in named.items()
-        if array is not None
+        for name, array in {"raw": restoration.micrograph.data, **restoration.arrays}.items()
     }
 
 
@@ -72,7 +59,6 @@ def run_record(
     """
     micrograph, recipe = restoration.micrograph, restoration.recipe
     steps = [_step(number, step) for number, step in enumerate(restoration.steps, 1)]
-    steps[-1]["outputs"].append("restored")
     groups = {name: f"{step['group']}/{name}" for step in steps for name in step["outputs"]}
     groups["raw"] = "/entry/raw"
     record = {
@@ -103,6 +89,7 @@ def run_record(
                 "dtype": array.dtype.name,
                 "shape": array.shape,
                 "sha256": array_sha256(array),
+                **({"units": ""} if name in restoration.unitless else {}),
             }
             for name, array in arrays.items()
         },
@@ -149,13 +136,15 @@ def _step(number: int, step: StepRecord) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": step.name,
         "group": f"/entry/process_{number:02d}_{step.name}",
-        "outputs": list(_OUTPUTS.get(step.name, ())),
+        "outputs": step.arrays,
         "parameters": step.parameters,
         "started_at": step.started_at.isoformat(),
         "seconds": step.seconds,
         "convergence": None,
         "choice": step.choice.record if step.choice else None,
     }
+    if step.evidence:
+        described["evidence"] = step.evidence
     if how := step.convergence:
         described["convergence"] = {
             "method": how.method,

@@ -47,7 +47,6 @@ _OPERATORS: Final = {
     ">=": operator.ge,
 }  # fmt: skip
 _TRUTHS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_PARAMETER = re.compile(r"(background|median|contrast|denoise)\.[a-z_.]+")
 _EXPRESSION = re.compile(r"\s*([a-z_.]+)\s*(!=|<=|>=|!~|=|<|>|~)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL)
 _TIME = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:[T ](\d\d?):(\d\d)(?::(\d\d))?)?)?)?")
 
@@ -87,7 +86,7 @@ def _condition(expression: str) -> Condition:
             f"'gap>1e-4' or 'name~stm_*'. {_fields()}"
         )
     field, sign, text = parts[1].casefold(), parts[2], parts[3]
-    if _PARAMETER.fullmatch(field):
+    if _is_parameter(field):
         kind, value_of = _kind_of_value(text), _parameter(field)
     elif field in FIELDS:
         kind, value_of = FIELDS[field]
@@ -164,6 +163,13 @@ def _time(sign: str, text: str) -> Callable[[datetime], bool]:
 def _clock(time: datetime | None) -> datetime | None:
     """Return what the clock showed: images may or may not know their time zone."""
     return time.replace(tzinfo=None) if time else None
+
+
+def _is_parameter(field: str) -> bool:
+    from tvtasks.steps import STEPS  # noqa: PLC0415 - few conditions are on a parameter
+
+    step, dot, key = field.partition(".")
+    return bool(dot and key) and step in STEPS
 
 
 def _parameter(field: str) -> Callable[[CatalogueEntry], Value]:

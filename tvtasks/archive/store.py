@@ -1,26 +1,24 @@
 """Write an archive file whole or not at all, and find the one that is already there."""
 
-import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from tvtasks.archive import writers
+from tvtasks import writers
 from tvtasks.archive.identity import archive_path, run_id
 from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.archive.layout import build
 from tvtasks.archive.reading import load, summary
 from tvtasks.archive.record import run_record, stored_arrays
 from tvtasks.errors import ArchiveError
+from tvtasks.files import PARTIAL, write_whole
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration
-
-_PARTIAL = ".partial-"
 
 
 def write(
@@ -60,35 +58,22 @@ def write(
         If the compression needs a package that is not installed.
     """
     path = archive_path(directory, restoration.micrograph, restoration.recipe)
-    try:
-        taken = path.exists()
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    if taken:
-        return _same_work(path, restoration)
+    with suppress(OSError):  # where the folder cannot be reached, writing says so
+        if path.exists():
+            return _same_work(path, restoration)
     arrays = stored_arrays(restoration)
     record = run_record(restoration, arrays, context or {}, keeping.sample)
-    content = build(restoration, record, arrays, keeping.compression)
-    partial = path.with_name(f".{path.name}{_PARTIAL}{writers.name()}-{uuid4().hex[:12]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        load(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error, len(content)) from error
-    except ArchiveError as error:
-        raise ArchiveError(
-            f"{path} could not be written: what was read back is not what was written ({error}) "
-            "Check the disk or the network share."
-        ) from error
-    finally:
-        with suppress(OSError):  # it is in use on Windows, or the share is gone: remove_partials gets it
-            partial.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+
+    def read_back(partial: Path) -> None:
+        try:
+            load(partial)
+        except ArchiveError as error:
+            raise ArchiveError(
+                f"{path} could not be written: what was read back is not what was written ({error}) "
+                "Check the disk or the network share."
+            ) from error
+
+    write_whole(path, build(restoration, record, arrays, keeping.compression), check=read_back)
     return path
 
 
@@ -108,9 +93,10 @@ def remove_partials(directory: str | Path, older_than: timedelta) -> list[Path]:
     share, or a process that still runs, goes when it is older than `older_than`.
     """
     removed = []
-    for partial in Path(directory).glob(f".*.nxs{_PARTIAL}*"):
+    folder = Path(directory)
+    for partial in chain.from_iterable(folder.glob(f".*{kind}{PARTIAL}*") for kind in (".nxs", ".png")):
         with suppress(OSError):  # its writer has just finished, or it may not be removed
-            writer = partial.name.rpartition(_PARTIAL)[2].rpartition("-")[0]
+            writer = partial.name.rpartition(PARTIAL)[2].rpartition("-")[0]
             old = time.time() - partial.stat().st_mtime > older_than.total_seconds()
             if old or writers.is_gone(writer):
                 partial.unlink()
@@ -126,21 +112,3 @@ def _same_work(path: Path, restoration: Restoration) -> Path:
     if found != run_id(restoration.micrograph, restoration.recipe):
         raise ArchiveError(f"{path} is in the way: it belongs to another run. Move it away and try again.")
     return path
-
-
-def _unwritable(path: Path, error: OSError, size: int | None = None) -> ArchiveError:
-    needed = f" and has {size / 1e6:.1f} MB of space" if size else ""
-    return ArchiveError(
-        f"{path} cannot be written: {error.strerror or error}. "
-        f"Check that {path.parent} is a folder that can be written to{needed}."
-    )
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the new name survive a power failure, where directories can be synchronised (not on Windows)."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -15,12 +15,14 @@ from uuid import uuid4
 import h5py
 import numpy as np
 
-from tvtasks.archive.layout import ENTRY, RECORD, fill
+from tvtasks.archive.layout import ENTRY, fill
 from tvtasks.archive.reading import ArchivedRun
 from tvtasks.archive.sealing import SEAL
+from tvtasks.quality import Marks
 from tvtasks.recipe import Recipe
-from tvtasks.restoration import Restoration, StepRecord
+from tvtasks.restoration import Restoration
 from tvtasks.solvers import Check, Convergence
+from tvtasks.steps import StepRecord
 
 # Which scales a dataset has is compared by their names: references differ in a copy.
 _SCALES = {"DIMENSION_LIST", "REFERENCE_LIST"}
@@ -41,20 +43,16 @@ def differences(file: h5py.File, entry: str, run: ArchivedRun) -> list[str]:
         What was read of it; its arrays are not compared again.
     """
     record = run.record
-    arrays = {
-        name: getattr(run, name).view(np.uint8) if about["dtype"] == "uint8" else getattr(run, name)
-        for name, about in record["arrays"].items()
-    }
+    arrays = {"raw": run.raw, **run.arrays}
+    if record["arrays"]["raw"]["dtype"] == "uint8":
+        arrays["raw"] = run.raw.view(np.uint8)
     with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as expected:
         fill(expected, _restoration(run, file[entry]), record, arrays, "none")
-        known = {about["path"] for about in record["arrays"].values()}
-        if record["schema"] == 1:  # the notes had the time of their own writing
-            known |= {f"{record['steps'][-1]['group']}/{note}/date" for note in (RECORD, "prov")}
-        found = list(_compare(file[entry], expected[ENTRY], known | {_SOURCE_TYPE}))
+        known = {_SOURCE_TYPE, *(about["path"] for about in record["arrays"].values())}
+        found = list(_compare(file[entry], expected[ENTRY], known))
         if entry == ENTRY:
             found += _attributes(file, expected)
-    sealed = {f"/{ENTRY}/{SEAL}"} if record["schema"] > 1 else set()
-    return [path for path in found if path not in sealed]
+    return [path for path in found if path != f"/{ENTRY}/{SEAL}"]
 
 
 def _restoration(run: ArchivedRun, entry: h5py.Group) -> Restoration:
@@ -65,12 +63,10 @@ def _restoration(run: ArchivedRun, entry: h5py.Group) -> Restoration:
         region=run.region,
         offset=record["offset"],
         factor=record["factor"],
-        background=run.background,
-        flat=run.flat,
-        contrast=run.contrast,
-        restored=run.restored,
+        arrays=run.arrays,
         steps=tuple(_step(step, entry) for step in record["steps"]),
         notes=tuple(record["notes"]),
+        quality=Marks(**record["quality"]),
     )
 
 

@@ -28,7 +28,7 @@ _TOLD = 5  # paths that a sentence names before it says how many more there are
 
 
 @dataclass(frozen=True)
-class Finding:
+class FileFinding:
     """One thing that is to be said about an archive file.
 
     Attributes
@@ -59,7 +59,10 @@ class Finding:
         return asdict(self)
 
 
-def check(path: str | Path) -> list[Finding]:
+Finding = FileFinding  # goes when the outer half has taken up the name
+
+
+def check(path: str | Path) -> list[FileFinding]:
     """Compare an archive file with its seal, its checksums and its run record.
 
     Parameters
@@ -69,19 +72,19 @@ def check(path: str | Path) -> list[Finding]:
 
     Returns
     -------
-    list of Finding
+    list of FileFinding
         Empty where every byte is as it was written. A damaged file may crash HDF5, and with it the process:
-        `tvtasks.archive.examiners.verify` does the same in processes of their own.
+        `tvtasks.archive.verify_many.verify` does the same in processes of their own.
     """
     path = Path(path)
     try:
         whole = is_whole(path)
     except OSError as error:
-        return [Finding("damaged", "", f"{path} cannot be read: {error.strerror or error}.")]
+        return [FileFinding("damaged", "", f"{path} cannot be read: {error.strerror or error}.")]
     try:
         names = reading.runs(path)
     except ArchiveError as error:
-        return [Finding("damaged", "", str(error))]
+        return [FileFinding("damaged", "", str(error))]
     if ENTRY not in names:
         whole = None  # the seals of the files that were collected are not for this one
     found = [finding for name in names for finding in _check_run(path, name, whole=whole)]
@@ -89,7 +92,7 @@ def check(path: str | Path) -> list[Finding]:
         found.append(_broken(path, f"/{ENTRY}", "there is no run in it"))
     if whole is False and not any(finding.grave for finding in found):
         found.append(
-            Finding(
+            FileFinding(
                 "damaged", "",
                 f"{path} was changed after it was written: its bytes are not those that were sealed, though "
                 "all arrays, parameters and records in it are as they were. Take the file from a backup if "
@@ -99,7 +102,7 @@ def check(path: str | Path) -> list[Finding]:
     return found
 
 
-def recompute(path: str | Path) -> list[Finding]:
+def recompute(path: str | Path) -> list[FileFinding]:
     """Restore the stored raw image by the stored parameters and compare the results.
 
     On the same machine with the same versions they must be the same bit for bit, otherwise the energy of each
@@ -117,13 +120,15 @@ def recompute(path: str | Path) -> list[Finding]:
         try:
             again = restore(run.micrograph, run.recipe)
         except TvtasksError as error:
-            found.append(Finding("differs", "", f"{path} cannot be computed again: {error}", _label(name)))
+            found.append(
+                FileFinding("differs", "", f"{path} cannot be computed again: {error}", _label(name))
+            )
             continue
         found += [_compared(path, run, again, _label(name))]
     return found
 
 
-def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[Finding]:
+def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[FileFinding]:
     """Yield what is wrong with one run. Each array is read on its own, so that one bad one hides no other."""
     label = _label(name)
     try:
@@ -135,11 +140,11 @@ def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[Finding
                 *([f"{last}/prov"] if not _holds(file, f"{last}/prov") else []),
             ]
     except ArchiveError as error:
-        yield Finding("damaged", "", str(error), label)
+        yield FileFinding("damaged", "", str(error), label)
         return
     for what in problems:
         yield _broken(path, what, "it is missing or is not what was written", label)
-    unsealed = whole is None and record["schema"] > 1 and name == ENTRY
+    unsealed = whole is None and name == ENTRY
     if unsealed:
         yield _broken(path, f"/{ENTRY}/seal", "it is missing or cannot be recognised", label)
     if problems or whole:
@@ -156,16 +161,12 @@ def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[Finding
         more = f" and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
         yield _broken(path, ", ".join(wrong[:_TOLD]) + more, "not what the run record implies", label)
     elif whole is None and not unsealed:
-        yield Finding(
+        yield FileFinding(
             "note", "",
-            f"{path} has no seal ({_why_unsealed(label)}): arrays, parameters and records are whole, but "
-            "curves of convergence have no checksum.",
+            f"{path} has no seal (it was collected from others): arrays, parameters and records are whole, "
+            "but curves of convergence have no checksum.",
             label,
         )  # fmt: skip
-
-
-def _why_unsealed(label: str) -> str:
-    return "it was collected from others" if label else "layout 1 had none"
 
 
 def _holds(file: Any, note: str) -> bool:
@@ -176,31 +177,31 @@ def _holds(file: Any, note: str) -> bool:
         return False
 
 
-def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: str) -> Finding:
+def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: str) -> FileFinding:
     then, now = run.record["software"], software()
     others = _changed(then, now)
     distances = {}
     for name in run.record["arrays"]:
-        old, new = (run.raw, run.raw) if name == "raw" else (getattr(run, name), getattr(again, name))
+        old, new = (run.raw, run.raw) if name == "raw" else (run.arrays[name], again.arrays[name])
         if old.dtype != new.dtype or old.tobytes() != new.tobytes():
             distances[name] = float(np.abs(old.astype(np.float64) - new.astype(np.float64)).max())
     if not distances:
         elsewhere = f", although there are differences: {others}" if others else ""
-        return Finding("note", "", f"{path}: computed again, the same bit for bit{elsewhere}.", label)
+        return FileFinding("note", "", f"{path}: computed again, the same bit for bit{elsewhere}.", label)
     span = float(np.ptp(run.restored.astype(np.float64))) or 1.0
     far = ", ".join(f"{name} by up to {distance / span:.1e}" for name, distance in distances.items())
     far = f"{far} (of the range of the restored image)"
     version = run.record["algorithm_version"]
     if version != ALGORITHM_VERSION:
-        return Finding(
+        return FileFinding(
             "note", "",
             f"{path} was computed by version {version} of the algorithms, this tvtasks has version "
             f"{ALGORITHM_VERSION}: the results differ, as they may, {far}. tvtasks rerun makes new ones.",
             label,
         )  # fmt: skip
-    rules = {choice["rules"] for step in run.record["steps"] if (choice := step.get("choice"))}
+    rules = {choice["rules"] for step in run.record["steps"] if (choice := step["choice"])}
     if rules - {RULES}:
-        return Finding(
+        return FileFinding(
             "note", "",
             f"{path}: λ was chosen by version {max(rules)} of the rules, this tvtasks has version {RULES}: "
             f"the results differ, as they may, {far}. tvtasks rerun makes new ones.",
@@ -209,7 +210,7 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
     far += _other_lams(run.record, again)
     beyond = _beyond_the_gap(run.record, again)
     if others and not beyond:
-        return Finding(
+        return FileFinding(
             "note",
             "",
             f"{path}: computed again, the same within the gap; {far}. What differs: {others}.",
@@ -217,7 +218,7 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
         )
     reason = f"What differs: {others}." if others else "The machine and all versions are the same as then."
     within = f"more than the gap allows ({', '.join(beyond)})" if beyond else "though within the gap"
-    return Finding(
+    return FileFinding(
         "differs", "",
         f"{path}: computed again, the results differ, {within}: {far}. {reason} Restore the image from its "
         "original file and compare; if it happens again, the processor or memory may be faulty.",
@@ -253,11 +254,10 @@ def _beyond_the_gap(record: Mapping[str, Any], again: Restoration) -> list[str]:
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in what the software and the machine differ from those of a record; layout 1 did not have all."""
+    """Say in what the software and the machine differ from those of a record."""
     pairs = {
         **{name: (version, now["packages"].get(name)) for name, version in then["packages"].items()},
-        **{name: (then[name], now[name]) for name in ("commit", "python", "system", "machine")},
-        "processor": (then.get("processor"), now["processor"]),
+        **{name: (then[name], now[name]) for name in ("commit", "python", "system", "machine", "processor")},
     }
     return ", ".join(
         f"{name} {old or 'unknown'} then, {new or 'none'} now"
@@ -267,9 +267,9 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     )
 
 
-def _broken(path: Path, what: str, why: str, run: str = "") -> Finding:
+def _broken(path: Path, what: str, why: str, run: str = "") -> FileFinding:
     where = f": {what}" if what else ""
-    return Finding(
+    return FileFinding(
         "damaged", what,
         f"{path} is damaged{where}: {why}. Take the file from a backup, or restore the image again.",
         run,

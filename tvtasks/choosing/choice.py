@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvtasks.models import TGVL1, TVL1, HuberROF, Model
+from tvtasks.models import Model
 
 RULES = 2
 """Version of all rules; raised whenever the same image and model give another λ than before."""
@@ -116,8 +116,5 @@ def lowest(places: NDArray[np.float64], values: NDArray[np.float64]) -> float:
 
 def with_lam(model: Model, lam: float) -> Model:
     """Return the same model with another λ, without what a step of a recipe adds to it."""
-    if isinstance(model, HuberROF):
-        return HuberROF(lam, model.alpha)
-    if isinstance(model, TVL1):
-        return TVL1(lam)
-    return TGVL1(lam, model.alpha1, model.alpha2, model.gradient)
+    kind = next(kind for kind in get_args(Model) if isinstance(model, kind))
+    return cast(Model, kind(**{key.name: getattr(model, key.name) for key in fields(kind)} | {"lam": lam}))

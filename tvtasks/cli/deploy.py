@@ -134,9 +134,10 @@ def _wishes(
             "active": True,
             "schedule": {"cron": f"{minute} {hour} * * *", "timezone": zone},
             "parameters": {
-                "sources": [str(nightly.absolute())], "recipes": [absolute_recipe(text) for text in recipe],
+                "sources": [str(nightly.absolute())],
+                "recipes": [absolute_recipe(text) for text in recipe],
             },
-        }  # fmt: skip
+        }
     if events:
         chosen = Recipe.load(recipe[0]).model_dump(mode="json")
         parameters = {"archive": str(events.absolute()), "recipe": chosen}

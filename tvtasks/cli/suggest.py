@@ -78,9 +78,7 @@ def suggest(
     silent = quiet or as_json
     load_solvers(silent)
     with spinner(f"Choosing λ for {micrograph.name}", silent):
-        proposal = propose(
-            micrograph, base, steps=(step,) if step else ("background", "denoise"), feature_size=feature_size
-        )
+        proposal = propose(micrograph, base, steps=(step,) if step else base.steps, feature_size=feature_size)
     if output:
         write_whole(output, toml(proposal).encode())
     if picture:
@@ -93,7 +91,8 @@ def suggest(
 
 def _adapted(base: Recipe, step: str | None, model: str | None, direction: str | None) -> Recipe:
     """Return the recipe with another model or direction for a step, which it may not have had."""
-    from tvtasks.recipe import USUAL_LAM, Recipe
+    from tvtasks.recipe import Recipe
+    from tvtasks.steps import MODELS
 
     name = step or "background"
     present = getattr(base, name)
@@ -106,7 +105,7 @@ def _adapted(base: Recipe, step: str | None, model: str | None, direction: str |
     table = base.model_dump(mode="json", exclude_none=True)
     if model and (present is None or model != present.model):
         # What the other model's λ was means nothing to this one; it is what is kept if nothing can be chosen.
-        table[name] = {"model": model, "lam": USUAL_LAM[name][model]}
+        table[name] = {"model": model, "lam": MODELS[model].steps[name]}
         if present is not None:
             table[name]["direction"] = present.direction
     if direction:

@@ -22,7 +22,6 @@ from tvtasks.cli.terminal import Exit, complain, console, say, stoppable
 if TYPE_CHECKING:
     from tvtasks.sweep import Trial
 
-_WORDS = {"huber-rof", "tv-l1", "tgv-l1", "both", "x", "y", "symmetrised", "jacobian"}
 _LISTS = {"--lam", "--alpha", "--alpha1", "--alpha2", "--direction", "--gradient", "--model"}
 
 Values = list[str] | None
@@ -81,9 +80,13 @@ def sweep(
     from tvtasks.recipe import Recipe
 
     named = {
-        "lam": lam, "alpha": alpha, "alpha1": alpha1, "alpha2": alpha2, "direction": direction,
+        "lam": lam,
+        "alpha": alpha,
+        "alpha1": alpha1,
+        "alpha2": alpha2,
+        "direction": direction,
         "gradient": gradient,
-    }  # fmt: skip
+    }
     axes = asked.axes(named, further or [])
     base = Recipe.load(recipe) if recipe else None
     micrograph, note = asked.image(path, base, channel, run)
@@ -153,7 +156,9 @@ def _repeated(args: Sequence[str]) -> Iterator[str]:
 def _is_value(text: str) -> bool:
     with suppress(ValueError):
         return float(text) == float(text)
-    return text.partition("=")[0] in _WORDS
+    from tvtasks.steps import MODELS
+
+    return text.partition("=")[0] in {*MODELS, "both", "x", "y", "symmetrised", "jacobian"}
 
 
 def _table(trials: Sequence[Trial], units: str) -> Table:

@@ -177,9 +177,13 @@ def start(
         rotate(log)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
                 **own_group,
-            )  # fmt: skip
+            )
     except OSError as error:
         raise ConfigurationError(
             f"The Prefect server cannot be started with its output in {log}: {error.strerror or error}. "

@@ -181,9 +181,10 @@ def _deployment(
     """Create or update a deployment; return what the server has then."""
     name = wanted["name"]
     found = client.request(
-        "POST", "/deployments/filter",
+        "POST",
+        "/deployments/filter",
         json={"deployments": {"name": {"any_": [name]}}, "flows": {"id": {"any_": [wanted["flow_id"]]}}},
-    ).json()  # fmt: skip
+    ).json()
     if not found:
         reply = client.request("POST", "/deployments/", json={**wanted, "schedules": schedules})
         return reply.json(), Action("deployment", name, "created")

@@ -13,6 +13,7 @@ from tvtasks.choosing.spectrum import power_of, without_plane
 from tvtasks.figures.panels import drawn, panels, with_prefix
 from tvtasks.figures.sheet import shortened
 from tvtasks.models import HuberROF
+from tvtasks.steps import Minimised
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from tvtasks.micrograph import Micrograph
     from tvtasks.proposal import Proposal
-    from tvtasks.recipe import ModelStep
+    from tvtasks.steps import Settings
 
 _SIDE = 480
 _SHOWN = 50.0  # times λ, to either side
@@ -81,11 +82,12 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
     cut = _cut_off(proposal.recipe.background, choice) / (2 * math.pi)
     turn = np.linspace(0, 2 * np.pi, 200)
     step = proposal.recipe.background
-    if step is None or step.direction == "both":
+    direction = step.direction if isinstance(step, Minimised) else "both"
+    if direction == "both":
         axes.plot(cut * np.cos(turn), cut * np.sin(turn), "--", color="#4fc3f7", label="cut-off")
     else:
         for sign in (-cut, cut):
-            line = axes.axvline if step.direction == "x" else axes.axhline
+            line = axes.axvline if direction == "x" else axes.axhline
             line(sign, linestyle="--", color="#4fc3f7", label="cut-off" if sign > 0 else None)
     reach = min(0.5, 2 * float(np.abs(waves).max()))
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), xlabel="cycles per pixel")
@@ -98,7 +100,7 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
     axes.legend(loc="lower right", fontsize=8)
 
 
-def _cut_off(step: ModelStep | None, choice: Choice) -> float:
+def _cut_off(step: Settings | None, choice: Choice) -> float:
     """Return the cut-off of the background that was taken, in rad/px; NaN, which draws nothing, if none."""
     if not choice.fell_back:
         return float(choice.evidence["cut_off_rad_per_px"])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tvtasks.archive import ArchivedRun
     from tvtasks.profile import Profile
 
+# Any other curve has the next of matplotlib's own colours.
 _COLOURS = {
     "raw": "0.55",
     "background": "#d95f02",
@@ -23,6 +24,7 @@ _COLOURS = {
     "contrast": "#7570b3",
     "restored": "#1b6ca8",
 }
+_ABOVE = ("raw", "background")
 _SIDE = 600
 
 
@@ -37,8 +39,8 @@ def profile_figure(run: ArchivedRun, found: Profile) -> Figure:
     figure.suptitle(shortened(title, 100), fontsize=11, parse_math=False)
     grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.55))
     # Where a step made no flat image of its own, the lower plot has the result alone.
-    above = [name for name in ("raw", "background") if name in found.curves]
-    below = [name for name in ("flat", "contrast", "restored") if name in found.curves]
+    above = [name for name in _ABOVE if name in found.curves]
+    below = [name for name in found.curves if name not in _ABOVE]
     if "flat" in found.curves and np.array_equal(
         found.curves["flat"], found.curves["restored"], equal_nan=True
     ):
@@ -68,9 +70,8 @@ def profile_figure(run: ArchivedRun, found: Profile) -> Figure:
         largest = max(np.nanmax(np.abs(found.curves[name]), initial=0.0) for name in names)
         factor, shown_unit = prefix(float(largest), found.value_unit)
         for name in names:
-            plot.plot(
-                found.distance, found.curves[name] / factor, label=name, color=_COLOURS[name], linewidth=1.1
-            )
+            colour, curve = _COLOURS.get(name), found.curves[name] / factor
+            plot.plot(found.distance, curve, label=name, color=colour, linewidth=1.1)
         label = run.micrograph.quantity or "value"
         plot.set_ylabel(shortened(f"{label} ({shown_unit})" if shown_unit else label, 30), parse_math=False)
         plot.margins(x=0)

@@ -16,7 +16,8 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from tvtasks.micrograph import Image, Micrograph, Region
-from tvtasks.recipe import Recipe, StepName
+from tvtasks.recipe import Recipe
+from tvtasks.steps import STEPS
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
@@ -53,7 +54,7 @@ class Restored(Protocol):
     @property
     def gap(self) -> float | None: ...  # noqa: D102
     @property
-    def choices(self) -> Mapping[StepName, Choice]: ...  # noqa: D102
+    def choices(self) -> Mapping[str, Choice]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,7 @@ def caption(restoration: Restored) -> str:
         parts.append(restoration.micrograph.channel)
     parts.append(restoration.recipe.name)
     for step, choice in restoration.choices.items():
-        if step != "contrast":  # it has that of the background
+        if not STEPS[step].follows:  # that has the λ of another
             parts.append(f"{step} λ {choice.lam:.3g} {'kept' if choice.fell_back else 'auto'}")
     if restoration.gap is not None:
         parts.append(f"gap {restoration.gap:.1e}")

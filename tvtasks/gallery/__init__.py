@@ -19,10 +19,10 @@ from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.errors import TvtasksError
 from tvtasks.figures import jpeg, preview
 from tvtasks.files import whole
+from tvtasks.steps import symbols
 
 _CARDS = "<!-- cards -->"
 _DRAWERS = 4
-_SYMBOLS = {"lam": "λ", "alpha": "α", "alpha1": "α₁", "alpha2": "α₂"}
 _KEPT = re.compile(r'<article data-picture="([^"]+)".*?<img src="(data:image/jpeg;base64,[^"]+)"')
 
 
@@ -202,9 +202,9 @@ def _facts(entry: CatalogueEntry) -> Iterator[tuple[str, str]]:
 
 def _parameters(step: Mapping[str, Any]) -> str:
     if "model" not in step:
-        return f"{step.get('rows')} × {step.get('columns')} px"
+        return ", ".join(f"{key} {value}" for key, value in step.items())
     words = [str(step["model"])]
-    words += [f"{symbol} {step[key]:g}" for key, symbol in _SYMBOLS.items() if key in step]
+    words += [f"{symbol} {step[key]:g}" for key, symbol in symbols().items() if key in step]
     if step.get("direction", "both") != "both":
         words.append(f"{step['direction']} only")
     return ", ".join(words)

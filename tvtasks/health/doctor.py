@@ -114,11 +114,14 @@ def share(folder: Path, observer: ObserverKind = "auto") -> list[Finding]:
         return [Finding("observer", "ok", f"The watch polls {folder}, as you asked.")]
     return [
         Finding(
-            "observer", "ok", f"{folder} is on a disk of this computer, which reports new files at once.",
+            "observer",
+            "ok",
+            f"{folder} is on a disk of this computer, which reports new files at once.",
             "If the microscope writes from another computer, use --observer polling."
-            if sys.platform != "linux" and sys.platform != "win32" else "",
+            if sys.platform != "linux" and sys.platform != "win32"
+            else "",
         )
-    ]  # fmt: skip
+    ]
 
 
 def inotify(

@@ -56,12 +56,15 @@ class Metrics(Listener):
             "tvtasks_last_restored_timestamp_seconds",
             "When the last file was restored; before the first, when the watch began",
             registry=self.registry,
-        )  # fmt: skip
+        )
         self._last.set(now())
         self._stages = Histogram(
-            "tvtasks_stage_seconds", "Seconds that a step of a restoration took", ["stage"], buckets=_SECONDS,
+            "tvtasks_stage_seconds",
+            "Seconds that a step of a restoration took",
+            ["stage"],
+            buckets=_SECONDS,
             registry=self.registry,
-        )  # fmt: skip
+        )
         self._gaps = Histogram(
             "tvtasks_gap", "Largest certified relative gap of an image", buckets=_GAPS, registry=self.registry
         )

@@ -1,7 +1,7 @@
 """Electron microscopes' own formats, through RosettaSciIO: DM3, DM4, EMD, TIA, MRC, JEOL.
 
 RosettaSciIO is under the GPL and no part of tvtasks: who wants it installs the extra ``em``, and it runs in a
-process of its own (`apart`). What it found is put into the words of a `Micrograph` here.
+process of its own (`isolated`). What it found is put into the words of a `Micrograph` here.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source, file_sha256
-from tvtasks.readers import apart, completeness
+from tvtasks.readers import completeness, isolated
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.pixels import split
 from tvtasks.readers.reader import Reader, require_extra
@@ -35,7 +35,7 @@ def _read(
     require_extra("rsciio", "em", path)
     beside = {other.name: file_sha256(other) for other in others(path) if other.is_file()}
     source = replace(source, companions=beside)
-    signals = apart.call(f"tvtasks.readers.em_process:{function}", path)
+    signals = isolated.call(f"tvtasks.readers.em_rosettasciio:{function}", path)
     images = [signal for signal in signals if _is_image(signal)]
     if not images:
         raise UnreadableFileError(_why_no_image(path, signals))
@@ -66,13 +66,13 @@ def _read(
     return _told_apart(micrographs)
 
 
-def _is_image(signal: apart.Signal) -> bool:
+def _is_image(signal: isolated.Signal) -> bool:
     """Whether the last two axes of a signal are the sides of an image, and before them is at most a stack."""
     navigate = [axis["navigate"] for axis in signal.about["axes"]]
     return signal.data.ndim in {2, 3} and navigate[-2:] == [False, False] and signal.data.dtype.kind in "buif"
 
 
-def _why_no_image(path: Path, signals: list[apart.Signal]) -> str:
+def _why_no_image(path: Path, signals: list[isolated.Signal]) -> str:
     if any(signal.data.ndim > 3 for signal in signals):
         return (
             f"{path} holds no image but a scan of images (4D-STEM). Export the image of a virtual detector."

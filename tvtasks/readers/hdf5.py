@@ -11,7 +11,7 @@ import numpy as np
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
-from tvtasks.readers import apart
+from tvtasks.readers import isolated
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.pixels import require_plausible, split
 from tvtasks.readers.reader import Reader
@@ -46,7 +46,7 @@ def _unfinished(path: Path) -> str | None:
 
 def _read(path: Path, source: Source) -> list[Micrograph]:
     # In another process: HDF5 never comes back from some damaged files, and holds up all others meanwhile.
-    (signal,) = apart.call("tvtasks.readers.hdf5:load", path)
+    (signal,) = isolated.call("tvtasks.readers.hdf5:load", path)
     about = dict(signal.about)
     frames, notes = split(signal.data, path)
     if about["pixel_size"] is not None:
@@ -61,7 +61,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     ]
 
 
-def load(path: Path) -> list[apart.Signal]:
+def load(path: Path) -> list[isolated.Signal]:
     """Return the image of a file, or the stack, and what a `Micrograph` has beside it."""
     with h5py.File(path, "r") as file:
         signal = _image(file, path)
@@ -81,7 +81,7 @@ def load(path: Path) -> list[apart.Signal]:
             "vendor_metadata": {item.name: _attributes(item) for item in (file, group, signal) if item.attrs},
             "notes": notes,
         }
-        return [apart.Signal(signal[()], about)]
+        return [isolated.Signal(signal[()], about)]
 
 
 def _image(file: h5py.File, path: Path) -> h5py.Dataset:

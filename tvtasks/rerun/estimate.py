@@ -24,7 +24,6 @@ _UNKNOWN = "not known, as there is no run of the same models yet"
 _AS_THERE = "as in the runs that are there"
 _UNCOMPRESSED = "at most, as nothing like it is there yet"
 _ODD = 10  # times as long as usual
-_OUTPUTS = {"background": 2, "median": 0, "contrast": 1, "denoise": 0}  # arrays besides raw and restored
 
 ImageState = Literal["current", "outdated", "missing"]
 
@@ -183,4 +182,4 @@ def _bytes_at_most(item: Item) -> float:
     """Return the bytes of one pixel of an image without compression."""
     kind = np.dtype(item.newest.dtype)
     working = np.result_type(kind, np.float32).itemsize
-    return kind.itemsize + working * (1 + sum(_OUTPUTS[step] for step in item.recipe.steps))
+    return kind.itemsize + working * len(item.recipe.arrays)

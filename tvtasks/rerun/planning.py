@@ -93,11 +93,14 @@ class Plan:
                 grouped[item.source, id(item.given)].append(item)
         return [
             Job(
-                items[0].source, items[0].stored, items[0].given, frozenset(item.run_id for item in items),
+                items[0].source,
+                items[0].stored,
+                items[0].given,
+                frozenset(item.run_id for item in items),
                 _sample(items),
             )
             for items in grouped.values()
-        ]  # fmt: skip
+        ]
 
 
 def plan(

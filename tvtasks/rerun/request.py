@@ -136,4 +136,3 @@ def run_batch(
             keeping=request.keeping,
         )
     return report
-

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.synthetic.coordinates import FloatImage, Shape
 from tvtasks.synthetic.faults import charging_streaks, counting_noise, line_jumps, line_scars
-from tvtasks.synthetic.grid import FloatImage, Shape
 from tvtasks.synthetic.lattices import column_lattice, wave_lattice
 from tvtasks.synthetic.surfaces import particles, plane, smooth_background, step_terraces
 
@@ -24,8 +24,6 @@ class Scan:
     ----------
     lattice
         Atomic corrugation, or atomic columns.
-    defects
-        What breaks the lattice: vacancies (negative) and adsorbates.
     terraces
         Parts with sharp edges: terraces between steps, or particles.
     background
@@ -47,7 +45,6 @@ class Scan:
     """
 
     lattice: FloatImage
-    defects: FloatImage
     terraces: FloatImage
     background: FloatImage
     streaks: FloatImage
@@ -61,7 +58,7 @@ class Scan:
     @property
     def truth(self) -> FloatImage:
         """What a perfect restoration shows, up to a constant: the sample without background and faults."""
-        return self.lattice + self.defects + self.terraces
+        return self.lattice + self.terraces
 
     @property
     def image(self) -> FloatImage:
@@ -93,7 +90,6 @@ def stm_terrace_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
             angle=rng.uniform(0, np.pi / 3),
             symmetry="hexagonal",
         ),
-        defects=np.zeros(shape),
         terraces=step_terraces(
             shape, rng, steps=3, step_height=0.2355e-9, angle=rng.uniform(-0.6, 0.6), meander=6.0
         ),
@@ -126,7 +122,6 @@ def afm_lattice_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
             angle=rng.uniform(0, np.pi / 2),
             symmetry="square",
         ),
-        defects=np.zeros(shape),
         terraces=np.zeros(shape),
         background=smooth_background(shape, rng, bound=1e-9),
         streaks=np.zeros(shape),
@@ -154,7 +149,6 @@ def sem_charging_scan(
     streaks = charging_streaks(shape, rng, per_line=0.15, length=0.25 * shape[1], height=35.0)
     return Scan(
         lattice=np.zeros(shape),
-        defects=np.zeros(shape),
         terraces=terraces,
         background=background,
         streaks=streaks,
@@ -186,7 +180,6 @@ def stem_haadf_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
     background = 3.0 + smooth_background(shape, rng, bound=1.5)
     return Scan(
         lattice=lattice,
-        defects=np.zeros(shape),
         terraces=np.zeros(shape),
         background=background,
         streaks=np.zeros(shape),

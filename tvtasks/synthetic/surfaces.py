@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from tvtasks.synthetic.grid import FloatImage, Shape, centred
+from tvtasks.synthetic.coordinates import FloatImage, Shape, centred
 
 
 def step_terraces(

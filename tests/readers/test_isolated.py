@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.readers import apart
+from tvtasks.readers import isolated
 
 PROGRAM = """
 import os, sys
 import numpy as np
 from tvtasks.errors import UnreadableFileError
-from tvtasks.readers.apart import Signal
+from tvtasks.readers.isolated import Signal
 
 def arrays(path):
     print("a library that talks")
@@ -50,7 +50,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_arrays_come_back_bit_for_bit_from_another_process(path: Path) -> None:
-    first, second = apart.call("a_library:arrays", path)
+    first, second = isolated.call("a_library:arrays", path)
     np.testing.assert_array_equal(first.data, [[0, 1, 2], [3, 4, 5]])
     assert (first.data.dtype, second.data.dtype) == (np.dtype(">u2"), np.float64)
     np.testing.assert_array_equal(second.data, first.data)
@@ -61,36 +61,36 @@ def test_arrays_come_back_bit_for_bit_from_another_process(path: Path) -> None:
 
 
 def test_the_process_stays_for_the_next_file(path: Path) -> None:
-    first, second = (apart.call("a_library:arrays", path)[0].about["process"] for _ in range(2))
+    first, second = (isolated.call("a_library:arrays", path)[0].about["process"] for _ in range(2))
     assert first == second
 
 
 def test_a_refusal_keeps_its_words(path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"a_library\.py is a spectrum\."):
-        apart.call("a_library:refuses", path)
+        isolated.call("a_library:refuses", path)
 
 
 def test_an_error_comes_back_as_one(path: Path) -> None:
     with pytest.raises(RuntimeError, match="no such tag"):
-        apart.call("a_library:fails", path)
+        isolated.call("a_library:fails", path)
 
 
 def test_a_library_that_ends_the_process_does_not_end_ours_and_the_next_file_is_read(path: Path) -> None:
     with pytest.raises(RuntimeError, match="crashed"):
-        apart.call("a_library:dies", path)
-    assert len(apart.call("a_library:arrays", path)) == 2
+        isolated.call("a_library:dies", path)
+    assert len(isolated.call("a_library:arrays", path)) == 2
 
 
 def test_a_library_that_hangs_is_stopped(path: Path) -> None:
-    apart.call("a_library:arrays", path)
+    isolated.call("a_library:arrays", path)
     before = time.monotonic()
     with pytest.raises(RuntimeError, match="not read within 1 s"):
-        apart.call("a_library:hangs", path, seconds=1.0)
+        isolated.call("a_library:hangs", path, seconds=1.0)
     assert time.monotonic() - before < 30
-    assert len(apart.call("a_library:arrays", path)) == 2
+    assert len(isolated.call("a_library:arrays", path)) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process so")
 def test_a_library_that_asks_for_all_memory_is_told_no(path: Path) -> None:
     with pytest.raises(RuntimeError, match="more than 2 GiB of memory"):
-        apart.call("a_library:devours", path)
+        isolated.call("a_library:devours", path)

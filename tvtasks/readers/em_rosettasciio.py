@@ -1,4 +1,4 @@
-"""What runs apart: RosettaSciIO reads the file. The only module that imports it."""
+"""Read a file with RosettaSciIO, in a child process. The only module that imports it."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tvtasks.readers.apart import Signal
+from tvtasks.readers.isolated import Signal
 
 
 def digital_micrograph(path: Path) -> Iterator[Signal]:

@@ -8,8 +8,8 @@ import pytest
 
 from tvtasks import Restoration
 from tvtasks.archive import write
-from tvtasks.archive.examiners import verify
-from tvtasks.archive.verification import Finding
+from tvtasks.archive.verification import FileFinding
+from tvtasks.archive.verify_many import verify
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_death_of_an_examiner_is_that_of_one_file(
     deadly = Path(copy(path, tmp_path / "deadly.nxs"))
     found = verify([deadly, path], workers=1)
     assert found[deadly] == [
-        Finding(
+        FileFinding(
             "damaged", "",
             f"{deadly} is damaged: its structure is broken, so that HDF5 ends the program that reads it. "
             "Take the file from a backup, or restore the image again.",

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from tvtasks.archive import writers
+from tvtasks import writers
 
 
 def name_of_one_that_ended() -> str:
-    code = "from tvtasks.archive import writers; print(writers.name())"
+    code = "from tvtasks import writers; print(writers.name())"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
