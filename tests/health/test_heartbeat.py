@@ -15,7 +15,6 @@ from filelock import FileLock
 from tvtasks import files
 from tvtasks.archive.folder import heartbeat_path
 from tvtasks.errors import ConfigurationError
-from tvtasks.health import heartbeat_writer
 from tvtasks.health.heartbeat import Heartbeat, Pulse, ServerState, read_heartbeat
 from tvtasks.health.heartbeat_writer import HEARTBEAT_SECONDS, HeartbeatWriter
 from tvtasks.health.problems import OVER, is_nearly_full, judge, life
@@ -215,7 +214,7 @@ class TestHeart:
     def test_a_share_that_hangs_shows_and_does_not_hang_the_heart(self, watch, clock, monkeypatch):
         released = threading.Event()
         # A dead share cannot be had here: only the call that hangs on it is another one.
-        monkeypatch.setattr(heartbeat_writer, "_fault", lambda folder: str(released.wait(30) or ""))
+        monkeypatch.setattr(watch.heart._folder, "_call", lambda: str(released.wait(30) or ""))
         watch.heart.beat()
         assert watch.heart._archive.wait(10)
         clock.seconds += 25
