@@ -105,7 +105,7 @@ def _adapted(base: Recipe, step: str | None, model: str | None, direction: str |
     table = base.model_dump(mode="json", exclude_none=True)
     if model and (present is None or model != present.model):
         # What the other model's λ was means nothing to this one; it is what is kept if nothing can be chosen.
-        table[name] = {"model": model, "lam": MODELS[model].steps[name]}
+        table[name] = {"model": model, "lam": MODELS[model].usual_lam[name]}
         if present is not None:
             table[name]["direction"] = present.direction
     if direction:
