@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import toy  # isort: skip - before anything makes recipes from the tables
-from flows.forms import OwnRecipe
+from tvtasks.dashboard.forms import OwnRecipe
 
 from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.archive.catalogue import entry
