@@ -30,7 +30,11 @@ class ArchiveAwayError(ArchiveError):
 
 
 class CancelledRunError(TvtasksError):
-    """Work that a user has cancelled; it is not done until someone asks for it."""
+    """A user has cancelled work; the next start of the watch does it."""
+
+
+class ServerError(TvtasksError):
+    """A Prefect server that does not answer, or asks for a password."""
 
 
 class ConfigurationError(TvtasksError):

@@ -137,6 +137,13 @@ def _problems_with_files(archive: Path, overview: Overview, state: Life | None) 
             f"retry it. The last error says what to do; then run: tvtasks retry {archive} --all"
         )
         found.append(Problem("quarantined", sentence))
+    if cancelled := counts[State.CANCELLED]:
+        verb, them = ("was", "it") if cancelled == 1 else ("were", "them")
+        sentence = (
+            f"{count(cancelled, 'file')} {verb} cancelled in the dashboard. The next start of the watch "
+            f"restores {them}; to do it now, run: tvtasks retry {archive} --all"
+        )
+        found.append(Problem("cancelled", sentence))
     return found
 
 

@@ -16,7 +16,7 @@ from tvtasks.archive.folder import has_watch, ledger_path
 from tvtasks.archive.identity import content_sha256, work_id
 from tvtasks.archive.keeping import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
-from tvtasks.ledger import ReadOnlyLedger, State
+from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
 from tvtasks.listener import Progress, no_progress
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
@@ -243,12 +243,12 @@ def _only(archives: Iterable[Path]) -> Path:
 
 
 def _failed_files(archive: Path) -> Iterator[Path]:
-    """Yield the files that are failed or quarantined in the ledger of an archive and still exist."""
+    """Yield the files that the ledger of an archive lists as unrestored and that still exist."""
     ledger = ledger_path(archive)
     if not ledger.is_file():
         return
     with ReadOnlyLedger(ledger) as found:
-        for file in found.entries(None, State.FAILED, State.QUARANTINED):
+        for file in found.entries(None, *UNRESTORED):
             if file.path.is_file():
                 yield file.path
 
