@@ -14,7 +14,7 @@ from tvtasks.dashboard import automations
 from tvtasks.dashboard import setup as deploying
 from tvtasks.dashboard.supervision import prefect_at
 
-TRIGGER = "tvtasks: restore a file when an event says that it is written"
+TRIGGER = "tvtasks: restore a file when an event reports it"
 VOLATILE = {"updated", "last_polled", "status", "last_seen", "active_slots"}
 
 
@@ -205,7 +205,7 @@ class TestRefusals:
             (["--nightly", "a"], "Name a recipe"),
             (["--nightly", "a", "--recipe", "nope"], "There is no recipe 'nope'"),
             (["--nightly", "a", "--recipe", "auto", "--timezone", "Mars/Base"], "no time zone Mars/Base"),
-            (["--events", "a", "--recipe", "auto", "--recipe", "sem-charging"], "takes one --recipe"),
+            (["--events", "a", "--recipe", "auto", "--recipe", "sem-charging"], "takes exactly one --recipe"),
             (["--pool", "a/b"], "cannot be the name of a work pool"),
         ],
     )
