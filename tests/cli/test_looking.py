@@ -52,7 +52,7 @@ class TestSweep:
     def test_it_takes_the_raw_image_of_a_result(self, tvtasks, scan, runs):
         code, out, _ = tvtasks("sweep", runs[0], "--model", "huber-rof=.5", "--output", "s", "--json")
         record = json.loads(out)
-        assert (code, record["image"], told["left"]) == (0, "stm_0001.npy", 0)
+        assert (code, record["image"], record["left"]) == (0, "stm_0001.npy", 0)
         (found,) = [path for path in record["files"] if path.endswith(".nxs")]
         np.testing.assert_array_equal(archive.load(found).raw, np.load(scan))
         assert archive.load(found).record["run_id"] == archive.load(runs[0]).record["run_id"]

@@ -65,7 +65,7 @@ def test_json(archive: Path, original: Path) -> None:
     found = run(app, ["verify", str(archive), "--json", "--recompute"])
     assert found.exit_code == 1
     record = json.loads(found.stdout)
-    assert (record["checked"], told["wrong"]) == (3, 1)
+    assert (record["checked"], record["wrong"]) == (3, 1)
     whole = {Path(file["file"]).name: file["whole"] for file in record["files"]}
     assert whole == {original.name: True, "rubbish.nxs": False}
 
