@@ -1,13 +1,15 @@
 import errno
 import os
 import sys
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from tvtasks import archive, readers, restoration, steps, workflow
+from tvtasks import archive, readers, recipe, restoration, steps, workflow
+from tvtasks.archive import identity
 from tvtasks.errors import (
     ArchiveError,
     ConfigurationError,
@@ -195,6 +197,24 @@ class TestSteps:
             workflow.write_preview,
             workflow.write_archive,
         ]
+
+    def test_who_the_image_is_and_its_parameters_are_found_out_once(self, scan, directory, monkeypatch):
+        counted = Counter()
+
+        def count(owner, name):
+            function = getattr(owner, name)
+
+            def counting(*args, **kwargs):
+                counted[name] += 1
+                return function(*args, **kwargs)
+
+            monkeypatch.setattr(owner, name, counting)
+
+        count(identity, "content_sha256")
+        count(identity, "work_id")
+        count(recipe, "canonical_json")
+        restore_file(scan, RECIPE.model_copy(), directory)
+        assert counted == {"content_sha256": 1, "work_id": 1, "canonical_json": 1}
 
     def test_a_run_cut_short_before_the_archive_is_done_again(self, scan, directory):
         def cut_short(step, /, *args, **kwargs):

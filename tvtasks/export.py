@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 
-from tvtasks.archive import ArchivedRun, archive_path
+from tvtasks.archive import ArchivedRun, Identity
 from tvtasks.archive.layout import calibration
 from tvtasks.errors import ConfigurationError
 from tvtasks.figures import Panel, drawn, limits
@@ -113,7 +113,7 @@ def _stem(run: ArchivedRun) -> str:
     own = f"__{run.record['run_id'][:12]}"
     if run.path.stem.endswith(own):
         return run.path.stem
-    return archive_path("", run.micrograph, run.recipe).stem.rpartition("__")[0] + own
+    return Identity.of(run.micrograph, run.recipe).stem.rpartition("__")[0] + own
 
 
 def _offset(run: ArchivedRun, name: str) -> tuple[int, int]:

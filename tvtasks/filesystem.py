@@ -17,6 +17,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 """Types in /proc/mounts for which the kernel does not report what another computer writes."""
 
+MOUNTS = Path("/proc/mounts")
 _DRIVE_REMOTE = 4  # GetDriveTypeW in the Windows API
 
 
@@ -54,7 +55,7 @@ def changed_at(folder: Path) -> int:
         return 0
 
 
-def is_network_folder(folder: Path, mounts: Path = Path("/proc/mounts")) -> bool:
+def is_network_folder(folder: Path, mounts: Path = MOUNTS) -> bool:
     """Return whether a folder is on a network file system, as far as this is cheap to find out.
 
     On Linux the type of the mount decides, read from `mounts`; on Windows, whether it is a UNC path or a
@@ -67,20 +68,55 @@ def is_network_folder(folder: Path, mounts: Path = Path("/proc/mounts")) -> bool
         if folder.drive.startswith("\\\\"):
             return True
         return bool(ctypes.windll.kernel32.GetDriveTypeW(folder.anchor) == _DRIVE_REMOTE)
+    return _mount_of(folder, mounts)[1] in NETWORK_FILE_SYSTEMS
+
+
+class MountedFolder:
+    """A folder that has to stay on the mount that it lay on when this object was made.
+
+    When a disk or a share is unmounted, its mount point is an empty folder: the files are away, not deleted.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    mounts
+        Linux's list of mounts; where there is none, a folder that can be read is there.
+    """
+
+    def __init__(self, folder: Path, mounts: Path = MOUNTS) -> None:
+        self._folder = folder.resolve()
+        self._mounts = mounts
+        self._point = _mount_of(self._folder, mounts)[0]
+
+    def fault(self) -> str:
+        """Return why the folder cannot be read; empty where it can."""
+        try:
+            with os.scandir(self._folder) as entries:
+                next(entries, None)
+        except OSError as error:
+            return error.strerror or str(error)
+        if _mount_of(self._folder, self._mounts)[0] != self._point:
+            return "its disk or share is not connected"
+        return ""
+
+
+def _mount_of(folder: Path, mounts: Path) -> tuple[str, str]:
+    """Return the mount point that a folder lies on and its type; empty where that is not known."""
     try:
         lines = os.fsdecode(mounts.read_bytes()).rstrip("\n").split("\n")
     except OSError:
-        return False
-    around: list[tuple[int, str]] = []
+        return "", ""
+    around: list[tuple[int, str, str]] = []
     for line in lines:
         _, point, kind, *_ = line.split(" ")
         # Blanks and backslashes in a mount point are written as three octal digits.
         where = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))
         if folder.is_relative_to(where):
-            around.append((len(where.parts), kind))
-    # The innermost mount counts, and of several at one point the last: max() takes the first it meets.
-    _, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, ""))
-    return kind in NETWORK_FILE_SYSTEMS
+            around.append((len(where.parts), str(where), kind))
+    # The innermost mount counts, and the last of several on one point: max() takes the first that it meets.
+    _, point, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, "", ""))
+    return point, kind
 
 
 def _status(found: os.stat_result) -> FileStatus:

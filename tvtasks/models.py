@@ -49,7 +49,7 @@ class HuberROF:
     name: ClassVar[str] = "huber-rof"
     title: ClassVar[str] = "Huber-ROF"
     summary: ClassVar[str] = "Smooth slopes and sharp edges."
-    steps: ClassVar[Mapping[str, float | None]] = {"background": 0.5, "contrast": 0.5, "denoise": 4.0}
+    usual_lam: ClassVar[Mapping[str, float | None]] = {"background": 0.5, "contrast": 0.5, "denoise": 4.0}
 
     lam: Lam
     alpha: Annotated[
@@ -79,7 +79,7 @@ class TVL1:
     name: ClassVar[str] = "tv-l1"
     title: ClassVar[str] = "TV-L1"
     summary: ClassVar[str] = "Takes out what is small, however strong it is."
-    steps: ClassVar[Mapping[str, float | None]] = {"background": 0.2, "contrast": 0.2, "denoise": 1.0}
+    usual_lam: ClassVar[Mapping[str, float | None]] = {"background": 0.2, "contrast": 0.2, "denoise": 1.0}
 
     lam: Lam
 
@@ -107,7 +107,7 @@ class TGVL1:
     name: ClassVar[str] = "tgv-l1"
     title: ClassVar[str] = "TGV-L1"
     summary: ClassVar[str] = "The same, with slopes kept."
-    steps: ClassVar[Mapping[str, float | None]] = {"background": 0.2, "contrast": 0.2, "denoise": 1.5}
+    usual_lam: ClassVar[Mapping[str, float | None]] = {"background": 0.2, "contrast": 0.2, "denoise": 1.5}
 
     lam: Lam
     alpha1: Annotated[Positive, Field(title="α₁", description="Weight of slopes.")] = 1.0

@@ -130,7 +130,7 @@ class Recipe(_Steps):
             table = content.get(name)
             if not isinstance(table, dict) or (model := step.models.get(str(table.get("model")))) is None:
                 continue
-            if (usual := model.steps[name]) is not None:
+            if (usual := model.usual_lam[name]) is not None:
                 lam = table.get("lam", "auto" if "feature_size" in table else None)
                 if lam == "auto":
                     changed[name] = {**table, "lam": usual, "choose": "auto"}

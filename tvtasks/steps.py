@@ -188,14 +188,14 @@ class ModelSettings(Settings):
     ----------
     name, title, summary
         How the model is called in a recipe and on a page, and what it does, for the form.
-    steps
+    usual_lam
         The steps that it can do, each with the λ that is usual there; None for a model without λ.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
-    steps: ClassVar[Mapping[str, float | None]]
+    usual_lam: ClassVar[Mapping[str, float | None]]
     model: str
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
@@ -407,7 +407,7 @@ class Step:
         """The models that can do it, by name; empty for a step without a model."""
         if self.settings is not None:
             return {}
-        return {name: model for name, model in MODELS.items() if self.name in model.steps}
+        return {name: model for name, model in MODELS.items() if self.name in model.usual_lam}
 
     @property
     def table(self) -> Any:

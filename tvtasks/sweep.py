@@ -244,13 +244,12 @@ def records(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
 def stem(micrograph: Micrograph, points: Sequence[Point]) -> str:
     """Return what the files of a sweep are called: the same sweep of the same image has the same name."""
-    from tvtasks.archive import archive_path, run_id  # noqa: PLC0415 - needs HDF5, the grid does not
+    from tvtasks.archive.identity import Identity, content_sha256  # noqa: PLC0415 - the grid does without
 
-    name = archive_path(".", micrograph, points[0].recipe).stem.rpartition("__")[0]
-    digest = hashlib.sha256(
-        "".join(run_id(micrograph, point.recipe) for point in points).encode()
-    ).hexdigest()
-    return f"{name}__sweep_{digest[:8]}"
+    content = content_sha256(micrograph)
+    found = [Identity.of(micrograph, point.recipe, content) for point in points]
+    digest = hashlib.sha256("".join(identity.run_id for identity in found).encode()).hexdigest()
+    return f"{found[0].stem.rpartition('__')[0]}__sweep_{digest[:8]}"
 
 
 def _recipe(content: Mapping[str, Any], varied: Mapping[str, Any]) -> Recipe:

@@ -12,7 +12,6 @@ from PIL.Image import Image
 from tvtasks import archive, channels, figures, readers
 from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
-from tvtasks.archive.identity import content_sha256
 from tvtasks.archive.keeping import AS_USUAL, Keeping, not_nxem
 from tvtasks.errors import UnusableImageError
 from tvtasks.files import write_whole
@@ -107,9 +106,10 @@ def _restore_image(
     keeping: Keeping,
     notes: tuple[str, ...],
 ) -> Outcome:
-    checksum = content_sha256(micrograph)
     chosen = recipe.for_technique(micrograph.technique, micrograph.name)
-    done = archive.find(directory, micrograph, chosen)
+    identity = archive.Identity.of(micrograph, chosen)
+    checksum = identity.content_sha256
+    done = archive.find(directory, identity)
     if done is not None:
         return Outcome(
             name=micrograph.name,
@@ -124,8 +124,8 @@ def _restore_image(
     why = _why(recipe, chosen, micrograph)
     result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, keeping)))
     # The result comes last: if it exists, everything does, however often the work was cut short.
-    picture = call(write_preview, result, archive.archive_path(directory, micrograph, chosen))
-    target = call(write_archive, result, directory, context, keeping)
+    picture = call(write_preview, result, identity.path(directory))
+    target = call(write_archive, result, directory, context, keeping, identity)
     return Outcome(
         name=micrograph.name,
         recipe=chosen.name,
@@ -171,10 +171,14 @@ def read(path: Path) -> list[Micrograph]:
 
 
 def write_archive(
-    result: Restoration, directory: Path, context: Mapping[str, Any] | None, keeping: Keeping
+    result: Restoration,
+    directory: Path,
+    context: Mapping[str, Any] | None,
+    keeping: Keeping,
+    identity: archive.Identity,
 ) -> Path:
     """Write the NeXus file and return its path."""
-    return archive.write(result, directory, context=context, keeping=keeping)
+    return archive.write(result, directory, identity=identity, context=context, keeping=keeping)
 
 
 def write_preview(result: Restoration, target: Path) -> Path:

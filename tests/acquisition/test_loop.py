@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 
 import pytest
 
+from tests.disks import Disk, needs_disk
+from tests.monitor.test_observe import eventually
 from tvtasks.acquisition.loop import acquire
 from tvtasks.archive.folder import ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
@@ -455,6 +458,69 @@ class TestTrouble:
         stop = threading.Event()
         bench.acquire(finished=lambda: not left.exists(), stop=stop)
         assert not left.exists()
+
+
+@needs_disk
+class TestDisksThatVanish:
+    """A disk is unmounted under a running acquisition, with files open on it, and mounted again."""
+
+    @pytest.fixture
+    def disk(self, tmp_path):
+        disk = Disk(tmp_path)
+        yield disk
+        disk.close()
+
+    def acquire(self, bench, meanwhile, last):
+        """Acquire until a file is done; `meanwhile` is called in another thread when the first is done."""
+        helper = threading.Thread(target=meanwhile)
+
+        def begin(change):
+            if change.state == "done" and not helper.ident:
+                helper.start()
+
+        bench.acquire(report=begin, finished=lambda: "done" in bench.states(last), pulse=bench.pulses.append)
+        helper.join()
+
+    @pytest.fixture
+    def bench(self, tmp_path):
+        bench = Bench(tmp_path)
+        bench.pulses = deque(maxlen=50)
+        return bench
+
+    def test_that_of_the_archive_costs_nothing(self, bench, disk, write_scan):
+        bench.archive = disk.point / "archive"
+        write_scan("stm_1.npy")
+        last = bench.folder / "stm_3.npy"
+
+        def unmount():
+            disk.unmount()
+            write_scan("stm_2.npy", seed=2)
+            assert eventually(lambda: "not connected" in bench.pulses[-1].error)
+            assert list(disk.point.iterdir()) == [], "nothing is written where nobody will see it"
+            write_scan("stm_3.npy", seed=3)
+            disk.mount()
+
+        self.acquire(bench, unmount, last)
+        tally = bench.acquire()
+        assert (tally.failed, tally.left) == ({}, [])
+        assert len(bench.results()) == 3
+        with Ledger(ledger_path(bench.archive)) as ledger:
+            assert {entry.state for entry in ledger.entries()} == {State.DONE}
+
+    def test_that_of_the_watched_folder_is_away_and_not_empty(self, bench, disk, save_scan):
+        bench.folder = disk.point / "scans"
+        first, last = save_scan(bench.folder / "stm_1.npy"), bench.folder / "stm_2.npy"
+
+        def unmount():
+            save_scan(last, seed=2)
+            disk.unmount()
+            assert eventually(lambda: "cannot be read" in bench.pulses[-1].error)
+            disk.mount()
+
+        self.acquire(bench, unmount, last)
+        assert bench.states(first)[-1] == "done"
+        assert "overwritten" not in bench.states(last)
+        assert len(bench.results()) == 2
 
 
 class TestRefusals:

@@ -10,7 +10,7 @@ import pytest
 
 import tvtasks
 from tvtasks import Micrograph, Recipe, Restoration, writers
-from tvtasks.archive import archive_path, find, load, remove_partials, summary, write
+from tvtasks.archive import Identity, find, load, remove_partials, summary, write
 from tvtasks.errors import ArchiveError
 
 HOUR = timedelta(hours=1)
@@ -36,7 +36,7 @@ class TestWrite:
         self, restoration: Restoration, micrograph: Micrograph, recipe: Recipe, tmp_path: Path
     ) -> None:
         path = write(restoration, tmp_path / "new" / "folder")
-        assert path == archive_path(tmp_path / "new" / "folder", micrograph, recipe)
+        assert path == Identity.of(micrograph, recipe).path(tmp_path / "new" / "folder")
         assert names(path.parent) == [path.name]
 
     def test_context_is_kept(self, restoration: Restoration, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ class TestWrite:
     ) -> None:
         path = write(restoration, tmp_path)
         other = replace(restoration, recipe=recipe.model_copy(update={"scale": "max"}))
-        in_the_way = archive_path(tmp_path, other.micrograph, other.recipe)
+        in_the_way = Identity.of(other.micrograph, other.recipe).path(tmp_path)
         copy(path, in_the_way)
         with pytest.raises(ArchiveError, match="belongs to another run"):
             write(other, tmp_path)
@@ -146,17 +146,17 @@ class TestFind:
     def test_a_finished_file_is_found(
         self, restoration: Restoration, micrograph: Micrograph, recipe: Recipe, tmp_path: Path
     ) -> None:
-        assert find(tmp_path, micrograph, recipe) is None
+        assert find(tmp_path, Identity.of(micrograph, recipe)) is None
         path = write(restoration, tmp_path)
-        assert find(tmp_path, micrograph, recipe) == path
-        assert find(tmp_path, micrograph, recipe.model_copy(update={"scale": "max"})) is None
+        assert find(tmp_path, Identity.of(micrograph, recipe)) == path
+        assert find(tmp_path, Identity.of(micrograph, recipe.model_copy(update={"scale": "max"}))) is None
 
     def test_a_damaged_file_is_not_found(
         self, restoration: Restoration, micrograph: Micrograph, recipe: Recipe, tmp_path: Path
     ) -> None:
         path = write(restoration, tmp_path)
         path.write_bytes(path.read_bytes()[:-1])
-        assert find(tmp_path, micrograph, recipe) is None
+        assert find(tmp_path, Identity.of(micrograph, recipe)) is None
 
 
 class TestRemovePartials:

@@ -15,7 +15,6 @@ from filelock import FileLock
 from tvtasks import files
 from tvtasks.archive.folder import heartbeat_path
 from tvtasks.errors import ConfigurationError
-from tvtasks.health import heartbeat_writer
 from tvtasks.health.heartbeat import Heartbeat, Pulse, ServerState, read_heartbeat
 from tvtasks.health.heartbeat_writer import HEARTBEAT_SECONDS, HeartbeatWriter
 from tvtasks.health.problems import OVER, is_nearly_full, judge, life
@@ -217,7 +216,7 @@ class TestHeartbeatWriter:
     def test_a_hanging_share_shows_and_does_not_stop_the_heartbeat(self, watch, clock, monkeypatch):
         released = threading.Event()
         # There is no dead share here: a call that hangs replaces the one to the share.
-        monkeypatch.setattr(heartbeat_writer, "_fault", lambda folder: str(released.wait(30) or ""))
+        monkeypatch.setattr(watch.heart._folder, "_call", lambda: str(released.wait(30) or ""))
         watch.heart.beat()
         assert watch.heart._archive.wait(10)
         clock.seconds += 25

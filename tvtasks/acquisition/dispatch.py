@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from tvtasks.errors import ArchiveError
-from tvtasks.filesystem import LATEST_MTIME_NS
+from tvtasks.filesystem import LATEST_MTIME_NS, MountedFolder
 from tvtasks.ledger import Entry, Ledger
 from tvtasks.ledger.retries import Retry, explain, log_defect, retry_after
 from tvtasks.outcome import Change, Outcome, largest_gap
@@ -78,7 +78,7 @@ class Dispatcher:
         self._ledger = ledger
         self._recipe = recipe
         self._work = work
-        self._folder = folder
+        self._root = MountedFolder(folder) if folder else None
         self._workers = workers
         self._clock = clock
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="restore")
@@ -152,8 +152,28 @@ class Dispatcher:
         future.add_done_callback(lambda _: self._ledger.news.set())
 
     def _do(self, entry: Entry) -> Sequence[Outcome]:
-        _check_unchanged(entry)
+        self._check_unchanged(entry)
         return self._work(entry)
+
+    def _is_away(self) -> bool:
+        return self._root is not None and bool(self._root.fault())
+
+    def _check_unchanged(self, entry: Entry) -> None:
+        """Raise an error if a file no longer looks as it did when it was queued."""
+        path = entry.path
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            if not path.parent.is_dir() or self._is_away():
+                raise  # the share is gone: the file may well be on it
+            raise _SupersededError(
+                f"{path.name} was removed before it was restored. To restore it, put it back."
+            ) from None
+        if not stat.S_ISREG(status.st_mode) or (entry.size, entry.mtime_ns) != (
+            status.st_size,
+            min(status.st_mtime_ns, LATEST_MTIME_NS),
+        ):
+            raise _SupersededError(f"{path.name} has changed since it was queued; tvtasks looks at it again.")
 
     def _record(self, entry: Entry, future: Future[Sequence[Outcome]]) -> list[Change]:
         """Record the outcome of the work on a file."""
@@ -172,7 +192,7 @@ class Dispatcher:
     def _record_error(self, entry: Entry, error: BaseException) -> Entry:
         if isinstance(error, _SupersededError):
             return self._ledger.mark_overwritten(entry, str(error))
-        if isinstance(error, FileNotFoundError) and self._folder and not self._folder.is_dir():
+        if isinstance(error, FileNotFoundError) and self._is_away():
             self._away_until = self._clock() + AWAY_SECONDS
         reason = explain(entry.path, error)
         retry = retry_after(error)
@@ -199,21 +219,3 @@ def _detail(outcomes: Sequence[Outcome]) -> dict[str, object]:
         "seconds": sum(outcome.seconds or 0.0 for outcome in outcomes),
         "recipe": ", ".join(dict.fromkeys(outcome.recipe for outcome in outcomes)),
     }
-
-
-def _check_unchanged(entry: Entry) -> None:
-    """Raise an error if a file no longer looks as it did when it was queued."""
-    path = entry.path
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        if not path.parent.is_dir():
-            raise  # the share is gone: the file may well be on it
-        raise _SupersededError(
-            f"{path.name} was removed before it was restored. To restore it, put it back."
-        ) from None
-    if not stat.S_ISREG(status.st_mode) or (entry.size, entry.mtime_ns) != (
-        status.st_size,
-        min(status.st_mtime_ns, LATEST_MTIME_NS),
-    ):
-        raise _SupersededError(f"{path.name} has changed since it was queued; tvtasks looks at it again.")

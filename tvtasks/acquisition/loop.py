@@ -15,7 +15,7 @@ from typing import Any
 
 from tvtasks.acquisition.dispatch import Dispatcher
 from tvtasks.archive import remove_partials
-from tvtasks.archive.folder import create_folder, ledger_path
+from tvtasks.archive.folder import ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import Pulse
 from tvtasks.ledger import Entry, Ledger, State
@@ -24,6 +24,7 @@ from tvtasks.monitor import Monitor, check_folders
 from tvtasks.options import WatchOptions
 from tvtasks.outcome import Change, Outcome, recipes_of
 from tvtasks.periodic import Periodic
+from tvtasks.places import holding
 from tvtasks.recipe import Recipe
 from tvtasks.recipe_book import RecipeBook
 
@@ -142,7 +143,10 @@ class AcquisitionLoop:
             self._report_unsettled()
         # Before the dispatcher's turn: it claims files that settle later at the next turn.
         nothing_comes = self._nothing_comes()
-        for change in self._dispatcher.turn(begin=self.phase is not Phase.STOPPING):
+        changes = self._dispatcher.turn(begin=self.phase is not Phase.STOPPING)
+        for entry in self._monitor.newly_queued():  # meanwhile, and perhaps begun already
+            self._report(Change(entry.path, State.QUEUED))
+        for change in changes:
             self.restored += bool(change.outcomes)
             if change.state == State.OVERWRITTEN:
                 self._monitor.notice(change.path)
@@ -230,7 +234,6 @@ def acquire(
     """
     check_folders(options.folder, options.archive, options)
     path = ledger_path(options.archive)
-    create_folder(path.parent)
     watched = options.folder.resolve()
 
     def choose(path: Path) -> Recipe | None:
@@ -247,6 +250,7 @@ def acquire(
         return restore(entry.path, recipe, options.archive)
 
     with (
+        holding(options.archive),
         Ledger(path) as ledger,
         ExitStack() as stack,
         Monitor(

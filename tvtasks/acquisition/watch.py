@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tvtasks.acquisition.log import ChangeLog, logging_to
 from tvtasks.acquisition.loop import RestoreFile, Tally, acquire
-from tvtasks.archive.folder import create_folder, ledger_path
+from tvtasks.archive.folder import ledger_path
 from tvtasks.archive.keeping import Keeping
 from tvtasks.errors import ConfigurationError
 from tvtasks.health.heartbeat import ServerState
@@ -20,6 +20,7 @@ from tvtasks.ledger import Overview, ReadOnlyLedger, refuse_second
 from tvtasks.listener import Listener, Listeners
 from tvtasks.monitor import check_folders
 from tvtasks.options import WatchOptions
+from tvtasks.places import holding
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.restoration import Call, call_directly
 from tvtasks.stopping import Stop
@@ -122,9 +123,9 @@ class Watch:
             The archive cannot be written to.
         """
         options = self.options
-        create_folder(options.archive)
         everyone = Listeners(ChangeLog(options.folder.resolve()), listener)
         with ExitStack() as stack:
+            stack.enter_context(holding(options.archive))
             stack.enter_context(logging_to(options.archive))
             if options.metrics is not None:
                 metrics = self._serve_metrics(options.metrics, stack)

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tvtasks.archive.identity import archive_path as archive_path
+    from tvtasks.archive.identity import Identity as Identity
     from tvtasks.archive.identity import run_id as run_id
     from tvtasks.archive.keeping import Keeping as Keeping
     from tvtasks.archive.keeping import Sample as Sample
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # HDF5 and the solvers are loaded when they are used: a list of an archive needs neither.
 _HOME = {
     "ArchivedRun": "reading",
+    "Identity": "identity",
     "Keeping": "keeping",
     "Sample": "keeping",
-    "archive_path": "identity",
     "find": "store",
     "load": "reading",
     "raw": "reading",

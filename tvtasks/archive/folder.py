@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
+from platformdirs import user_state_path
+
+from tvtasks import places
 from tvtasks.errors import ArchiveError, ConfigurationError
 
 PRIVATE = ".tvtasks"
@@ -18,6 +23,12 @@ def ledger_path(archive: Path) -> Path:
 def heartbeat_path(archive: Path) -> Path:
     """Return the path of the heartbeat that a watch writes every few seconds."""
     return archive / PRIVATE / "heartbeat.json"
+
+
+def local_heartbeat_path(archive: Path) -> Path:
+    """Return the path of a second heartbeat on this computer, for when the archive's disk is away."""
+    name = hashlib.sha256(os.fsencode(os.path.abspath(archive))).hexdigest()[:16]
+    return user_state_path("tvtasks", appauthor=False) / "heartbeats" / f"{name}.json"
 
 
 def log_path(archive: Path) -> Path:
@@ -55,13 +66,16 @@ def find_ledger(archive: Path) -> Path:
 
 
 def create_folder(folder: Path) -> None:
-    """Create a folder for results unless it exists.
+    """Create a folder for results unless it exists, or is an archive that this process holds.
 
     Raises
     ------
     ArchiveError
         The folder cannot be created.
     """
+    places.check(folder)
+    if places.is_held(folder):
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

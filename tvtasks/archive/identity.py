@@ -1,8 +1,11 @@
 """Which run a restoration is, and the name of its file: the same work has the same name."""
 
+from __future__ import annotations
+
 import hashlib
 import re
 import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|^\.+')
 # A device's name before the first dot is that device, whatever follows.
 _DEVICE = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(?=\.)", re.IGNORECASE)
 # File systems allow 255 bytes; the checksums and the name of an unfinished file take 70.
-_STEM_BYTES = 120
+_NAME_BYTES = 120
 
 
 def content_sha256(micrograph: Micrograph) -> str:
@@ -33,17 +36,6 @@ def content_sha256(micrograph: Micrograph) -> str:
             "archived bit for bit. Convert the image to float64 first."
         )
     return micrograph.source.sha256 if micrograph.source else array_sha256(micrograph.data)
-
-
-def run_id(micrograph: Micrograph, recipe: Recipe) -> str:
-    """Return what identifies the work of restoring this image by this recipe: 64 hexadecimal digits.
-
-    It changes with the content of the file, the image chosen in it, any parameter and the version of the
-    algorithms (and, where λ is chosen, of the rules for that); not with the names of file and recipe.
-    """
-    return work_id(
-        content_sha256(micrograph), micrograph.channel, micrograph.direction, micrograph.frame, recipe
-    )
 
 
 def work_id(source_sha256: str, channel: str, direction: str | None, frame: int, recipe: Recipe) -> str:
@@ -63,10 +55,51 @@ def work_id(source_sha256: str, channel: str, direction: str | None, frame: int,
     return hashlib.sha256(canonical_json(identity).encode(errors="surrogatepass")).hexdigest()
 
 
-def archive_path(directory: str | Path, micrograph: Micrograph, recipe: Recipe) -> Path:
-    """Return where the archive file of this work lies in `directory`, whether it is there or not."""
-    stem = unicodedata.normalize("NFC", Path(micrograph.name).stem)
-    stem = _DEVICE.sub(r"\1_", _FORBIDDEN.sub("_", stem))
-    stem = stem.encode()[:_STEM_BYTES].decode(errors="ignore")
-    name = f"{stem}__{content_sha256(micrograph)[:8]}__{run_id(micrograph, recipe)[:12]}.nxs"
-    return Path(directory) / name
+@dataclass(frozen=True)
+class Identity:
+    """Which run a restoration is, and the name of its file; computed once for an image and handed on.
+
+    Attributes
+    ----------
+    content_sha256
+        Checksum of the file that the image came from, or of its values.
+    run_id
+        What identifies the work of restoring this image by this recipe: 64 hexadecimal digits. It changes
+        with the content of the file, the image chosen in it, any parameter and the version of the algorithms
+        (and, where λ is chosen, of the rules for that); not with the names of file and recipe.
+    image_name
+        The name of the image as every system takes it.
+    """
+
+    content_sha256: str
+    run_id: str
+    image_name: str
+
+    @classmethod
+    def of(cls, micrograph: Micrograph, recipe: Recipe, content: str | None = None) -> Identity:
+        """Return the identity of restoring an image by a recipe; `content` is its checksum where it is known.
+
+        Raises
+        ------
+        ArchiveError
+            If the values are long doubles.
+        """
+        content = content or content_sha256(micrograph)
+        run = work_id(content, micrograph.channel, micrograph.direction, micrograph.frame, recipe)
+        name = unicodedata.normalize("NFC", Path(micrograph.name).stem)
+        name = _DEVICE.sub(r"\1_", _FORBIDDEN.sub("_", name))
+        return cls(content, run, name.encode()[:_NAME_BYTES].decode(errors="ignore"))
+
+    @property
+    def stem(self) -> str:
+        """The name of the archive file without its ending."""
+        return f"{self.image_name}__{self.content_sha256[:8]}__{self.run_id[:12]}"
+
+    def path(self, directory: str | Path) -> Path:
+        """Return where the archive file lies in a folder, whether it is there or not."""
+        return Path(directory) / f"{self.stem}.nxs"
+
+
+def run_id(micrograph: Micrograph, recipe: Recipe) -> str:
+    """Return the `Identity.run_id` of restoring an image by a recipe."""
+    return Identity.of(micrograph, recipe).run_id

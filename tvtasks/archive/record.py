@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from tvtasks.archive.identity import run_id
+from tvtasks.archive.identity import Identity
 from tvtasks.archive.keeping import Sample
 from tvtasks.archive.software import software
 from tvtasks.micrograph import Micrograph, array_sha256
@@ -39,6 +39,7 @@ def run_record(
     restoration: Restoration,
     arrays: Mapping[str, NDArray[Any]],
     context: Mapping[str, Any],
+    identity: Identity,
     sample: Sample | None = None,
 ) -> dict[str, Any]:
     """Describe a run, and where each thing lies in its file.
@@ -54,6 +55,8 @@ def run_record(
         The arrays as they are stored, by name.
     context
         Further provenance, kept as it is.
+    identity
+        Which run it is.
     sample
         What is known of the sample.
     """
@@ -63,7 +66,7 @@ def run_record(
     groups["raw"] = "/entry/raw"
     record = {
         "schema": SCHEMA,
-        "run_id": run_id(micrograph, recipe),
+        "run_id": identity.run_id,
         "uuid": str(uuid4()),
         "began_at": steps[0]["started_at"],
         "ended_at": _end(restoration.steps[-1]).isoformat(),

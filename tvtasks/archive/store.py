@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tvtasks import writers
-from tvtasks.archive.identity import archive_path, run_id
+from tvtasks.archive.identity import Identity
 from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.archive.layout import build
 from tvtasks.archive.reading import load, summary
 from tvtasks.archive.record import run_record, stored_arrays
 from tvtasks.errors import ArchiveError
 from tvtasks.files import PARTIAL, write_whole
-from tvtasks.micrograph import Micrograph
-from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration
 
 
@@ -25,6 +23,7 @@ def write(
     restoration: Restoration,
     directory: str | Path,
     *,
+    identity: Identity | None = None,
     context: Mapping[str, Any] | None = None,
     keeping: Keeping = AS_USUAL,
 ) -> Path:
@@ -39,6 +38,8 @@ def write(
         What to keep.
     directory
         Where; it is made if it is missing.
+    identity
+        Which run it is, where that is known already.
     context
         Further provenance for the run record, safe for JSON (which flow run this was …).
     keeping
@@ -57,12 +58,13 @@ def write(
     ConfigurationError
         If the compression needs a package that is not installed.
     """
-    path = archive_path(directory, restoration.micrograph, restoration.recipe)
+    identity = identity or Identity.of(restoration.micrograph, restoration.recipe)
+    path = identity.path(directory)
     with suppress(OSError):  # where the folder cannot be reached, writing says so
         if path.exists():
-            return _same_work(path, restoration)
+            return _same_work(path, identity)
     arrays = stored_arrays(restoration)
-    record = run_record(restoration, arrays, context or {}, keeping.sample)
+    record = run_record(restoration, arrays, context or {}, identity, keeping.sample)
 
     def read_back(partial: Path) -> None:
         try:
@@ -77,11 +79,11 @@ def write(
     return path
 
 
-def find(directory: str | Path, micrograph: Micrograph, recipe: Recipe) -> Path | None:
-    """Return the finished archive file of this work, None where there is none that can be read."""
-    path = archive_path(directory, micrograph, recipe)
+def find(directory: str | Path, identity: Identity) -> Path | None:
+    """Return the finished archive file of a run, None where there is none that can be read."""
+    path = identity.path(directory)
     try:
-        return path if summary(path)["run_id"] == run_id(micrograph, recipe) else None
+        return path if summary(path)["run_id"] == identity.run_id else None
     except ArchiveError:
         return None
 
@@ -104,11 +106,11 @@ def remove_partials(directory: str | Path, older_than: timedelta) -> list[Path]:
     return removed
 
 
-def _same_work(path: Path, restoration: Restoration) -> Path:
+def _same_work(path: Path, identity: Identity) -> Path:
     try:
         found = summary(path)["run_id"]
     except ArchiveError as error:
         raise ArchiveError(f"{path} is in the way: {error} Move it away and try again.") from error
-    if found != run_id(restoration.micrograph, restoration.recipe):
+    if found != identity.run_id:
         raise ArchiveError(f"{path} is in the way: it belongs to another run. Move it away and try again.")
     return path

@@ -12,7 +12,7 @@ import numpy as np
 
 from tvtasks.archive import reading
 from tvtasks.archive.layout import ENTRY
-from tvtasks.archive.record import sha256
+from tvtasks.archive.record import sha256, stored_arrays
 from tvtasks.archive.sealing import is_whole
 from tvtasks.archive.software import software
 from tvtasks.archive.structure import differences
@@ -181,8 +181,9 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
     then, now = run.record["software"], software()
     others = _changed(then, now)
     distances = {}
-    for name in run.record["arrays"]:
-        old, new = (run.raw, run.raw) if name == "raw" else (run.arrays[name], again.arrays[name])
+    computed = stored_arrays(again)
+    for name, old in run.arrays.items():
+        new = computed[name]
         if old.dtype != new.dtype or old.tobytes() != new.tobytes():
             distances[name] = float(np.abs(old.astype(np.float64) - new.astype(np.float64)).max())
     if not distances:

@@ -108,7 +108,7 @@ def _adapted(base: Recipe, step: str | None, model: str | None, direction: str |
     table = base.model_dump(mode="json", exclude_none=True)
     if model and (present is None or model != present.model):
         # Another model's λ means nothing here; if the image does not determine λ, the usual one is kept.
-        table[name] = {"model": model, "lam": MODELS[model].steps[name]}
+        table[name] = {"model": model, "lam": MODELS[model].usual_lam[name]}
         if present is not None:
             table[name]["direction"] = present.direction
     if direction:

@@ -112,7 +112,7 @@ def _button(step: str, name: str, title: str, settings: type[Settings]) -> type[
         elif about.annotation in {int, float, bool}:
             default, words = about.get_default(), about.description or ""
             if key == "lam":
-                default = settings.steps[step]  # type: ignore[attr-defined]
+                default = settings.usual_lam[step]  # type: ignore[attr-defined]
                 words += f" Usual: {default:g}."
             shown[key] = (about.annotation, Field(default=default, title=about.title, description=words))
     own = create_model(

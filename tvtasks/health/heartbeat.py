@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from tvtasks.archive.folder import heartbeat_path
+from tvtasks.archive.folder import heartbeat_path, local_heartbeat_path
 from tvtasks.options import WatchOptions
 
 
@@ -136,10 +136,19 @@ def utc_now() -> datetime:
 
 
 def read_heartbeat(archive: Path, *, attempts: int = 3) -> Heartbeat | None:
-    """Return the newest heartbeat in an archive; None if there is none that can be read."""
+    """Return the newest heartbeat of an archive, None where no watch has left one that can be read."""
+    return _read(heartbeat_path(archive), attempts)
+
+
+def read_local_heartbeat(archive: Path) -> Heartbeat | None:
+    """Return the newest heartbeat of a watch on this computer, which is there while the archive is away."""
+    return _read(local_heartbeat_path(archive), 3)
+
+
+def _read(path: Path, attempts: int) -> Heartbeat | None:
     for attempt in range(attempts):
         try:
-            return Heartbeat.from_json(heartbeat_path(archive).read_bytes())
+            return Heartbeat.from_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError):

@@ -21,9 +21,10 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from tvtasks.archive.folder import heartbeat_path
-from tvtasks.errors import TvtasksError
+from tvtasks.archive.folder import heartbeat_path, local_heartbeat_path
+from tvtasks.errors import ArchiveAwayError, TvtasksError
 from tvtasks.files import write_whole
+from tvtasks.filesystem import MountedFolder
 from tvtasks.health.heartbeat import Heartbeat, Pulse, ServerState, utc_now
 from tvtasks.health.probe import Probe
 from tvtasks.health.problems import OVER, STALLED, Kind, Problem, judge
@@ -98,7 +99,7 @@ class HeartbeatWriter:
         self._heartbeat = Heartbeat(
             os.getpid(), socket.gethostname(), options.absolute(), recipe, started, started, 0.0
         )
-        self._folder = Probe(lambda: _fault(options.folder), "", clock)
+        self._folder = Probe(MountedFolder(options.folder).fault, "", clock)
         self._archive = Probe(self._write, _ArchiveState(), clock)
         self._thread = Periodic(self.beat, every=every, name="tvtasks heartbeat")
 
@@ -178,8 +179,12 @@ class HeartbeatWriter:
         rival = self._rival(heartbeat_path(archive))
         fault, full = "", False
         content = self._heartbeat.to_json()
+        with suppress(OSError, TvtasksError):  # it is only read while the archive is away
+            write_whole(local_heartbeat_path(archive), content)
         try:
             _replace(heartbeat_path(archive), content)
+        except ArchiveAwayError:
+            fault = "its disk or share is not connected"
         except OSError as error:
             fault, full = error.strerror or str(error), error.errno in _FULL
         self._written = content
@@ -209,16 +214,6 @@ def _hanging(probe: Probe[str] | Probe[_ArchiveState]) -> str:
     return f"it has not answered for {duration(waiting)}" if waiting > HANGING else ""
 
 
-def _fault(folder: Path) -> str:
-    """Return why a folder cannot be read; empty if it can."""
-    try:
-        with os.scandir(folder) as entries:
-            next(entries, None)
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
 def _replace(path: Path, content: bytes) -> None:
     """Replace a small file so that a reader never meets half of it.
 
@@ -227,6 +222,8 @@ def _replace(path: Path, content: bytes) -> None:
     """
     try:
         write_whole(path, content)
+    except ArchiveAwayError:
+        raise
     except TvtasksError as error:
         cause = error.__cause__
         if not isinstance(cause, OSError):

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tvtasks.archive.folder import find_ledger, heartbeat_path
+from tvtasks.archive.folder import find_ledger, heartbeat_path, ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
-from tvtasks.health.heartbeat import Heartbeat, read_heartbeat, utc_now
+from tvtasks.health.heartbeat import Heartbeat, read_heartbeat, read_local_heartbeat, utc_now
 from tvtasks.health.problems import Life, Problem, judge, life
 from tvtasks.ledger import Overview, ReadOnlyLedger, State
 from tvtasks.words import count
@@ -75,11 +75,11 @@ def read_status(archive: Path, *, now: Callable[[], datetime] = utc_now) -> Stat
     ConfigurationError
         No watch has ever written there.
     """
-    if not heartbeat_path(archive).is_file():
-        find_ledger(archive)
     heartbeat = read_heartbeat(archive)
     if heartbeat:
         heartbeat = _with_disk_of_now(heartbeat, archive)
+    elif not heartbeat_path(archive).is_file() and not ledger_path(archive).is_file():
+        return _status_of_one_that_is_away(archive, now())
     problems = judge(heartbeat, now()) if heartbeat else []
     state = life(heartbeat, now()) if heartbeat else None
     overview = None
@@ -91,6 +91,20 @@ def read_status(archive: Path, *, now: Callable[[], datetime] = utc_now) -> Stat
     else:
         problems += _problems_with_files(archive, overview, state)
     return Status(archive, state, heartbeat, overview, tuple(problems))
+
+
+def _status_of_one_that_is_away(archive: Path, now: datetime) -> Status:
+    """Return what a watch on this computer last reported of an archive that is not there."""
+    heartbeat = read_local_heartbeat(archive)
+    if heartbeat is None:
+        find_ledger(archive)  # raises
+    assert heartbeat is not None
+    problems = (
+        []
+        if heartbeat.archive_fault
+        else [Problem("archive", f"The archive {archive} is not there: its disk or share is not connected.")]
+    )
+    return Status(archive, life(heartbeat, now), heartbeat, None, (*problems, *judge(heartbeat, now)))
 
 
 def _with_disk_of_now(heartbeat: Heartbeat, archive: Path) -> Heartbeat:

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from tvtasks.errors import ArchiveError
+from tvtasks import places
+from tvtasks.errors import ArchiveAwayError, ArchiveError
 from tvtasks.filesystem import FileStatus, is_network_folder
 from tvtasks.ledger import retries, rows
 from tvtasks.ledger.entries import Attempt, Entry, Overview, Priority, State
@@ -399,6 +400,12 @@ class Ledger:
     ) -> Iterator[sqlite3.Connection]:
         """Begin and commit. DEFERRED is for reading only: a later write in it could not wait for its turn."""
         with self._lock:
+            try:
+                places.check(self.path)
+            except ArchiveAwayError:
+                # The open file is on the disk that is gone: what is written there nobody sees.
+                self._lost = True
+                raise
             if self._lost:
                 self._connection.close()
                 self._connection = self._open()
@@ -418,6 +425,7 @@ class Ledger:
                 raise _unusable(self.path, error) from error
 
     def _open(self) -> sqlite3.Connection:
+        places.check(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # One connection for all threads, guarded by the lock; we begin transactions by hand.

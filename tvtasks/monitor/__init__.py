@@ -4,7 +4,6 @@ Nothing in the folder is ever written, renamed or deleted.
 """
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ from typing import Self
 
 from tvtasks import readers
 from tvtasks.errors import ArchiveError
-from tvtasks.filesystem import FileStatus, status_of
+from tvtasks.filesystem import FileStatus, MountedFolder, status_of
 from tvtasks.ledger import Entry, Ledger, LedgerLock, Priority
 from tvtasks.micrograph import file_sha256
 from tvtasks.monitor.candidates import Candidates
@@ -120,6 +119,7 @@ class Monitor:
     ) -> None:
         check_folders(folder, outputs, options, excluded)
         self.folder = folder.resolve()
+        self._root = MountedFolder(self.folder)
         self._ledger = ledger
         self._recipe = recipe
         self._rules = IgnoreRules(self.folder, options.ignore, excluded)
@@ -182,6 +182,10 @@ class Monitor:
         has vanished and a ledger that cannot be written to raise no error: see `trouble`.
         """
         self._look_thread.ask()
+        return self.newly_queued()
+
+    def newly_queued(self) -> list[Entry]:
+        """Return what was queued since the last poll, without a look at the folder."""
         return [self._queued.popleft() for _ in range(len(self._queued))]
 
     def notice(self, path: Path) -> None:
@@ -268,15 +272,15 @@ class Monitor:
         if self._observer.ensure_alive():
             self._scanner.next_scan = self._clock()
             self._silence.excuse()
-        try:
-            with os.scandir(self.folder):
-                self._settle_trouble("folder")
-        except OSError as error:
-            self._say_trouble(
-                "folder",
-                f"The folder {self.folder} cannot be read at present ({error.strerror or error}). Connect "
-                "the drive or the share again; the watch then continues by itself.",
-            )
+        fault = self._root.fault()
+        if not fault:
+            self._settle_trouble("folder")
+            return
+        self._say_trouble(
+            "folder",
+            f"The folder {self.folder} cannot be read at present ({fault}). Connect the drive or the share "
+            "again; the watch then continues by itself.",
+        )
 
     def _take_events(self) -> None:
         for path in self._observer.drain():

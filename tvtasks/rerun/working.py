@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tvtasks import archive, channels, workflow
-from tvtasks.archive.folder import create_folder, ledger_path
+from tvtasks.archive.folder import ledger_path
 from tvtasks.archive.keeping import AS_USUAL, Keeping
-from tvtasks.errors import ArchiveError, TvtasksError
+from tvtasks.errors import ArchiveAwayError, ArchiveError, TvtasksError
 from tvtasks.health.heartbeat import read_heartbeat, utc_now
 from tvtasks.health.problems import life
 from tvtasks.ledger import ReadOnlyLedger, State
@@ -25,6 +25,7 @@ from tvtasks.ledger.retries import explain, is_passing, log_defect
 from tvtasks.listener import Listener
 from tvtasks.micrograph import Micrograph
 from tvtasks.outcome import Outcome
+from tvtasks.places import holding
 from tvtasks.recipe import Recipe
 from tvtasks.rerun.planning import Job
 
@@ -108,11 +109,11 @@ def execute(
     """
     stop = stop or threading.Event()
     listener = listener or Listener()
-    create_folder(directory)
     rest = iter(jobs)
     running: dict[Future[list[Outcome]], list[Job]] = {}
     in_a_row = 0
     with ExitStack() as stack:
+        archive_id = stack.enter_context(holding(directory))
         if pool is None:
             threads = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="rerun"))
             pool = Pool(threads, lambda: workers)
@@ -129,7 +130,9 @@ def execute(
                     jobs_now = again.pop()
                 else:
                     jobs_now, batch = batch, list(islice(rest, pool.batch))
-                begun = pool.executor.submit(_do_batch, jobs_now, directory, context or {}, keeping)
+                begun = pool.executor.submit(
+                    _do_batch, jobs_now, directory, archive_id, context or {}, keeping
+                )
                 running[begun] = jobs_now
             if not running:
                 stop.wait(CHECK_SECONDS)
@@ -206,10 +209,14 @@ def _has_work(directory: Path) -> bool:
 
 
 def _do_batch(
-    jobs: Sequence[Job], directory: Path, context: Mapping[str, Any], keeping: Keeping
+    jobs: Sequence[Job], directory: Path, archive_id: str, context: Mapping[str, Any], keeping: Keeping
 ) -> list[Outcome]:
-    """Restore some files, in whichever process this is called."""
-    return [result for job in jobs for result in _do(job, directory, context, keeping)]
+    """Do some files, in whatever process this is called."""
+    try:
+        with holding(directory, archive_id):
+            return [outcome for job in jobs for outcome in _do(job, directory, context, keeping)]
+    except ArchiveAwayError as error:
+        return [_failed(job.source.name, job, error) for job in jobs]
 
 
 def _do(job: Job, directory: Path, context: Mapping[str, Any], keeping: Keeping) -> list[Outcome]:
