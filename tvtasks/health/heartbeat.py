@@ -141,7 +141,7 @@ def read_heartbeat(archive: Path, *, attempts: int = 3) -> Heartbeat | None:
 
 
 def read_local_heartbeat(archive: Path) -> Heartbeat | None:
-    """Return the newest heartbeat of a watch on this computer, which is there while the archive is away."""
+    """Return the newest heartbeat of a watch on this computer; it exists even if the archive is away."""
     return _read(local_heartbeat_path(archive), 3)
 
 

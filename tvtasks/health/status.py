@@ -94,7 +94,7 @@ def read_status(archive: Path, *, now: Callable[[], datetime] = utc_now) -> Stat
 
 
 def _status_of_one_that_is_away(archive: Path, now: datetime) -> Status:
-    """Return what a watch on this computer last reported of an archive that is not there."""
+    """Return the last report of a watch on this computer on an archive that is not there."""
     heartbeat = read_local_heartbeat(archive)
     if heartbeat is None:
         find_ledger(archive)  # raises

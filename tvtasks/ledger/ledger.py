@@ -403,7 +403,7 @@ class Ledger:
             try:
                 places.check(self.path)
             except ArchiveAwayError:
-                # The open file is on the disk that is gone: what is written there nobody sees.
+                # The open file is on the disk that is gone: nobody would see what is written there.
                 self._lost = True
                 raise
             if self._lost:
