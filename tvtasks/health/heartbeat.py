@@ -136,7 +136,7 @@ def utc_now() -> datetime:
 
 
 def read_heartbeat(archive: Path, *, attempts: int = 3) -> Heartbeat | None:
-    """Return the newest heartbeat of an archive, None where no watch has left one that can be read."""
+    """Return the newest heartbeat in an archive; None if there is none that can be read."""
     return _read(heartbeat_path(archive), attempts)
 
 

@@ -134,7 +134,7 @@ def _problems_with_files(archive: Path, overview: Overview, state: Life | None) 
         verb = "is" if bad == 1 else "are"
         sentence = (
             f"{count(bad, 'file')} {verb} quarantined: the file itself is at fault, so tvtasks does not "
-            f"retry it. The last error says what to do; then run: tvtasks retry {archive} --all"
+            f"retry it. The last error explains what to do; then run: tvtasks retry {archive} --all"
         )
         found.append(Problem("quarantined", sentence))
     return found
