@@ -84,7 +84,6 @@ class Ledger:
 
         Earlier content of the path that was not restored cannot be read any more and is marked as
         overwritten. Running content is left alone: its bytes may have been read before they were overwritten.
-        Content that is running is left alone: its bytes may have been read before they were overwritten.
         """
         with self._transaction() as db:
             for other in rows.select(db, "recipe = ? AND folder = ? AND name = ?", recipe, *rows.place(path)):

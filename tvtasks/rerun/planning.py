@@ -210,7 +210,7 @@ def _items(
 
 
 def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the archives (and single archive files), and the original files."""
+    """Return the archives (and single results), and the original files."""
     archives: list[Path] = []
     files: list[Path] = []
     for source in sources:
