@@ -390,7 +390,7 @@ class TestBeforeTheWork:
         path.unlink()
         with bench.dispatcher() as dispatcher:
             assert states(run_all(dispatcher))[-1] == ("scan.tif", "overwritten")
-            assert "Put it back" in bench.ledger.entries()[0].reason
+            assert "put it back" in bench.ledger.entries()[0].reason
             bench.queue("scan.tif")
             assert states(run_all(dispatcher))[-1] == ("scan.tif", "done")
 

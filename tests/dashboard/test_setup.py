@@ -229,7 +229,7 @@ class TestRefusals:
             (["--nightly", "a"], "Name a recipe"),
             (["--nightly", "a", "--recipe", "nope"], "There is no recipe 'nope'"),
             (["--nightly", "a", "--recipe", "auto", "--timezone", "Mars/Base"], "no time zone Mars/Base"),
-            (["--events", "a", "--recipe", "auto", "--recipe", "sem-charging"], "takes one --recipe"),
+            (["--events", "a", "--recipe", "auto", "--recipe", "sem-charging"], "takes exactly one --recipe"),
             (["--pool", "a/b"], "cannot be the name of a work pool"),
         ],
     )

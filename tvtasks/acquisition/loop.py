@@ -144,7 +144,7 @@ class AcquisitionLoop:
         # Before the dispatcher's turn: it claims files that settle later at the next turn.
         nothing_comes = self._nothing_comes()
         changes = self._dispatcher.turn(begin=self.phase is not Phase.STOPPING)
-        for entry in self._monitor.newly_queued():  # meanwhile, and perhaps begun already
+        for entry in self._monitor.newly_queued():  # since the poll, and perhaps started already
             self._report(Change(entry.path, State.QUEUED))
         for change in changes:
             self.restored += bool(change.outcomes)

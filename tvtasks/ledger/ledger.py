@@ -83,8 +83,7 @@ class Ledger:
         is nothing to do either. In all these cases the method returns None.
 
         Earlier content of the path that was not restored cannot be read any more and is marked as
-        overwritten.
-        Content that is running is left alone: its bytes may have been read before they were overwritten.
+        overwritten. Running content is left alone: its bytes may have been read before they were overwritten.
         """
         with self._transaction() as db:
             for other in rows.select(db, "recipe = ? AND folder = ? AND name = ?", recipe, *rows.place(path)):
@@ -410,7 +409,7 @@ class Ledger:
             try:
                 places.check(self.path)
             except ArchiveAwayError:
-                # The open file is on the disk that is gone: what is written there nobody sees.
+                # The open file is on the disk that is gone: nobody would see what is written there.
                 self._lost = True
                 raise
             if self._lost:

@@ -22,6 +22,7 @@ from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.estimate import NOTHING, Estimate, ImageState, Item, estimate
+from tvtasks.words import count
 
 _ARCHIVE_NAME = re.compile(r"__[0-9a-f]{8}__[0-9a-f]{12}\.nxs")
 _READERS = 4  # original files read at a time, to find the images in them
@@ -75,7 +76,7 @@ class Plan:
         """The figures in words."""
         counts = self.counts
         text = (
-            f"{len(self.items)} images: {counts['current']} current, {counts['outdated']} outdated, "
+            f"{count(len(self.items), 'image')}: {counts['current']} current, {counts['outdated']} outdated, "
             f"{counts['missing']} missing"
         )
         if self.without_recipe:
@@ -209,7 +210,7 @@ def _items(
 
 
 def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the archives (and single archive files), and the original files."""
+    """Return the archives (and single results), and the original files."""
     archives: list[Path] = []
     files: list[Path] = []
     for source in sources:
