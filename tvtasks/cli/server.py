@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tvtasks.cli.terminal import say
 from tvtasks.errors import ConfigurationError
 
 PORT = 4200
@@ -45,4 +46,5 @@ def server(
         raise ConfigurationError(
             f"Another program uses port {port}. Choose another port: --port {LOCAL_PORT + 1}."
         )
+    say(f"The Prefect server starts at http://127.0.0.1:{port}; Ctrl-C stops it.")
     serve(host, port, allow_host or [])

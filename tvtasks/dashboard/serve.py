@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -234,6 +236,8 @@ def serve(host: str, port: int, hosts: Collection[str]) -> None:
     own = f"sqlite+aiosqlite:///{settings.home}/{DATABASE}"
     is_usual = PREFECT_API_DATABASE_CONNECTION_URL.value() == usual
     mark = Mark(api_url(port), os.getpid(), uuid4().hex, os.environ.get(STARTER_VARIABLE, ""))
+    # Uvicorn raises the signal again when it has stopped; without a handler, the mark would be left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with (
         temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: own} if is_usual else {}),
         leaving(mark, settings.home),
