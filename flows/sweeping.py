@@ -14,13 +14,13 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import sweep as asked
-from flows.forms import Says
 from flows.restore import ImageFile
 from tvtasks import figures, sweep
+from tvtasks.dashboard.forms import Help
+from tvtasks.dashboard.markdown import plain
 from tvtasks.errors import TvtasksError
 from tvtasks.recipe import Recipe
 from tvtasks.steps import MODELS, STEPS
-from tvtasks.tasks import plain
 
 SHEET_BYTES = 200_000
 """Size of the sheet on the page at most: it holds many images, and there is one for each sweep."""
@@ -32,25 +32,25 @@ Numbers = tuple[Annotated[float, Field(ge=0)], ...]
 @flow(name="sweep", flow_run_name="sweep {path}", persist_result=False)
 def sweep_flow(
     path: ImageFile,
-    output: Annotated[Path, Says("Folder for the sheet, the table and the results.")],
-    recipe: Annotated[str, Says("A preset or a TOML file to begin with; or nothing.")] = "",
+    output: Annotated[Path, Help("Folder for the sheet, the table and the results.")],
+    recipe: Annotated[str, Help("A preset or a TOML file to begin with; or nothing.")] = "",
     models: Annotated[
         tuple[str, ...],
-        Says(f"Models to compare: {', '.join(MODELS)}; with λ of its own: tv-l1=.1,.2"),
+        Help(f"Models to compare: {', '.join(MODELS)}; with λ of its own: tv-l1=.1,.2"),
     ] = (),
-    lam: Annotated[Numbers, Says("Values of λ.")] = (),
-    alpha: Annotated[Numbers, Says("Values of α of huber-rof.")] = (),
+    lam: Annotated[Numbers, Help("Values of λ.")] = (),
+    alpha: Annotated[Numbers, Help("Values of α of huber-rof.")] = (),
     further: Annotated[
         tuple[str, ...],
-        Says("Any other key of a recipe: median.rows=3,5 or background.direction=both,x"),
+        Help("Any other key of a recipe: median.rows=3,5 or background.direction=both,x"),
     ] = (),
     step: Annotated[
         str,
         Field(pattern=f"^({'|'.join(VARIED)})?$"),
-        Says(f"The step to vary: {', '.join(VARIED)}; if not given, the first of the recipe."),
+        Help(f"The step to vary: {', '.join(VARIED)}; if not given, the first of the recipe."),
     ] = "",
-    channel: Annotated[str, Says("Which image of a file with several.")] = "",
-    workers: Annotated[int, Field(ge=1, le=64), Says("Points worked on at a time.")] = 2,
+    channel: Annotated[str, Help("Which image of a file with several.")] = "",
+    workers: Annotated[int, Field(ge=1, le=64), Help("Points worked on at a time.")] = 2,
 ) -> Any:
     """Restore one image with every combination of some parameters, and put the results on one sheet.
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests import toy  # isort: skip - before anything makes recipes from the tables
-from flows.forms import OwnRecipe
 from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.archive.catalogue import entry
 from tvtasks.archive.selection import chosen_by
 from tvtasks.archive.verification import check, recompute
+from tvtasks.dashboard.forms import OwnRecipe
 from tvtasks.errors import RecipeError
 from tvtasks.export import export, names
 from tvtasks.figures import preview

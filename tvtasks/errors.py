@@ -25,6 +25,10 @@ class ArchiveError(TvtasksError):
     """An archive file that cannot be written, or is not what it says it is."""
 
 
+class ArchiveAwayError(ArchiveError):
+    """The disk or the share of an archive is not connected at present."""
+
+
 class CancelledRunError(TvtasksError):
     """Work that a user has cancelled; it is not done until someone asks for it."""
 

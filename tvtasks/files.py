@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from tvtasks import writers
+from tvtasks import places, writers
 from tvtasks.errors import ArchiveError, ConfigurationError
 
 PARTIAL = ".partial-"
@@ -47,8 +47,9 @@ def whole(
     ConfigurationError
         `path` is taken and may not be replaced.
     ArchiveError
-        It cannot be written.
+        It cannot be written, or its archive is away.
     """
+    places.check(path)
     refuse_taken(path, overwrite=overwrite)
     partial = path.with_name(f".{path.name}{PARTIAL}{writers.name()}-{uuid4().hex[:12]}")
     try:
@@ -58,7 +59,9 @@ def whole(
             os.fsync(file.fileno())
         if check:
             check(partial)
+        places.check(path)
         partial.replace(path)
+        places.check(path)
     except OSError as error:
         needed = f" and has {size / 1e6:.1f} MB of space" if size else ""
         raise ArchiveError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +11,15 @@ from PIL.Image import Image
 
 from tvtasks import archive, channels, figures, readers
 from tvtasks.archive.filters import options
+from tvtasks.archive.folder import create_folder
 from tvtasks.archive.keeping import AS_USUAL, Keeping, not_nxem
-from tvtasks.errors import ArchiveError, UnusableImageError
+from tvtasks.errors import UnusableImageError
 from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph
+from tvtasks.outcome import Outcome
 from tvtasks.readers.metadata import json_safe
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Call, Restoration, call_directly, restore
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one image.
-
-    Attributes
-    ----------
-    source_sha256
-        Checksum of the file as it was read.
-    archive, preview
-        The NeXus file, and the picture beside it.
-    gap, converged, seconds
-        The largest certified gap of its steps, whether all met their stopping rule, and the time they took;
-        None for an image that had been done before.
-    notes
-        Sentences that a user should see.
-    recipe
-        Name of the recipe that it was restored by.
-    """
-
-    source_sha256: str
-    archive: Path
-    preview: Path
-    gap: float | None
-    converged: bool | None
-    seconds: float | None
-    notes: tuple[str, ...] = ()
-    recipe: str = ""
 
 
 def restore_file(
@@ -86,8 +59,7 @@ def restore_file(
     ConfigurationError
         They are to be packed by what is not installed.
     """
-    options(keeping.compression)
-    create_folder(directory)
+    options(keeping.compression)  # a missing package must not cost the reading
     micrographs, notes = channels.choose(call(read, path), recipe)
     return restore_images(
         micrographs, recipe, directory, call=call, context=context, keeping=keeping, notes=notes
@@ -109,7 +81,8 @@ def restore_images(
     `notes` are added to those of each run. Of several images, one that cannot be restored (the detector was
     off) is a note in the outcomes of the others.
     """
-    options(keeping.compression)  # what is not installed is said before any work is done
+    options(keeping.compression)  # a missing package must not cost the work
+    create_folder(directory)
     outcomes: list[Outcome] = []
     unusable: list[UnusableImageError] = []
     left_out: list[str] = []
@@ -138,8 +111,15 @@ def _restore_image(
     checksum = identity.content_sha256
     done = archive.find(directory, identity)
     if done is not None:
-        left = _sample_left_out(done, keeping)
-        return Outcome(checksum, done, done.with_suffix(".png"), None, None, None, left, chosen.name)
+        return Outcome(
+            name=micrograph.name,
+            recipe=chosen.name,
+            state="current",
+            source_sha256=checksum,
+            archive=done,
+            preview=done.with_suffix(".png"),
+            notes=_sample_left_out(done, keeping),
+        )
     result = restore(micrograph, chosen, call=call)
     why = _why(recipe, chosen, micrograph)
     result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, keeping)))
@@ -147,13 +127,16 @@ def _restore_image(
     picture = call(write_preview, result, identity.path(directory))
     target = call(write_archive, result, directory, context, keeping, identity)
     return Outcome(
-        checksum, target, picture, result.gap, result.converged, result.seconds, result.notes, chosen.name
+        name=micrograph.name,
+        recipe=chosen.name,
+        source_sha256=checksum,
+        archive=target,
+        preview=picture,
+        gap=result.gap,
+        converged=result.converged,
+        seconds=result.seconds,
+        notes=result.notes,
     )
-
-
-def restored_by(outcomes: Iterable[Outcome], recipe: Recipe) -> str:
-    """Return what to show as the recipe of a file: that which was chosen for it, where one was."""
-    return ", ".join(dict.fromkeys(outcome.recipe for outcome in outcomes if outcome.recipe)) or recipe.name
 
 
 def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, ...]:
@@ -208,14 +191,3 @@ def save_preview(picture: Image, target: Path) -> Path:
     path = target.with_suffix(".png")
     write_whole(path, figures.png(picture))
     return path
-
-
-def create_folder(directory: Path) -> None:
-    """Create an archive folder where it is not there yet."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArchiveError(
-            f"The archive folder {directory} cannot be created: {error.strerror or error}. "
-            "Give a folder that you may write to."
-        ) from error

@@ -43,9 +43,13 @@ def example(side: int = 48) -> Restoration:
     rng = np.random.default_rng(0)
     image = 0.3 + 1e-3 * (np.arange(side) // 8 + rng.normal(scale=0.1, size=(side, side)))
     micrograph = Micrograph(
-        image, quantity="height", units="V", channel="Z", pixel_size=(2e-10, 1e-10),
+        image,
+        quantity="height",
+        units="V",
+        channel="Z",
+        pixel_size=(2e-10, 1e-10),
         vendor_metadata={"Bias": {"value": -1.5, "unit": "V"}, "comment": "Å" * 100},
-    )  # fmt: skip
+    )
     denoise = {"model": "tv-l1", "lam": 1.0, "stop": {"rtol": 1e-2}}
     recipe = {"background": HUBER, "median": {}, "contrast": HUBER, "denoise": denoise}
     return restore(micrograph, Recipe.model_validate(recipe))
@@ -176,9 +180,11 @@ def speed(rounds: int = 5, side: int = 2048) -> tuple[float, float]:
     """
     restoration = _large(side)
     arrays = {
-        "raw": restoration.micrograph.data, "background": restoration.background,
-        "flat": restoration.flat, "restored": restoration.restored,
-    }  # fmt: skip
+        "raw": restoration.micrograph.data,
+        "background": restoration.background,
+        "flat": restoration.flat,
+        "restored": restoration.restored,
+    }
     ours, plain = [], []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
@@ -191,9 +197,14 @@ def speed(rounds: int = 5, side: int = 2048) -> tuple[float, float]:
             with h5py.File(path, "w") as file:
                 for name, values in arrays.items():
                     file.create_dataset(
-                        name, data=values, chunks=(512, 512), compression="gzip", compression_opts=4,
-                        shuffle=True, fletcher32=True,
-                    )  # fmt: skip
+                        name,
+                        data=values,
+                        chunks=(512, 512),
+                        compression="gzip",
+                        compression_opts=4,
+                        shuffle=True,
+                        fletcher32=True,
+                    )
                 file.flush()
                 os.fsync(file.id.get_vfd_handle())
             with h5py.File(path) as file:

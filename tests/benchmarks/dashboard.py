@@ -23,10 +23,13 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from flows import restore, server
+from flows import restore
 from tests.benchmarks.overhead import RECIPE, cpu_of
-from tests.flows.conftest import unused_port
-from tests.flows.test_dashboard import BROWSERS, QUIET
+from tests.dashboard.test_browser import BROWSERS, QUIET
+from tests.prefect_fixtures import unused_port
+from tvtasks.dashboard import server
+from tvtasks.dashboard.runs import tagged_with
+from tvtasks.dashboard.supervision import prefect_at
 
 OF_A_RUN = {
     "flow_run": "id = :run",
@@ -41,9 +44,18 @@ OF_A_RUN = {
     "WHERE resource_id = 'prefect.flow-run.' || :run)",
 }
 TIMES = {
-    "created", "updated", "timestamp", "occurred", "received", "recorded", "state_timestamp", "start_time",
-    "end_time", "expected_start_time", "next_scheduled_start_time",
-}  # fmt: skip
+    "created",
+    "updated",
+    "timestamp",
+    "occurred",
+    "received",
+    "recorded",
+    "state_timestamp",
+    "start_time",
+    "end_time",
+    "expected_start_time",
+    "next_scheduled_start_time",
+}
 DAYS, EVENT_DAYS = 30, 2
 
 
@@ -114,9 +126,9 @@ def main() -> None:
         np.save(root / "scan.npy", np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32))
         home, port = root / "home", unused_port()
         running = server.start(root / "server.log", home=home, port=port)
-        with restore.prefect_at(running.api_url) as attendant, restore.watch_runs(root / "archive"):
+        with prefect_at(running.api_url) as supervisor, tagged_with(root / "archive"):
             restore.restore_and_show(root / "scan.npy", RECIPE, root / "archive")
-            run = str(attendant.run_of(root / "scan.npy"))
+            run = str(supervisor.run_of(root / "scan.npy"))
         time.sleep(10)  # the server writes task runs and events a while later
         running.stop()
         database = home / "prefect.db"

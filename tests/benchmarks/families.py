@@ -45,9 +45,12 @@ def stm_scratches(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     image = truth + syn.plane(shape, rise=(rng.uniform(-3, 3), rng.uniform(-3, 3)))
     image += syn.line_jumps(shape, rng, share=rng.uniform(0.05, 0.4), height=rng.uniform(0.3, 2))
     image += syn.line_scars(
-        shape, rng, per_line=rng.uniform(0.05, 0.5), length=rng.uniform(0.1, 0.5) * shape[1],
+        shape,
+        rng,
+        per_line=rng.uniform(0.05, 0.5),
+        length=rng.uniform(0.1, 0.5) * shape[1],
         height=rng.uniform(0.3, 2),
-    )  # fmt: skip
+    )
     return image + components.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15)), truth, None
 
 
@@ -56,9 +59,13 @@ def terraces(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     truth, period = _atoms(rng, shape)
     height = rng.uniform(1, 5)
     steps = syn.step_terraces(
-        shape, rng, steps=int(rng.integers(1, 5)), step_height=height,
-        angle=rng.uniform(-np.pi, np.pi), meander=rng.uniform(0, 10),
-    )  # fmt: skip
+        shape,
+        rng,
+        steps=int(rng.integers(1, 5)),
+        step_height=height,
+        angle=rng.uniform(-np.pi, np.pi),
+        meander=rng.uniform(0, 10),
+    )
     image = truth + steps + syn.plane(shape, rise=(rng.uniform(-5, 5), rng.uniform(-5, 5)))
     image += components.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15))
     at_step = np.abs(steps / height - np.rint(steps / height)) > 0.01
@@ -68,9 +75,10 @@ def terraces(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
 def drift(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     """A lattice sheared by thermal drift, on a large smooth background, with 1/f noise."""
     moved = components.drifted(
-        shape, drift=(rng.uniform(-0.1, 0.1) * shape[0], rng.uniform(-0.1, 0.1) * shape[1]),
+        shape,
+        drift=(rng.uniform(-0.1, 0.1) * shape[0], rng.uniform(-0.1, 0.1) * shape[1]),
         creep=(rng.uniform(-4, 4), rng.uniform(-4, 4)),
-    )  # fmt: skip
+    )
     truth, _ = _atoms(rng, shape, moved)
     image = truth + syn.smooth_background(shape, rng, bound=rng.uniform(2, 20))
     image += components.pink_noise(shape, rng, sigma=rng.uniform(0.02, 0.15))
@@ -83,9 +91,12 @@ def charging_sem(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     truth = syn.particles(shape, rng, per_pixel=0.12 / (np.pi * radius**2), radius=radius, height=100.0)
     expected = truth + 60 + syn.smooth_background(shape, rng, bound=rng.uniform(5, 25))
     expected += syn.charging_streaks(
-        shape, rng, per_line=rng.uniform(0.1, 0.5), length=rng.uniform(0.1, 0.5) * shape[1],
+        shape,
+        rng,
+        per_line=rng.uniform(0.1, 0.5),
+        length=rng.uniform(0.1, 0.5) * shape[1],
         height=rng.uniform(15, 45),
-    )  # fmt: skip
+    )
     return expected + syn.counting_noise(expected, rng, largest=255), truth, None
 
 
@@ -130,9 +141,12 @@ def _atoms(
     period = float(np.exp(rng.uniform(np.log(5), np.log(20))))
     symmetry = rng.choice(["oblique", "rectangular", "centred", "square", "hexagonal"])
     vectors = components.lattice_vectors(
-        symmetry, period=period, ratio=rng.uniform(1.1, 1.5), gamma=rng.uniform(1.1, 1.5),
+        symmetry,
+        period=period,
+        ratio=rng.uniform(1.1, 1.5),
+        gamma=rng.uniform(1.1, 1.5),
         angle=rng.uniform(0, np.pi),
-    )  # fmt: skip
+    )
     site = components.Site((0, 0), 1.0, period * rng.uniform(0.2, 0.26))
     where = where or syn.centred(shape)
     atoms = components.peak_lattice(where, vectors, [site])

@@ -40,14 +40,18 @@ def work(server, audit, at_server, write_scan, tmp_path):
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name="network", type="process"))
     commands = {
-        "flows.cli": ["watch", "scans", "--archive", "archive", "--recipe", "stm-scratches", "--once"],
+        "tvtasks.cli": ["watch", "scans", "--archive", "archive", "--recipe", "stm-scratches", "--once"],
         "prefect": ["worker", "start", "--pool", "network", "--run-once"],
     }
     for module, options in commands.items():
         done = subprocess.run(
-            [sys.executable, "-m", module, *options], env=environment, cwd=tmp_path, capture_output=True,
-            text=True, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", module, *options],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -62,10 +66,16 @@ def test_server_watch_and_worker_ask_nobody_outside_and_listen_to_nobody_outside
 @pytest.mark.parametrize(
     ("address", "outside"),
     [
-        (("127.0.0.1", 4200), False), (("::1", 4200, 0, 0), False), ("localhost", False), ("/run/x", False),
-        (("8.8.8.8", 53), True), (("0.0.0.0", 4200), True), (("::", 4200, 0, 0), True),
-        ("api.prefect.io", True), (b"example.org", True),
+        (("127.0.0.1", 4200), False),
+        (("::1", 4200, 0, 0), False),
+        ("localhost", False),
+        ("/run/x", False),
+        (("8.8.8.8", 53), True),
+        (("0.0.0.0", 4200), True),
+        (("::", 4200, 0, 0), True),
+        ("api.prefect.io", True),
+        (b"example.org", True),
     ],
-)  # fmt: skip
+)
 def test_what_counts_as_outside(address, outside):
     assert is_outside(address) is outside

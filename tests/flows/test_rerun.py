@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import h5py
@@ -13,13 +14,16 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 from typer.testing import CliRunner
 
-from flows import cli
-from flows.rerun import Hooks, rerun_and_show, table
-from flows.restore import prefect_at
+from flows.rerun import rerun_and_show
+from tests.heard import Heard
 from tvtasks import archive
+from tvtasks.cli import app as cli
+from tvtasks.dashboard.batch_page import table
+from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.errors import ConfigurationError
+from tvtasks.outcome import BatchReport, Outcome
 from tvtasks.recipe import Recipe
-from tvtasks.rerun import Request, Result, Sheet
+from tvtasks.rerun import Request
 from tvtasks.workflow import restore_file
 
 FIRST = Recipe.model_validate({"name": "first", "median": {}})
@@ -47,8 +51,16 @@ class TestList:
         lines = out.splitlines()
         assert code == 0
         assert lines[0].split() == [
-            "image", "technique", "acquired", "pixels", "recipe", "gap", "seconds", "written", "run",
-        ]  # fmt: skip
+            "image",
+            "technique",
+            "acquired",
+            "pixels",
+            "recipe",
+            "gap",
+            "seconds",
+            "written",
+            "run",
+        ]
         assert [line.split()[0] for line in lines[1:4]] == ["stm_0.npy", "stm_1.npy", "stm_2.npy"]
         assert lines[4].startswith("3 of 3 runs, of 3 images")
 
@@ -95,7 +107,7 @@ class TestRerun:
         assert code == 0
         assert "3 images: 0 current, 3 outdated, 0 missing" in out
         assert "as in runs of the same models" in out
-        assert "s of reading, pictures and writing (as in the runs there are)" in out
+        assert "s of reading, pictures and writing (as in earlier runs)" in out
         assert "Disk: about" in out
         assert sorted(filled.iterdir()) == before
 
@@ -221,18 +233,18 @@ class TestTheFlow:
     def test_one_run_with_progress_and_a_row_for_each_image(self, server, filled, recipe, tmp_path):
         np.save(tmp_path / "scans" / "constant.npy", np.ones((24, 32)))
         request = Request((filled, tmp_path / "scans"), (recipe,))
-        with prefect_at(server.api_url) as attendant, get_client(sync_client=True) as client:
-            sheet = rerun_and_show(request, Hooks(attendant=attendant))
-            assert (sheet.restored, len(sheet.failed)) == (3, 1)
+        with prefect_at(server.api_url), get_client(sync_client=True) as client:
+            report = rerun_and_show(request, Heard(), threading.Event())
+            assert (report.restored, len(report.failed)) == (3, 1)
             (run,) = [run for run in client.read_flow_runs() if run.parameters.get("recipes") == [recipe]]
             assert run.state.is_completed()
             assert run.state.message == "3 restored, 1 failed."
             assert run.tags == ["tvtasks"]
             assert run.name.startswith("archive and 1 more")
-            (bar,) = [found for found in artifacts(client, "rerun-progress") if found.flow_run_id == run.id]
+            (bar,) = [found for found in artifacts(client, "batch-progress") if found.flow_run_id == run.id]
             assert float(bar.data) == 100.0
             assert "4 of 4 images" in bar.description
-            (shown,) = [found for found in artifacts(client, "rerun-images") if found.flow_run_id == run.id]
+            (shown,) = [found for found in artifacts(client, "batch-images") if found.flow_run_id == run.id]
         rows = json.loads(shown.data)
         assert rows[0]["state"] == "failed"
         assert "every pixel has the value" in rows[0]["result"]
@@ -243,25 +255,26 @@ class TestTheFlow:
 
     def test_what_cannot_be_begun_is_a_failed_run_and_a_sentence(self, server, recipe, tmp_path):
         with prefect_at(server.api_url), pytest.raises(ConfigurationError, match="no file or folder"):
-            rerun_and_show(Request((tmp_path / "nowhere",), (recipe,)), Hooks())
+            rerun_and_show(Request((tmp_path / "nowhere",), (recipe,)), Heard(), threading.Event())
 
     def test_one_that_was_stopped_is_not_complete(self, server, filled, recipe):
-        hooks = Hooks(report=lambda result: hooks.stop.set())
+        stop = threading.Event()
+        heard = Heard(finished=lambda outcome: stop.set())
         with prefect_at(server.api_url), get_client(sync_client=True) as client:
-            sheet = rerun_and_show(Request((filled,), (recipe,), workers=1), hooks)
+            report = rerun_and_show(Request((filled,), (recipe,), workers=1), heard, stop)
             (run,) = [run for run in client.read_flow_runs() if run.parameters.get("recipes") == [recipe]]
-        assert sheet.left >= 1
+        assert report.left >= 1
         assert run.state.is_failed()
-        assert f"{sheet.left} left" in run.state.message
+        assert f"{report.left} left" in run.state.message
 
     def test_without_a_server_it_is_done_all_the_same(self, dead_url, filled, recipe):
         with prefect_at(dead_url):
-            assert rerun_and_show(Request((filled,), (recipe,)), Hooks()).restored == 3
+            assert rerun_and_show(Request((filled,), (recipe,)), Heard(), threading.Event()).restored == 3
 
 
 def test_the_table_does_not_grow_with_the_images(filled):
-    sheet = Sheet(filled, total=10_000, current=0)
+    report = BatchReport(filled, total=10_000)
     for number in range(5000):
-        sheet.add(Result(f"{number}.npy", "r", reason="It is bad."))
-    assert len(table(sheet)) <= 300
-    assert table(sheet)[0]["image"] == "4999.npy"
+        report.add(Outcome(name=f"{number}.npy", recipe="r", state="failed", reason="It is bad."))
+    assert len(table(report)) <= 300
+    assert table(report)[0]["image"] == "4999.npy"

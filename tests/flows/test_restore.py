@@ -28,16 +28,20 @@ from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, R
 from prefect.utilities.callables import parameter_schema
 from rich.console import Console
 
-from flows.acquire import Watching, acquire, ledger_path
-from flows.display import summary
-from flows.restore import close_lost_runs, prefect_at, restore_and_show, restore_flow, watch_runs
-from flows.server import Server
+from flows.restore import restore_and_show, restore_flow
 from tvtasks import archive, tasks, workflow
+from tvtasks.acquisition.loop import acquire
+from tvtasks.archive.folder import ledger_path
+from tvtasks.cli.reports import summary
+from tvtasks.dashboard.markdown import plain
+from tvtasks.dashboard.runs import close_lost_runs, tagged_with
+from tvtasks.dashboard.server import Server
+from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.errors import UnreadableFileError
-from tvtasks.monitor import Ledger, State
+from tvtasks.ledger import Ledger, State
+from tvtasks.options import WatchOptions
 from tvtasks.recipe import HuberROFStep, Median, Recipe
 from tvtasks.recipe_book import RecipeBook
-from tvtasks.tasks import plain
 
 STEP = HuberROFStep(model="huber-rof", lam=0.5, direction="x")
 RECIPE = Recipe(name="all-steps", background=STEP, median=Median(), contrast=STEP, denoise=STEP)
@@ -75,6 +79,10 @@ def artifact_of(client: SyncPrefectClient, run: FlowRun) -> Artifact:
     return artifact
 
 
+def watching(folder: Path, directory: Path) -> WatchOptions:
+    return WatchOptions(folder=folder, archive=directory, recipes=(), settle=0.05, once=True)
+
+
 def eventually(condition: Callable[[], object], seconds: float = HALF_A_MINUTE) -> None:
     """Wait for another process: there is no clock to inject."""
     deadline = time.monotonic() + seconds
@@ -107,8 +115,15 @@ class TestWhatTheServerShows:
         tasks = task_runs(client, run_of(client, path), number=8)
         names = [re.sub("-[0-9a-f]{3}$", "", task.name) for task in tasks]
         assert names == [
-            "read", "scale", "extract background", "median", "contrast", "denoise", "preview", "archive",
-        ]  # fmt: skip
+            "read",
+            "scale",
+            "extract background",
+            "median",
+            "contrast",
+            "denoise",
+            "preview",
+            "archive",
+        ]
 
     def test_it_is_listed_under_a_deployment_which_comes_again_when_somebody_deletes_it(
         self, client, write_scan, tmp_path
@@ -130,22 +145,26 @@ class TestWhatTheServerShows:
         run = run_of(client, path)
         assert context == {
             "prefect": {
-                "flow_run_id": str(run.id), "flow_run_name": run.name, "run_count": 1,
+                "flow_run_id": str(run.id),
+                "flow_run_name": run.name,
+                "run_count": 1,
                 "deployment_id": str(run.deployment_id),
             }
-        }  # fmt: skip
-        told = Console(record=True, width=200, file=io.StringIO())
-        told.print(summary(archive.summary(outcome.archive)))
-        assert f"{run.name}, {run.id}, attempt 1" in told.export_text()
+        }
+        shown = Console(record=True, width=200, file=io.StringIO())
+        shown.print(summary(archive.summary(outcome.archive)))
+        assert f"{run.name}, {run.id}, attempt 1" in shown.export_text()
 
     def test_of_a_deployment_it_names_that_too(self, client, write_scan, tmp_path):
         """With parameters as a form or an event gives them."""
         path = write_scan("stm_0001.npy")
         sample = {"name": "Si", "atom_types": ["Si"], "preparation_date": "2024-04-30"}
         parameters = {
-            "path": str(path), "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
-            "archive": str(tmp_path / "archive"), "keeping": {"compression": "none", "sample": sample},
-        }  # fmt: skip
+            "path": str(path),
+            "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
+            "archive": str(tmp_path / "archive"),
+            "keeping": {"compression": "none", "sample": sample},
+        }
         flow = client.create_flow(restore_flow)
         schema = parameter_schema(restore_flow).model_dump()
         deployment = client.create_deployment(flow, "by hand", parameter_openapi_schema=schema)
@@ -237,10 +256,7 @@ class TestCancelling:
         recipes = RecipeBook((("*", RECIPE),))
         helper = threading.Thread(target=cancel)
         helper.start()
-        acquire(
-            path.parent, directory, recipes, restore_and_show, watching=Watching(settle=0.05),
-            finished=lambda: True,
-        )  # fmt: skip
+        acquire(watching(path.parent, directory), recipes, restore_and_show)
         helper.join()
         with Ledger(ledger_path(directory)) as ledger:
             return ledger.entries()
@@ -250,11 +266,11 @@ class TestCancelling:
         self, server, reading, write_scan, tmp_path, state
     ):
         path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
-        with prefect_at(server.api_url) as attendant, get_client(sync_client=True) as client:
+        with prefect_at(server.api_url) as supervisor, get_client(sync_client=True) as client:
 
             def cancel():
-                client.set_flow_run_state(attendant.run_of(path), state)
-                eventually(lambda: attendant.is_cancelled(attendant.run_of(path)))
+                client.set_flow_run_state(supervisor.run_of(path), state)
+                eventually(lambda: supervisor.is_cancelled(supervisor.run_of(path)))
 
             (entry,) = self.restore_meanwhile(path, directory, reading, cancel)
             run = run_of(client, path)
@@ -268,10 +284,10 @@ class TestCancelling:
         self, server, reading, write_scan, tmp_path
     ):
         path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
-        with prefect_at(server.api_url) as attendant, get_client(sync_client=True) as client:
+        with prefect_at(server.api_url) as supervisor, get_client(sync_client=True) as client:
 
             def bury():
-                run = attendant.run_of(path)
+                run = supervisor.run_of(path)
                 client.set_flow_run_state(run, Crashed(), force=True)
                 eventually(lambda: client.read_flow_run(run).state_name == "Running")
 
@@ -305,6 +321,9 @@ import sys, threading
 from pathlib import Path
 
 from flows import restore
+from tvtasks.dashboard.runs import tagged_with
+from tvtasks.dashboard.supervision import prefect_at
+from tvtasks.options import WatchOptions
 from tvtasks.recipe import HuberROFStep, Recipe
 
 path, archive = Path(sys.argv[1]), Path(sys.argv[2])
@@ -315,7 +334,7 @@ def block(*arguments, **options):
     threading.Event().wait(60)
 
 restore.workflow.restore_file = block
-with restore.prefect_at(sys.argv[3]), restore.watch_runs(archive):
+with prefect_at(sys.argv[3]), tagged_with(archive):
     restore.restore_and_show(path, recipe, archive)
 """
 
@@ -326,8 +345,13 @@ class TestRunsCutShort:
     ):
         path = write_scan("stm_0001.npy")
         command = [
-            sys.executable, "-c", KILLED, str(path), str(tmp_path / "archive"), at_server.api_url,
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            KILLED,
+            str(path),
+            str(tmp_path / "archive"),
+            at_server.api_url,
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             try:
                 assert child.stdout.readline() == "running\n"
@@ -363,7 +387,7 @@ class TestRunsCutShort:
 def create_run(
     client: SyncPrefectClient, path: Path, directory: Path, state: PrefectState[Any], *, watched: bool
 ) -> None:
-    with watch_runs(directory) if watched else nullcontext():
+    with tagged_with(directory) if watched else nullcontext():
         client.create_flow_run(
             restore_flow,
             parameters={
@@ -420,9 +444,8 @@ class TestAReplyThatIsLost:
     ):
         path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
         recipes = RecipeBook((("*", RECIPE),))
-        options = {"watching": Watching(settle=0.05), "finished": lambda: True}
-        with prefect_at(forgetful), watch_runs(directory):
-            tally = acquire(path.parent, directory, recipes, restore_and_show, **options)
+        with prefect_at(forgetful), tagged_with(directory):
+            tally = acquire(watching(path.parent, directory), recipes, restore_and_show)
         assert (tally.restored, tally.failed, tally.left) == (1, {}, [])
         assert len(list(directory.glob("*.nxs"))) == 1
         with Ledger(ledger_path(directory)) as ledger:

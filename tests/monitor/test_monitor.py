@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from watchdog.events import DirMovedEvent
 from tests.monitor.test_observe import eventually
 from tvtasks import readers
 from tvtasks.errors import ConfigurationError
+from tvtasks.ledger import Entry, Ledger, Priority, State
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor import Entry, Ledger, Monitor, State
-from tvtasks.monitor.ledger import Priority
-from tvtasks.monitor.scan import BETWEEN_BURSTS
+from tvtasks.monitor import Monitor
+from tvtasks.monitor.scan import BURST_SECONDS
+from tvtasks.options import MonitorOptions
 from tvtasks.replay import replay_steps
 
 WHOLE = b"header, pixels, end"
 RECIPE = "stm"
+OPTIONS = {field.name for field in fields(MonitorOptions)}
 
 
 def unfinished(path: Path) -> str | None:
@@ -61,7 +64,9 @@ class Bench:
             "is_candidate": is_candidate,
             "incomplete": unfinished,
         }
-        return Monitor(self.folder, self.ledger, RECIPE, **(defaults | options))
+        given = defaults | options
+        how = MonitorOptions(**{key: given.pop(key) for key in OPTIONS & given.keys()})
+        return Monitor(self.folder, self.ledger, RECIPE, how, **given)
 
     def write(self, name: str, content: bytes = WHOLE, *, date: float | None = None) -> Path:
         path = self.folder / name
@@ -682,7 +687,7 @@ class TestScan:
     @pytest.fixture
     def crowd(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         """Many files that the ledger knows."""
-        monkeypatch.setattr("tvtasks.monitor.scan.STRIDE", 4)
+        monkeypatch.setattr("tvtasks.monitor.scan.FILES_AT_A_STEP", 4)
         paths = [bench.write(f"{number:04}.tif", b"%d end" % number) for number in range(150)]
         for path in paths:
             status = path.stat()
@@ -730,7 +735,7 @@ class TestScan:
         def test(path: Path) -> None:
             tested.append(path)
 
-        monkeypatch.setattr("tvtasks.monitor.known.LARGE", large)
+        monkeypatch.setattr("tvtasks.monitor.known_files.LARGE_FOLDER", large)
         with bench.monitor(incomplete=test) as monitor:
             assert bench.wait(monitor) == []
             new = bench.write("new.tif")
@@ -764,7 +769,7 @@ class TestScan:
     def test_polling_eases_where_listings_cost_much(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.scan.SPARING", 1e12)
+        monkeypatch.setattr("tvtasks.monitor.scan.PAUSE_FACTOR", 1e12)
         bench.write("old.tif", b"1 end", date=1)
         with bench.monitor(rescan=60.0) as monitor:
             assert names(bench.wait(monitor)) == ["old.tif"]
@@ -775,8 +780,8 @@ class TestScan:
     def test_polling_is_quick_where_a_folder_shows_a_change(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.scan.SPARING", 1e12)
-        monkeypatch.setattr("tvtasks.monitor.scan.GLIMPSES", 2)
+        monkeypatch.setattr("tvtasks.monitor.scan.PAUSE_FACTOR", 1e12)
+        monkeypatch.setattr("tvtasks.monitor.scan.FOLDERS_AT_A_TIME", 2)
         for number in range(5):
             bench.write(f"{number}/deep/old.tif", b"%d end" % number)
         with bench.monitor(rescan=1e6, recursive=True) as monitor:
@@ -952,7 +957,7 @@ class TestThread:
     def test_a_share_that_hangs_holds_up_nothing_else(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.looking.END", 0.01)
+        monkeypatch.setattr("tvtasks.monitor.look_thread.JOIN_SECONDS", 0.01)
         hanging, alive_again = threading.Event(), threading.Event()
 
         def hang(path: Path) -> None:
@@ -1067,7 +1072,7 @@ class TestEvents:
                     other.write(b".")
                 for number in range(len(paths), len(paths) + 30):
                     paths.add(bench.write(f"{number}.tif", b"%d end" % number))
-        bench.clock.now += BETWEEN_BURSTS
+        bench.clock.now += BURST_SECONDS
         found = self.until(monitor, lambda found: len(found) >= len(paths))
         assert {entry.path for entry in found} == paths
 
@@ -1079,7 +1084,7 @@ class TestEvents:
         caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.observe.END", 0.1)
+        monkeypatch.setattr("tvtasks.monitor.observe.JOIN_SECONDS", 0.1)
         hanging = monitor._observer._observer
         assert hanging is not None
         (emitter,) = hanging.emitters

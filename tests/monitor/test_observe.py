@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tvtasks.errors import ConfigurationError
-from tvtasks.monitor.observe import FolderObserver, is_network_folder
+from tvtasks.filesystem import is_network_folder
+from tvtasks.monitor.observe import FolderObserver
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:

@@ -7,15 +7,17 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from itertools import pairwise
 
 import psutil
 import pytest
 
+from tests.heard import Heard
 from tests.rerun.test_working import FIRST, TOML, save
 from tvtasks import archive
 from tvtasks.errors import ConfigurationError, TvtasksError
-from tvtasks.rerun import Request, carry_out, cluster
+from tvtasks.rerun import Request, cluster, run_batch
 from tvtasks.workflow import restore_file
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
@@ -28,9 +30,13 @@ IMAGES = 12
 def here():
     """A cluster of two processes, each to be killed."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        memory_limit=0,
         silence_logs=50,
-    ) as found:  # fmt: skip
+    ) as found:
         yield found
 
 
@@ -46,7 +52,7 @@ def place(tmp_path_factory):
 
 def do(place, results, dask, **options):
     request = Request((place / "archive",), (str(place / "other.toml"),), results, workers=2, dask=dask)
-    return carry_out(request, **options)
+    return run_batch(request, **options)
 
 
 def contents(folder):
@@ -68,8 +74,8 @@ def expected(place):
 
 
 def test_the_results_are_those_of_one_machine(here, place, expected, tmp_path):
-    sheet = do(place, tmp_path / "many", here.scheduler_address)
-    assert (sheet.restored, sheet.failed, sheet.left, sheet.ended) == (IMAGES, [], 0, "")
+    report = do(place, tmp_path / "many", here.scheduler_address)
+    assert (report.restored, report.failed, report.left, report.stopped_because) == (IMAGES, [], 0, "")
     assert contents(tmp_path / "many") == expected
     again = do(place, tmp_path / "many", here.scheduler_address)
     assert (again.restored, again.current) == (0, IMAGES)
@@ -84,10 +90,12 @@ def test_the_batch_of_a_process_that_is_killed_is_done_again(here, place, expect
             killed.append(next(iter(pids.values())))
             os.kill(killed[0], getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    sheet = do(place, results, here.scheduler_address, report=kill_one)
+    report = do(place, results, here.scheduler_address, listener=Heard(finished=kill_one))
     assert killed
-    assert (sheet.failed, sheet.left, sheet.ended) == ([], 0, "")
+    assert (report.failed, report.left, report.stopped_because) == ([], 0, "")
     assert contents(results) == expected
+    archive.remove_partials(results, timedelta(hours=1))  # of the process that was killed, perhaps
+    archive.remove_partials(results, timedelta(hours=1))  # as the next start does
     assert not [path for path in results.rglob("*") if path.is_file() and path.suffix not in {".nxs", ".png"}]
 
 
@@ -118,10 +126,16 @@ class _Given:
 
 def test_it_stops_after_what_is_under_way(here, place, tmp_path):
     stop = threading.Event()
-    sheet = do(place, tmp_path / "many", here.scheduler_address, stop=stop, report=lambda _: stop.set())
-    assert sheet.restored > 0
-    assert sheet.restored + sheet.left == IMAGES
-    assert len(contents(tmp_path / "many")) == sheet.restored
+    report = do(
+        place,
+        tmp_path / "many",
+        here.scheduler_address,
+        stop=stop,
+        listener=Heard(finished=lambda _: stop.set()),
+    )
+    assert report.restored > 0
+    assert report.restored + report.left == IMAGES
+    assert len(contents(tmp_path / "many")) == report.restored
 
 
 class TestWhatCannotWork:
@@ -150,6 +164,11 @@ class TestWhatCannotWork:
             [sys.executable, *words, "--dashboard-address", "127.0.0.1:0"], stderr=subprocess.DEVNULL
         )
         address = f"tcp://127.0.0.1:{port}"
+
+        class Killing(Heard):
+            def planned(self, report, summary):
+                scheduler.kill()
+
         try:
             distributed.Client(address, timeout=60).close()
             monkeypatch.setattr(cluster, "_PATIENCE", 2.0)
@@ -157,7 +176,7 @@ class TestWhatCannotWork:
                 dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
                 pytest.raises(TvtasksError, match="does not answer any more"),
             ):
-                do(place, tmp_path / "many", address, planned=lambda *_: scheduler.kill())
+                do(place, tmp_path / "many", address, listener=Killing())
         finally:
             scheduler.kill()
             scheduler.wait()
@@ -199,9 +218,20 @@ def listening(process):
 def test_the_command_starts_them_and_takes_them_away(place, tmp_path):
     words = ["rerun", place / "archive", "--archive", tmp_path / "many", "--recipe", place / "other.toml"]
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *map(str, words), "--dask", "local", "--no-dashboard", "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "tvtasks.cli",
+            *map(str, words),
+            "--dask",
+            "local",
+            "--no-dashboard",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert len(contents(tmp_path / "many")) == IMAGES
@@ -215,9 +245,20 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_alone_and_ends_it(place, tmp_p
     """A terminal sends it to the processes too; a rerun whose processes end by it waits for ever."""
     words = ["rerun", place / "archive", "--archive", tmp_path / "many", "--recipe", "afm-background"]
     with subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *map(str, words), "--dask", "local", "--no-dashboard", "--json"],
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
-    ) as command:  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "tvtasks.cli",
+            *map(str, words),
+            "--dask",
+            "local",
+            "--no-dashboard",
+            "--json",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as command:
         assert command.stdout
         command.stdout.readline()  # the first image is done
         os.killpg(command.pid, signal.SIGINT)

@@ -17,9 +17,16 @@ RECIPE = Recipe.model_validate({"name": "first", "median": {}})
 
 def run(begin: float, end: float, seconds: float, size: int = 1000) -> CatalogueEntry:
     return CatalogueEntry(
-        Path("a.nxs"), size, shape=(10, 10), dtype="float32", parameters=RECIPE.parameters,
-        recipe_sha256=RECIPE.digest, algorithm_version=ALGORITHM_VERSION, seconds=seconds, span=(begin, end),
-    )  # fmt: skip
+        Path("a.nxs"),
+        size,
+        shape=(10, 10),
+        dtype="float32",
+        parameters=RECIPE.parameters,
+        recipe_sha256=RECIPE.digest,
+        algorithm_version=ALGORITHM_VERSION,
+        seconds=seconds,
+        span=(begin, end),
+    )
 
 
 def in_a_row(number: int, solving: float, writing: float, reading: float = 0.0) -> list[CatalogueEntry]:
@@ -33,9 +40,7 @@ def expected(runs: list[CatalogueEntry], number: int = 7) -> Estimate:
 
 
 class TestBesideSolving:
-    @given(
-        st.integers(2, 30), st.floats(0.001, 100.0), st.floats(0.001, 100.0), st.floats(0.0, 0.9)
-    )  # fmt: skip
+    @given(st.integers(2, 30), st.floats(0.001, 100.0), st.floats(0.001, 100.0), st.floats(0.0, 0.9))
     def test_one_after_the_other_what_is_not_solving_is_beside_it(self, number, solving, writing, part):
         reading = part * (solving + writing)
         found = expected(in_a_row(number, solving, writing, reading))

@@ -7,8 +7,8 @@ from tvtasks import archive, readers
 from tvtasks.archive import catalogue
 from tvtasks.archive.selection import chosen_by
 from tvtasks.errors import ConfigurationError
+from tvtasks.ledger import Ledger
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor import Ledger
 from tvtasks.recipe import HuberROFStep, Recipe
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun import plan
@@ -130,7 +130,7 @@ class TestSources:
         for name in given:
             (tmp_path / name / ".tvtasks").mkdir(parents=True)
             places.append(tmp_path / name)
-        with pytest.raises(ConfigurationError, match="Say where results go: --archive"):
+        with pytest.raises(ConfigurationError, match="Name the folder for results with --archive"):
             plan(places, book(ROWS))
 
     def test_a_source_that_is_not_there(self, tmp_path):

@@ -45,8 +45,11 @@ def markdown(command: str, plan: Plan, course: Course, verdict: Verdict) -> str:
     )
     lines = [
         _HEAD.format(
-            command=command, machine=machine(), minutes=(course.ended - course.began) / 60,
-            disasters=disasters(plan, course), result=result,
+            command=command,
+            machine=machine(),
+            minutes=(course.ended - course.began) / 60,
+            disasters=disasters(plan, course),
+            result=result,
         ),
         "## Counts",
         "",
@@ -62,10 +65,7 @@ def markdown(command: str, plan: Plan, course: Course, verdict: Verdict) -> str:
         "",
         "| fate | scans |",
         "|---|---|",
-        *(
-            f"| {fate.replace('_', ' ')} | {number} |"
-            for fate, number in course.manifest.fates.most_common()
-        ),
+        *(f"| {fate.replace('_', ' ')} | {number} |" for fate, number in course.manifest.fates.most_common()),
         "",
         "## Latencies",
         "",
@@ -86,7 +86,7 @@ def markdown(command: str, plan: Plan, course: Course, verdict: Verdict) -> str:
         "",
         "![Files and memory over time](soak.png)",
         "",
-    ]  # fmt: skip
+    ]
     if verdict.faults:
         lines += ["## Faults", "", *(f"- {fault}" for fault in verdict.faults), ""]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from tvtasks.archive.filters import Compression
+from tvtasks.archive.filters import Compression, options
 from tvtasks.errors import ConfigurationError
 from tvtasks.models import STRICT
 from tvtasks.recipe import sentences
@@ -133,6 +133,18 @@ class Keeping:
     sample: Annotated[
         Sample | None, Field(description="What is known of the sample; kept with each image.")
     ] = None
+
+    @classmethod
+    def of(cls, compression: Compression = "gzip", sample: Path | None = None) -> Keeping:
+        """Return what the command line asks for; `sample` is a TOML file.
+
+        Raises
+        ------
+        ConfigurationError
+            The sample data cannot be read, or packing needs a package that is not installed.
+        """
+        options(compression)
+        return cls(compression, Sample.load(sample) if sample else None)
 
 
 AS_USUAL = Keeping()

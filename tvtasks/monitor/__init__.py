@@ -4,41 +4,40 @@ Nothing in the folder is ever written, renamed or deleted.
 """
 
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Self, get_args
+from typing import Self
 
 from tvtasks import readers
-from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.errors import ArchiveError
+from tvtasks.filesystem import FileStatus, MountedFolder, status_of
+from tvtasks.ledger import Entry, Ledger, LedgerLock, Priority
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor.filestatus import status_of
+from tvtasks.monitor.candidates import Candidates
+from tvtasks.monitor.companions import Companions
 from tvtasks.monitor.folders import check_folders
-from tvtasks.monitor.halves import OtherHalves
-from tvtasks.monitor.hold import LedgerHold
 from tvtasks.monitor.ignore import IgnoreRules
-from tvtasks.monitor.ledger import Entry, Ledger, Priority, State
-from tvtasks.monitor.looking import Looking
-from tvtasks.monitor.observe import FolderObserver, ObserverKind
+from tvtasks.monitor.look_thread import LookThread
+from tvtasks.monitor.observe import FolderObserver
 from tvtasks.monitor.scan import Meet, Scanner
-from tvtasks.monitor.selection import Selection
-from tvtasks.monitor.settle import SettleTracker, Status
+from tvtasks.monitor.settle import SettleTracker
 from tvtasks.monitor.silence import SilenceDetector
+from tvtasks.options import MonitorOptions, ObserverKind
 
-__all__ = ["Entry", "Ledger", "Monitor", "State", "check_folders"]
+__all__ = ["Monitor", "MonitorOptions", "ObserverKind", "check_folders"]
 
 logger = logging.getLogger(__name__)
 
-LOOK = 0.02
+LOOK_SECONDS = 0.02
 """Seconds after which a look leaves the rest to the next one: a new file must not wait for a backlog."""
 
-PULSE = 1.0
+PAUSE_SECONDS = 1.0
 """Seconds between two looks when nothing happens; each asks whether the folder is still there."""
 
-AFTER_TROUBLE = 5.0
+TROUBLE_SECONDS = 5.0
 """Seconds until the next attempt to use a ledger that could not be used."""
 
 
@@ -70,15 +69,9 @@ class Monitor:
         The record of what was done; the caller opens and closes it.
     recipe
         Identity of the recipe: a file done with another recipe is to be done again.
-    settle, max_wait
-        See `SettleTracker`.
-    rescan
-        Seconds between scans of the whole folder; in polling, at most.
-    observer
-        See `FolderObserver`.
-    recursive
-        Whether folders inside `folder` count.
-    ignore, excluded
+    options
+        How the folder is watched.
+    excluded
         See `IgnoreRules`.
     outputs
         Where results go, to make sure that they are not taken for images of the microscope.
@@ -115,13 +108,8 @@ class Monitor:
         folder: Path,
         ledger: Ledger,
         recipe: str,
+        options: MonitorOptions = MonitorOptions(),
         *,
-        settle: float = 2.0,
-        max_wait: float = 600.0,
-        rescan: float = 300.0,
-        observer: ObserverKind = "auto",
-        recursive: bool = False,
-        ignore: Sequence[str] = (),
         excluded: Iterable[Path] = (),
         outputs: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -130,32 +118,34 @@ class Monitor:
         has_recipe: Callable[[Path], bool] = lambda path: True,
         incomplete: Callable[[Path], str | None] = readers.incomplete,
     ) -> None:
-        _check_options(settle, max_wait, rescan, observer)
-        check_folders(folder, outputs, recursive=recursive, ignore=ignore, excluded=excluded)
+        check_folders(folder, outputs, options, excluded)
         self.folder = folder.resolve()
+        self._root = MountedFolder(self.folder)
         self._ledger = ledger
         self._recipe = recipe
-        self._rules = IgnoreRules(self.folder, ignore, excluded)
-        self._recursive = recursive
+        self._rules = IgnoreRules(self.folder, options.ignore, excluded)
+        self._recursive = options.recursive
         self._clock = clock
         self._incomplete = incomplete
-        self._selection = Selection(is_candidate, has_recipe)
-        self._halves = OtherHalves()
-        self._tracker = SettleTracker(self._unsettled, settle=settle, max_wait=max_wait)
-        self._looking = Looking(self._look, clock, patience)
-        self._observer = FolderObserver(self.folder, observer, recursive=recursive, wake=self._looking.wake)
+        self._candidates = Candidates(is_candidate, has_recipe)
+        self._companions = Companions()
+        self._tracker = SettleTracker(self._unsettled, settle=options.settle, max_wait=options.max_wait)
+        self._look_thread = LookThread(self._look, clock, patience)
+        self._observer = FolderObserver(
+            self.folder, options.observer, recursive=options.recursive, wake=self._look_thread.wake
+        )
         self._silence = SilenceDetector(self._observer)
         self._scanner = Scanner(
             self.folder,
             ledger,
             recipe,
             self._rules,
-            recursive=recursive,
-            rescan=rescan,
+            recursive=options.recursive,
+            rescan=options.rescan,
             polls=lambda: self.polls,
             clock=clock,
         )
-        self._hold = LedgerHold(ledger.path, self.folder)
+        self._lock = LedgerLock(ledger.path, self.folder)
         self._next_check = 0.0
         self._next_attempt = 0.0
         # What the caller sees.
@@ -166,24 +156,24 @@ class Monitor:
         self._last_look = 0.0
 
     def __enter__(self) -> Self:
-        self._hold.take()
+        self._lock.acquire()
         try:
             self._observer.start()
             self._begin_scan(partial(self._meet, backlog=True))
-            self._next_check = self._clock() + PULSE
+            self._next_check = self._clock() + PAUSE_SECONDS
             while self._scanner.go_on():
                 pass
-            self._looking.start(self._publish())
+            self._look_thread.start(self._publish())
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._looking.stop():
+        if not self._look_thread.stop():
             logger.warning("%s does not answer; it is left without waiting for it.", self.folder)
         self._observer.stop()
-        self._hold.release()
+        self._lock.release()
 
     def poll(self) -> list[Entry]:
         """Look at the folder where there is a reason to, and return what was queued since the last poll.
@@ -192,7 +182,11 @@ class Monitor:
         most `patience` seconds, and takes what earlier looks have found if it lasts longer. A folder that
         has vanished and a ledger that cannot be written raise nothing: see `trouble`.
         """
-        self._looking.ask()
+        self._look_thread.ask()
+        return self.newly_queued()
+
+    def newly_queued(self) -> list[Entry]:
+        """Return what was queued since the last poll, without a look at the folder."""
         return [self._queued.popleft() for _ in range(len(self._queued))]
 
     def notice(self, path: Path) -> None:
@@ -212,7 +206,7 @@ class Monitor:
     @property
     def ignored(self) -> dict[str, str]:
         """A sentence for each kind of file in the folder that is left alone, by what the kind is called."""
-        return self._selection.ignored
+        return self._candidates.ignored
 
     @property
     def trouble(self) -> str:
@@ -235,16 +229,16 @@ class Monitor:
         return self._last_look
 
     def _look(self) -> float:
-        """Take in events, test what is due, and go on with the scan, for `LOOK` seconds.
+        """Take in events, test what is due, and go on with the scan, for `LOOK_SECONDS` seconds.
 
         Returns
         -------
         When the next look is due, by the clock.
         """
         now = self._clock()
-        end = now + LOOK
+        end = now + LOOK_SECONDS
         if now >= self._next_check:
-            self._next_check = now + PULSE
+            self._next_check = now + PAUSE_SECONDS
             self._check_folder()
             if self.polls:
                 self._scanner.look_for_changes()
@@ -263,7 +257,7 @@ class Monitor:
                 self._settle_trouble("ledger")
             except ArchiveError as error:
                 # A full disk, or an archive on a share that has dropped out: nothing is lost by waiting.
-                self._next_attempt = self._clock() + AFTER_TROUBLE
+                self._next_attempt = self._clock() + TROUBLE_SECONDS
                 self._scanner.give_up(until=self._next_attempt)
                 self._say_trouble("ledger", str(error))
         return self._publish()
@@ -279,15 +273,15 @@ class Monitor:
         if self._observer.ensure_alive():
             self._scanner.next_scan = self._clock()
             self._silence.excuse()
-        try:
-            with os.scandir(self.folder):
-                self._settle_trouble("folder")
-        except OSError as error:
-            self._say_trouble(
-                "folder",
-                f"The folder {self.folder} cannot be read at present ({error.strerror or error}). Connect "
-                "the drive or the share again; watching goes on by itself when it is back.",
-            )
+        fault = self._root.fault()
+        if not fault:
+            self._settle_trouble("folder")
+            return
+        self._say_trouble(
+            "folder",
+            f"The folder {self.folder} cannot be read at present ({fault}). Connect the drive or the share "
+            "again; the watch continues by itself when it is back.",
+        )
 
     def _take_events(self) -> None:
         for path in self._observer.drain():
@@ -299,16 +293,16 @@ class Monitor:
         if not (self._recursive or path.parent == self.folder) or self._rules.ignored(path):
             return
         self._tell_image_of(path)
-        if self._selection.takes(path):
+        if self._candidates.takes(path):
             self._observe(path, written=True)
         elif self._recursive and path.is_dir():
             # A folder that was moved here, or filled before it was observed, gives no event for its files.
             self._scanner.begin_below(path, self._meet)
 
-    def _observe(self, path: Path, *, written: bool = False, backlog: bool = False) -> Status | None:
+    def _observe(self, path: Path, *, written: bool = False, backlog: bool = False) -> FileStatus | None:
         status = status_of(path)
         if status is None:
-            self._halves.forget(path)
+            self._companions.forget(path)
         self._tracker.observe(path, status, self._clock(), written=written, backlog=backlog)
         return status
 
@@ -323,7 +317,7 @@ class Monitor:
                 self._tracker.observe(path, status, self._clock(), backlog=backlog)
                 raise
 
-    def _enqueue(self, path: Path, status: Status, *, backlog: bool) -> None:
+    def _enqueue(self, path: Path, status: FileStatus, *, backlog: bool) -> None:
         """Hash a settled file and queue it, unless it has changed since it was observed."""
         try:
             sha256 = file_sha256(path)
@@ -341,7 +335,7 @@ class Monitor:
             self._recipe,
             priority=Priority.BACKLOG if backlog else Priority.LIVE,
         )
-        self._halves.forget(path)
+        self._companions.forget(path)
         self._silence.settled(path)
         if entry:
             self._queued.append(entry)
@@ -352,9 +346,9 @@ class Monitor:
             with path.open("rb"):
                 pass
             if problem := self._incomplete(path):
-                self._halves.note(path)
+                self._companions.note(path)
                 return problem
-            return self._halves.unsettled(path)
+            return self._companions.unsettled(path)
         except OSError as error:
             return f"it cannot be opened ({error.strerror or error})"
         except Exception:
@@ -363,7 +357,7 @@ class Monitor:
             return None
 
     def _tell_image_of(self, half: Path) -> None:
-        if image := self._halves.image_of(half):
+        if image := self._companions.image_of(half):
             self._tracker.hurry(image, self._clock())
 
     def _scan_when_due(self) -> None:
@@ -378,7 +372,7 @@ class Monitor:
     def _meet(self, path: Path, new: bool, *, backlog: bool = False, reportable: bool = False) -> None:
         """Take in a file that a scan has come across and that the ledger does not know as it is."""
         self._tell_image_of(path)
-        if not self._selection.takes(path):
+        if not self._candidates.takes(path):
             return
         if path not in self._tracker and not backlog:
             status = status_of(path)
@@ -397,12 +391,3 @@ class Monitor:
         if kind in self._troubles:
             self._troubles = {other: text for other, text in self._troubles.items() if other != kind}
             logger.info("The %s can be used again.", kind)
-
-
-def _check_options(settle: float, max_wait: float, rescan: float, observer: str) -> None:
-    for name, value in {"settle": settle, "max_wait": max_wait, "rescan": rescan}.items():
-        if not value > 0:  # also catches nan
-            raise ConfigurationError(f"{name} = {value} cannot work: give a number of seconds above 0.")
-    if observer not in get_args(ObserverKind):
-        allowed = ", ".join(get_args(ObserverKind))
-        raise ConfigurationError(f"observer = {observer!r} is not known. Choose one of: {allowed}.")

@@ -1,19 +1,18 @@
 """Whether a folder can be watched, and whether results may go where they are meant to."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from tvtasks.errors import ConfigurationError
 from tvtasks.monitor.ignore import IgnoreRules
+from tvtasks.options import MonitorOptions
 
 
 def check_folders(
     folder: Path,
     outputs: Path | None,
-    *,
-    recursive: bool = False,
-    ignore: Sequence[str] = (),
+    options: MonitorOptions = MonitorOptions(),
     excluded: Iterable[Path] = (),
 ) -> None:
     """Refuse a folder that cannot be watched, and a place for results among the images; writes nothing.
@@ -25,7 +24,7 @@ def check_folders(
     """
     _check_folder(folder)
     folder = folder.resolve()
-    rules = IgnoreRules(folder, ignore, excluded)
+    rules = IgnoreRules(folder, options.ignore, excluded)
     if outputs is None:
         return
     outputs = outputs.resolve()
@@ -33,7 +32,7 @@ def check_folders(
         raise ConfigurationError(
             f"Results cannot go into the watched folder {folder} itself. Give a folder beside it."
         )
-    if recursive and not rules.ignored(outputs / "result.nxs"):
+    if options.recursive and not rules.ignored(outputs / "result.nxs"):
         raise ConfigurationError(
             f"The folder for results, {outputs}, lies inside {folder}, which is watched with all its "
             "subfolders. Give a folder beside it, or exclude this one."

@@ -11,13 +11,10 @@ new file that was given the inode of a deleted one for a move.
 
 import logging
 import os
-import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Literal
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -33,33 +30,13 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from tvtasks.errors import ConfigurationError
+from tvtasks.filesystem import is_network_folder
+from tvtasks.options import ObserverKind
 
 logger = logging.getLogger(__name__)
 
-ObserverKind = Literal["auto", "native", "polling"]
-
-NETWORK_FILE_SYSTEMS = frozenset(
-    {
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "fuse.sshfs",
-        "fuse.rclone",
-        "9p",
-        "afs",
-        "ceph",
-        "lustre",
-        "davfs",
-    }
-)
-"""Types in /proc/mounts for which the kernel does not report what another machine writes."""
-
-END = 2.0
+JOIN_SECONDS = 2.0
 """Seconds to wait for the threads of an observer to end."""
-
-_DRIVE_REMOTE = 4  # GetDriveTypeW in the Windows API
 
 # Reading a file gives events too (opened, closed without writing). They are left out, or looking at a file
 # would be a reason to look at it again.
@@ -71,35 +48,6 @@ _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
 ]
-
-
-def is_network_folder(folder: Path, mounts: Path = Path("/proc/mounts")) -> bool:
-    """Return whether a folder lies on a network file system, as far as that can be told cheaply.
-
-    Linux: by the type of the mount, read from `mounts`. Windows: a UNC path or a network drive. Elsewhere the
-    answer is False.
-    """
-    folder = folder.resolve()
-    if sys.platform == "win32":
-        import ctypes  # noqa: PLC0415 - windll exists on Windows only
-
-        if folder.drive.startswith("\\\\"):
-            return True
-        return bool(ctypes.windll.kernel32.GetDriveTypeW(folder.anchor) == _DRIVE_REMOTE)
-    try:
-        lines = os.fsdecode(mounts.read_bytes()).rstrip("\n").split("\n")
-    except OSError:
-        return False
-    around: list[tuple[int, str]] = []
-    for line in lines:
-        _, point, kind, *_ = line.split(" ")
-        # Blanks and backslashes in a mount point are written as three octal digits.
-        where = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))
-        if folder.is_relative_to(where):
-            around.append((len(where.parts), kind))
-    # The innermost mount counts, and of several on one point the last: max() takes the first that it meets.
-    _, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, ""))
-    return kind in NETWORK_FILE_SYSTEMS
 
 
 class _Collector(FileSystemEventHandler):
@@ -182,7 +130,7 @@ class FolderObserver:
             # A thread of watchdog's that hangs would hold up whoever ends it.
             ending = Thread(target=_end, args=(observer,), name="tvtasks observer's end", daemon=True)
             ending.start()
-            ending.join(END)
+            ending.join(JOIN_SECONDS)
 
     def poll(self, reason: str) -> None:
         """Turn to polling for good, where the choice is left to this class."""

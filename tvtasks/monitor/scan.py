@@ -10,35 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tvtasks.monitor.filestatus import changed_at, is_as_before
+from tvtasks.filesystem import changed_at, is_unchanged
+from tvtasks.ledger import Ledger
 from tvtasks.monitor.ignore import IgnoreRules
-from tvtasks.monitor.known import KnownFiles
-from tvtasks.monitor.ledger import Ledger
+from tvtasks.monitor.known_files import KnownFiles
 
 logger = logging.getLogger(__name__)
 
-POLL = 1.0
+SHORTEST_PAUSE = 1.0
 """Seconds between two scans in polling, at least."""
 
-SPARING = 200.0
+PAUSE_FACTOR = 200.0
 """Scans are so many times further apart than they keep a processor core busy: they take ½ % of it."""
 
-EAGER = 20.0
+CHANGED_PAUSE_FACTOR = 20.0
 """The same in polling, where a folder shows that something in it was created, renamed or deleted."""
 
-GLIMPSES = 50
+FOLDERS_AT_A_TIME = 50
 """Folders that are asked for their time of last change at each look for changes, in polling."""
 
-EASE = 3.0
+SLOW_SHARE_FACTOR = 3.0
 """Scans of a slow share are this many times further apart than they last."""
 
-BURST = 1000
+BURST_EVENTS = 1000
 """Events after which a scan is due: the operating system may have lost some of so many."""
 
-BETWEEN_BURSTS = 10.0
+BURST_SECONDS = 10.0
 """Seconds between two scans for that reason."""
 
-STRIDE = 64
+FILES_AT_A_STEP = 64
 """Files that a scan looks at in one step."""
 
 Meet = Callable[[Path, bool], object]
@@ -79,19 +79,19 @@ class _FolderTimes:
 
     def show_change(self) -> bool:
         """Ask some folders, others each time; return whether one has changed."""
-        glimpses = list(itertools.islice(self._glimpses, GLIMPSES))
+        glimpses = list(itertools.islice(self._glimpses, FOLDERS_AT_A_TIME))
         if not glimpses:
             self._glimpses = iter(self._times.items())
-            glimpses = list(itertools.islice(self._glimpses, GLIMPSES))
+            glimpses = list(itertools.islice(self._glimpses, FOLDERS_AT_A_TIME))
         return any(changed_at(folder) != before for folder, before in glimpses)
 
 
 class Scanner:
     """Goes through a folder, and says when it is to be gone through again.
 
-    A scan goes on in steps of `STRIDE` files, so that nothing else has to wait for its end. Where nothing is
-    reported (polling), scans are all there is, and follow each other as quickly as `SPARING`, `EAGER` and
-    `EASE` allow.
+    A scan goes on in steps of `FILES_AT_A_STEP` files, so that nothing else has to wait for its end. Where
+    nothing is reported (polling), scans are all there is, and follow each other as quickly as `PAUSE_FACTOR`,
+    `CHANGED_PAUSE_FACTOR` and `SLOW_SHARE_FACTOR` allow.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ class Scanner:
         now = self._clock()
         if any(scan.whole for scan in self._scans):
             return None
-        if reported >= BURST and now >= self.last_scan + BETWEEN_BURSTS:
+        if reported >= BURST_EVENTS and now >= self.last_scan + BURST_SECONDS:
             return "burst"
         return "time" if now >= self.next_scan else None
 
@@ -196,10 +196,10 @@ class Scanner:
 
     def _plan_next(self, busy: float, seconds: float) -> None:
         now = self._clock()
-        pause = max(SPARING * busy, EASE * seconds)
-        pause = min(max(pause, POLL), self._rescan) if self._polls() else max(pause, self._rescan)
+        pause = max(PAUSE_FACTOR * busy, SLOW_SHARE_FACTOR * seconds)
+        pause = min(max(pause, SHORTEST_PAUSE), self._rescan) if self._polls() else max(pause, self._rescan)
         self.next_scan = now + pause
-        self._eager_scan = now + max(EAGER * busy, EASE * seconds, POLL)
+        self._eager_scan = now + max(CHANGED_PAUSE_FACTOR * busy, SLOW_SHARE_FACTOR * seconds, SHORTEST_PAUSE)
 
     def _steps(self, top: Path, meet: Meet) -> Iterator[None]:
         """Meet the files below a folder that the ledger does not know as they are, in steps."""
@@ -211,13 +211,13 @@ class Scanner:
             try:
                 with os.scandir(folder) as found:
                     for number, item in enumerate(found, start=1):
-                        if number % STRIDE == 0:
+                        if number % FILES_AT_A_STEP == 0:
                             yield
                         name = item.name
                         if item.is_dir(follow_symlinks=False):
                             if self._recursive and not rules.ignored_in(folder, name):
                                 folders.append(folder / name)
-                        elif not (is_as_before(item, known.get(name)) or rules.ignored_in(folder, name)):
+                        elif not (is_unchanged(item, known.get(name)) or rules.ignored_in(folder, name)):
                             meet(folder / name, name not in known)
             except OSError as error:
                 # It went this moment, or may not be read. The folder at the top is looked after elsewhere.

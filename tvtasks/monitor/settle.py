@@ -9,25 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tvtasks.filesystem import FileStatus
+
 logger = logging.getLogger(__name__)
 
-EASE = 4.0
+RETEST_FRACTION = 4.0
 """A file that is quiet but not whole is tested again after this part (1/4) of the time that it has waited.
 
 A thousand files that were cut short would otherwise be opened every two seconds for ten minutes.
 """
 
 
-class Status(NamedTuple):
-    """What a file system says of a file without opening it."""
-
-    size: int
-    mtime_ns: int
-
-
 @dataclass(slots=True)
 class _Waiting:
-    status: Status
+    status: FileStatus
     changed: float
     seen: float
     backlog: bool
@@ -98,7 +93,7 @@ class SettleTracker:
     def observe(
         self,
         path: Path,
-        status: Status | None,
+        status: FileStatus | None,
         now: float,
         *,
         written: bool = False,
@@ -163,7 +158,7 @@ class SettleTracker:
         if file.stuck:
             self._put_off(path, file, now + self._max_wait)
         else:
-            pause = max(self._settle, waited / EASE)
+            pause = max(self._settle, waited / RETEST_FRACTION)
             self._put_off(path, file, min(now + pause, file.changed + self._max_wait))
         return False
 

@@ -1,4 +1,4 @@
-"""What is to be done to have archived images, or the files they came from, restored by a recipe."""
+"""The plan of a batch: which images are to be restored, and which the archive holds already."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from tvtasks import channels, readers
 from tvtasks.archive.catalogue import CatalogueEntry, ImageKey, archive_files, entries, entry, latest
+from tvtasks.archive.folder import has_watch, ledger_path
 from tvtasks.archive.identity import content_sha256, work_id
 from tvtasks.archive.keeping import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
+from tvtasks.ledger import ReadOnlyLedger, State
+from tvtasks.listener import Progress, no_progress
 from tvtasks.micrograph import Micrograph
-from tvtasks.monitor.ledger import ReadOnlyLedger
-from tvtasks.monitor.ledger import State as FileState
 from tvtasks.recipe import Recipe
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.estimate import NOTHING, Estimate, ImageState, Item, estimate
@@ -41,7 +42,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rerun would do.
+    """What a batch would do.
 
     Attributes
     ----------
@@ -70,6 +71,20 @@ class Plan:
         return {"current": found["current"], "outdated": found["outdated"], "missing": found["missing"]}
 
     @property
+    def summary(self) -> str:
+        """The figures in words."""
+        counts = self.counts
+        text = (
+            f"{len(self.items)} images: {counts['current']} current, {counts['outdated']} outdated, "
+            f"{counts['missing']} missing"
+        )
+        if self.without_recipe:
+            text += f"; {self.without_recipe} more have no recipe"
+        if self.faults:
+            text += f"; {len(self.faults)} cannot be restored"
+        return f"{text}. Archive: {self.archive}"
+
+    @property
     def jobs(self) -> list[Job]:
         """What is to be done, file by file."""
         grouped: dict[tuple[Path, int], list[Item]] = defaultdict(list)
@@ -78,11 +93,14 @@ class Plan:
                 grouped[item.source, id(item.given)].append(item)
         return [
             Job(
-                items[0].source, items[0].stored, items[0].given, frozenset(item.run_id for item in items),
+                items[0].source,
+                items[0].stored,
+                items[0].given,
+                frozenset(item.run_id for item in items),
                 _sample(items),
             )
             for items in grouped.values()
-        ]  # fmt: skip
+        ]
 
 
 def plan(
@@ -92,24 +110,24 @@ def plan(
     *,
     chosen: Callable[[CatalogueEntry], bool] = lambda entry: True,
     failed_only: bool = False,
-    progress: Callable[[int, int], object] = lambda done, of: None,
+    progress: Progress = no_progress,
 ) -> Plan:
-    """Find out what is to be done to have images restored by a recipe.
+    """Find out what has to be done so that images are restored by a recipe.
 
     Parameters
     ----------
     sources
-        Archives, folders of image files, or single files of either kind. An image that is found in several
-        of them is done once, from an archive if there is one: by content, whatever the names.
+        Archives, folders of image files, or single files of either kind. An image that is in several of them
+        is restored once, from an archive if one has it: its content counts, whatever the names.
     recipes
-        Which recipe a file gets; for an archived image its original name counts.
+        Which recipe a file gets; of an archived image, the original name counts.
     archive
         Where results go; the archive among the sources if not given.
     chosen
         Whether an image is wanted; given its newest run.
     failed_only
-        Only what went wrong: images whose newest run did not meet its stopping rule, and files that the
-        ledger of the archive has as failed or quarantined.
+        Only what went wrong: images whose newest run did not meet its stopping rule, and files that failed or
+        are quarantined in the ledger of the archive.
     progress
         Called now and then with how many of how many files were read.
 
@@ -199,9 +217,7 @@ def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             (archives if _ARCHIVE_NAME.search(source.name) else files).append(source)
         elif not source.is_dir():
             raise ConfigurationError(f"There is no file or folder {source}.")
-        elif (source / ".tvtasks").is_dir() or any(
-            _ARCHIVE_NAME.search(path.name) for path in archive_files(source)
-        ):
+        elif has_watch(source) or any(_ARCHIVE_NAME.search(path.name) for path in archive_files(source)):
             archives.append(source)  # in it, other pictures are previews
         else:
             originals = sorted(
@@ -219,23 +235,24 @@ def _only(archives: Iterable[Path]) -> Path:
     folders = {place if place.is_dir() else place.parent for place in archives}
     if len(folders) != 1:
         raise ConfigurationError(
-            "Say where results go: --archive FOLDER. Only where one archive is given do they go into it."
+            "Name the folder for results with --archive FOLDER. Without it, results go into the archive that "
+            "you give, if you give exactly one."
         )
     return folders.pop()
 
 
 def _failed_files(archive: Path) -> Iterator[Path]:
     """Yield what the ledger of an archive has as failed or quarantined and is still there."""
-    ledger = archive / ".tvtasks" / "ledger.sqlite"
+    ledger = ledger_path(archive)
     if not ledger.is_file():
         return
     with ReadOnlyLedger(ledger) as found:
-        for file in found.entries(None, FileState.FAILED, FileState.QUARANTINED):
+        for file in found.entries(None, State.FAILED, State.QUARANTINED):
             if file.path.is_file():
                 yield file.path
 
 
-def _runs(place: Path, progress: Callable[[int, int], object]) -> list[CatalogueEntry]:
+def _runs(place: Path, progress: Progress) -> list[CatalogueEntry]:
     if place.is_dir():
         return entries(place, progress=progress)
     found = entry(place)
@@ -243,7 +260,7 @@ def _runs(place: Path, progress: Callable[[int, int], object]) -> list[Catalogue
 
 
 def _read_all(
-    files: list[Path], recipes: RecipeBook, progress: Callable[[int, int], object]
+    files: list[Path], recipes: RecipeBook, progress: Progress
 ) -> Iterator[tuple[Path, list[CatalogueEntry] | str | None]]:
     """Yield what images each file holds for its recipe, several read at a time and few of them kept."""
 

@@ -1,0 +1,8 @@
+"""Nothing waits longer than it must."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(short_pauses: None) -> None:
+    pass

@@ -1,0 +1,111 @@
+"""Looking after a Prefect server: a real one, which is killed."""
+
+import logging
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+
+from tests.prefect_fixtures import unused_port
+from tvtasks.dashboard import server as servers
+from tvtasks.dashboard.server import Server, ServerKeeper
+from tvtasks.errors import ConfigurationError
+
+
+class Clock:
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_a_server_that_is_killed_is_started_again_where_it_was(database, tmp_path, clock, caplog):
+    home = database(tmp_path)
+    log = home / "server.log"
+    first = servers.start(log, home=home, port=unused_port())
+    keeper = ServerKeeper(first, log, home=home, clock=clock)
+    try:
+        first.process.kill()
+        first.process.wait()
+        with caplog.at_level(logging.INFO, "tvtasks"):
+            keeper.check()
+        assert keeper.state().answers
+        assert keeper.server.api_url == first.api_url
+        assert servers.answers(first.api_url)
+        assert "answers again" in caplog.text
+    finally:
+        keeper.server.stop()
+    assert not servers.answers(first.api_url)
+
+
+class TestServersThatCannotBeStarted:
+    def test_one_that_a_user_has_named_is_theirs(self, dead_url, tmp_path, clock):
+        keeper = ServerKeeper(Server(dead_url, is_ours_to_start=False), tmp_path / "server.log", clock=clock)
+        clock.seconds += 3600
+        keeper.check()
+        assert keeper.server.process is None
+        assert keeper.state() == servers.ServerState(dead_url, answers=False, kept=False)
+
+    def test_one_that_was_found_here_is_given_time_and_attempts_become_rarer_and_say_why(
+        self, dead_url, tmp_path, clock, caplog
+    ):
+        (tmp_path / "file").write_bytes(b"no folder")
+        keeper = ServerKeeper(Server(dead_url), tmp_path / "file" / "server.log", clock=clock)
+        attempts = []
+        for _ in range(120):
+            clock.seconds += 1
+            before = len(caplog.records)
+            keeper.check()
+            if len(caplog.records) > before:
+                attempts.append(clock.seconds)
+        assert attempts == [16, 21, 31, 51, 91]
+        assert "cannot be started with its output in" in caplog.records[0].message
+        assert "The next attempt is in 5 s." in caplog.records[0].message
+
+    def test_a_port_that_another_program_has_taken_is_left_to_it(self, server, tmp_path, clock, caplog):
+        taken = server.api_url.replace("/api", "/nothing-here")
+        keeper = ServerKeeper(Server(taken), tmp_path / "server.log", clock=clock)
+        clock.seconds += 60
+        keeper.check()
+        assert "Another program uses port" in caplog.text
+        assert keeper.server.process is None
+
+    def test_a_log_that_cannot_be_written_is_a_sentence(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"no folder")
+        with pytest.raises(ConfigurationError, match="cannot be started with its output in"):
+            servers.start(tmp_path / "file" / "server.log", port=unused_port())
+
+
+class TestTheLogOfTheServer:
+    def test_one_that_has_become_large_is_begun_anew_and_the_one_before_is_kept(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(servers, "LOG_SIZE", 100)
+        log = tmp_path / "server.log"
+        with log.open("ab") as written_by_the_server:
+            written_by_the_server.write(b"old" * 50)
+            written_by_the_server.flush()
+            servers.rotate(log)
+            written_by_the_server.write(b"new")
+        assert log.read_bytes() == b"new"
+        assert (tmp_path / "server.1.log").read_bytes() == b"old" * 50
+
+    def test_a_small_one_and_one_that_is_not_there_are_left_alone(self, tmp_path):
+        log = tmp_path / "server.log"
+        servers.rotate(log)
+        assert not log.exists()
+        log.write_bytes(b"little")
+        servers.rotate(log)
+        assert log.read_bytes() == b"little"
+
+
+def test_old_runs_and_events_are_removed_unless_the_user_says_otherwise(server):
+    with SyncPrefectClient(server.api_url) as client:
+        settings = client.request("GET", "/admin/settings").json()["server"]
+    vacuum = settings["services"]["db_vacuum"]
+    assert set(vacuum["enabled"]) == {"events", "flow_runs"}
+    assert vacuum["retention_period"] == "P30D"
+    assert settings["events"]["retention_period"] == "P2D"

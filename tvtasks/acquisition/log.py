@@ -1,0 +1,103 @@
+"""The log of a watch: ``ARCHIVE/.tvtasks/log/tvtasks.log``, one line for each file and for each problem."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from tvtasks.archive.folder import log_path
+from tvtasks.errors import ArchiveError
+from tvtasks.listener import Listener
+from tvtasks.outcome import Change
+
+SIZE, FILES = 2_000_000, 5
+"""Bytes of one log file, and how many there are: about 100,000 restored images."""
+
+_OURS = ("tvtasks", "flows")
+_LINE = logging.Formatter("{asctime}  {levelname:<7}  {message}", "%Y-%m-%d %H:%M:%S%z", style="{")
+_GOOD = {"done", "overwritten"}
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def logging_to(archive: Path) -> Iterator[None]:
+    """Write what tvtasks logs, and nothing of other packages, to the log of an archive.
+
+    Only one process may: on Windows a file that another process holds open cannot be renamed.
+
+    Raises
+    ------
+    ArchiveError
+        The log cannot be begun.
+    """
+    path = log_path(archive)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _PatientHandler(
+            path, maxBytes=SIZE, backupCount=FILES - 1, encoding="utf-8", errors="backslashreplace"
+        )
+    except OSError as error:
+        raise ArchiveError(
+            f"The log {path} cannot be written: {error.strerror or error}. Check who may write to its folder."
+        ) from error
+    handler.setFormatter(_LINE)
+    before = [(logging.getLogger(name), logging.getLogger(name).level) for name in _OURS]
+    for ours, _ in before:
+        ours.setLevel(logging.INFO)
+        ours.addHandler(handler)
+    try:
+        yield
+    finally:
+        for ours, level in before:
+            ours.removeHandler(handler)
+            ours.setLevel(level)
+        handler.close()
+
+
+class ChangeLog(Listener):
+    """Logs how each file of a watched folder has ended; a state on the way there is not worth a line.
+
+    Parameters
+    ----------
+    folder
+        The watched folder, without symbolic links.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def changed(self, change: Change) -> None:
+        """Log the change if the file has ended."""
+        if not change.is_final:
+            return
+        path, seconds = change.path, change.seconds
+        parts = [
+            str(path.relative_to(self._folder) if path.is_relative_to(self._folder) else path),
+            str(change.state),
+            change.recipe,
+            change.gap and f"gap {change.gap}",
+            f"{seconds} s" if seconds[:1].isdigit() else seconds,
+            ", ".join(outcome.archive.name for outcome in change.outcomes if outcome.archive),
+            change.reason,
+            *change.notes,
+        ]
+        # One line is one file: a name may hold a line break where the system allows it.
+        line = " ".join("  ".join(part for part in parts if part).splitlines())
+        logger.log(logging.INFO if change.state in _GOOD else logging.WARNING, "%s", line)
+
+
+class _PatientHandler(RotatingFileHandler):
+    """Survives a full disk and a share that goes away: it loses lines meanwhile, and nothing else."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
+        # The handle may be dead for good after a share has come back: the next line opens the file anew.
+        stream, self.stream = self.stream, None
+        try:
+            if stream:
+                stream.close()
+        except (OSError, ValueError):
+            return

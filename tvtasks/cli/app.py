@@ -1,0 +1,101 @@
+"""The command line: its commands, in the groups that the help shows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from tvtasks.cli import (
+    collect,
+    demo,
+    deploy,
+    doctor,
+    export,
+    gallery,
+    list_runs,
+    profile,
+    recipes,
+    rerun,
+    restore,
+    retry,
+    show,
+    status,
+    suggest,
+    sweep,
+    verify,
+    watch,
+)
+from tvtasks.cli.command import Command
+from tvtasks.cli.terminal import EXIT_CODES, Exit, complain
+from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
+
+app = typer.Typer(
+    help="Total-variation restoration of microscope images, with provenance.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+WATCHING = "Watch a folder"
+RESTORING = "Restore files"
+LOOKING = "Look at an archive"
+HANDING_ON = "Check and hand on"
+TRYING = "Choose parameters"
+
+
+def _add(
+    group: str, name: str, function: Callable[..., Any], summary: str, cls: type[Command] = Command
+) -> None:
+    app.command(name, cls=cls, short_help=summary, rich_help_panel=group)(function)
+
+
+_add(WATCHING, "demo", demo.demo, "Show everything in a minute.")
+_add(WATCHING, "watch", watch.watch, "Restore what is in a folder and what comes into it.")
+_add(WATCHING, "doctor", doctor.doctor, "Check for what would keep a watch from working.")
+_add(WATCHING, "status", status.status, "Show the status of a watch.")
+_add(WATCHING, "retry", retry.retry, "Queue failed files again.")
+_add(WATCHING, "deploy", deploy.deploy, "Set up a Prefect server for workers and schedules.")
+_add(RESTORING, "restore", restore.restore, "Restore files or folders of them.")
+_add(RESTORING, "rerun", rerun.rerun, "Restore archived images again by another recipe.")
+_add(TRYING, "recipes", recipes.recipes, "List the presets.")
+_add(TRYING, "suggest", suggest.suggest, "Choose λ for one image, with the reason.")
+_add(TRYING, "sweep", sweep.sweep, "Restore one image by many parameters, on one sheet.", cls=sweep.Spaced)
+_add(LOOKING, "list", list_runs.list_runs, "List the runs in an archive.")
+_add(LOOKING, "show", show.show, "Show what an archive file holds.")
+_add(LOOKING, "gallery", gallery.gallery, "Make a page of an archive's images.")
+_add(LOOKING, "profile", profile.profile, "Draw the images of a run along a line.")
+_add(HANDING_ON, "verify", verify.verify, "Check that archive files are unchanged.")
+_add(HANDING_ON, "collect", collect.collect, "Copy several runs into one file.")
+_add(HANDING_ON, "export", export.export, "Write images as TIFF, PNG, .gwy, .gsf or .npz.")
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        import tvtasks
+
+        print(f"tvtasks {tvtasks.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a mistake that a user can put right ends in a sentence, not a traceback."""
+    # Prefect logs to its server; the terminal shows our own table.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    try:
+        app()
+    except (ConfigurationError, RecipeError) as error:
+        complain(error)
+        sys.exit(Exit.USAGE)
+    except TvtasksError as error:
+        complain(error)
+        sys.exit(Exit.ATTENTION)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Every use of something in Prefect that is not its public interface, with the version and when it can go.
+
+Written for Prefect 3.8.8, and tested with the versions that ``pyproject.toml`` allows. Whoever updates
+Prefect reads this file: each function states why it is here and what would make it unnecessary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import certifi
+import httpx
+from prefect import Flow, runtime
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext, SyncClientContext
+from prefect.events.worker import EventsWorker
+from prefect.filesystems import LocalFileSystem
+from prefect.flow_engine import run_flow
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    PREFECT_LOCAL_STORAGE_PATH,
+)
+
+_FIRST_PAUSE = 0.03
+_TRIES = "tvtasks.tries"
+_FLUSH_SECONDS = 10.0
+
+
+def retry_soon(response: httpx.Response) -> None:
+    """Set when to ask a server again that answers "busy" without saying when.
+
+    On SQLite that answer means that another request has just written, and a moment later all is well: every
+    third run begins so. Prefect's client would wait for 2 s, and then longer. Its number of attempts stays;
+    their pauses are 0.03 s at first, and four times as long each time.
+
+    Goes when Prefect's server no longer answers 503 where SQLite is locked for an instant, or when its client
+    takes the first pause as a setting.
+    """
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" not in response.headers:
+        tries = response.request.extensions.get(_TRIES, 0)
+        response.request.extensions[_TRIES] = tries + 1
+        response.headers["Retry-After"] = str(_FIRST_PAUSE * 4**tries)
+
+
+HTTP_HOOKS = {"event_hooks": {"response": [retry_soon]}}
+
+
+@contextmanager
+def own_client() -> Iterator[SyncPrefectClient]:
+    """Make runs in this context use one client of their own, with `retry_soon`; give it.
+
+    Goes when Prefect's settings take hooks or pauses for its clients.
+    """
+    with SyncClientContext(HTTP_HOOKS) as context:
+        yield context.client
+
+
+@contextmanager
+def cheap_client_settings(api_url: str) -> Iterator[dict[Any, Any]]:
+    """Give the settings that make a client cheaper; each run has its own.
+
+    A client reads all certificates of the system, even where none is needed, and asks the server for a token
+    even where it has none: 15 of the 40 ms of a client. One client for all runs would wait for over a minute
+    when the server dies.
+
+    Goes when Prefect makes one certificate store for all its clients.
+    """
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        settings: dict[Any, Any] = {}
+        where = urlsplit(api_url)
+        # Not for others: a proxy may lead from http to https.
+        if where.scheme == "http" and where.hostname in {"127.0.0.1", "localhost", "::1"}:
+            one, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----\n")
+            certificate = Path(folder, "one.pem")
+            certificate.write_text(one + end, "utf-8")
+            settings[PREFECT_API_SSL_CERT_FILE] = str(certificate)
+        with suppress(httpx.HTTPError):
+            reply = httpx.get(
+                f"{api_url.removesuffix('/')}/csrf-token", params={"client": "tvtasks"}, timeout=2.0
+            )
+            if reply.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # the server has it switched off
+                settings[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
+        yield settings
+
+
+def run_here(
+    flow: Flow[..., Any], run: FlowRun, parameters: Mapping[str, Any], *, returns: Literal["result", "state"]
+) -> Any:
+    """Run a flow in this process as a run that exists already, under the name that it has.
+
+    Prefect would ask, in a thread and over a connection of its own, whether a run with a deployment is to
+    pause, which costs more than everything else; so the run is passed on without its deployment. A copy of
+    the flow without ``flow_run_name`` keeps Prefect from naming the run anew.
+
+    Goes when calling a flow takes a run, or when ``flow.with_options`` may set the deployment.
+    """
+    named = copy.copy(flow)
+    named.flow_run_name = None
+    run = run.model_copy(update={"deployment_id": None})
+    return run_flow(named, flow_run=run, parameters=dict(parameters), return_type=returns)
+
+
+def store_no_results(flow: Flow[..., Any]) -> None:
+    """Give a flow a place for results, in which nothing is ever stored.
+
+    Without one, Prefect asks the server twice in each run for a place, even for ``persist_result=False``.
+
+    Goes when it no longer asks.
+    """
+    flow.result_storage = LocalFileSystem(basepath=str(PREFECT_LOCAL_STORAGE_PATH.value()))
+
+
+def run_context() -> dict[str, Any]:
+    """Return what the run record of an archive keeps of the flow run in which this is called.
+
+    Not by ``prefect.runtime``: it asks the server each time for the deployment of a run that has none.
+
+    Goes when it no longer asks.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return {}
+    run = context.flow_run
+    return {
+        "prefect": {
+            "flow_run_id": str(run.id),
+            "flow_run_name": runtime.flow_run.name,
+            "run_count": run.run_count,
+            "deployment_id": str(run.deployment_id) if run.deployment_id else None,
+        }
+    }
+
+
+def post_artifact(client: SyncPrefectClient, artifact: ArtifactCreate) -> UUID:
+    """Create an artifact and return its id.
+
+    Not by ``create_artifact()``: it also sends an event with the whole content, and the worker that sends it
+    holds up the end of the process.
+
+    Goes when artifacts can be created without an event.
+    """
+    content = artifact.model_dump(mode="json", exclude_unset=True)
+    return UUID(client.request("POST", "/artifacts/", json=content).json()["id"])
+
+
+def patch_artifact(client: SyncPrefectClient, artifact: UUID, data: Any) -> None:
+    """Change what an artifact shows; see `post_artifact`."""
+    client.request("PATCH", "/artifacts/{id}", path_params={"id": artifact}, json={"data": data})
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether an error means that the Prefect server cannot be reached.
+
+    Prefect raises a plain RuntimeError when a run begins without a server.
+
+    Goes when that error has a class of its own.
+    """
+    if isinstance(error, RuntimeError):
+        return "Failed to reach API" in str(error)
+    return isinstance(error, httpx.HTTPError)
+
+
+def send_what_is_left() -> None:
+    """Send logs and events that are still on their way.
+
+    A server that was started here is stopped next, and Prefect would try for over a minute to reach it when
+    the process ends.
+
+    Goes when Prefect gives up at once on a server that refuses connections.
+    """
+    APILogWorker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)
+    EventsWorker.drain_all(timeout=_FLUSH_SECONDS, at_exit=False)

@@ -1,0 +1,375 @@
+"""The Prefect server that shows runs: the one that is configured, one that runs here, or a new one.
+
+A `ServerKeeper` looks after it for as long as a watch goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from tvtasks.errors import ConfigurationError
+from tvtasks.health.heartbeat import ServerState
+from tvtasks.periodic import Periodic
+
+logger = logging.getLogger(__name__)
+
+LOCAL_PORT = 4200
+START_SECONDS = 180.0
+"""A first start makes the database, half a minute on a fast PC."""
+
+SERVER_CHECK_SECONDS = 5.0
+"""Seconds between two checks whether the server answers."""
+
+OTHERS_PATIENCE = 15.0
+"""Seconds without an answer after which a server that someone else started counts as gone: whoever started it
+may restart it first."""
+
+WEDGED_SECONDS = 180.0
+"""Seconds without an answer after which our own server is ended though its process lives; a busy server
+answers late."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""Seconds between two attempts to start a server, doubling from one to the other."""
+
+# A run of four tasks makes about a hundred small writes. With the defaults they lock SQLite for so long that
+# the next run gets the answer "busy" and waits two seconds; written in batches they do not.
+_ENVIRONMENT = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "50",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # The newer dashboard contacts an analytics host on the internet; this one contacts nobody.
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+}
+
+# Unless the user sets something else: runs of a month with their pictures, and events, which are most of the
+# database, of two days. Nothing needs them: the archives hold what was done.
+_RETENTION = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
+}
+
+LOG_SIZE = 5_000_000
+"""Bytes of the server's log above which a new one begins; the one before it is kept."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server that answers.
+
+    Attributes
+    ----------
+    api_url
+        Where it answers.
+    process
+        The server, where it was started here; None where it was running before.
+    is_ours_to_start
+        Whether we may start another one in its place: not where a user has named it.
+    """
+
+    api_url: str
+    process: subprocess.Popen[bytes] | None = None
+    is_ours_to_start: bool = True
+
+    @property
+    def dashboard(self) -> str:
+        """Address to open in a browser."""
+        return self.api_url.removesuffix("/").removesuffix("/api")
+
+    def stop(self) -> None:
+        """Stop the server if it was started here."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def configured() -> Server | None:
+    """Return the server that PREFECT_API_URL or the Prefect profile names; None if they name none.
+
+    Raises
+    ------
+    ConfigurationError
+        If that server does not answer.
+    """
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415 - importing Prefect takes a second
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        return None
+    if not answers(url):
+        raise ConfigurationError(
+            f"The Prefect server at {url} (PREFECT_API_URL) does not answer. Start it, correct the address, "
+            "or unset PREFECT_API_URL to use a server on this computer."
+        )
+    return Server(url, is_ours_to_start=False)
+
+
+def running() -> Server | None:
+    """Return the server on this computer, if one answers at the usual port."""
+    url = _local_url(LOCAL_PORT)
+    return Server(url) if answers(url) else None
+
+
+def start(
+    log: Path,
+    *,
+    home: Path | None = None,
+    port: int | None = None,
+    waiting: Callable[[], object] = lambda: None,
+) -> Server:
+    """Start a server on loopback with Prefect's embedded database, and wait until it answers.
+
+    Parameters
+    ----------
+    log
+        Where its output goes.
+    home
+        Where its database is; Prefect's own place if not given.
+    port
+        Its port; the usual one, or else any free one, if not given.
+    waiting
+        Called several times a second while it starts; may raise to give up.
+
+    Raises
+    ------
+    ConfigurationError
+        It does not start, with the reason.
+    """
+    if port is None:
+        port = LOCAL_PORT if _is_free(LOCAL_PORT) else _free_port()
+    environment = {**_RETENTION, **os.environ, **_ENVIRONMENT}
+    environment.pop("PREFECT_API_URL", None)
+    # Without this the dashboard looks for its server at the usual port, whatever --port says.
+    environment["PREFECT_SERVER_UI_API_URL"] = _local_url(port)
+    if home is not None:
+        environment["PREFECT_HOME"] = str(home.resolve())
+    environment["PYTHONSAFEPATH"] = "1"  # a file of the folder in which someone watches is never a module
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    # In a group of its own, so that Ctrl-C reaches us alone: runs in progress need the server to the end.
+    own_group: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        rotate(log)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                **own_group,
+            )
+    except OSError as error:
+        raise ConfigurationError(
+            f"The Prefect server cannot be started with its output in {log}: {error.strerror or error}. "
+            "Check that the folder can be written to."
+        ) from error
+    server = Server(_local_url(port), process)
+    deadline = time.monotonic() + START_SECONDS
+    try:
+        while not answers(server.api_url):
+            waiting()
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"The Prefect server did not start; the reason is in {log}. Its last lines: {_tail(log)}"
+                )
+            time.sleep(0.2)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+class ServerKeeper:
+    """Looks after a Prefect server in a thread of its own while it is entered, and stops it at the end.
+
+    A server of ours that dies is started again on the same port; so is one that was found running here, as
+    nobody else may be there to do it. A server that a user has named is theirs: the keeper only checks it.
+    Restoring goes on meanwhile.
+
+    Parameters
+    ----------
+    server
+        The server, which answers.
+    log
+        Where the output of a server that is started goes.
+    home
+        Where the database of a server that is started is; Prefect's own place if not given.
+    keep
+        Whether the server stays at the end.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        log: Path,
+        *,
+        home: Path | None = None,
+        keep: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.server = server
+        self._keep = keep
+        self._log = log
+        self._home = home
+        self._clock = clock
+        # Made once: making one reads all certificates of the system, which costs more than many checks.
+        self._client = httpx.Client(timeout=2.0)
+        self._answers = True
+        self._last_answer = clock()
+        self._next_start = clock()
+        self._pause = FIRST_PAUSE
+        self._thread = Periodic(
+            self.check, every=SERVER_CHECK_SECONDS, name="tvtasks server keeper", wait_first=True
+        )
+
+    def state(self) -> ServerState:
+        """Return how the server was when it was last checked; never waits."""
+        return ServerState(self.server.api_url, self._answers, self.server.is_ours_to_start)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.stop()
+        self._client.close()
+        if not self._keep:
+            self.server.stop()
+
+    def abandon(self) -> None:
+        """End a server that was started here without waiting for anything."""
+        if self.server.process:
+            self.server.process.terminate()
+
+    def check(self) -> None:
+        """Ask the server whether it answers; start it again if it is gone and the time has come."""
+        now = self._clock()
+        self._answers = answers(self.server.api_url, self._client)
+        rotate(self._log)
+        if self._answers:
+            self._last_answer = now
+            self._pause = FIRST_PAUSE
+        elif self._is_gone(now) and now >= self._next_start:
+            self._start_again()
+
+    def _is_gone(self, now: float) -> bool:
+        if not self.server.is_ours_to_start:
+            return False
+        process = self.server.process
+        if process is None:
+            return now - self._last_answer > OTHERS_PATIENCE
+        return process.poll() is not None or now - self._last_answer > WEDGED_SECONDS
+
+    def _start_again(self) -> None:
+        where = urlsplit(self.server.api_url)
+        try:
+            self.server.stop()
+            if where.port is None or not _is_free(where.port):
+                raise ConfigurationError(f"Another program uses port {where.port}.")
+            logger.info("Starting the Prefect server at %s again", self.server.api_url)
+            self.server = start(self._log, home=self._home, port=where.port, waiting=self._check_stop)
+        except _StoppedError:
+            return
+        except ConfigurationError as error:
+            logger.warning("%s The next attempt is in %.0f s.", error, self._pause)
+            self._next_start = self._clock() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        else:
+            self._answers = True
+            self._last_answer = self._clock()
+            logger.info("The Prefect server at %s answers again", self.server.api_url)
+
+    def _check_stop(self) -> None:
+        if self._thread.is_stopping:
+            raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """The watch has ended while a server was starting."""
+
+
+def answers(api_url: str, client: httpx.Client | None = None) -> bool:
+    """Return whether a Prefect server answers at this address."""
+    get = client.get if client else httpx.get
+    try:
+        reply = get(f"{api_url.removesuffix('/')}/health", timeout=2.0)
+        return reply.status_code == httpx.codes.OK and reply.json() is True
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return False
+
+
+def rotate(log: Path) -> None:
+    """Begin a new log of the server where it has become large, and keep one before it.
+
+    It is emptied, not renamed: the server writes on to the file that it has open.
+    """
+    with suppress(OSError):
+        if log.is_file() and log.stat().st_size > LOG_SIZE:
+            shutil.copyfile(log, log.with_suffix(".1.log"))
+            os.truncate(log, 0)
+
+
+def _local_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/api"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text("utf-8", errors="replace").strip().splitlines()
+    return " / ".join(line.strip() for line in lines[-3:])
+
+
+def find(*, by_profile: bool = True) -> Server | None:
+    """Return the server that is configured, or else one that runs on this computer; None where there is none.
+
+    Parameters
+    ----------
+    by_profile
+        Whether a Prefect profile counts as well as PREFECT_API_URL; reading it takes a second.
+
+    Raises
+    ------
+    ConfigurationError
+        The server that is configured does not answer.
+    """
+    named = configured() if by_profile or os.environ.get("PREFECT_API_URL") else None
+    return named or running()

@@ -1,0 +1,1 @@
+"""How a watch is: its heartbeat, what is wrong with it, its status, a check beforehand, metrics."""

@@ -1,0 +1,17 @@
+"""What was done with which file, and what is still to be done: the queue and the record of a watch."""
+
+from tvtasks.ledger.entries import Attempt, Entry, Overview, Priority, State
+from tvtasks.ledger.ledger import Ledger, ReadOnlyLedger
+from tvtasks.ledger.lock import LedgerLock, refuse_second
+
+__all__ = [
+    "Attempt",
+    "Entry",
+    "Ledger",
+    "LedgerLock",
+    "Overview",
+    "Priority",
+    "ReadOnlyLedger",
+    "State",
+    "refuse_second",
+]
