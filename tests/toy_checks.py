@@ -8,7 +8,7 @@ import pytest
 from tests import toy  # isort: skip - before anything makes recipes from the tables
 from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.archive.catalogue import entry
-from tvtasks.archive.selection import chosen_by
+from tvtasks.archive.conditions import chosen_by
 from tvtasks.archive.verification import check, recompute
 from tvtasks.dashboard.forms import OwnRecipe
 from tvtasks.errors import RecipeError
@@ -18,7 +18,7 @@ from tvtasks.figures.curves import profile_figure
 from tvtasks.figures.sheet import rendered
 from tvtasks.profile import profile
 from tvtasks.proposal import propose, toml
-from tvtasks.sweep import grid
+from tvtasks.sweep import build_points
 from tvtasks.tasks import TASKS
 
 TOML = """
@@ -140,8 +140,8 @@ def test_the_form_has_their_buttons():
 
 
 def test_a_sweep_varies_their_parameters(recipe):
-    assert [point.label for point in grid(recipe, {}, {"side": [3, 5]}, "denoise")] == ["s 3", "s 5"]
-    labels = [point.label for point in grid(recipe, {}, {"lines.strength": [0.5, 1.0]})]
+    assert [point.label for point in build_points(recipe, {}, {"side": [3, 5]}, "denoise")] == ["s 3", "s 5"]
+    labels = [point.label for point in build_points(recipe, {}, {"lines.strength": [0.5, 1.0]})]
     assert labels == ["strength 0.5", "strength 1"]
 
 

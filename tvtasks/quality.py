@@ -18,7 +18,7 @@ LEAST_SIDE = 32  # px; below, a spectrum says nothing
 
 
 @dataclass(frozen=True)
-class Marks:
+class QualityScores:
     """What a restoration shows of its quality without a truth to compare with; None where it cannot be told.
 
     Attributes
@@ -67,7 +67,9 @@ class Marks:
         return told
 
 
-def assess(raw: Array, restored: Array, background: Array | None = None, flat: Array | None = None) -> Marks:
+def assess(
+    raw: Array, restored: Array, background: Array | None = None, flat: Array | None = None
+) -> QualityScores:
     """Look at a restoration, arrays of shape (M, N) in one unit.
 
     Parameters
@@ -83,7 +85,7 @@ def assess(raw: Array, restored: Array, background: Array | None = None, flat: A
         return _assess(raw, restored, background, flat)
 
 
-def _assess(raw: Array, restored: Array, background: Array | None, flat: Array | None) -> Marks:
+def _assess(raw: Array, restored: Array, background: Array | None, flat: Array | None) -> QualityScores:
     before, after = np.asarray(raw, np.float64), np.asarray(restored, np.float64)
     found = spectrum(_middle(before)) if min(before.shape) >= LEAST_SIDE else None
     prominence = lost = None
@@ -91,7 +93,7 @@ def _assess(raw: Array, restored: Array, background: Array | None, flat: Array |
         prominence = _prominence(found.power, found)
         if background is not None:
             lost = amplitude(_middle(np.asarray(background, np.float64)), found, _middle(before))
-    return Marks(
+    return QualityScores(
         whiteness=None if flat is None else _finite(whiteness(np.asarray(flat, np.float64) - after)),
         line_jumps_before=_finite(line_jumps(before)),
         line_jumps_after=_finite(line_jumps(after)),

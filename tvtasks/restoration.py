@@ -23,7 +23,7 @@ from tvtasks.steps import STEPS, Draft, Made, StepRecord
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
-    from tvtasks.quality import Marks
+    from tvtasks.quality import QualityScores
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Restoration(Arrays):
     arrays: Mapping[str, Image]
     steps: tuple[StepRecord, ...]
     notes: tuple[str, ...]
-    quality: Marks
+    quality: QualityScores
     unitless: frozenset[str] = frozenset()
 
     @property

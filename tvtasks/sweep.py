@@ -107,7 +107,7 @@ A further measure is a function and a line here; it then stands in the table, un
 """
 
 
-def grid(
+def build_points(
     base: Recipe | None,
     models: Mapping[str, Sequence[float]],
     axes: Mapping[str, Sequence[Any]],

@@ -115,7 +115,7 @@ class TestRead:
 def test_the_monitor_waits_for_the_parameters(path: Path) -> None:
     assert readers.is_candidate(path)
     assert not readers.is_candidate(path.with_name(PARAMETERS))
-    assert readers.is_half(path.with_name(PARAMETERS))
+    assert readers.is_companion(path.with_name(PARAMETERS))
     assert readers.incomplete(path) is None
     path.with_name(PARAMETERS).unlink()
     assert readers.incomplete(path) == f"{PARAMETERS}, which belongs to it, is not there yet"

@@ -18,7 +18,7 @@ import numpy as np
 from tvtasks.archive.layout import ENTRY, fill
 from tvtasks.archive.reading import ArchivedRun
 from tvtasks.archive.sealing import SEAL
-from tvtasks.quality import Marks
+from tvtasks.quality import QualityScores
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration
 from tvtasks.solvers import Check, Convergence
@@ -66,7 +66,7 @@ def _restoration(run: ArchivedRun, entry: h5py.Group) -> Restoration:
         arrays=run.arrays,
         steps=tuple(_step(step, entry) for step in record["steps"]),
         notes=tuple(record["notes"]),
-        quality=Marks(**record["quality"]),
+        quality=QualityScores(**record["quality"]),
     )
 
 

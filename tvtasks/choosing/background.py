@@ -11,7 +11,7 @@ from scipy.fft import dct
 from scipy.special import gamma
 
 from tvtasks.choosing.choice import Choice, Confidence, fallback, lowest
-from tvtasks.choosing.lines import by_coherence
+from tvtasks.choosing.coherence import by_coherence
 from tvtasks.choosing.size import by_size
 from tvtasks.choosing.spectrum import Peak, Spectrum, kappa_along, spectrum
 from tvtasks.medians import median_filter

@@ -46,7 +46,7 @@ def verify(
     and every result was reproduced; 1 otherwise.
     """
     files = _files(paths)
-    from tvtasks.archive import examiners
+    from tvtasks.archive import verify_many
 
     done = 0
     bad = 0
@@ -61,7 +61,7 @@ def verify(
             if not as_json:
                 _tell(findings, quiet=quiet)
 
-        found = examiners.verify(files, again=recompute, workers=workers, report=report)
+        found = verify_many.verify(files, again=recompute, workers=workers, report=report)
     if as_json:
         print(json.dumps(_record(found), indent=2))
     elif not quiet:

@@ -15,7 +15,7 @@ class Companions:
 
     def note(self, image: Path) -> dict[Path, FileStatus | None]:
         """Note, and return, what the other halves of an image look like, and that they are its own."""
-        halves = {half: status_of(half) for half in readers.other_halves(image)}
+        halves = {half: status_of(half) for half in readers.companions(image)}
         self.forget(image)
         if halves:
             self._halves[image] = halves

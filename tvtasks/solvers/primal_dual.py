@@ -17,9 +17,9 @@ from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Solution, certificates, kernels, linear, tgv
 from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
+from tvtasks.solvers.gap_checks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_check
 from tvtasks.solvers.grid import Grid, crop, kept, pad
 from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMean
-from tvtasks.solvers.looks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_look
 from tvtasks.solvers.stopping import Check, Gap
 from tvtasks.solvers.wavefront import Threads, Wavefront
 
@@ -94,7 +94,7 @@ def solve(
                 f = _scaled(image, low, extent, dtype)
                 iteration = _start(f, in_range, direction, team, phase, state, mean)
             # Rounding blurs the proof, not the way: a few iterations in float64 are enough to look again.
-            block = LEAST_BLOCK if rounds else until_next_look(history, rule.rtol, began, approaching)
+            block = LEAST_BLOCK if rounds else until_next_check(history, rule.rtol, began, approaching)
             block = min(block, rule.max_iterations - done)
             iteration.advance(block)
             done += block

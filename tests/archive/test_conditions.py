@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from tvtasks.archive.catalogue import CatalogueEntry
-from tvtasks.archive.selection import FIELDS, chosen_by
+from tvtasks.archive.conditions import FIELDS, chosen_by
 from tvtasks.errors import ConfigurationError
 
 ENTRY = CatalogueEntry(
