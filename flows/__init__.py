@@ -1,3 +1,3 @@
-"""Prefect flows, one a file: each composes what `tvtasks` does into a run of the dashboard."""
+"""Prefect flows, one per file: each composes the work of `tvtasks` into a run in the dashboard."""
 
-import tvtasks.dashboard  # noqa: F401 - before Prefect is imported: it switches telemetry off
+import tvtasks.dashboard  # noqa: F401 - switches telemetry off before Prefect is imported

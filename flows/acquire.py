@@ -1,4 +1,4 @@
-"""The flow of a watch, and what shows a watch in the dashboard: each file is a run, the watch has a page."""
+"""The flow that watches a folder, and the dashboard of a watch: each file is a run, the watch has a page."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def acquire_flow(
     recipes: Annotated[
         list[str],
         Field(min_length=1),
-        Help("A preset or a TOML file; or PATTERN=RECIPE for the files whose name matches."),
+        Help("A preset or a TOML file; or PATTERN=RECIPE for files whose name matches."),
     ],
     recursive: Annotated[bool, Help("Watch subfolders too.")] = False,
-    ignore: Annotated[list[str] | None, Help("Files to leave alone, such as test_*.")] = None,
+    ignore: Annotated[list[str] | None, Help("Patterns of files to leave alone, such as test_*.")] = None,
     workers: Annotated[int, Field(ge=1, le=64), Help("Files restored at a time.")] = 2,
     once: Annotated[bool, Help("Restore the files that are there, then end.")] = False,
 ) -> Any:
-    """Restore every image that is in a folder or comes into it, until someone cancels the run.
+    """Restore all images in a folder, and new ones as they arrive, until someone cancels the run.
 
-    It is `tvtasks watch` itself: an archive has one watch at a time, started here or by hand. A worker that
-    ends takes the watch with it; for years of watching use a service.
+    This is `tvtasks watch` itself: an archive has one watch at a time, started here or by hand. When the
+    worker ends, the watch ends too; for a permanent watch use a service.
     """
     try:
         options = WatchOptions(
@@ -65,7 +65,8 @@ def acquire_flow(
             workers=workers,
             once=once,
         )
-        # In a context of its own: else each image would be a run within this one, which costs ten times more.
+        # In a context of its own: otherwise each image would be a subflow run of this one, at ten times the
+        # cost.
         tally: Tally = Context().run(_watch, options)
     except TvtasksError as error:  # the page shows the sentence
         return Failed(message=str(error), data=error)
@@ -106,7 +107,7 @@ def dashboard(keeper: ServerKeeper, watch: Watch) -> Iterator[WatchDashboard]:
 
 
 class WatchDashboard:
-    """What the dashboard does for a watch; see `tvtasks.acquisition.watch.Dashboard`."""
+    """The dashboard of a watch; see `tvtasks.acquisition.watch.Dashboard`."""
 
     def __init__(self, keeper: ServerKeeper, watch: Watch, page: WatchPage) -> None:
         self.page = page
@@ -114,7 +115,7 @@ class WatchDashboard:
         self._watch = watch
 
     def restore(self) -> RestoreFile:
-        """Return what restores a file as a run, or without one while the server does not answer."""
+        """Return a function that restores a file as a run, or without one while the server is silent."""
         watch, options = self._watch, self._watch.options
 
         def restore_one(path: Path, recipe: Recipe, archive: Path) -> list[Outcome]:
@@ -128,7 +129,7 @@ class WatchDashboard:
         return restore_one
 
     def server(self) -> ServerState:
-        """Return how the server was when it was last checked."""
+        """Return the state of the server at the last check."""
         return self._keeper.state()
 
     def before_work(self) -> None:

@@ -1,6 +1,6 @@
-"""The flow that restores a whole set of images: one run for all, with their progress and a table.
+"""The flow that restores a set of images: a single run with a progress bar and a table.
 
-The archive has what is done, so a run that was cut short is simply repeated.
+The archive keeps the finished results, so a run that was cut short can simply be repeated.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from .restore import KeepingResults
 logger = logging.getLogger(__name__)
 
 MOST_SOURCES = 500
-"""Sources that a run on a server can have: the server takes no more than half a megabyte of parameters."""
+"""Most sources of a run on a server: the server accepts at most half a megabyte of parameters."""
 
 _LONGEST_NAME = 200
 
 
 @dataclass
 class _Caller:
-    """Whoever calls the flow in this process, what they hear, and what came of it.
+    """The caller of the flow in this process: its listener, its stop event, and the report it gets.
 
-    The server keeps the arguments of a flow run, so this is none of them.
+    The server stores the arguments of a flow run, so this is passed on beside them.
     """
 
     listener: Listener = field(default_factory=Listener)
@@ -79,31 +79,31 @@ def rerun_flow(
     recipes: Annotated[
         tuple[str, ...],
         Help(
-            "A preset or a TOML file; or PATTERN=RECIPE for the files whose name matches. Or none, and a "
-            "recipe of your own below."
+            "A preset or a TOML file; or PATTERN=RECIPE for files whose name matches. Or leave this empty "
+            "and fill in a recipe of your own below."
         ),
     ] = (),
     recipe: Annotated[
-        OwnRecipe, Help("A recipe of your own, for all files that none of those above is for.")
+        OwnRecipe, Help("A recipe of your own, for all files that match none of the recipes above.")
     ] = NONE_OF_MY_OWN,
     archive: Annotated[
-        Path | None, Help("The folder for results; the archive among the sources if not given.")
+        Path | None, Help("The folder for results. If you leave this empty, the archive among the sources.")
     ] = None,
     select: Annotated[
-        tuple[str, ...], Help("Conditions such as gap>1e-4 or technique=STM, which all must hold.")
+        tuple[str, ...], Help("Conditions such as gap>1e-4 or technique=STM; all must hold.")
     ] = (),
     failed_only: Annotated[
-        bool, Help("Only images that did not converge, and files that a watch could not restore.")
+        bool, Help("Only images that did not converge, and files that a watch failed to restore.")
     ] = False,
     workers: Annotated[int, Field(ge=1, le=64), Help("Files restored at a time.")] = 2,
     dask: Annotated[
-        str, Help('The address of a Dask cluster, or "local" for processes of the worker\'s computer.')
+        str, Help('The address of a Dask cluster, or "local" for processes on the worker\'s computer.')
     ] = "",
     keeping: KeepingResults = AS_USUAL,
 ) -> Any:
-    """Restore archived images, or the files they came from, by a recipe: those that are not current.
+    """Restore archived images, or the files they came from, by another recipe, unless they are current.
 
-    The dashboard's form shows the text beside each parameter.
+    The dashboard's form shows the help for each parameter.
     """
     caller = _caller.get() or _Caller()
     supervisor = current_supervisor()
@@ -133,7 +133,7 @@ def rerun_flow(
             report = run_batch(request, listener=listener, stop=caller.stop, context=private.run_context())
     except Exception as error:
         caller.error = error
-        if isinstance(error, TvtasksError):  # the page shows the sentence, or the traceback of a defect
+        if isinstance(error, TvtasksError):  # the page shows the sentence, or for a defect the traceback
             return Failed(message=str(error), data=error)
         raise
     finally:
@@ -142,12 +142,12 @@ def rerun_flow(
     message = " ".join(part for part in (f"{report.sentence}.", report.stopped_because) if part)
     if cancelled.is_set():
         return Cancelled(message=f"Cancelled in the dashboard: {message}")
-    # An image that failed is no failure of the run; a run that was cut short is not complete.
+    # Failed images do not make the run fail, but a run that was cut short is not complete.
     return Failed(message=message) if report.left else Completed(message=message)
 
 
 class _Report(Listener):
-    """Notes the report for the caller, who has it even if the run is lost at its end."""
+    """Hands the report to the caller, who then has it even if the run is lost at its end."""
 
     def __init__(self, caller: _Caller) -> None:
         self._caller = caller
@@ -157,15 +157,18 @@ class _Report(Listener):
 
 
 def rerun_and_show(request: Request, listener: Listener, stop: threading.Event) -> BatchReport:
-    """Do a batch as a flow run, or, if the Prefect server cannot be reached, without one.
+    """Run a batch as a flow run, or without one if the Prefect server cannot be reached.
 
     Raises
     ------
     TvtasksError
-        Nothing could be begun.
+        Nothing could be started.
     """
     if len(request.sources) > MOST_SOURCES:
-        logger.warning("%d single files are too many for a page in the dashboard.", len(request.sources))
+        logger.warning(
+            "The batch gets no page in the dashboard: %d files are too many. Give their folder instead.",
+            len(request.sources),
+        )
         return run_batch(request, listener=listener, stop=stop)
     caller = _Caller(listener, stop, request.yields)
     token = _caller.set(caller)
@@ -176,13 +179,15 @@ def rerun_and_show(request: Request, listener: Listener, stop: threading.Event) 
     except (httpx.HTTPError, RuntimeError) as error:
         if not private.is_unreachable(error):
             raise
-        if caller.report is None:  # else the server was lost at the end, and everything is done
-            logger.warning("The Prefect server cannot be reached: the batch has no page in the dashboard.")
+        if caller.report is None:  # otherwise the server was lost at the end, when everything was done
+            logger.warning("The Prefect server cannot be reached: the batch gets no page in the dashboard.")
             return run_batch(request, listener=listener, stop=stop)
     finally:
         _caller.reset(token)
     if caller.report is None:
-        raise ConfigurationError("The Prefect server ended the run before anything was begun.")
+        raise ConfigurationError(
+            "The Prefect server ended the run before any work began. Run the command again."
+        )
     return caller.report
 
 

@@ -26,15 +26,17 @@ from tvtasks.outcome import Outcome
 from tvtasks.recipe import Recipe
 from tvtasks.tasks import as_tasks
 
-_ENDED_EARLY = "Someone ended the run in the dashboard while it went on; its page is not complete."
-_WITHOUT_PAGE = "The Prefect server cannot be reached: restored without a page in the dashboard."
+_ENDED_EARLY = "Someone ended the run in the dashboard while it was under way, so its page is incomplete."
+_WITHOUT_PAGE = "The Prefect server cannot be reached, so this image has no page in the dashboard."
 
-ImageFile = Annotated[Path, Help("An image file, as the computer that restores it sees it.")]
-ArchiveFolder = Annotated[Path, Help("The folder for results; not the folder of the image.")]
+ImageFile = Annotated[Path, Help("An image file, with its path as the worker sees it.")]
+ArchiveFolder = Annotated[Path, Help("The folder for results, outside the folder of the image.")]
 PageSize = Annotated[
-    int, Field(ge=0, le=5000), Help("Largest page of an image in the dashboard, in kB; 0: no picture.")
+    int,
+    Field(ge=0, le=5000),
+    Help("Largest page of an image in the dashboard, in kB; 0 leaves out the picture."),
 ]
-KeepingResults = Annotated[Keeping, Help("How the images are packed, and what is known of the sample.")]
+KeepingResults = Annotated[Keeping, Help("How to compress the images, and what you know about the sample.")]
 
 
 def _run_name() -> str:
@@ -54,20 +56,20 @@ def restore_flow(
     page_kb: PageSize = PREVIEW_SIZE,
     keeping: KeepingResults = AS_USUAL,
 ) -> Any:
-    """Restore every image of a file and archive the results.
+    """Restore the images of a file and archive the results.
 
     Parameters
     ----------
     path
         An image file.
     recipe
-        The steps to do and their parameters.
+        The steps and their parameters.
     archive
         The folder for results.
     page_kb
-        The largest page of an image in the dashboard, in kB; with 0 it has no picture.
+        The largest page of an image in the dashboard, in kB; 0 leaves out the picture.
     keeping
-        How the images are packed, and what is known of the sample.
+        How to compress the images, and the sample data.
     """
     with supervised(UUID(runtime.flow_run.id), path) as around:
         try:
@@ -80,7 +82,7 @@ def restore_flow(
             # The run's page shows the sentence.
             return Failed(message=str(error), data=error)
         except Exception as error:
-            # Here too, and its log has the traceback.
+            # So does this page, and its log has the traceback.
             get_run_logger().exception("%s could not be restored", path)
             return Failed(message=explain(path, error), data=error)
 
@@ -91,9 +93,9 @@ private.store_no_results(restore_flow)
 def restore_and_show(
     path: Path, recipe: Recipe, archive: Path, *, page_kb: int = PREVIEW_SIZE, keeping: Keeping = AS_USUAL
 ) -> list[Outcome]:
-    """Restore a file as a flow run, or, if the Prefect server cannot be reached, without one.
+    """Restore a file as a flow run, or without one if the Prefect server cannot be reached.
 
-    The archive does not depend on the server: it holds what a run had written before the run got lost.
+    The archive does not depend on the server: it keeps what a run wrote before the run was lost.
 
     Raises
     ------

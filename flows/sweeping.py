@@ -1,4 +1,4 @@
-"""The flow that a worker of Prefect runs for a sweep: one image by many parameters, the sheet on its page."""
+"""The flow of a sweep for a Prefect worker: one image with many parameters, the sheet on its page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tvtasks.recipe import Recipe
 from tvtasks.steps import MODELS, STEPS
 
 SHEET_BYTES = 200_000
-"""Size of the sheet on the page at most: it holds many images, and there is one for each sweep."""
+"""Largest size of the sheet on the page: it holds many images, and each sweep has only one."""
 
 VARIED = [step.name for step in STEPS.values() if step.models]
 Numbers = tuple[Annotated[float, Field(ge=0)], ...]
@@ -33,28 +33,28 @@ Numbers = tuple[Annotated[float, Field(ge=0)], ...]
 def sweep_flow(
     path: ImageFile,
     output: Annotated[Path, Help("Folder for the sheet, the table and the results.")],
-    recipe: Annotated[str, Help("A preset or a TOML file to begin with; or nothing.")] = "",
+    recipe: Annotated[str, Help("The preset or TOML file to start from; may be empty.")] = "",
     models: Annotated[
         tuple[str, ...],
-        Help(f"Models to compare: {', '.join(MODELS)}; with λ of its own: tv-l1=.1,.2"),
+        Help(f"Models to compare: {', '.join(MODELS)}; optionally each with its own λ: tv-l1=.1,.2"),
     ] = (),
     lam: Annotated[Numbers, Help("Values of λ.")] = (),
     alpha: Annotated[Numbers, Help("Values of α of huber-rof.")] = (),
     further: Annotated[
         tuple[str, ...],
-        Help("Any other key of a recipe: median.rows=3,5 or background.direction=both,x"),
+        Help("Any other key of a recipe, such as median.rows=3,5 or background.direction=both,x"),
     ] = (),
     step: Annotated[
         str,
         Field(pattern=f"^({'|'.join(VARIED)})?$"),
-        Help(f"The step to vary: {', '.join(VARIED)}; if not given, the first of the recipe."),
+        Help(f"The step to vary: {', '.join(VARIED)}. If you leave this empty, the first of the recipe."),
     ] = "",
-    channel: Annotated[str, Help("Which image of a file with several.")] = "",
-    workers: Annotated[int, Field(ge=1, le=64), Help("Points worked on at a time.")] = 2,
+    channel: Annotated[str, Help("Which image, if the file holds several.")] = "",
+    workers: Annotated[int, Field(ge=1, le=64), Help("Points computed at a time.")] = 2,
 ) -> Any:
     """Restore one image with every combination of some parameters, and put the results on one sheet.
 
-    It does what `tvtasks sweep` does. The sheet stands among the artifacts of the run, too.
+    This does what `tvtasks sweep` does. The sheet is also among the artifacts of the run.
     """
     try:
         base = Recipe.load(recipe) if recipe else None

@@ -1,4 +1,4 @@
-"""What a file system reports of files and folders without opening them."""
+"""What a file system reports about files and folders without opening them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FileStatus(NamedTuple):
 
 
 def status_of(path: Path) -> FileStatus | None:
-    """Return size and time of last change of a regular file; None where there is none to be seen."""
+    """Return the size and the time of last change of a regular file; None if there is no such file."""
     try:
         found = path.stat()
     except OSError:
@@ -38,7 +38,7 @@ def status_of(path: Path) -> FileStatus | None:
 
 
 def is_unchanged(item: os.DirEntry[str], before: FileStatus | None) -> bool:
-    """Return whether a file in a listing looks as it did; one that was not there before does not."""
+    """Return whether a file in a listing looks as it did before; False if it was not there before."""
     if before is None:
         return False
     try:
@@ -48,7 +48,7 @@ def is_unchanged(item: os.DirEntry[str], before: FileStatus | None) -> bool:
 
 
 def changed_at(folder: Path) -> int:
-    """Return a folder's time of last change in nanoseconds; 0 where there is no folder."""
+    """Return a folder's time of last change in nanoseconds; 0 if there is no folder."""
     try:
         return folder.stat().st_mtime_ns
     except OSError:
@@ -56,10 +56,10 @@ def changed_at(folder: Path) -> int:
 
 
 def is_network_folder(folder: Path, mounts: Path = MOUNTS) -> bool:
-    """Return whether a folder lies on a network file system, as far as that is cheap to find out.
+    """Return whether a folder is on a network file system, as far as this is cheap to find out.
 
-    Linux: by the type of the mount, read from `mounts`. Windows: a UNC path or a network drive. Elsewhere the
-    answer is False.
+    On Linux the type of the mount decides, read from `mounts`; on Windows, whether it is a UNC path or a
+    network drive. On other systems the answer is False.
     """
     folder = folder.resolve()
     if sys.platform == "win32":

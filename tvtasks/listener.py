@@ -1,4 +1,4 @@
-"""Whoever wants to hear of the work as it goes on: a terminal, a log, a page of the dashboard, metrics."""
+"""Listeners follow the work: a terminal, a log, a page in the dashboard, metrics."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Callable, Sequence
 from tvtasks.outcome import BatchReport, Change, Outcome
 
 Progress = Callable[[int, int], object]
-"""Called now and then with how many of how many files were read."""
+"""Called now and then with the number of files read and the total."""
 
 
 def no_progress(done: int, total: int) -> None:
-    """Hear how many of how many files were read, and do nothing."""
+    """Ignore the progress."""
 
 
 class Listener:
-    """Hears of the work as it goes on. Here every method does nothing; a listener overrides what it needs.
+    """Follows the work. Every method here does nothing; a listener overrides the ones it needs.
 
-    All methods but `problems` are called in the thread that keeps the books of the work, one at a time; they
-    must not block. `problems` is called in the thread that writes heartbeats.
+    All methods except `problems` are called one at a time, in the thread that records the work; they must not
+    block. `problems` is called in the thread that writes heartbeats.
     """
 
     def reading(self, done: int, total: int) -> None:
-        """Hear how many of how many files were read to find out what is to be done."""
+        """Take the number of files that planning has read, and the total."""
 
     def planned(self, report: BatchReport, summary: str) -> None:
-        """Hear what a batch is going to do; `report` fills up from now on."""
+        """Take the plan of a batch; `report` is updated from now on."""
 
     def finished(self, outcome: Outcome) -> None:
-        """Hear what came of an image of a batch."""
+        """Take the outcome of an image of a batch."""
 
     def changed(self, change: Change) -> None:
-        """Hear that a file of a watch has come to another state."""
+        """Take a change in the state of a file of a watch."""
 
     def problems(self, begun: Sequence[str], ended: Sequence[str], present: Sequence[str]) -> None:
-        """Hear which problems of a watch have begun and ended, and which there are now, as sentences."""
+        """Take sentences on the problems of a watch: those that began, those that ended, all present ones."""
 
 
 class Listeners(Listener):
@@ -43,14 +43,14 @@ class Listeners(Listener):
     Parameters
     ----------
     listeners
-        Whom to pass it on to; more may be added with `add`.
+        The listeners; `add` adds more.
     """
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = list(listeners)
 
     def add(self, listener: Listener) -> None:
-        """Pass everything on to one more."""
+        """Add a listener."""
         self._listeners.append(listener)
 
     def reading(self, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""What a watch was asked for: kept in its heartbeat, and printed as the command that starts it again."""
+"""The options of a watch: kept in its heartbeat, and printed as the command that starts it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ObserverKind = Literal["auto", "native", "polling"]
 
 MAX_WAIT = 600.0
 MAX_WAIT_ONCE = 30.0
-"""Seconds to wait for a file to become whole; and where the watch ends with what is there."""
+"""Seconds to wait for a file to become complete; the second is for a watch with ``--once``."""
 
 PREVIEW_SIZE = 60
 """Largest page of a restored image in the dashboard, in kB of 1000 bytes."""
@@ -21,21 +21,21 @@ PREVIEW_SIZE = 60
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorOptions:
-    """How a folder is watched.
+    """How to watch a folder.
 
     Attributes
     ----------
     settle
         Seconds without change before a file counts as settled.
     max_wait
-        Seconds after its last change when a file that is still not whole is reported.
+        Seconds after its last change when a file that is still incomplete is reported.
     rescan
         Seconds between scans of the whole folder; when polling, at most.
     observer
-        How changes are noticed: ``native`` (the operating system reports them), ``polling`` (the folder is
+        How to notice changes: ``native`` (the operating system reports them), ``polling`` (the folder is
         scanned often), ``auto`` (native, but polling on network shares).
     recursive
-        Whether subfolders count.
+        Whether to watch subfolders.
     ignore
         Patterns of files and folders to leave alone; see `tvtasks.monitor.ignore.IgnoreRules`.
 
@@ -66,26 +66,26 @@ class MonitorOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchOptions(MonitorOptions):
-    """What a watch was asked for: everything but how its terminal looks.
+    """What a watch was asked for: everything except the look of its terminal.
 
     Attributes
     ----------
     folder, archive
-        What is watched, and where results go.
+        The watched folder, and the folder for results.
     recipes
-        Presets, TOML files, or PATTERN=RECIPE, as they were given.
+        Presets, TOML files, or PATTERN=RECIPE, as given.
     once
         Whether the watch ends when nothing is left to do.
     workers
-        Files that are restored at a time.
+        Files restored at a time.
     dashboard
-        Whether each file is a run on a Prefect server.
+        Whether each file becomes a run on a Prefect server.
     preview_size
         Largest page of an image in the dashboard, in kB; 0 for no picture.
     metrics
         Port for Prometheus; None for no metrics.
     compression, sample
-        How results are packed, and the TOML file with what is known of the sample.
+        How to compress results, and the TOML file with the sample data.
     """
 
     folder: Path
@@ -100,7 +100,7 @@ class WatchOptions(MonitorOptions):
     sample: Path | None = None
 
     def absolute(self) -> WatchOptions:
-        """Return the same with paths that are right in any folder."""
+        """Return the same options with absolute paths."""
         return replace(
             self,
             folder=self.folder.absolute(),
@@ -110,7 +110,7 @@ class WatchOptions(MonitorOptions):
         )
 
     def command(self) -> list[str]:
-        """Return the words of the command that starts such a watch, without those that say the default.
+        """Return the words of the command that starts such a watch, without options at their defaults.
 
         Examples
         --------
@@ -152,7 +152,7 @@ _OPTIONS = {
 
 
 def absolute_recipe(recipe: str) -> str:
-    """Return a recipe, or PATTERN=RECIPE, such that it is found from any folder."""
+    """Return a recipe, or PATTERN=RECIPE, with an absolute path if it is a file."""
     pattern, equals, name = recipe.rpartition("=")
     if Path(recipe).is_file():
         return str(Path(recipe).absolute())

@@ -1,4 +1,4 @@
-"""What came of the work: `Outcome` of one image, `Change` of one file, `BatchReport` of a whole set."""
+"""What became of the work: `Outcome` of one image, `Change` of one file, `BatchReport` of a set."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FINAL = frozenset({"done", "failed", "quarantined", "incomplete", "overwritten"}
 """States of a file in which nothing more happens to it for now."""
 
 LAST = 50
-"""Images whose latest outcomes a report keeps for tables; it keeps all that failed."""
+"""Number of latest outcomes that a report keeps for tables; it keeps every failure."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of one image, or of a file that could not be read.
+    """What became of one image, or of a file that could not be read.
 
     Attributes
     ----------
@@ -26,20 +26,20 @@ class Outcome:
     recipe
         Name of the recipe that restored it.
     state
-        ``restored`` now, ``current`` (the archive held this work already) or ``failed``.
+        ``restored`` now, ``current`` (the archive already held this result) or ``failed``.
     source_sha256
         Checksum of the file as it was read, hexadecimal.
     archive, preview
-        The NeXus file, and the picture beside it; None where the image failed.
+        The result, and the picture beside it; None if the image failed.
     gap, converged, seconds
-        The largest certified gap of its steps, whether all met their stopping rule, and the time they took;
-        None unless it was restored now.
+        The largest certified gap of its steps, whether all of them met their stopping rule, and the time they
+        took; None unless it was restored now.
     notes
-        Sentences that a user should see.
+        Sentences for the user.
     reason
         A sentence on why it failed; else empty.
     is_passing
-        Whether the system (disk, share, processes) is behind the failure and not the file.
+        Whether the system (disk, share, processes) caused the failure rather than the file.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Change:
-    """A file has come to another state.
+    """A file has changed its state.
 
     Attributes
     ----------
@@ -85,9 +85,9 @@ class Change:
     recipe
         Name of the recipe.
     reason
-        A sentence where the file is incomplete, failed, was quarantined or overwritten.
+        A sentence if the file is incomplete, failed, was quarantined or was overwritten; else empty.
     outcomes
-        What came of its images, where the work was done now.
+        What became of its images, if the work was done now.
     """
 
     path: Path
@@ -103,19 +103,19 @@ class Change:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of its images, each sentence once."""
+        """The notes on its images, each sentence once."""
         return list(dict.fromkeys(note for outcome in self.outcomes for note in outcome.notes))
 
     @property
     def gap(self) -> str:
-        """The largest gap of its images, as text; empty where there is none."""
+        """The largest gap of its images, as text; empty if there is none."""
         gap = largest_gap(self.outcomes)
         text = "" if gap is None else f"{gap:.1e}"
         return f"{text} (not reached)" if any(done.converged is False for done in self.outcomes) else text
 
     @property
     def seconds(self) -> str:
-        """The time that its images took, as text: ``before`` where the archive held all of them."""
+        """The time for its images, as text; ``before`` if the archive already held all of them."""
         taken = [outcome.seconds for outcome in self.outcomes if outcome.seconds is not None]
         return f"{sum(taken):.2f}" if taken else "before" if self.outcomes else ""
 
@@ -133,24 +133,24 @@ class Change:
 
 @dataclass
 class BatchReport:
-    """What has come of a set of images so far; it fills up while the work goes on.
+    """What has become of a set of images so far; it is updated during the work.
 
     Attributes
     ----------
     archive
         Where results go.
     total
-        Images that were to be restored, those included that could not be read.
+        Images to restore, including those that cannot be read.
     current
-        Images that the archive held already, and that were not begun.
+        Images that the archive already held, so that there was nothing to do.
     restored
         Images restored so far.
     failed
-        What failed.
+        Outcomes that failed.
     last
         The latest outcomes that did not fail.
     stopped_because
-        A sentence where the rest was not begun for another reason than that the user stopped it.
+        A sentence if the rest was not started for a reason other than a stop by the user; else empty.
     """
 
     archive: Path
@@ -163,11 +163,11 @@ class BatchReport:
     _found_current: int = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Take in what came of an image."""
+        """Take in the outcome of an image."""
         if outcome.state == "failed":
             self.failed.append(outcome)
             return
-        if outcome.state == "current":  # another process restored it since the work was planned
+        if outcome.state == "current":  # another process has restored it since the plan was made
             self.current += 1
             self._found_current += 1
         else:
@@ -176,12 +176,12 @@ class BatchReport:
 
     @property
     def done(self) -> int:
-        """Images, out of `total`, of which something came."""
+        """Images of `total` that have an outcome."""
         return self.restored + self._found_current + len(self.failed)
 
     @property
     def left(self) -> int:
-        """Images of which nothing came: not begun, or cut short."""
+        """Images of `total` without an outcome: not started, or cut short."""
         return max(self.total - self.done, 0)
 
     @property
@@ -206,10 +206,10 @@ class BatchReport:
 
 
 def largest_gap(outcomes: Iterable[Outcome]) -> float | None:
-    """Return the largest gap of some images; None where none was solved for."""
+    """Return the largest gap of some images; None if none of them has one."""
     return max((outcome.gap for outcome in outcomes if outcome.gap is not None), default=None)
 
 
 def recipes_of(outcomes: Sequence[Outcome], given: str) -> str:
-    """Return the names of the recipes that were chosen for the images of a file; `given` where none was."""
+    """Return the names of the recipes chosen for the images of a file; `given` if there are none."""
     return ", ".join(dict.fromkeys(outcome.recipe for outcome in outcomes if outcome.recipe)) or given

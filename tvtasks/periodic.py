@@ -1,4 +1,4 @@
-"""One thread that does something every few seconds, logs a fault and carries on."""
+"""A thread that does something every few seconds, logs errors and carries on."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ logger = logging.getLogger(__name__)
 class Periodic:
     """Calls a function every few seconds in a thread of its own, whatever the function raises.
 
-    The thread has a copy of the context in which the object was made, so that settings of the caller hold
+    The thread runs in a copy of the context in which the object was made, so that the caller's settings apply
     there too. The first call comes at once, unless `wait_first`.
 
     Parameters
     ----------
     action
-        What to do.
+        The function to call.
     every
-        Seconds between two calls.
+        Seconds between calls.
     name
         Name of the thread.
     wait_first
         Whether to wait `every` seconds before the first call.
     expected
-        Errors that are part of ordinary life (a server that is down): logged at debug level only.
+        Errors that are normal in operation (a server that is down); logged only at debug level.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Periodic:
         self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Ask the thread to end, wait for it, and return whether it ended in time (or never began)."""
+        """Ask the thread to end, wait for it, and return whether it ended in time (or never started)."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -61,7 +61,7 @@ class Periodic:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread has begun and not ended."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     @property
@@ -77,7 +77,7 @@ class Periodic:
         self.stop()
 
     def call(self) -> None:
-        """Do it now, in the calling thread, and log what it raises."""
+        """Call the function now, in the calling thread, and log what it raises."""
         try:
             self._action()
         except self._expected as error:

@@ -1,4 +1,4 @@
-"""How Ctrl-C ends a command: the first finishes the work under way, the second ends the process."""
+"""How Ctrl-C ends a command: the first one finishes the work under way, the second ends the process."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Stop(threading.Event):
 
 @contextmanager
 def stopping_gently(tell: Callable[[str], object]) -> Iterator[Stop]:
-    """Give the event that the first Ctrl-C or SIGTERM sets, to finish the work under way.
+    """Yield the event that the first Ctrl-C or SIGTERM sets, to finish the work under way.
 
-    The second one ends the process there and then: the ledger knows what was under way, and it is done again.
+    The second one ends the process at once: the ledger knows which work was under way and repeats it.
 
     Parameters
     ----------
     tell
-        Prints a sentence for whoever pressed the keys; what it raises is ignored.
+        Prints a sentence for the user; errors that it raises are ignored.
     """
     stop = Stop()
 
@@ -38,7 +38,7 @@ def stopping_gently(tell: Callable[[str], object]) -> Iterator[Stop]:
         stop.set()
         _try(tell, "Finishing the work under way; press Ctrl-C again to stop at once.")
 
-    # Windows: a service manager, or whoever has put us into a group of our own, sends CTRL_BREAK.
+    # On Windows, a service manager or the creator of our process group sends CTRL_BREAK.
     names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
     before: dict[int, Any] = {}
     for name in names:
@@ -54,12 +54,12 @@ def stopping_gently(tell: Callable[[str], object]) -> Iterator[Stop]:
 def _end(stop: Stop, tell: Callable[[str], object]) -> NoReturn:
     with suppress(Exception):
         stop.at_once()
-    _try(tell, "Stopped at once; the next start does again what was under way.")
-    # Not sys.exit(): that would wait for the threads that are at work.
+    _try(tell, "Stopped at once. The next start repeats the work that was under way.")
+    # Not sys.exit(), which would wait for the working threads.
     os._exit(STOPPED_AT_ONCE)
 
 
 def _try(tell: Callable[[str], object], text: str) -> None:
-    # A closed terminal, or a signal in the middle of another line, must not keep us from stopping.
+    # A closed terminal, or a signal in the middle of another line, must not prevent the stop.
     with suppress(OSError, RuntimeError):
         tell(text)

@@ -1,6 +1,6 @@
 """One thin Prefect task per step of the workflow.
 
-Arrays go from task to task in memory: nothing is hashed for a cache key, persisted or put in a parameter.
+Arrays pass from task to task in memory: none is hashed for a cache key, persisted or put in a parameter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _step(function: Callable[P, T], name: str) -> Task[P, T]:
 
 
 def publish_preview(result: Restoration, target: Path, *, page_kb: int = PREVIEW_SIZE) -> Path:
-    """Write the picture beside the archive file, and show it in the dashboard with the main figures."""
+    """Write the picture beside the result, and show it in the dashboard with the main figures."""
     picture = figures.preview(result)
     path = workflow.save_preview(picture, target)
     text = image_page(result, target, lambda room: figures.jpeg(picture, max_bytes=room), page_kb)
@@ -55,7 +55,7 @@ def as_tasks(page_kb: int = PREVIEW_SIZE) -> Call:
     Parameters
     ----------
     page_kb
-        The largest page of an image, in kB; with 0 it has no picture.
+        The largest page of an image, in kB; 0 leaves out the picture.
     """
 
     def call(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,7 +68,7 @@ def as_tasks(page_kb: int = PREVIEW_SIZE) -> Call:
 
 
 def _show(key: str, text: str, description: str) -> None:
-    """Publish an artifact of the run, with the client that the run has: making one costs more than this."""
+    """Publish an artifact of the run with the run's own client: making one would cost more than this."""
     context = TaskRunContext.get()
     if context is None:
         return  # called as a plain function

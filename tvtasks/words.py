@@ -1,4 +1,4 @@
-"""Quantities as a person writes them in a sentence."""
+"""Quantities as text for sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 
 
 def amount(size: float) -> str:
-    """Write a number of bytes in the unit that fits.
+    """Return a number of bytes as text, in a suitable unit.
 
     Examples
     --------
@@ -21,7 +21,7 @@ def amount(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration in the unit that fits.
+    """Return a duration as text, in a suitable unit.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Write a number with its noun, which takes an s in the plural.
+    """Return a number with its noun as text; the noun takes an s in the plural.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def count(number: int, noun: str) -> str:
 
 
 def moment(when: datetime | str) -> str:
-    """Write a time in this computer's time zone: the hour, and the date unless it is today."""
+    """Return a time in this computer's time zone as text: hour, minute, and the date unless it is today."""
     if isinstance(when, str):
         when = datetime.fromisoformat(when)
     when = when.astimezone()

@@ -1,4 +1,4 @@
-"""One file from reading to archive: what every way of running tvtasks does with each file."""
+"""One file from reading to archive: the work that every way of running tvtasks does for each file."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ def restore_file(
     context: Mapping[str, Any] | None = None,
     keeping: Keeping = AS_USUAL,
 ) -> list[Outcome]:
-    """Read a file, restore those of its images that the recipe is for, and archive them with pictures.
+    """Read a file, restore the images that the recipe selects, and archive them with pictures.
 
-    An image that the archive already holds for this recipe is not done again.
+    An image that is current in the archive is not restored again.
 
     Parameters
     ----------
     path
         An image file.
     recipe
-        What to do.
+        The steps and their parameters.
     directory
-        Where the archive is; created if it is not there.
+        The archive; created if it does not exist.
     call
-        How each step is called.
+        Calls each step.
     context
-        Further provenance for the run record, safe for JSON (who ran it).
+        Further provenance for the run record (who ran it), safe for JSON.
     keeping
-        How the results are packed, and what is known of the sample. What the archive holds stays as it is.
+        How to compress the results, and the sample data. Existing results stay as they are.
 
     Raises
     ------
     UnreadableFileError, UnusableImageError, RecipeError
-        The file is at fault, or no match for the recipe; trying again will not help.
+        The file is at fault, or does not match the recipe; trying again will not help.
     ArchiveError
         The results cannot be written.
     ConfigurationError
-        They are to be packed by what is not installed.
+        The package for the compression is not installed.
     """
-    options(keeping.compression)  # a missing package must not cost the reading
+    options(keeping.compression)  # reports a missing package before reading
     micrographs, notes = channels.choose(call(read, path), recipe)
     return restore_images(
         micrographs, recipe, directory, call=call, context=context, keeping=keeping, notes=notes
@@ -76,12 +76,12 @@ def restore_images(
     keeping: Keeping = AS_USUAL,
     notes: tuple[str, ...] = (),
 ) -> list[Outcome]:
-    """Restore images that have been read, from files or from archive files, as `restore_file` does.
+    """Restore images that were read from files or results, as `restore_file` does.
 
-    `notes` are added to those of each run. Of several images, one that cannot be restored (the detector was
-    off) is a note in the outcomes of the others.
+    `notes` are added to those of each run. If one of several images cannot be restored (the detector was
+    off), the outcomes of the others get a note.
     """
-    options(keeping.compression)  # a missing package must not cost the work
+    options(keeping.compression)  # reports a missing package before the work
     create_folder(directory)
     outcomes: list[Outcome] = []
     unusable: list[UnusableImageError] = []
@@ -123,7 +123,7 @@ def _restore_image(
     result = restore(micrograph, chosen, call=call)
     why = _why(recipe, chosen, micrograph)
     result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, keeping)))
-    # The archive file comes last: where it is, everything is, however often the work was cut short.
+    # The result comes last: if it exists, everything does, however often the work was cut short.
     picture = call(write_preview, result, identity.path(directory))
     target = call(write_archive, result, directory, context, keeping, identity)
     return Outcome(
@@ -140,7 +140,7 @@ def _restore_image(
 
 
 def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, ...]:
-    """Say how a recipe that chooses by technique came to this one."""
+    """Return a note on the choice if a recipe chose another by technique."""
     if chosen is recipe:
         return ()
     says = f"says {micrograph.technique}" if micrograph.technique else "names no technique"
@@ -148,20 +148,20 @@ def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, .
 
 
 def _why_not_nxem(micrograph: Micrograph, keeping: Keeping) -> tuple[str, ...]:
-    """Say why an image is not kept as NXem although something is known of the sample."""
+    """Return a note if an image with sample data cannot be kept as NXem."""
     reason = keeping.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
     return (f"The sample is kept with the image, but not as NXem: {reason}.",) if reason else ()
 
 
 def _sample_left_out(done: Path, keeping: Keeping) -> tuple[str, ...]:
-    """Say so where a result that is there already lacks the sample data."""
-    # As the record has it: JSON has no tuples.
+    """Return a note if an existing result lacks the sample data."""
+    # In the form of the record: JSON has no tuples.
     wanted = keeping.sample and json_safe(asdict(keeping.sample))
     if not wanted or archive.summary(done)["sample"] == wanted:
         return ()
     return (
-        f"{done.name} was archived before, with other sample data or none, and archived files are not "
-        "changed. To have the sample in it, move it away and restore the image again.",
+        f"{done.name} was archived earlier, with other sample data or none, and results are never changed. "
+        "To add the sample, move this result away and restore the image again.",
     )
 
 
@@ -182,12 +182,12 @@ def write_archive(
 
 
 def write_preview(result: Restoration, target: Path) -> Path:
-    """Write the picture beside the archive file `target` and return its path."""
+    """Draw and write the picture beside the result `target` and return its path."""
     return save_preview(figures.preview(result), target)
 
 
 def save_preview(picture: Image, target: Path) -> Path:
-    """Write a picture that was drawn beside the archive file `target` and return its path."""
+    """Write a finished picture beside the result `target` and return its path."""
     path = target.with_suffix(".png")
     write_whole(path, figures.png(picture))
     return path

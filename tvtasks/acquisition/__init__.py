@@ -1,1 +1,1 @@
-"""A watch: the loop that joins monitor, ledger and work, and whatever looks after it."""
+"""A watch: the loop that joins monitor, ledger and work, with its log, heartbeat and metrics."""

@@ -1,4 +1,4 @@
-"""From the queue to the work: takes what is due, has it done in threads, and records how it ended."""
+"""From the queue to the work: takes due files, restores them in threads, and records the outcomes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tvtasks.outcome import Change, Outcome, largest_gap
 logger = logging.getLogger(__name__)
 
 AWAY_SECONDS = 5.0
-"""Seconds for which nothing is begun after the folder with all files was found to be gone.
+"""Seconds without new work after the watched folder was found to be gone.
 
-A share that drops out would otherwise have its whole backlog fail, file by file, within seconds.
+Without this pause, the whole backlog of a share that drops out would fail within seconds, file by file.
 """
 
 Work = Callable[[Entry], Sequence[Outcome]]
@@ -31,29 +31,28 @@ Work = Callable[[Entry], Sequence[Outcome]]
 
 
 class Dispatcher:
-    """Works off the queue of a ledger, a few files at a time.
+    """Works through the queue of a ledger, a few files at a time.
 
-    It keeps no queue of its own: whenever a thread is free, it claims a piece of work from the ledger. It
-    keeps outcomes only while they cannot be recorded, because the disk is full, and begins nothing new until
-    they are.
+    It keeps no queue of its own: whenever a thread is free, it claims work from the ledger. It holds outcomes
+    only while the ledger cannot record them because the disk is full, and starts no new work until it can.
 
-    Before a file is worked on it is looked at: a file that has other content by now, or is gone, is marked as
-    overwritten, and the monitor finds what there is instead.
+    It checks each file before the work starts. A file that has changed, or is gone, is marked as overwritten;
+    the monitor finds its new content.
 
     Parameters
     ----------
     ledger
         The queue and the record.
     recipe
-        Identity of the recipe whose work is done.
+        Identity of the recipe whose work this is.
     work
         Does the work.
     folder
-        Where the files are: while it is gone, nothing is begun.
+        The folder of the files: while it is gone, no work starts.
     workers
-        How many pieces of work are done at a time.
+        How many files are worked on at a time.
     clock
-        Monotonic seconds, for how long work takes.
+        Returns monotonic seconds, to time the work.
 
     Examples
     --------
@@ -96,16 +95,16 @@ class Dispatcher:
         self.turn(begin=False)
 
     def turn(self, *, begin: bool = True) -> list[Change]:
-        """Record the work that has ended and, if `begin`, begin what is due. Never waits for work.
+        """Record finished work and, if `begin`, start work that is due. Never waits for work.
 
-        Returns what has changed, in order. A ledger that cannot be written shows in `trouble`, not as an
+        Returns the changes, in order. A ledger that cannot be written to shows in `trouble`; it raises no
         error.
         """
         changes: list[Change] = []
         try:
             for future in [future for future in self._under_way if future.done()]:
                 changes += self._record(self._under_way[future][0], future)
-                # Not before: an outcome that could not be recorded is recorded at a later turn.
+                # Only now: an outcome that could not be recorded is recorded at a later turn.
                 del self._under_way[future]
             begin = begin and self._clock() >= self._away_until
             while begin and len(self._under_way) < self._workers:
@@ -123,13 +122,13 @@ class Dispatcher:
         return changes
 
     def wait(self, timeout: float) -> None:
-        """Wait until some work has ended or come into the queue, at most `timeout` seconds."""
+        """Wait until work finishes or is queued, but at most `timeout` seconds."""
         self._ledger.news.wait(timeout)
         self._ledger.news.clear()
 
     @property
     def running(self) -> dict[Path, float]:
-        """The files that are being worked on, the oldest first, and for how many seconds."""
+        """The files being worked on, oldest work first, each with the seconds so far."""
         now = self._clock()
         return {
             entry.path: now - begun for future, (entry, begun) in self._under_way.items() if not future.done()
@@ -137,16 +136,16 @@ class Dispatcher:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs and nothing remains to be recorded; after a turn, nothing is due either."""
+        """Whether no work is running or still to be recorded; after a turn, none is due either."""
         return not self._under_way
 
     @property
     def trouble(self) -> str:
-        """A sentence where the ledger could not be read or written at the last turn; else empty."""
+        """A sentence if the ledger could not be read or written at the last turn; else empty."""
         return self._trouble
 
     def _begin(self, entry: Entry) -> None:
-        # A copy each: what the caller has set for its calls does not reach a thread by itself.
+        # A copy for each: a thread does not inherit the caller's context variables.
         context = contextvars.copy_context()
         future = self._pool.submit(context.run, self._do, entry)
         self._under_way[future] = (entry, self._clock())
@@ -160,15 +159,15 @@ class Dispatcher:
         return self._root is not None and bool(self._root.fault())
 
     def _check_unchanged(self, entry: Entry) -> None:
-        """Raise where a file does not look as it did when it was queued."""
+        """Raise an error if a file no longer looks as it did when it was queued."""
         path = entry.path
         try:
             status = path.stat()
         except FileNotFoundError:
             if not path.parent.is_dir() or self._is_away():
-                raise  # a share that is away: the file may well be on it
+                raise  # the share is gone: the file may well be on it
             raise _SupersededError(
-                f"{path.name} was removed before it was restored. Put it back to have it restored."
+                f"{path.name} was removed before it was restored. To restore it, put it back."
             ) from None
         if not stat.S_ISREG(status.st_mode) or (entry.size, entry.mtime_ns) != (
             status.st_size,
@@ -177,14 +176,14 @@ class Dispatcher:
             raise _SupersededError(f"{path.name} has changed since it was queued; tvtasks looks at it again.")
 
     def _record(self, entry: Entry, future: Future[Sequence[Outcome]]) -> list[Change]:
-        """Record how the work on a file ended."""
+        """Record the outcome of the work on a file."""
         error = future.exception()
         if error is not None:
             return [_change(self._record_error(entry, error))]
         outcomes = tuple(future.result())
         if {outcome.source_sha256 for outcome in outcomes} - {entry.sha256}:
-            # It was overwritten before it was read. What was read is in the archive under its own checksum;
-            # the monitor finds the new content and sees that it is done.
+            # The file was overwritten before it was read. The new content is in the archive under its own
+            # checksum; the monitor finds it and sees that it is done.
             return [_change(self._ledger.mark_overwritten(entry))]
         outputs = [outcome.archive for outcome in outcomes if outcome.archive]
         done, *copies = self._ledger.finish(entry, outputs, _detail(outcomes))
@@ -201,12 +200,12 @@ class Dispatcher:
             return self._ledger.quarantine(entry, reason)
         failed = self._ledger.fail(entry, reason, heals=retry is Retry.FOR_EVER)
         if retry is Retry.A_FEW_TIMES:
-            log_defect(entry.path, error)  # once it is recorded, which may take several turns
+            log_defect(entry.path, error)  # only once it is recorded, which may take several turns
         return failed
 
 
 class _SupersededError(Exception):
-    """The file is not what it was when it was queued; the message says what it is."""
+    """The file is gone or has changed since it was queued; the message says which."""
 
 
 def _change(entry: Entry, outcomes: tuple[Outcome, ...] = ()) -> Change:

@@ -14,7 +14,7 @@ from tvtasks.listener import Listener
 from tvtasks.outcome import Change
 
 SIZE, FILES = 2_000_000, 5
-"""Bytes of one log file, and how many there are: about 100,000 restored images."""
+"""Bytes in one log file, and the number of log files: room for about 100,000 restored images."""
 
 _OURS = ("tvtasks", "flows")
 _LINE = logging.Formatter("{asctime}  {levelname:<7}  {message}", "%Y-%m-%d %H:%M:%S%z", style="{")
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def logging_to(archive: Path) -> Iterator[None]:
-    """Write what tvtasks logs, and nothing of other packages, to the log of an archive.
+    """Write the log messages of tvtasks, and of no other package, to the log of an archive.
 
-    Only one process may: on Windows a file that another process holds open cannot be renamed.
+    Only one process may do so: Windows cannot rename a file that another process holds open.
 
     Raises
     ------
     ArchiveError
-        The log cannot be begun.
+        The log cannot be opened.
     """
     path = log_path(archive)
     try:
@@ -42,7 +42,8 @@ def logging_to(archive: Path) -> Iterator[None]:
         )
     except OSError as error:
         raise ArchiveError(
-            f"The log {path} cannot be written: {error.strerror or error}. Check who may write to its folder."
+            f"The log {path} cannot be written: {error.strerror or error}. Check that you may write to its "
+            "folder."
         ) from error
     handler.setFormatter(_LINE)
     before = [(logging.getLogger(name), logging.getLogger(name).level) for name in _OURS]
@@ -59,7 +60,7 @@ def logging_to(archive: Path) -> Iterator[None]:
 
 
 class ChangeLog(Listener):
-    """Logs how each file of a watched folder has ended; a state on the way there is not worth a line.
+    """Logs the final state of each file of a watched folder; states on the way get no line.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ class ChangeLog(Listener):
         self._folder = folder
 
     def changed(self, change: Change) -> None:
-        """Log the change if the file has ended."""
+        """Log the change if it is final."""
         if not change.is_final:
             return
         path, seconds = change.path, change.seconds
@@ -85,16 +86,16 @@ class ChangeLog(Listener):
             change.reason,
             *change.notes,
         ]
-        # One line is one file: a name may hold a line break where the system allows it.
+        # One line for one file: on some systems a name may contain a line break.
         line = " ".join("  ".join(part for part in parts if part).splitlines())
         logger.log(logging.INFO if change.state in _GOOD else logging.WARNING, "%s", line)
 
 
 class _PatientHandler(RotatingFileHandler):
-    """Survives a full disk and a share that goes away: it loses lines meanwhile, and nothing else."""
+    """Survives a full disk or a share that drops out: it loses lines during that time, and nothing else."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
-        # The handle may be dead for good after a share has come back: the next line opens the file anew.
+        # The handle may stay dead after a share has come back: the next line opens the file again.
         stream, self.stream = self.stream, None
         try:
             if stream:

@@ -31,10 +31,10 @@ from tvtasks.recipe_book import RecipeBook
 logger = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.25
-"""Seconds between two turns when nothing happens. A file that settles here, or ends, makes a turn at once."""
+"""Seconds between turns when nothing happens. A file that is queued or finishes triggers a turn at once."""
 
 TIDY_SECONDS = 86_400.0
-"""Seconds between two times of removing what nobody needs any more."""
+"""Seconds between removals of old records and unfinished files."""
 
 RestoreFile = Callable[[Path, Recipe, Path], list[Outcome]]
 """Restores a file by a recipe into an archive."""
@@ -42,7 +42,7 @@ RestoreFile = Callable[[Path, Recipe, Path], list[Outcome]]
 
 @dataclass(frozen=True)
 class Tally:
-    """What came of an acquisition: files restored in it, those at fault with the reason, and those left."""
+    """The result of an acquisition: how many files it restored, which failed and why, and which are left."""
 
     restored: int
     failed: dict[Path, str]
@@ -59,41 +59,41 @@ class Tally:
 
 
 class Phase(Enum):
-    """What the loop is at."""
+    """The phase of the loop."""
 
     WATCHING = auto()
-    """Files may come at any time."""
+    """New files may come at any time."""
     FINISHING = auto()
-    """No more files come: the loop ends when the work on those that are there has ended."""
+    """No more files come: the loop ends when the files that are there are finished."""
     STOPPING = auto()
-    """No file is begun any more: the loop ends when the work under way has ended."""
+    """No more files are started: the loop ends when the work under way is finished."""
 
 
 class AcquisitionLoop:
-    """Turns again and again: queues what has settled, begins what is due, reports what has changed.
+    """Turns in a loop: queues settled files, starts due work, and reports changes.
 
-    The phase goes from watching to finishing once `finished` is true, and from either to stopping once `stop`
-    is set.
+    The phase changes from watching to finishing once `finished` is true, and from either to stopping once
+    `stop` is set.
 
     Parameters
     ----------
     monitor, dispatcher
-        Both have begun.
+        The monitor and the dispatcher, with their contexts open.
     recipe_name
-        Name of the recipe that a file gets; empty where it gets none.
+        Returns the name of the recipe for a file; empty if it has none.
     listener
-        Hears of every change of a file's state.
+        Receives every change in a file's state.
     pulse
-        Called at every turn with how things are.
+        Called at every turn with the state of the loop.
     finished
-        Whether no more files come.
+        Returns whether no more files will come.
     stop
-        Once this is set, no file is begun any more.
+        Once this is set, no more files are started.
 
     Attributes
     ----------
     phase
-        What the loop is at.
+        The phase of the loop.
     restored
         Files restored so far.
     """
@@ -119,17 +119,17 @@ class AcquisitionLoop:
         self._finished = finished
         self._stop = stop
         self._unsettled: dict[Path, str] = {}
-        # Looks at the folder that have ended since it was known that no more files come.
+        # Looks at the folder that ended in the finishing phase.
         self._last_look = 0.0
         self._looks = 0
 
     def run(self) -> None:
-        """Turn until there is nothing left to do.
+        """Turn until nothing is left to do.
 
         Raises
         ------
         ArchiveError
-            The ledger cannot be read or written when the loop is to end.
+            The ledger cannot be read or written at the end of the loop.
         """
         while self.turn():
             self._dispatcher.wait(TURN_SECONDS / 10 if self.phase is Phase.FINISHING else TURN_SECONDS)
@@ -141,7 +141,7 @@ class AcquisitionLoop:
             for entry in self._monitor.poll():
                 self._report(Change(entry.path, State.QUEUED))
             self._report_unsettled()
-        # Asked before the dispatcher's turn: what settles later is claimed at the next turn.
+        # Before the dispatcher's turn: it claims files that settle later at the next turn.
         nothing_comes = self._nothing_comes()
         changes = self._dispatcher.turn(begin=self.phase is not Phase.STOPPING)
         for entry in self._monitor.newly_queued():  # meanwhile, and perhaps begun already
@@ -170,12 +170,12 @@ class AcquisitionLoop:
             self._looks, self._last_look = 0, self._monitor.last_look
 
     def _nothing_comes(self) -> bool:
-        # The first look may have begun before the last file was written.
+        # Two looks, since the first may have begun before the last file was written.
         return self.phase is Phase.FINISHING and self._looks >= 2 and not self._monitor.settling
 
     def _is_working(self) -> bool:
         dispatcher = self._dispatcher
-        # What cannot be recorded does not hold up the end.
+        # Outcomes that cannot be recorded do not delay the end.
         return not (dispatcher.is_idle or (dispatcher.trouble and not dispatcher.running))
 
     def _report(self, change: Change) -> None:
@@ -183,7 +183,7 @@ class AcquisitionLoop:
         self._listener.changed(replace(change, recipe=name))
 
     def _report_unsettled(self) -> None:
-        """Report the files that have begun, or ceased, to settle since the last time."""
+        """Report the files that began to settle or turned incomplete since the last time."""
         now = dict.fromkeys(self._monitor.settling, "") | self._monitor.stuck
         for path, reason in now.items():
             if self._unsettled.get(path) != reason:
@@ -203,34 +203,34 @@ def acquire(
     stop: threading.Event | None = None,
     before_work: Callable[[], object] = lambda: None,
 ) -> Tally:
-    """Restore what is in a folder and what comes into it.
+    """Restore all images in a folder and those that arrive later.
 
     Parameters
     ----------
     options
-        What is watched and how, and where results go. With `once`, no more files come.
+        What to watch and how, and where results go. With `once`, no more files are expected.
     recipes
-        Which recipe a file gets; files without one are left alone.
+        Which recipe a file gets; files without a recipe are left alone.
     restore
         Restores one file; called in several threads at a time.
     listener
-        Hears of every change of a file's state, in the calling thread.
+        Receives every change in a file's state, in the calling thread.
     pulse
         Called at every turn of the loop, in the calling thread.
     finished
-        Once this is true, the call returns as soon as nothing is left to do. It does not wait for work that
-        failed and is due again later. If not given, `options.once` decides.
+        Once this returns True, the call returns as soon as nothing is left to do. It does not wait for failed
+        work that is due again later. If not given, `options.once` decides.
     stop
-        Once this is set, no file is begun any more; the call returns when those under way have ended.
+        Once this is set, no more files are started; the call returns when those under way are finished.
     before_work
-        Called once before any work is begun, when no other process can be working for this archive.
+        Called once before the first work starts, when no other process can be working on this archive.
 
     Raises
     ------
     ConfigurationError
-        The folder cannot be watched, or another process works for the archive.
+        The folder cannot be watched, or another process is working on the archive.
     ArchiveError
-        The ledger cannot be opened; or it cannot be written when the call is to return.
+        The ledger cannot be opened, or cannot be written to at the end.
     """
     check_folders(options.folder, options.archive, options)
     path = ledger_path(options.archive)
@@ -246,7 +246,7 @@ def acquire(
     def work(entry: Entry) -> list[Outcome]:
         recipe = choose(entry.path)
         if recipe is None:
-            raise ConfigurationError(f"No recipe is given for {entry.path.name}.")
+            raise ConfigurationError(f"{entry.path.name} has no recipe: no --recipe pattern matches it.")
         return restore(entry.path, recipe, options.archive)
 
     with (
@@ -264,7 +264,7 @@ def acquire(
         Dispatcher(ledger, recipes.digest, work, folder=watched, workers=options.workers) as dispatcher,
     ):
         before_work()
-        # Listing a share may take long or hang: nothing waits for this thread, not even the end.
+        # Listing a share may take long or hang, so nothing waits for this thread, not even the end.
         tidying = Periodic(lambda: _tidy(path, options.archive), every=TIDY_SECONDS, name="tvtasks tidying")
         stack.callback(tidying.stop, 0.0)
         tidying.start()
@@ -296,13 +296,13 @@ def _pulse(monitor: Monitor, dispatcher: Dispatcher, trouble: str) -> Pulse:
 
 
 def _tidy(ledger: Path, archive: Path) -> None:
-    """Remove what nobody needs any more: old records, and what writers that were killed left behind."""
+    """Remove old records, and the unfinished files of writers that were killed."""
     try:
         with Ledger(ledger) as own:
             own.prune()
         remove_partials(archive, older_than=timedelta(hours=1))
     except (ArchiveError, OSError) as error:
-        logger.info("Tidying up is put off until tomorrow: %s", error)
+        logger.info("Old records could not be removed; the next attempt is tomorrow: %s", error)
 
 
 def _tally(ledger: Ledger, monitor: Monitor, recipes: RecipeBook, restored: int) -> Tally:

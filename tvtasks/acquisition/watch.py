@@ -1,4 +1,4 @@
-"""A watch: the acquisition loop with its log, heartbeat and metrics, and a dashboard where one is wanted."""
+"""A watch: the acquisition loop with its log, heartbeat and metrics, and optionally a dashboard."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Dashboard(Protocol):
 
     @property
     def page(self) -> Listener:
-        """Shows the watch."""
+        """The page of the watch."""
         ...
 
     def restore(self) -> RestoreFile:
-        """Return what restores a file as a run of the dashboard."""
+        """Return a function that restores a file as a run in the dashboard."""
         ...
 
     def server(self) -> ServerState:
-        """Return at once how the server was when it was last seen."""
+        """Return the last known state of the server, at once."""
         ...
 
     def before_work(self) -> None:
-        """Clean up after an earlier watch, now that no other can be working for the archive."""
+        """Clean up after an earlier watch, when no other can be working on the archive."""
         ...
 
 
@@ -64,20 +64,20 @@ class Watch:
     options
         What the watch was asked for.
     stop
-        Once this is set, no file is begun any more.
+        Once this is set, no more files are started.
 
     Attributes
     ----------
     recipes, keeping
-        What `options` names, loaded.
+        The recipes and settings that `options` names, loaded.
     around
-        Given how a step of a restoration is called, returns how to call it here: timed where metrics are
-        wanted.
+        Takes a function that calls the steps of a restoration and returns the one to use instead, which times
+        the steps if the watch has metrics.
 
     Raises
     ------
     ConfigurationError, RecipeError
-        Something cannot work as given; nothing has been written.
+        An option cannot work; nothing has been written.
     """
 
     def __init__(self, options: WatchOptions, stop: Stop | None = None) -> None:
@@ -91,7 +91,7 @@ class Watch:
 
     @property
     def direct(self) -> Call:
-        """How a step of a restoration is called without a dashboard."""
+        """The function that calls the steps of a restoration without a dashboard."""
         return self.around(call_directly)
 
     def overview(self) -> Overview:
@@ -106,21 +106,21 @@ class Watch:
         open_dashboard: OpenDashboard | None = None,
         finished: Callable[[], bool] | None = None,
     ) -> Tally:
-        """Watch until `stop` is set, or with `once` until nothing is left to do.
+        """Watch until `stop` is set or, with `once`, until nothing is left to do.
 
         Parameters
         ----------
         listener
-            Hears of files and problems.
+            Receives the changes of files and the problems.
         open_dashboard
-            Opens a dashboard for this watch; None for a watch without.
+            Opens a dashboard for this watch; None for a watch without a dashboard.
         finished
             See `acquire`.
 
         Raises
         ------
         ArchiveError
-            The archive cannot be written.
+            The archive cannot be written to.
         """
         options = self.options
         everyone = Listeners(ChangeLog(options.folder.resolve()), listener)

@@ -1,1 +1,1 @@
-"""The command line ``tvtasks``: one module for each command."""
+"""The command line ``tvtasks``: one module per command."""

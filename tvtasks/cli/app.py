@@ -29,11 +29,12 @@ from tvtasks.cli import (
     verify,
     watch,
 )
-from tvtasks.cli.command import Command
+from tvtasks.cli.command import Command, Group
 from tvtasks.cli.terminal import EXIT_CODES, Exit, complain
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 
 app = typer.Typer(
+    cls=Group,
     help="Total-variation restoration of microscope images, with provenance.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -43,8 +44,8 @@ app = typer.Typer(
 
 WATCHING = "Watch a folder"
 RESTORING = "Restore files"
-LOOKING = "Look at an archive"
-HANDING_ON = "Check and hand on"
+LOOKING = "Look at results"
+HANDING_ON = "Check and share results"
 TRYING = "Choose parameters"
 
 
@@ -55,21 +56,21 @@ def _add(
 
 
 _add(WATCHING, "demo", demo.demo, "Show everything in a minute.")
-_add(WATCHING, "watch", watch.watch, "Restore what is in a folder and what comes into it.")
-_add(WATCHING, "doctor", doctor.doctor, "Check for what would keep a watch from working.")
+_add(WATCHING, "watch", watch.watch, "Restore all images in a folder, and new ones as they arrive.")
+_add(WATCHING, "doctor", doctor.doctor, "Check that a watch can work.")
 _add(WATCHING, "status", status.status, "Show the status of a watch.")
 _add(WATCHING, "retry", retry.retry, "Queue failed files again.")
 _add(WATCHING, "deploy", deploy.deploy, "Set up a Prefect server for workers and schedules.")
-_add(RESTORING, "restore", restore.restore, "Restore files or folders of them.")
+_add(RESTORING, "restore", restore.restore, "Restore files, or folders of files.")
 _add(RESTORING, "rerun", rerun.rerun, "Restore archived images again by another recipe.")
 _add(TRYING, "recipes", recipes.recipes, "List the presets.")
-_add(TRYING, "suggest", suggest.suggest, "Choose λ for one image, with the reason.")
-_add(TRYING, "sweep", sweep.sweep, "Restore one image by many parameters, on one sheet.", cls=sweep.Spaced)
+_add(TRYING, "suggest", suggest.suggest, "Choose λ for one image, and show why.")
+_add(TRYING, "sweep", sweep.sweep, "Compare parameters for one image on one sheet.", cls=sweep.Spaced)
 _add(LOOKING, "list", list_runs.list_runs, "List the runs in an archive.")
-_add(LOOKING, "show", show.show, "Show what an archive file holds.")
-_add(LOOKING, "gallery", gallery.gallery, "Make a page of an archive's images.")
-_add(LOOKING, "profile", profile.profile, "Draw the images of a run along a line.")
-_add(HANDING_ON, "verify", verify.verify, "Check that archive files are unchanged.")
+_add(LOOKING, "show", show.show, "Show what a result holds.")
+_add(LOOKING, "gallery", gallery.gallery, "Make an HTML page of an archive's images.")
+_add(LOOKING, "profile", profile.profile, "Plot the images of a run along a line.")
+_add(HANDING_ON, "verify", verify.verify, "Check that results are unchanged and reproducible.")
 _add(HANDING_ON, "collect", collect.collect, "Copy several runs into one file.")
 _add(HANDING_ON, "export", export.export, "Write images as TIFF, PNG, .gwy, .gsf or .npz.")
 
@@ -84,7 +85,7 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 def main() -> None:
-    """Run the command line; a mistake that a user can put right ends in a sentence, not a traceback."""
+    """Run the command line; an error that a user can fix ends in a sentence without a traceback."""
     # Prefect logs to its server; the terminal shows our own table.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:

@@ -13,7 +13,7 @@ from tvtasks.rerun import Request, run_batch
 
 
 def run(request: Request, *, dashboard: bool, quiet: bool, as_json: bool) -> None:
-    """Run a batch, print what came of it, and exit with the code for it."""
+    """Run a batch, print the outcome, and exit with the matching code."""
     load_solvers(quiet or as_json)
     report = _run(request, dashboard=dashboard, quiet=quiet, as_json=as_json)
     if as_json:

@@ -1,4 +1,4 @@
-"""``tvtasks collect``: several runs in one file."""
+"""``tvtasks collect``: copies several runs into one file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tvtasks.words import count
 
 
 def collect(
-    paths: Annotated[list[Path], typer.Argument(help="Archive files.", metavar="FILE.nxs")],
+    paths: Annotated[list[Path], typer.Argument(help="Results.", metavar="FILE.nxs")],
     output: Annotated[Path, typer.Option(help="The file to write, .nxs.", metavar="FILE.nxs")],
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -23,8 +23,8 @@ def collect(
 ) -> None:
     """Copy several runs into one file, to compare them in a viewer.
 
-    Each becomes an NXentry run_<id>; a viewer opens on the first. To pick one, give --run ID to
-    `tvtasks show` and the other commands.
+    Each run becomes an NXentry run_<id>; a viewer opens on the first. To pick one, give --run ID to
+    `tvtasks show`, `profile`, `sweep` or `export`.
     """
     from tvtasks.archive.collect import collect as copy
 

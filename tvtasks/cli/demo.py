@@ -1,4 +1,4 @@
-"""``tvtasks demo``: a replay microscope writes six scans, and a watch restores them as they come."""
+"""``tvtasks demo``: a replay microscope writes six scans, and a watch restores them as they arrive."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from tvtasks.options import WatchOptions
 
 RECIPES = ("stm_*=stm-scratches", "*afm_*=afm-background", "sem_*=sem-charging", "stem_*=stem-denoise")
 SETTLED_SECONDS = 2.0
-"""Seconds after which the last file has been noticed."""
+"""Seconds within which the watch notices the last file."""
 
 
 def demo(
     folder: Annotated[
-        Path, typer.Option(help="Where scans, results and the server's data go.", metavar="DIR")
+        Path, typer.Option(help="Folder for scans, results and the server's data.", metavar="DIR")
     ] = Path("tvtasks-demo"),
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the Prefect server running.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the Prefect server and its dashboard running.")
+    ] = False,
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
@@ -53,7 +55,7 @@ def demo(
 
 
 class _Microscope:
-    """The replay microscope in a thread of its own; it begins when the watch asks whether it is done."""
+    """The replay microscope in a thread of its own; it starts when `is_done` is first called."""
 
     def __init__(self, folder: Path) -> None:
         self.error: TvtasksError | None = None
@@ -71,7 +73,7 @@ class _Microscope:
         self._ended = time.monotonic()
 
     def is_done(self) -> bool:
-        """Return whether the last file has been there for long enough to have been noticed."""
+        """Return whether the last file has been there long enough for the watch to notice it."""
         if self._thread.ident is None:
             self._thread.start()
         return self._ended is not None and time.monotonic() - self._ended > SETTLED_SECONDS

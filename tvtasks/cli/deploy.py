@@ -25,7 +25,7 @@ def deploy(
     nightly: Annotated[
         Path | None,
         typer.Option(
-            help="Restore every night the images of this archive that the recipe has not been applied to.",
+            help="Every night, restore the images in this archive that have no current result of the recipe.",
             metavar="ARCHIVE",
         ),
     ] = None,
@@ -33,13 +33,13 @@ def deploy(
     timezone: Annotated[
         str | None,
         typer.Option(
-            help="Time zone for --at, such as Europe/Berlin; this computer's if not given.", metavar="ZONE"
+            help="Time zone for --at, such as Europe/Berlin.", show_default="this computer's", metavar="ZONE"
         ),
     ] = None,
     events: Annotated[
         Path | None,
         typer.Option(
-            help="Restore each file that an event tvtasks.file.written names into this archive.",
+            help="Restore each file named by an event tvtasks.file.written, with results in this archive.",
             metavar="ARCHIVE",
         ),
     ] = None,
@@ -54,11 +54,12 @@ def deploy(
 ) -> None:
     """Set up a Prefect server: work pool, queues, deployments, automations.
 
-    The server is the one that PREFECT_API_URL names, or the one that is running on this computer. What is
-    right is left alone, so you can run the command again at any time. Then start a worker on every computer
-    that is to work: prefect worker start --pool tvtasks
+    The server is the one that PREFECT_API_URL names, or else the one running on this computer. The command
+    changes only what differs from what it sets up, so you can run it again at any time. Then start a worker
+    on each computer that is to do work: prefect worker start --pool tvtasks
 
-    Give paths as the workers see them. Limits, schedules and switches that you changed in the dashboard stay.
+    Give paths as the workers see them. Limits, schedules and switches that you changed in the dashboard are
+    kept.
     """
     wishes = _wishes(pool, nightly, at, timezone, events, recipe or [])
     server, actions = _deploy(wishes, quiet or as_json)
@@ -81,7 +82,7 @@ def _deploy(wishes: Any, silent: bool) -> tuple[str, list[Any]]:
     if found is None:
         raise ConfigurationError(
             "No Prefect server is running on this computer. Start one with 'prefect server start', or set "
-            "PREFECT_API_URL to the address of another."
+            "PREFECT_API_URL to the address of another server."
         )
     with spinner("Setting up the server", silent):
         import httpx
@@ -96,8 +97,8 @@ def _deploy(wishes: Any, silent: bool) -> tuple[str, list[Any]]:
             status = error.response.status_code
             if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
                 raise ConfigurationError(
-                    f"The Prefect server at {found.api_url} wants a password: set PREFECT_API_AUTH_STRING to "
-                    "what it was started with, such as name:password."
+                    f"The Prefect server at {found.api_url} requires a password: set PREFECT_API_AUTH_STRING "
+                    "to the one it was started with, such as name:password."
                 ) from error
             raise ConfigurationError(
                 f"The Prefect server at {found.api_url} refused {error.request.url.path} ({status}): "
@@ -113,16 +114,20 @@ def _deploy(wishes: Any, silent: bool) -> tuple[str, list[Any]]:
 def _wishes(
     pool: str, nightly: Path | None, at: str, timezone: str | None, events: Path | None, recipe: list[str]
 ) -> Any:
-    """Return what the user asks for, or refuse it, before a server is asked."""
+    """Return the user's wishes; refuse those that cannot work before contacting a server."""
     from tvtasks.recipe import Recipe
     from tvtasks.recipe_book import RecipeBook
 
     if not re.fullmatch(r"[\w.-]+", pool):
-        raise ConfigurationError(f"{pool!r} cannot be the name of a work pool: use letters, digits and -.")
+        raise ConfigurationError(
+            f"{pool!r} cannot be the name of a work pool: use letters, digits, '-', '_' and '.'."
+        )
     if (nightly or events) and not recipe:
         raise ConfigurationError("Name a recipe: --recipe auto, or another preset or TOML file.")
     if events and len(recipe) != 1:
-        raise ConfigurationError("--events takes one --recipe; a recipe with by_technique chooses by itself.")
+        raise ConfigurationError(
+            "--events takes exactly one --recipe. To choose by technique, use a recipe with by_technique."
+        )
     schedule = parameters = None
     if nightly:
         RecipeBook.load(recipe)
@@ -157,7 +162,7 @@ def _time(text: str) -> tuple[int, int]:
 
 
 def _timezone() -> str:
-    """Return the name of this computer's time zone; UTC where it has none."""
+    """Return the name of this computer's time zone; UTC if it has none."""
     zone = os.environ.get("TZ", "")
     if "/" in zone and not zone.startswith((":", "/")):
         return zone

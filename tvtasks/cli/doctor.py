@@ -1,4 +1,4 @@
-"""``tvtasks doctor``: checks for what would keep a watch from working."""
+"""``tvtasks doctor``: checks that a watch can work."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ def doctor(
     archive: Annotated[Path | None, typer.Option(help="Folder for results.", metavar="DIR")] = None,
     recipe: Annotated[
         list[str] | None,
-        typer.Option("--recipe", help="As for watch, to see which files get a recipe.", metavar="RECIPE"),
+        typer.Option(
+            "--recipe", help="As for tvtasks watch, to see which files get a recipe.", metavar="RECIPE"
+        ),
     ] = None,
     ignore: options.Ignore = None,
     recursive: options.Recursive = False,
     observer: options.Observer = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Check for what would keep a watch from working, and print what to do about it.
+    """Check that a watch can work, and print what to fix if it cannot.
 
-    It writes nothing into FOLDER. The exit code is 0 when a watch can work, even if with a warning, and 1
+    The command writes nothing to FOLDER. The exit code is 0 when a watch can work, even with warnings, and 1
     when you must fix something first.
     """
     from tvtasks.cli import reports

@@ -1,4 +1,4 @@
-"""``tvtasks export``: images of archived runs for other programs."""
+"""``tvtasks export``: writes images of archived runs for other programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    paths: Annotated[list[Path], typer.Argument(help="Archive files.", metavar="FILE.nxs")],
+    paths: Annotated[list[Path], typer.Argument(help="Results.", metavar="FILE.nxs")],
     form: Annotated[
         Literal["tiff", "png", "gwy", "gsf", "npz"],
         typer.Option("--format", help="TIFF with scale, grey PNG, Gwyddion's .gwy or .gsf, NumPy's .npz."),
@@ -26,28 +26,34 @@ def export(
     array: Annotated[
         str,
         typer.Option(
-            help="raw, background, flat, contrast, restored; several with commas; or all.", metavar="NAMES"
+            help="raw, background, flat, contrast, restored; several with commas between them; or all.",
+            metavar="NAMES",
         ),
     ] = "restored",
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the files; this one if not given.", metavar="DIR")
+        Path | None,
+        typer.Option(help="Folder for the files.", show_default="the current folder", metavar="DIR"),
     ] = None,
     run: Annotated[
-        str | None, typer.Option(help="Which run of a file with several; all if not given.", metavar="ID")
+        str | None, typer.Option(help="Which run, if a file holds several.", show_default="all", metavar="ID")
     ] = None,
     bits: Annotated[
         int,
         typer.Option(
-            min=8, max=16, help="PNG: 8 bits as in the preview, or 16 from the smallest to the largest value."
+            min=8,
+            max=16,
+            help="PNG: 8 bits, grey as in the preview, or 16 bits from the smallest to the largest value.",
+            metavar="8|16",
         ),
     ] = 8,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the files as JSON.")] = False,
 ) -> None:
-    """Write images of archived runs as TIFF, PNG, .gwy, .gsf or .npz, named after the archive file.
+    """Write images of archived runs as TIFF, PNG, .gwy, .gsf or .npz, named after the result.
 
-    A file that cannot be read does not stop the others. Without --overwrite, existing files stay.
+    If one file cannot be read, the others are still written. Existing files are kept unless you give
+    --overwrite.
     """
     from tvtasks.export import export as write
     from tvtasks.export import names
@@ -84,7 +90,7 @@ def export(
 
 
 def _runs(path: Path, run: str | None) -> list[ArchivedRun]:
-    """Load the run that the user asked for, or else all that the file holds."""
+    """Load the run that the user asked for, or all runs in the file."""
     from tvtasks import archive
 
     if run is not None:

@@ -1,4 +1,4 @@
-"""``tvtasks gallery``: a page that shows an archive."""
+"""``tvtasks gallery``: makes an HTML page that shows an archive."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tvtasks.words import count
 
 
 def gallery(
-    archive: Annotated[Path, typer.Argument(help="Folder of results.", metavar="ARCHIVE")],
+    archive: Annotated[Path, typer.Argument(help="Folder with results.", metavar="ARCHIVE")],
     output: Annotated[Path, typer.Option(help="The page to write or update, .html.", metavar="FILE.html")],
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest run of each image.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make one HTML file with all images of an archive: pictures, parameters, gaps; to sort and to search.
+    """Make one HTML file with all images of an archive: pictures, parameters and gaps, to sort and search.
 
-    It needs no server, no internet and no other file. Each image links to its archive file, as long as page
-    and archive keep their places to each other. Run the command again to add what is new.
+    The page needs no server, no internet and no other file. Each image links to its result as long as page
+    and archive stay in the same place relative to each other. To add new images, run the command again.
     """
     from tvtasks.archive import catalogue
     from tvtasks.errors import ConfigurationError
     from tvtasks.gallery import write_gallery
 
     if output.suffix.lower() not in {".html", ".htm"}:
-        raise ConfigurationError(f"{output} cannot be a page: give a name that ends in .html.")
+        raise ConfigurationError(f"{output} is not an HTML page: give --output a name that ends in .html.")
     entries = catalogue.entries(archive)
     if latest:
         entries = catalogue.latest(entries)

@@ -15,7 +15,7 @@ from rich.text import Text
 from tvtasks.cli import options
 from tvtasks.cli.progress import counting
 from tvtasks.cli.terminal import Exit, complain, say
-from tvtasks.words import amount
+from tvtasks.words import amount, count
 
 if TYPE_CHECKING:
     from tvtasks.archive.catalogue import CatalogueEntry
@@ -24,7 +24,7 @@ _FIGURES = {"pixels", "gap", "seconds"}
 
 
 class Sort(StrEnum):
-    """What a list may be sorted by."""
+    """The keys to sort a list by."""
 
     NAME = "name"
     WRITTEN = "written"
@@ -38,7 +38,7 @@ class Sort(StrEnum):
 _VALUES: dict[Sort, Callable[[CatalogueEntry], Any]] = {
     Sort.NAME: lambda entry: (entry.source_name or entry.path.name).casefold(),
     Sort.WRITTEN: lambda entry: entry.written_at,
-    # Times with and without a time zone cannot be compared.
+    # Python cannot compare times with and without a time zone.
     Sort.ACQUIRED: lambda entry: entry.acquired_at and entry.acquired_at.replace(tzinfo=None),
     Sort.GAP: lambda entry: entry.gap,
     Sort.SECONDS: lambda entry: entry.seconds,
@@ -48,18 +48,20 @@ _VALUES: dict[Sort, Callable[[CatalogueEntry], Any]] = {
 
 
 def list_runs(
-    archive: Annotated[Path, typer.Argument(help="Folder of archive files.", metavar="ARCHIVE")],
+    archive: Annotated[Path, typer.Argument(help="Folder with results.", metavar="ARCHIVE")],
     select: options.Select = None,
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest run of each image.")] = False,
     sort: Annotated[Sort, typer.Option(help="Sort key, ascending.")] = Sort.NAME,
     reverse: Annotated[bool, typer.Option("--reverse", help="Sort descending.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Show at most so many.", metavar="N")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Show at most this many runs.", metavar="N")
+    ] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """List the runs in an archive, all or those that match conditions.
+    """List the runs in an archive: all, or those that match conditions.
 
-    With --latest, the conditions apply to the newest run of each image. The exit code is 1 when files cannot
+    With --latest, the conditions apply to the newest run of each image. The exit code is 1 if a file cannot
     be read.
     """
     from tvtasks.archive import catalogue
@@ -98,7 +100,7 @@ def list_runs(
 
 
 def as_record(entry: CatalogueEntry) -> dict[str, Any]:
-    """Return an entry, safe for JSON; for a file that cannot be read, what is known."""
+    """Return an entry, safe for JSON; if the file cannot be read, only what is known."""
     if entry.fault:
         return {"file": str(entry.path), "bytes": entry.size, "fault": entry.fault}
     return {
@@ -133,7 +135,7 @@ def as_record(entry: CatalogueEntry) -> dict[str, Any]:
 
 
 def _sorted(found: list[CatalogueEntry], sort: Sort, *, reverse: bool) -> list[CatalogueEntry]:
-    """Sort; entries without a value always come last."""
+    """Sort the entries; those without a value always come last."""
     value = _VALUES[sort]
     known = [entry for entry in found if value(entry) is not None]
     unknown = [entry for entry in found if value(entry) is None]
@@ -141,7 +143,7 @@ def _sorted(found: list[CatalogueEntry], sort: Sort, *, reverse: bool) -> list[C
 
 
 def _lines(entries: list[CatalogueEntry]) -> Iterator[Text]:
-    """Yield the lines of a table. Rich's own takes a millisecond a line, which is long for 10,000."""
+    """Yield the lines of a table. Rich's own table takes a millisecond per line: too long for 10,000."""
     rows = [_row(entry) for entry in entries]
     header = ("image", "technique", "acquired", "pixels", "recipe", "gap", "seconds", "written", "run")
     widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
@@ -174,7 +176,7 @@ def _row(entry: CatalogueEntry) -> tuple[str, ...]:
 
 
 def _which(entry: CatalogueEntry) -> list[str]:
-    """Return which image of its file it is, where there are several."""
+    """Return which image of its file an entry is, if the file holds several."""
     parts = [entry.channel, entry.direction or "", f"frame {entry.frame}" if entry.frame else ""]
     return [part for part in parts if part]
 
@@ -184,12 +186,12 @@ def _summary(
 ) -> str:
     images = len({entry.image for entry in found if not entry.fault})
     text = (
-        f"{len(found)} of {len(everything)} runs, of {images} images, "
+        f"{len(found)} of {len(everything)} runs, {count(images, 'image')}, "
         f"{amount(sum(entry.size for entry in found))}"
     )
     damaged = sum(bool(entry.fault) for entry in everything)
     return (
         text
-        + (f"; the first {len(shown)} are shown" if len(shown) < len(found) else "")
+        + (f"; showing the first {len(shown)}" if len(shown) < len(found) else "")
         + (f"; {damaged} cannot be read" if damaged else "")
     )

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def _preset_names() -> list[str]:
     return preset_names()
 
 
-RESULTS = "Folder for results: one .nxs and one .png for each image."
-RECIPE = "A preset or a TOML file; or PATTERN=RECIPE for the files whose name matches; repeatable."
+RESULTS = "Folder for results: one .nxs and one .png per image."
+RECIPE = "A preset or a TOML file; or PATTERN=RECIPE for files whose name matches; repeatable."
 SELECT = (
-    "A condition such as 'gap>1e-4', 'technique=STM', 'name~stm_*', 'acquired>=2024-05-01', 'converged=no', "
-    "'denoise.lam<1'; repeatable: all must hold. 'none' stands for an unknown value."
+    "A condition such as 'gap>1e-4', 'technique=STM', 'name~stm_*', 'acquired>=2024-05-01', 'converged=no' "
+    "or 'denoise.lam<1'; repeatable: all must hold. 'none' stands for an unknown value."
 )
 
 Folder = Annotated[Path, typer.Argument(help="Folder that the microscope writes to.", metavar="FOLDER")]
 Archive = Annotated[Path, typer.Option(help=RESULTS, metavar="DIR")]
 WatchedArchive = Annotated[
-    Path, typer.Argument(help="Folder for results that a watch writes to.", metavar="ARCHIVE")
+    Path, typer.Argument(help="The folder for results of the watch.", metavar="ARCHIVE")
 ]
 Recipes = Annotated[
     list[str],
@@ -38,13 +38,13 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option(
         "--ignore",
-        help="Files to leave alone: a pattern such as 'test_*' or 'raw/**'; repeatable.",
+        help="Pattern of files to leave alone, such as 'test_*' or 'raw/**'; repeatable.",
         metavar="PATTERN",
     ),
 ]
 Observer = Annotated[
     ObserverKind,
-    typer.Option(help="How changes are noticed; polling works on every network share."),
+    typer.Option(help="How to notice new files; polling works on every network share."),
 ]
 Select = Annotated[list[str] | None, typer.Option("--select", help=SELECT, metavar="CONDITION")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Files restored at a time.", metavar="N")]
@@ -52,15 +52,15 @@ CompressionOption = Annotated[
     Compression,
     typer.Option(
         "--compression",
-        help="How images are packed. Every program reads gzip; lz4 and zstd are faster and need hdf5plugin "
-        "wherever a file is read.",
+        help="How to compress images. Every program reads gzip; lz4 and zstd are faster, but reading the "
+        "results then needs hdf5plugin.",
     ),
 ]
 SampleFile = Annotated[
     Path | None,
     typer.Option(
         "--sample",
-        help="A TOML file about the sample (name, atom_types, preparation_date and more), kept with each "
+        help="A TOML file about the sample (name, atom_types, preparation_date and more) to keep with each "
         "image.",
         metavar="FILE.toml",
     ),
@@ -68,11 +68,11 @@ SampleFile = Annotated[
 NoDashboard = Annotated[
     bool, typer.Option("--no-dashboard", help="Work without a Prefect server, and so without pages.")
 ]
-Run = Annotated[str | None, typer.Option(help="Which run of a file with several.", metavar="ID")]
-Channel = Annotated[str | None, typer.Option(help="Which image of a file with several.", metavar="NAME")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what went wrong.")]
+Run = Annotated[str | None, typer.Option(help="Which run, if the file holds several.", metavar="ID")]
+Channel = Annotated[str | None, typer.Option(help="Which image, if the file holds several.", metavar="NAME")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 JsonLines = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object per file or image, and a summary at the end.")
+    bool, typer.Option("--json", help="Print one JSON object per file or image, then a summary.")
 ]

@@ -1,4 +1,4 @@
-"""``tvtasks profile``: the images of a run along a line."""
+"""``tvtasks profile``: plots the images of a run along a line."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from tvtasks.errors import ConfigurationError
 
 
 def profile(
-    path: Annotated[Path, typer.Argument(help="An archive file.", metavar="FILE.nxs")],
-    line: Annotated[str, typer.Option(help="Both ends of the line.", metavar="X0,Y0,X1,Y1")],
+    path: Annotated[Path, typer.Argument(help="A result.", metavar="FILE.nxs")],
+    line: Annotated[str, typer.Option(help="The two ends of the line.", metavar="X0,Y0,X1,Y1")],
     output: Annotated[
         Path | None,
-        typer.Option(help="The picture, .png or .pdf; FILE__profile.png here if not given.", metavar="FILE"),
+        typer.Option(help="The plot, .png or .pdf.", show_default="FILE__profile.png", metavar="FILE"),
     ] = None,
     table: Annotated[
-        Path | None, typer.Option("--csv", help="Write a table of the values too.", metavar="FILE.csv")
+        Path | None, typer.Option("--csv", help="Also write a table of the values.", metavar="FILE.csv")
     ] = None,
     width: Annotated[
-        float, typer.Option(min=1, help="Pixels across the line to average.", metavar="N")
+        float, typer.Option(min=1, help="Number of pixels across the line to average.", metavar="N")
     ] = 1.0,
     unit: Annotated[
         Literal["image", "px"],
-        typer.Option(help="Unit of --line: image for its axes (y upwards), px for columns and rows."),
+        typer.Option(help="Unit of --line: image for the image's axes (y upwards), px for columns and rows."),
     ] = "image",
     run: options.Run = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Draw the raw image, background, flat and restored image along a line."""
+    """Plot the raw image, background, flat and restored image along a line."""
     from tvtasks import archive
     from tvtasks.files import write_whole
     from tvtasks.profile import profile as along
@@ -41,7 +41,7 @@ def profile(
     target = output or Path(f"{path.stem}__profile.png")
     form = target.suffix.lower().removeprefix(".")
     if form not in {"png", "pdf"}:
-        raise ConfigurationError(f"{target} is neither a .png nor a .pdf: give --output one of these.")
+        raise ConfigurationError(f"--output {target} is neither a .png nor a .pdf. Choose one of these.")
     found = archive.load(path, run=run)
     values = along(found, _line(line), width=width, unit=unit)
 
@@ -51,7 +51,7 @@ def profile(
     written = [target]
     write_whole(target, rendered(profile_figure(found, values), form))
     if table:
-        write_whole(table, rows(values).encode("utf-8-sig"))  # Excel needs the mark for µ
+        write_whole(table, rows(values).encode("utf-8-sig"))  # Excel needs the byte order mark to show µ
         written.append(table)
     if not quiet:
         for file in written:

@@ -1,4 +1,4 @@
-"""What the terminal shows of work under way: spinners, bars, a live table of files, or JSON lines."""
+"""What the terminal shows while work is under way: spinners, bars, a live table of files, or JSON lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ROWS = 15
 
 @contextmanager
 def spinner(text: str, silent: bool) -> Iterator[None]:
-    """Show on a terminal that something goes on."""
+    """Show on a terminal that work is under way."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(
         *columns, console=console, transient=True, disable=silent or not console.is_terminal
@@ -46,7 +46,7 @@ def spinner(text: str, silent: bool) -> Iterator[None]:
 
 @contextmanager
 def counting(text: str, total: int | None, silent: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on the error output; give a function that takes how many of how many are done."""
+    """Show a bar on the error output; yield a function that takes the number done and the total."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=silent or not errors.is_terminal) as bar:
         task = bar.add_task(text, total=total)
@@ -54,7 +54,7 @@ def counting(text: str, total: int | None, silent: bool) -> Iterator[Callable[[i
 
 
 def load_solvers(silent: bool) -> None:
-    """Load the solvers, which compiles them the first time on a computer: half a minute."""
+    """Load the solvers; the first time on a computer this compiles them, which takes half a minute."""
     with spinner("Loading the solvers (compiled once on each computer)", silent):
         import numpy as np
 
@@ -62,17 +62,19 @@ def load_solvers(silent: bool) -> None:
 
         scan = np.random.default_rng(0).random((8, 8)).astype(np.float32)
         for model in (HuberROF(4.0, 0.01), TVL1(0.5), TGVL1(0.5)):
-            solve(scan, model, stop=Gap(1e-12, max_iterations=3000))  # ends in float64
+            solve(
+                scan, model, stop=Gap(1e-12, max_iterations=3000)
+            )  # such a small gap needs float64 too, which compiles that version
         solve(scan, HuberROF(4.0, 0.01), direction="x")
 
 
 class WatchDisplay(Listener):
-    """Shows the files of a watch as they come; used as a context manager.
+    """Shows the files of a watch as they arrive; used as a context manager.
 
     Attributes
     ----------
     reported
-        The files whose failure has been printed in full and stays on the screen.
+        The files whose failure was printed in full and stays on the screen.
     """
 
     def __init__(self) -> None:
@@ -85,16 +87,16 @@ class WatchDisplay(Listener):
         """End."""
 
     def problems(self, begun: Sequence[str], ended: Sequence[str], present: Sequence[str]) -> None:
-        """Print the problems that have begun, and what is well again."""
+        """Print the problems that began or ended."""
         for sentence in (*begun, *ended):
             self.announce(sentence)
 
     def announce(self, sentence: str) -> None:
-        """Print a sentence that is about no single file."""
+        """Print a sentence that does not belong to a single file."""
 
 
 def watch_display(*, quiet: bool, as_json: bool) -> WatchDisplay:
-    """Return JSON lines or only faults if asked for, a live table on a terminal, plain lines elsewhere."""
+    """Return JSON lines or only errors if asked for; else a live table on a terminal, or plain lines."""
     if as_json:
         return JsonLines()
     if quiet:
@@ -103,7 +105,7 @@ def watch_display(*, quiet: bool, as_json: bool) -> WatchDisplay:
 
 
 class Lines(WatchDisplay):
-    """One line for each file that has ended."""
+    """Prints one line for each finished file."""
 
     def __init__(self, target: Console, *, only_faults: bool = False) -> None:
         super().__init__()
@@ -111,7 +113,7 @@ class Lines(WatchDisplay):
         self._only_faults = only_faults
 
     def changed(self, change: Change) -> None:
-        """Print the change if the file has ended."""
+        """Print the change if it is final."""
         if not change.is_final or (self._only_faults and change.state == "done"):
             return
         if change.reason:
@@ -134,20 +136,20 @@ class Lines(WatchDisplay):
 
 
 class JsonLines(WatchDisplay):
-    """One JSON object for each file that has ended."""
+    """Prints one JSON object for each finished file."""
 
     def changed(self, change: Change) -> None:
-        """Print the change if the file has ended."""
+        """Print the change if it is final."""
         if change.is_final:
             print(json.dumps(change.record), flush=True)
 
     def announce(self, sentence: str) -> None:
-        """Print the sentence where nobody takes it for a file."""
+        """Print the sentence on the error output, where no program mistakes it for a file."""
         print(sentence, file=sys.stderr, flush=True)
 
 
 class LiveTable(WatchDisplay):
-    """A table of the newest files that redraws itself, with counts below."""
+    """Shows a table of the newest files that redraws itself, with counts below."""
 
     def __init__(self, target: Console) -> None:
         super().__init__()
@@ -156,17 +158,17 @@ class LiveTable(WatchDisplay):
         self._live: AbstractContextManager[Any] = nullcontext()
 
     def changed(self, change: Change) -> None:
-        """Put the change in the row of the file."""
+        """Show the change in the row of the file."""
         self._rows[change.path] = change
         while len(self._rows) > 20 * _ROWS:
-            # For days on end: the archive counts what ended long ago, not this table.
+            # A watch runs for days; files that finished long ago are in the archive.
             oldest = next((path for path, row in self._rows.items() if row.is_final), None)
             if oldest is None:
                 break
             del self._rows[oldest]
 
     def announce(self, sentence: str) -> None:
-        """Print the sentence above the table, with the time: it stays when the table has moved on."""
+        """Print the sentence above the table, with the time, so that it stays when the table moves on."""
         self._console.print(Text(f"{datetime.now():%H:%M}  {sentence}", style="yellow"))
 
     def __enter__(self) -> Self:
@@ -198,7 +200,7 @@ class LiveTable(WatchDisplay):
 
 
 class BatchDisplay(Listener):
-    """Shows a batch as a bar with the time that is left, or as JSON lines; used as a context manager."""
+    """Shows a batch as a bar with the remaining time, or as JSON lines; used as a context manager."""
 
     def __init__(self, *, quiet: bool, as_json: bool) -> None:
         self._as_json = as_json
@@ -221,10 +223,10 @@ class BatchDisplay(Listener):
         self._bar.update(self._task, completed=done, total=total)
 
     def planned(self, report: BatchReport, summary: str) -> None:
-        """Print what is going to be done, and begin the bar anew."""
+        """Print the plan, and start a new bar."""
         if not self._silent:
             say(summary)
-        # Anew, not updated: the time that is left would be judged by the reading.
+        # A new bar: on the old one, the remaining time would rest on the speed of reading.
         self._bar.remove_task(self._task)
         self._task = self._bar.add_task("Restoring", completed=report.done, total=report.total)
 

@@ -12,10 +12,10 @@ from tvtasks.cli.terminal import console
 
 def recipes(
     show_name: Annotated[
-        str | None, typer.Option("--show", help="Print the TOML of this preset.", metavar="NAME")
+        str | None, typer.Option("--show", help="Print this preset as TOML.", metavar="NAME")
     ] = None,
 ) -> None:
-    """List the presets: the recipes that come with tvtasks."""
+    """List the presets, the recipes that come with tvtasks."""
     from tvtasks.recipe import Recipe, preset_names, preset_text
 
     if show_name is not None:

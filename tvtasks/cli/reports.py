@@ -1,4 +1,4 @@
-"""Reports that the terminal shows: the status of a watch, what the doctor found, what a file holds."""
+"""Reports for the terminal: the status of a watch, the findings of the doctor, the content of a result."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _RUN = {"flow_run_name": "", "flow_run_id": "", "run_count": "attempt ", "deploy
 
 
 def summary(record: Mapping[str, Any]) -> RenderableType:
-    """Lay out the run record of an archive file for a reader."""
+    """Lay out the run record of a result."""
     image, source, software = record["image"], record["source"], record["software"]
     raw = record["arrays"]["raw"]
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="bold")
 
     def add(name: str, fact: str) -> None:
-        facts.add_row(name, Text(fact))  # names and notes may hold what would be markup
+        facts.add_row(name, Text(fact))  # names and notes may look like markup
 
     add("file", str(record["path"]))
     if source:
@@ -75,7 +75,7 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
 
 
 def _described(image: Mapping[str, Any]) -> str:
-    """Return what was measured, and the size of its pixels."""
+    """Return the measured quantity and the pixel size, in words."""
     words = [
         word for word in (image["technique"], image["channel"], image["quantity"], image["direction"]) if word
     ]
@@ -125,7 +125,7 @@ def status(found: Status) -> RenderableType:
 
 
 def findings(found: Sequence[Finding]) -> RenderableType:
-    """Lay out what the doctor has found."""
+    """Lay out the findings of the doctor."""
     styles = {"ok": "green", "warn": "yellow", "fail": "red"}
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in found:
@@ -137,7 +137,7 @@ def findings(found: Sequence[Finding]) -> RenderableType:
     if "fail" in worst:
         verdict = Text("Fix the failed checks, then start the watch.", style="bold red")
     elif "warn" in worst:
-        verdict = Text("A watch can work, but note the warnings.", style="yellow")
+        verdict = Text("A watch can work, but read the warnings.", style="yellow")
     else:
         verdict = Text("A watch can work.", style="green")
     return Group(table, Text(), verdict)
@@ -153,7 +153,7 @@ def _facts() -> Table:
 def _life(found: Status) -> Text:
     beat = found.heartbeat
     if beat is None:
-        return Text("none has left a heartbeat", style="yellow")
+        return Text("no heartbeat found", style="yellow")
     if found.life == "stopped":
         assert beat.ended is not None
         return Text(f"stopped at {moment(beat.ended)}, {beat.who}")
@@ -163,19 +163,19 @@ def _life(found: Status) -> Text:
 
 
 def _stalled(beat: Heartbeat) -> datetime:
-    """Return when the loop of a watch turned last."""
+    """Return when the loop of a watch last turned."""
     return beat.written - timedelta(seconds=beat.since_turn)
 
 
 def _dashboard(beat: Heartbeat) -> Text:
     if beat.server is None:
-        return Text("none, as you asked")
+        return Text("none (--no-dashboard)")
     url = beat.server.url.removesuffix("/").removesuffix("/api")
     return Text(url) if beat.server.answers else Text.assemble(url, ("  does not answer", "red"))
 
 
 def _counts(found: Status, overview: Overview) -> Table:
-    """Lay out how many files are in each state, with remarks."""
+    """Lay out the number of files in each state, with remarks."""
     table = _facts()
     table.columns[1].justify = "right"
     table.add_column(overflow="fold")
@@ -190,7 +190,7 @@ def _counts(found: Status, overview: Overview) -> Table:
     if waiting := overview.oldest_waiting:
         remarks[State.QUEUED] = f"the oldest since {moment(waiting.first_seen)}: {waiting.path.name}"
     if overview.next_retry:
-        remarks[State.FAILED] = f"the next attempt at {moment(overview.next_retry)}"
+        remarks[State.FAILED] = f"next attempt at {moment(overview.next_retry)}"
     for state, number in counts.items():
         if number or state not in {State.OVERWRITTEN, State.FAILED, State.QUARANTINED}:
             table.add_row(str(state), str(number), remarks.get(state, ""))

@@ -17,7 +17,7 @@ from tvtasks.words import amount, duration
 if TYPE_CHECKING:
     from tvtasks.rerun import Plan, Request
 
-_SHOWN = 20  # images that a plan names
+_SHOWN = 20  # images that a plan lists
 
 
 def rerun(
@@ -31,17 +31,20 @@ def rerun(
     recipe: options.Recipes,
     archive: Annotated[
         Path | None,
-        typer.Option(help="Folder for results, if it is not the one archive that you give.", metavar="DIR"),
+        typer.Option(
+            help="Folder for results.", show_default="the archive, if you give exactly one", metavar="DIR"
+        ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Only print what would be done, how long, and how much disk.")
+        bool,
+        typer.Option("--plan", help="Only print the plan: the work, the time and the disk space it needs."),
     ] = False,
     select: options.Select = None,
     failed_only: Annotated[
         bool,
         typer.Option(
             "--failed-only",
-            help="Only images whose newest run did not converge, and files that a watch could not restore.",
+            help="Only images whose newest run did not converge, and files that a watch failed to restore.",
         ),
     ] = False,
     workers: options.Workers = 2,
@@ -49,8 +52,8 @@ def rerun(
         str,
         typer.Option(
             "--dask",
-            help="Work in the processes of a Dask cluster: its address, or 'local' for as many on this "
-            "computer as --workers.",
+            help="Work in the processes of a Dask cluster: its address, or 'local' for --workers processes "
+            "on this computer.",
             metavar="ADDRESS",
         ),
     ] = "",
@@ -60,14 +63,14 @@ def rerun(
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
-    """Restore images again by a recipe: those to which it has not been applied yet.
+    """Restore images again by another recipe. Images that are current for it are left alone.
 
-    The raw images come from the archive, or from original files where you give folders of them. Results that
-    the archive holds for this recipe are current and are not computed again, so a rerun that was cut short
-    continues where it was. Earlier results stay. A watch of the same archive goes first: while it has files
-    to restore, no image is begun. Ctrl-C finishes the work under way.
+    The raw images come from the archive, or from original files if you give folders of them. An image is
+    current if the archive holds a result of exactly this recipe, so a rerun that was cut short continues
+    where it stopped. Earlier results are kept. While a watch of the same archive has files to restore, the
+    rerun waits. Ctrl-C finishes the work under way.
 
-    The exit code is 0 when everything is current in the end, and 1 when images failed or are left.
+    The exit code is 0 if all images are current at the end, and 1 if images failed or are left.
     """
     from tvtasks.archive.keeping import Keeping
     from tvtasks.rerun import Request
@@ -127,14 +130,14 @@ def _print(plan: Plan, request: Request, free: int | None) -> None:
     whole = expected.duration(request.workers, apart=bool(request.dask))
     time = "unknown" if whole is None else f"about {duration(whole)} with {request.workers} workers"
     solving = "" if expected.seconds is None else f"{duration(expected.seconds)} of "
-    beside = "time for reading and writing comes on top, but no run tells how much"
+    beside = "time for reading and writing comes on top; no run shows how much"
     if expected.beside is not None:
         beside = f"{duration(expected.beside)} of reading, pictures and writing (as in earlier runs)"
     say(f"Time: {time}: {solving}solving ({expected.time_rests_on}); {beside}.")
     room = "" if free is None else f" {amount(free)} are free."
     say(f"Disk: about {amount(expected.size)} and the pictures ({expected.size_rests_on}).{room}")
     if free is not None and (expected.size or 0) > free:
-        complain(f"{plan.archive} has too little space: free some, or choose fewer images.")
+        complain(f"The disk of {plan.archive} has too little space. Free some, or choose fewer images.")
 
 
 def _record(plan: Plan, request: Request, free: int | None) -> dict[str, Any]:

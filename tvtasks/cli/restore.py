@@ -1,4 +1,4 @@
-"""``tvtasks restore``: restores files, or folders of them."""
+"""``tvtasks restore``: restores files, or folders of files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from tvtasks.cli import options
 
 
 def restore(
-    paths: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="FILE")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders of image files.", metavar="FILE")
+    ],
     archive: options.Archive,
     recipe: options.Recipes,
     workers: options.Workers = 2,
@@ -21,10 +23,11 @@ def restore(
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
-    """Restore files. Images that the archive holds already are current and are not restored again.
+    """Restore files. Images that are current in the archive are not restored again.
 
-    If a Prefect server is running, the dashboard shows the batch. The exit code is 0 when everything is
-    current in the end, and 1 when images failed or are left.
+    An image is current if the archive holds a result of exactly this recipe. If a Prefect server is running,
+    the dashboard shows the batch. The exit code is 0 if all images are current at the end, and 1 if images
+    failed or are left.
     """
     from tvtasks.archive.keeping import Keeping
     from tvtasks.cli import batch
@@ -36,6 +39,6 @@ def restore(
         archive,
         workers=workers,
         keeping=Keeping.of(compression, sample),
-        yields=False,  # someone waits for these very files
+        yields=False,  # the user is waiting for these very files
     )
     batch.run(request, dashboard=not no_dashboard, quiet=quiet, as_json=as_json)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def retry(
     archive: options.WatchedArchive,
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Files of the watched folder.", metavar="FILE")
+        list[Path] | None, typer.Argument(help="Files in the watched folder.", metavar="FILE")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All failed and quarantined files.")] = False,
 ) -> None:
     """Queue failed and quarantined files again.
 
-    A watch that is running restores them at once; otherwise the next one does.
+    A running watch restores them at once; otherwise the next watch does.
     """
     from tvtasks.archive.folder import find_ledger
     from tvtasks.health.heartbeat import read_heartbeat, utc_now
@@ -37,7 +37,7 @@ def retry(
     heartbeat = read_heartbeat(archive)
     missed: list[Path] = []
     number = 0
-    # The watch that left the heartbeat takes up work for its own recipes only.
+    # The watch that left the heartbeat only takes work for its own recipes.
     recipe = heartbeat.recipe if heartbeat else None
     with Ledger(find_ledger(archive)) as ledger:
         if everything:
@@ -61,14 +61,14 @@ def retry(
 
 
 def _places(path: Path, heartbeat: Heartbeat | None) -> set[Path]:
-    """Return where a file may lie that the user names: here, or in the watched folder."""
+    """Return where a file that the user names may be: here, or in the watched folder."""
     tops = [Path.cwd()] + ([heartbeat.options.folder] if heartbeat else [])
     return {(place := top / path).parent.resolve() / place.name for top in tops}
 
 
 def _who_restores(heartbeat: Heartbeat | None, is_alive: bool) -> str:
     if heartbeat is None:
-        return "No watch is running. Start one with tvtasks watch and the recipes you used before."
+        return "No watch is running. Start one with tvtasks watch and the recipes that you used before."
     if is_alive:
         return f"The running watch ({heartbeat.who}) restores them."
     return f"No watch is running. Start it: {shell_line(heartbeat.options.command())}"

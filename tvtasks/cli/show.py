@@ -1,4 +1,4 @@
-"""``tvtasks show``: shows what an archive file holds."""
+"""``tvtasks show``: shows what a result holds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tvtasks.cli.terminal import console
 
 
 def show(
-    path: Annotated[Path, typer.Argument(help="An archive file.", metavar="FILE.nxs")],
+    path: Annotated[Path, typer.Argument(help="A result.", metavar="FILE.nxs")],
     run: options.Run = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what an archive file holds: source, steps, parameters, certificates, versions."""
+    """Show what a result holds: source, steps, parameters, certified gaps and versions."""
     from tvtasks import archive
 
     summary = archive.summary(path, run=run)

@@ -13,8 +13,8 @@ from tvtasks.cli.terminal import Exit, console, say, shell_line
 def status(archive: options.WatchedArchive, as_json: options.Json = False) -> None:
     """Show the status of a watch: files in each state, the last error, disk and dashboard.
 
-    It changes nothing, whether the watch runs or not. The exit code is 0 when all is well, and 1 when
-    something needs attention.
+    The command changes nothing and works whether the watch is running or not. The exit code is 0 if all is
+    well, and 1 if something needs attention.
     """
     from tvtasks.cli import reports
     from tvtasks.health.status import read_status

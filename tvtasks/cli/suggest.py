@@ -25,15 +25,15 @@ def suggest(
     recipe: Annotated[
         str,
         typer.Option(
-            help="A preset or TOML file to begin with; auto goes by the technique.", metavar="RECIPE"
+            help="The preset or TOML file to start from; auto chooses by technique.", metavar="RECIPE"
         ),
     ] = "auto",
     step: Annotated[
-        Literal["background", "denoise"] | None, typer.Option(help="Choose for this step only.")
+        Literal["background", "denoise"] | None, typer.Option(help="Choose λ for this step only.")
     ] = None,
     model: Annotated[
         Literal["huber-rof", "tv-l1", "tgv-l1"] | None,
-        typer.Option(help="Another model for --step, or for the background."),
+        typer.Option(help="Another model for --step, or else for the background."),
     ] = None,
     direction: Annotated[
         Literal["both", "x", "y"] | None, typer.Option(help="Another direction for that step.")
@@ -41,21 +41,24 @@ def suggest(
     feature_size: Annotated[
         str | None,
         typer.Option(
-            help="The largest feature to keep, '2 nm' or in pixels; sets λ of the background.", metavar="SIZE"
+            help="The largest feature to keep, such as '2 nm', or in pixels; sets λ of the background.",
+            metavar="SIZE",
         ),
     ] = None,
     channel: options.Channel = None,
-    output: Annotated[Path | None, typer.Option(help="Write the recipe here.", metavar="FILE.toml")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the recipe to this file.", metavar="FILE.toml")
+    ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the proposal here, .png or .pdf.", metavar="FILE")
+        Path | None, typer.Option(help="Draw the proposal in this file, .png or .pdf.", metavar="FILE")
     ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Choose λ for one image, with the reason, and write a recipe with it.
+    """Choose λ for one image, show the reason, and write a recipe with it.
 
-    The exit code is 1 if λ of a step cannot be chosen from the image, so that the recipe keeps its own.
+    The exit code is 1 if the image does not determine λ of a step; the recipe then keeps its own λ.
     """
     from tvtasks import channels, readers
     from tvtasks.files import refuse_taken, write_whole
@@ -64,12 +67,12 @@ def suggest(
 
     form = picture.suffix.lower().removeprefix(".") if picture else ""
     if picture and form not in {"png", "pdf"}:
-        raise ConfigurationError(f"{picture} is neither a .png nor a .pdf: give --picture one of these.")
+        raise ConfigurationError(f"--picture {picture} is neither a .png nor a .pdf. Choose one of these.")
     for target in (output, picture):
         if target:
             refuse_taken(target, overwrite=overwrite)
     if not path.is_file():
-        raise ConfigurationError(f"There is no file {path}.")
+        raise ConfigurationError(f"There is no file {path}. Check the name.")
     base = Recipe.load(recipe)
     if channel:
         base = base.model_copy(update={"channel": channel})
@@ -90,7 +93,7 @@ def suggest(
 
 
 def _adapted(base: Recipe, step: str | None, model: str | None, direction: str | None) -> Recipe:
-    """Return the recipe with another model or direction for a step, which it may not have had."""
+    """Return the recipe with another model or direction for a step; add the step if it is missing."""
     from tvtasks.recipe import Recipe
     from tvtasks.steps import MODELS
 
@@ -104,7 +107,7 @@ def _adapted(base: Recipe, step: str | None, model: str | None, direction: str |
         return base
     table = base.model_dump(mode="json", exclude_none=True)
     if model and (present is None or model != present.model):
-        # What the other model's λ was means nothing to this one; it is what is kept if nothing can be chosen.
+        # Another model's λ means nothing here; if the image does not determine λ, the usual one is kept.
         table[name] = {"model": model, "lam": MODELS[model].usual_lam[name]}
         if present is not None:
             table[name]["direction"] = present.direction
@@ -133,7 +136,7 @@ def _print(proposal: Proposal, files: list[Path], *, quiet: bool, as_json: bool)
             table.add_row(*map(Text, words))
         console.print(table)
         if not proposal.choices:
-            console.print("The recipe has no step with a λ to choose.")
+            console.print("The recipe has no step whose λ could be chosen.")
         for file in files:
             say(str(file))
     if unsure:

@@ -1,4 +1,4 @@
-"""``tvtasks sweep``: one image by many parameters, on one sheet."""
+"""``tvtasks sweep``: restores one image with many parameters, on one sheet."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Values = list[str] | None
 
 
 class Spaced(Command):
-    """Takes ``--lam .1 .5 1`` for ``--lam .1 --lam .5 --lam 1``.
+    """Accepts ``--lam .1 .5 1`` for ``--lam .1 --lam .5 --lam 1``.
 
-    PowerShell makes the first of ``.1,.5,1``, and so does everybody's first try.
+    PowerShell turns ``.1,.5,1`` into that, and most users try it first.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -39,41 +39,59 @@ class Spaced(Command):
 
 
 def sweep(
-    path: Annotated[Path, typer.Argument(help="An image file, or an archive file.", metavar="FILE")],
+    path: Annotated[
+        Path, typer.Argument(help="An image file, or a result whose raw image to use.", metavar="FILE")
+    ],
     output: Annotated[
         Path, typer.Option(help="Folder for the sheet, the table and the results.", metavar="DIR")
     ],
     model: Annotated[
-        Values, typer.Option(help="Models to compare; with λ of its own: tv-l1=.1, or tv-l1=.1,.2")
+        Values,
+        typer.Option(
+            help="Models to compare, optionally each with its own λ: tv-l1=.1 or tv-l1=.1,.2", metavar="MODEL"
+        ),
     ] = None,
-    lam: Annotated[Values, typer.Option(help="Values of λ: --lam .1 .5 1, or --lam .1,.5,1")] = None,
-    alpha: Annotated[Values, typer.Option(help="Values of α of huber-rof.")] = None,
-    alpha1: Annotated[Values, typer.Option(help="Values of α1 of tgv-l1.")] = None,
-    alpha2: Annotated[Values, typer.Option(help="Values of α2 of tgv-l1.")] = None,
-    direction: Annotated[Values, typer.Option(help="Directions: both, x, y.")] = None,
-    gradient: Annotated[Values, typer.Option(help="Gradients of tgv-l1: symmetrised, jacobian.")] = None,
+    lam: Annotated[
+        Values, typer.Option(help="Values of λ: --lam .1 .5 1, or --lam .1,.5,1", metavar="VALUES")
+    ] = None,
+    alpha: Annotated[Values, typer.Option(help="Values of α of huber-rof.", metavar="VALUES")] = None,
+    alpha1: Annotated[Values, typer.Option(help="Values of α1 of tgv-l1.", metavar="VALUES")] = None,
+    alpha2: Annotated[Values, typer.Option(help="Values of α2 of tgv-l1.", metavar="VALUES")] = None,
+    direction: Annotated[Values, typer.Option(help="Directions: both, x, y.", metavar="VALUES")] = None,
+    gradient: Annotated[
+        Values, typer.Option(help="Gradients of tgv-l1: symmetrised, jacobian.", metavar="VALUES")
+    ] = None,
     further: Annotated[
-        Values, typer.Option("--set", help="Any other key of a recipe: median.rows=3,5 or scale=range,max")
+        Values,
+        typer.Option(
+            "--set",
+            help="Any other key of a recipe, such as median.rows=3,5 or scale=range,max",
+            metavar="KEY=VALUES",
+        ),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A preset or TOML file to begin with.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="The preset or TOML file to start from.", metavar="RECIPE")
+    ] = None,
     step: Annotated[
         Literal["background", "contrast", "denoise"] | None,
-        typer.Option(help="The step to vary (background; of a recipe without one, denoise)."),
+        typer.Option(help="The step to vary.", show_default="background, or denoise if the recipe has none"),
     ] = None,
     channel: options.Channel = None,
     run: options.Run = None,
-    columns: Annotated[int, typer.Option(min=0, max=12, help="Points side by side; 0: as many as fit.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Points worked on at a time.")] = min(
-        os.cpu_count() or 1, 4
-    ),
+    columns: Annotated[
+        int,
+        typer.Option(min=0, max=12, help="Points side by side on the sheet; 0: as many as fit.", metavar="N"),
+    ] = 0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Points computed at a time.", metavar="N")
+    ] = min(os.cpu_count() or 1, 4),
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
     """Restore one image with every combination of some parameters, and put the results on one sheet.
 
-    Into the folder come a sheet (.png and .pdf), a table (.csv) and all results in one HDF5 file (.nxs),
-    named after the image and the sweep. Of an archive file its raw image is taken. Ctrl-C finishes the
-    points under way, and puts those on the sheet.
+    The folder gets a sheet (.png and .pdf), a table (.csv) and all results in one HDF5 file (.nxs), named
+    after the image and the sweep. Ctrl-C finishes the points under way and makes the sheet from them.
     """
     from flows import sweep as asked
     from tvtasks import sweep as sweeps
@@ -132,11 +150,11 @@ def sweep(
         for file in files:
             say(str(file))
     failed = [trial for trial in trials if trial.fault]
-    for fault in dict.fromkeys(trial.fault for trial in failed):  # as a rule the same for all
+    for fault in dict.fromkeys(trial.fault for trial in failed):  # usually the same for all
         where = "; ".join(trial.point.label for trial in failed if trial.fault == fault)
         complain(f"{where if len(failed) < len(points) else 'All points'}: {fault}")
     if left:
-        complain(f"Stopped: {left} of {len(points)} points were not begun.")
+        complain(f"Stopped: {left} of {len(points)} points were not computed.")
     if failed or left:
         raise typer.Exit(Exit.ATTENTION)
 

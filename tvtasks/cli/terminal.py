@@ -1,4 +1,4 @@
-"""What all commands share: the terminal, exit codes, and how Ctrl-C ends them."""
+"""What all commands share: the terminal, the exit codes, and how Ctrl-C ends a command."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Exit(IntEnum):
     """Exit codes of all commands."""
 
     OK = 0
-    """All were restored; nothing needs attention; stopped on purpose."""
+    """Everything was restored, nothing needs attention, or the user stopped a watch."""
     ATTENTION = 1
-    """Some were not restored; something needs attention."""
+    """Something was not restored or needs attention."""
     USAGE = 2
-    """The command, a folder or a recipe cannot work as given; nothing was begun."""
+    """The command, a folder or a recipe cannot work; nothing was started."""
     AT_ONCE = STOPPED_AT_ONCE
-    """A second Ctrl-C ended the command before the work under way was done."""
+    """A second Ctrl-C ended the command before the work under way was finished."""
 
 
 EXIT_CODES = (
@@ -34,13 +34,13 @@ EXIT_CODES = (
     "is wrong; 130 a second Ctrl-C ended the command at once."
 )
 
-# Away from a terminal nothing is as narrow as rich's guess of 80 columns.
+# Without a terminal, rich would assume 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
 
 
 def say(text: str | Text, style: str = "") -> None:
-    """Print a line that may be longer than the terminal is wide; brackets in it are no markup."""
+    """Print a line that may be wider than the terminal; brackets in it are not markup."""
     console.print(Text(text, style=style) if isinstance(text, str) else text, soft_wrap=True)
 
 
@@ -50,7 +50,7 @@ def complain(text: str | TvtasksError) -> None:
 
 
 def complain_of_all(sentences: list[str], most: int = 100) -> None:
-    """Print sentences on the error output, and of very many only the first."""
+    """Print sentences on the error output; if there are very many, only the first."""
     for sentence in sentences[:most]:
         complain(sentence)
     if len(sentences) > most:
@@ -59,11 +59,11 @@ def complain_of_all(sentences: list[str], most: int = 100) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Give the event that the first Ctrl-C or SIGTERM sets; see `stopping_gently`."""
+    """Yield the event that the first Ctrl-C or SIGTERM sets; see `stopping_gently`."""
     with stopping_gently(errors.print) as stop:
         yield stop
 
 
 def shell_line(words: Iterable[str]) -> str:
-    """Return a command as it is typed into the shell of this system."""
+    """Return a command as a user would type it in this system's shell."""
     return subprocess.list2cmdline(list(words)) if sys.platform == "win32" else shlex.join(words)

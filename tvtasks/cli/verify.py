@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def verify(
     paths: Annotated[
         list[Path],
-        typer.Argument(help="Archive files, or folders of them and of their subfolders.", metavar="PATH"),
+        typer.Argument(help="Results, or archives; subfolders are included.", metavar="PATH"),
     ],
     recompute: Annotated[
         bool,
@@ -38,12 +38,12 @@ def verify(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Check that archive files are unchanged to the last byte.
+    """Check that results are unchanged to the last byte.
 
-    With --recompute it also checks that their results can be reproduced.
+    With --recompute, also check that they can be reproduced from their raw images.
 
-    The command names what is wrong and what to do about it. The exit code is 0 when every file is unchanged
-    and every result was reproduced; 1 otherwise.
+    The command names what is wrong and what to do about it. The exit code is 0 if every file is unchanged and
+    every result was reproduced, and 1 otherwise.
     """
     files = _files(paths)
     from tvtasks.archive import verify_many
@@ -72,7 +72,7 @@ def verify(
 
 
 def _files(paths: list[Path]) -> list[Path]:
-    """Return the files to check; unfinished files, whose names begin with a dot, do not count."""
+    """Return the files to check, without unfinished files, whose names begin with a dot."""
     files = []
     for path in paths:
         if path.is_dir():
@@ -84,7 +84,7 @@ def _files(paths: list[Path]) -> list[Path]:
         else:
             raise ConfigurationError(f"There is no file or folder {path}. Check the name.")
     if not files:
-        raise ConfigurationError(f"There is no archive file (.nxs) in {', '.join(map(str, paths))}.")
+        raise ConfigurationError(f"There is no result (.nxs) in {', '.join(map(str, paths))}.")
     return list(dict.fromkeys(files))
 
 

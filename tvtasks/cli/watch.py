@@ -1,4 +1,4 @@
-"""``tvtasks watch``: restores what is in a folder and what comes into it."""
+"""``tvtasks watch``: restores all images in a folder, and new ones as they arrive."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ def watch(
     folder: options.Folder,
     archive: options.Archive,
     recipe: options.Recipes,
-    once: Annotated[bool, typer.Option("--once", help="Restore what is there, then exit.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Restore the files that are there, then exit.")
+    ] = False,
     recursive: options.Recursive = False,
     ignore: options.Ignore = None,
     settle: Annotated[
         float,
-        typer.Option(min=0.01, help="Seconds without change before a file counts as settled.", metavar="S"),
+        typer.Option(min=0.01, help="Seconds without change before a file counts as complete.", metavar="S"),
     ] = 2.0,
     max_wait: Annotated[
         float | None,
         typer.Option(
             min=0.01,
-            help=f"Seconds after which a file that is still not whole is reported ({MAX_WAIT:g}; with --once "
-            f"{MAX_WAIT_ONCE:g}).",
+            help="Seconds before a file that is still incomplete is reported.",
+            show_default=f"{MAX_WAIT:g}, or {MAX_WAIT_ONCE:g} with --once",
             metavar="S",
         ),
     ] = None,
@@ -51,14 +53,14 @@ def watch(
         typer.Option(
             min=0,
             max=5000,
-            help="Largest page of an image in the dashboard, in kB; 0: no picture.",
+            help="Largest page of an image in the dashboard, in kB; 0 leaves out the picture.",
             metavar="KB",
         ),
     ] = PREVIEW_SIZE,
     metrics: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="Port of this computer for Prometheus to scrape.", metavar="PORT"
+            min=0, max=65535, help="Port on this computer for Prometheus to scrape.", metavar="PORT"
         ),
     ] = None,
     compression: options.CompressionOption = "gzip",
@@ -67,10 +69,10 @@ def watch(
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
-    """Restore every image that is in a folder or comes into it.
+    """Restore all images in a folder, and new ones as they arrive.
 
-    Ctrl-C, or SIGTERM, finishes the work under way, prints what is left and ends with exit code 0. A second
-    one ends at once, and the next start does again what was under way. Nothing is done twice.
+    Ctrl-C (or SIGTERM) finishes the work under way, prints what is left and ends with exit code 0. A second
+    Ctrl-C ends at once; the next start then repeats the work that was under way. No image is restored twice.
     """
     asked = WatchOptions(
         folder=folder,
@@ -103,22 +105,22 @@ def run(
     finished: Callable[[], bool] | None = None,
     keep_server: bool = False,
 ) -> Tally:
-    """Do a watch in this process, with a server where a dashboard is wanted.
+    """Run a watch in this process, with a Prefect server if it has a dashboard.
 
     Parameters
     ----------
     asked
-        What the watch is asked for.
+        What the watch was asked for.
     display
         Shows its files and problems.
     silent
-        Whether nothing else is printed.
+        Whether to print nothing else.
     home
-        Where the database of a server that is started is; Prefect's own place if not given.
+        Where the database of a new server is; Prefect's own place if not given.
     finished
-        Whether no more files come; `asked.once` decides if not given.
+        Returns whether no more files will come; `asked.once` decides if not given.
     keep_server
-        Whether a server that is started stays when the watch has ended.
+        Whether a new server keeps running after the watch.
     """
     from tvtasks.acquisition.watch import Watch
 
@@ -138,7 +140,7 @@ def run(
 def _dashboard(
     watch: Watch, silent: bool, home: Path | None, keep_server: bool, stack: ExitStack
 ) -> OpenDashboard:
-    """Find or start a server, and return what opens the dashboard on it."""
+    """Find or start a server, and return the function that opens the dashboard on it."""
     from tvtasks.archive.folder import server_log_path
     from tvtasks.dashboard import own_flows
     from tvtasks.dashboard import server as servers
@@ -151,7 +153,7 @@ def _dashboard(
 
         def check() -> None:
             if watch.stop.is_set():
-                raise ConfigurationError("Stopped before the Prefect server was there; nothing was begun.")
+                raise ConfigurationError("Stopped before the Prefect server was ready; no file was restored.")
 
         with spinner("Starting the Prefect server (the first time takes half a minute)", silent):
             server = servers.start(log, home=home, waiting=check)
@@ -159,7 +161,7 @@ def _dashboard(
         loading.join()
     if keep_server and server.process and not silent:
         stop = shell_line(["taskkill", "/F", "/T", "/PID"] if sys.platform == "win32" else ["kill"])
-        text = f"The dashboard stays at {server.dashboard}; stop it with: {stop} {server.process.pid}"
+        text = f"The dashboard keeps running at {server.dashboard}; stop it with: {stop} {server.process.pid}"
         stack.callback(say, text)
     keeper = stack.enter_context(servers.ServerKeeper(server, log, home=home, keep=keep_server))
     watch.stop.at_once = keeper.abandon
@@ -174,7 +176,7 @@ def conclude(
 ) -> None:
     """Print the summary, with the failures that are not on the screen yet, and exit with the code for it.
 
-    Files that are left are no failure of a watch that has no end and was stopped on purpose.
+    Files that are left do not count as failures of an endless watch that the user stopped.
     """
     if as_json:
         print(json.dumps({**tally.record, "archive": str(archive)}))

@@ -1,4 +1,4 @@
-"""Rules of a Prefect server for runs whose process was killed: it marks them, and schedules them again."""
+"""Rules with which a Prefect server marks runs whose process was killed, and schedules them again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tvtasks.dashboard.supervision import RUN_HEARTBEAT_SECONDS
 
 SILENT = "tvtasks: mark runs whose process was killed as crashed"
 SILENT_AFTER = timedelta(seconds=3 * RUN_HEARTBEAT_SECONDS + 15)
-"""How long a run may be silent: three heartbeats may get lost, and a busy server is late with the last."""
+"""How long a run may be silent: three heartbeats may be lost, and a busy server is late with the last."""
 SILENT_MESSAGE = (
-    "tvtasks was killed, the computer went off, or the network failed before this run ended: it has given no "
-    "sign of life for over a minute. The next watch, or another worker, does what is left."
+    "tvtasks was killed, its computer went off, or the network failed before this run ended: it has given no "
+    "sign of life for over a minute. The next watch, or another worker, does the rest of the work."
 )
 
 UNBEGUN = "tvtasks: schedule runs again whose worker was killed before they began"
@@ -31,14 +31,16 @@ UNBEGUN_MESSAGE = (
 
 CRASHED = "tvtasks: schedule crashed runs of workers again"
 ATTEMPTS = 4
-"""How often a run is begun at most: a run that kills its process each time must not do so for ever."""
+"""How many times a run may begin: a run that kills its process every time must not do so for ever."""
 
 CRASHED_UNBEGUN = "tvtasks: schedule runs of workers again that crashed before they began"
 CRASHED_UNBEGUN_AFTER = timedelta(minutes=10)
-"""How long such a run waits: the server may have been gone just then, and will be back. What does not heal,
-such as a worker that lacks a package, is retried as seldom as this, and the run's log says what it is."""
+"""How long such a run waits: the server may have been gone at that moment and may be back soon. A lasting
+cause, such as a package missing on the worker, is retried only this often; the run's log names it."""
 
-AGAIN_MESSAGE = "Its process was lost. The archive has what is done already; the rest is done now."
+AGAIN_MESSAGE = (
+    "The process of this run was lost. The archive keeps the finished results; the rest follows now."
+)
 
 _OURS = ResourceSpecification({"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"})
 _OF_WORKERS = [_OURS, ResourceSpecification({"prefect.resource.id": "prefect.work-pool.*"})]
@@ -47,10 +49,10 @@ _HEARTBEAT = "prefect.flow-run.heartbeat"
 
 
 def silent_runs(after: timedelta = SILENT_AFTER) -> AutomationCore:
-    """Return the rule that marks runs of tvtasks that have fallen silent as crashed.
+    """Return the rule that marks silent runs of tvtasks as crashed.
 
-    A run that has begun must give a sign of life again and again (`tvtasks.dashboard.supervision` sees to
-    that; a worker of Prefect does so too), or end. Other flows on the server are left alone.
+    A run that has begun must either end or keep sending heartbeats (`tvtasks.dashboard.supervision` sends
+    them, and so does a Prefect worker). The rule ignores other flows on the server.
     """
     ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled")}
     return AutomationCore(
@@ -71,16 +73,16 @@ def silent_runs(after: timedelta = SILENT_AFTER) -> AutomationCore:
 
 
 def unbegun_runs(after: timedelta = UNBEGUN_AFTER) -> AutomationCore:
-    """Return the rule for runs that a worker took and did not begin, because it was killed just then.
+    """Return the rule for runs whose worker was killed after it took them and before they began.
 
-    They have given no sign of life that could cease. Runs without a worker are left alone. A run waits for a
-    worker again, however often that happens: each time takes two minutes.
+    Such runs have sent no heartbeat that could stop. The rule ignores runs without a worker. It lets a run
+    wait for a worker any number of times, since each time takes two minutes.
     """
     rule = silent_runs(after)
     rule.name = UNBEGUN
     assert isinstance(rule.trigger, EventTrigger)
     rule.trigger.after = {"prefect.flow-run.Pending", "prefect.flow-run.Submitting"}
-    # A run that has to wait for others, or is put off, is not overdue.
+    # A run that must wait for others, or was put off, is not overdue.
     waits = {f"prefect.flow-run.{state}" for state in ("Running", "AwaitingConcurrencySlot", "Scheduled")}
     rule.trigger.expect = (rule.trigger.expect - {_HEARTBEAT}) | waits
     rule.trigger.match_related = [*_OF_WORKERS]
@@ -89,9 +91,9 @@ def unbegun_runs(after: timedelta = UNBEGUN_AFTER) -> AutomationCore:
 
 
 def crashed_runs() -> AutomationCore:
-    """Return the rule that schedules a run of a worker again that had begun and crashed, a few times.
+    """Return the rule that schedules a worker's run again, a few times, if it crashed after it began.
 
-    Runs that no worker does are left alone: a watch itself does again what was under way.
+    The rule ignores runs without a worker: a watch itself repeats the work that was under way.
     """
     begun = [str(number) for number in range(1, ATTEMPTS)]
     trigger = EventTrigger(
@@ -107,7 +109,7 @@ def crashed_runs() -> AutomationCore:
 
 
 def crashed_unbegun_runs(after: timedelta = CRASHED_UNBEGUN_AFTER) -> AutomationCore:
-    """Return the rule that schedules a run of a worker again that crashed before it began."""
+    """Return the rule that schedules a worker's run again if it crashed before it began."""
     trigger = EventTrigger(
         match=_runs_begun("0"),
         match_related=_OF_WORKERS,
@@ -124,17 +126,17 @@ def crashed_unbegun_runs(after: timedelta = CRASHED_UNBEGUN_AFTER) -> Automation
 
 
 def all_rules() -> list[AutomationCore]:
-    """Return the rules for a server with workers; a watch alone needs the first only."""
+    """Return the rules for a server with workers; a watch alone needs only the first."""
     return [silent_runs(), unbegun_runs(), crashed_runs(), crashed_unbegun_runs()]
 
 
 def ensure(client: SyncPrefectClient, rule: AutomationCore) -> str:
-    """Have the server keep a rule, once, as this version of tvtasks wants it.
+    """Make the server keep a rule exactly once, as this version of tvtasks defines it.
 
     Returns
     -------
     str
-        What was done: created, updated or unchanged.
+        ``created``, ``updated`` or ``unchanged``.
     """
     found = client.read_automations_by_name(rule.name)
     done = "unchanged" if found else "created"
@@ -150,8 +152,8 @@ def ensure(client: SyncPrefectClient, rule: AutomationCore) -> str:
 
 
 def is_same(there: Automation, wanted: AutomationCore) -> bool:
-    """Return whether a server's automation is as wanted; the server adds ids."""
-    # Not as JSON: what it expects is a set, which comes in any order.
+    """Return whether a server's automation matches the wanted one, apart from ids that the server adds."""
+    # Not compared as JSON: the expected events are a set, whose order varies.
     fields = wanted.model_dump(exclude={"tags", "owner_resource"})
     return AutomationCore.model_validate(there.model_dump()).model_dump(include=set(fields)) == fields
 

@@ -1,4 +1,4 @@
-"""The page of a batch: a progress bar and a table of its images, refreshed while the work goes on."""
+"""The page of a batch: a progress bar and a table of its images, refreshed while the batch runs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tvtasks.outcome import BatchReport, Outcome
 from tvtasks.periodic import Periodic
 
 REFRESH_SECONDS = 2.0
-"""Seconds between two refreshments of the page."""
+"""Seconds between refreshes of the page."""
 
 MOST_FAILURES = 200
-"""Failed images in the table; the terminal lists all of them."""
+"""Most failed images in the table; the terminal lists all of them."""
 
 _JOIN_SECONDS = 10.0
 
 
 class BatchPage(Listener):
-    """Shows a batch on the page of the flow run in which it is entered; a thread refreshes the page.
+    """Shows a batch on the page of the current flow run; a thread refreshes the page.
 
-    The images are no task runs: bookkeeping for ten thousand of them would take minutes, and the table shows
+    Images are not task runs: bookkeeping for ten thousand task runs would take minutes, and the table shows
     more.
     """
 
@@ -35,7 +35,7 @@ class BatchPage(Listener):
         self._shown = -1
         self._bar: UUID | None = None
         self._table: UUID | None = None
-        # The artifacts belong to the run of the thread that makes this.
+        # The artifacts belong to the run of the thread that makes this object.
         self._thread = Periodic(
             self._refresh, every=REFRESH_SECONDS, name="tvtasks batch page", expected=(Exception,)
         )
@@ -74,9 +74,9 @@ class BatchPage(Listener):
 
 
 def table(report: BatchReport) -> list[dict[str, str]]:
-    """Return the rows of the table: what failed, then the latest images, both newest first.
+    """Return the rows of the table: failed images, then the latest others, both newest first.
 
-    It is as large for many images as for few: the server keeps every version that it gets.
+    The size of the table is limited, because the server keeps every version of it.
     """
     failed = list(reversed(report.failed[-MOST_FAILURES:]))
     return [_row(outcome) for outcome in (*failed, *reversed(report.last))]

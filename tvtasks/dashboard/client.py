@@ -1,4 +1,4 @@
-"""Clients of a Prefect server that soon give up and soon ask again."""
+"""Clients of a Prefect server that give up soon and retry soon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TIMEOUT = 5.0
 
 
 def client_for(api_url: str, timeout: float = _TIMEOUT) -> SyncPrefectClient:
-    """Return a client that gives up after `timeout` seconds, for requests nobody should wait for."""
+    """Return a client that gives up after `timeout` seconds, for requests that must not hold anyone up."""
     return SyncPrefectClient(
         api_url,
         auth_string=PREFECT_API_AUTH_STRING.value(),
@@ -21,12 +21,12 @@ def client_for(api_url: str, timeout: float = _TIMEOUT) -> SyncPrefectClient:
 
 
 class Connection:
-    """A client that is made when it is first needed, and then kept: making one costs more than a request.
+    """A client that is made when first needed and then kept: making one costs more than a request.
 
     Parameters
     ----------
     api_url
-        The server, which need not be there.
+        The server; it need not be running yet.
     """
 
     def __init__(self, api_url: str) -> None:
@@ -42,7 +42,7 @@ class Connection:
         return self._client
 
     def close(self) -> None:
-        """Close the client; whoever asks again gets another."""
+        """Close the client; the next use makes another."""
         if self._client is not None:
             self._client.__exit__(None, None, None)
             self._client = None

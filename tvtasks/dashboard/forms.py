@@ -1,4 +1,4 @@
-"""What the dashboard's form says of the parameters of a flow, and a recipe that is put together there."""
+"""The dashboard's forms: help for the parameters of a flow, and a recipe that a user fills in."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tvtasks.steps import STEPS, Settings, Step
 
 @dataclass(frozen=True)
 class Help:
-    """Annotates a parameter with the words that stand above its field in the form.
+    """Annotates a parameter with the text above its field in the form.
 
-    Not pydantic's Field, whose description gets lost there: Prefect makes another one of each parameter,
-    with the description that it finds in a docstring of another style, and that is none.
+    A description in pydantic's Field would get lost: Prefect makes a new Field for each parameter and looks
+    for its description in a docstring of another style, where there is none.
     """
 
     words: str
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """Return the schema of what is annotated, with the words."""
+        """Return the schema of the annotated type, with the text."""
         return {**handler(core_schema), "description": self.words}
 
 
 class _Within:
-    """Help what the numbers of a step have to be, beside the choice of its model and not within that.
+    """Checks the limits of a step's numbers next to the choice of its model instead of inside it.
 
-    Of a choice none of which fits, Prefect says just that, with all that was filled in. So any number fits
-    there, and what is wrong with it is found here, and said with its name.
+    If no alternative of a choice matches, Prefect reports only that, with everything that was filled in. So
+    every alternative accepts any number, and the limits here report a wrong one with its name.
     """
 
     def __init__(self, limits: Mapping[str, Mapping[str, float]]) -> None:
@@ -41,25 +41,25 @@ class _Within:
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         schema: dict[str, Any] = handler(core_schema)
         models = schema.pop("oneOf")
-        schema.pop("discriminator")  # the buttons have no labels where there is one
+        schema.pop("discriminator")  # with a discriminator the buttons have no labels
         return {**schema, "anyOf": models, "if": {}, "then": {"properties": self._limits}}
 
 
-# The form shows each of these as a button. Choices of another kind it shows as lists, and those do not open
-# with the mouse: one click opens and closes them (Prefect 3.8.8; the key ↓ does). What was filled in for one
-# model is still sent after another was chosen, so it is ignored.
+# The form shows each of these as a button. It shows other choices as lists, which do not open with the
+# mouse: one click opens and closes them (Prefect 3.8.8; the key ↓ works). The form still sends values that
+# were filled in for one model after the user has chosen another, so extra values are ignored.
 class _Button(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class NoStep(_Button):
-    """A step that is left out."""
+    """A step that the recipe leaves out."""
 
     model_config = ConfigDict(title="None")
     model: Literal["none"] = "none"
 
 
-# What the form has in place of a direction, a stopping rule and a way to choose λ.
+# What the form shows instead of a direction, a stopping rule and a way to choose λ.
 _IN_PLACE: dict[str, dict[str, Any]] = {
     "direction": {
         "rows": (
@@ -67,7 +67,7 @@ _IN_PLACE: dict[str, dict[str, Any]] = {
             Field(
                 default=False,
                 title="Row by row",
-                description="Every row for itself, as for jumps and streaks between scan lines.",
+                description="Treat each row on its own, against jumps and streaks between scan lines.",
             ),
         ),
         "columns": (
@@ -75,7 +75,7 @@ _IN_PLACE: dict[str, dict[str, Any]] = {
             Field(
                 default=False,
                 title="Column by column",
-                description="Every column for itself. With neither: the image as a whole.",
+                description="Treat each column on its own. With neither, the image is treated as a whole.",
             ),
         ),
     },
@@ -85,7 +85,7 @@ _IN_PLACE: dict[str, dict[str, Any]] = {
             Field(
                 default=1e-4,
                 title="Relative gap",
-                description="How far from the best the result may be.",
+                description="How far above the minimum the energy of the result may be.",
             ),
         )
     },
@@ -95,7 +95,7 @@ _IN_PLACE: dict[str, dict[str, Any]] = {
             Field(
                 default=False,
                 title="λ from the image",
-                description="Let each image say what λ is; the one above is then for those that do not tell.",
+                description="Choose λ for each image; the λ above is used if an image does not determine it.",
             ),
         )
     },
@@ -104,7 +104,7 @@ _LIMITS = {"exclusiveMinimum": "gt", "minimum": "ge", "exclusiveMaximum": "lt", 
 
 
 def _button(step: str, name: str, title: str, settings: type[Settings]) -> type[_Button]:
-    """Return the button of a step with certain settings: those of its numbers that the form can show."""
+    """Return the button of a step for one model, with the settings that the form can show."""
     shown: dict[str, Any] = {"model": (Literal[name], name)}
     for key, about in settings.__pydantic_fields__.items():  # type: ignore[attr-defined]
         if key in _IN_PLACE:
@@ -124,7 +124,7 @@ def _button(step: str, name: str, title: str, settings: type[Settings]) -> type[
 
 
 def _limits(settings: type[Settings]) -> dict[str, dict[str, float]]:
-    """Return the least and greatest values of the numbers of some settings, as JSON schema has them."""
+    """Return the limits of the numbers among some settings, as in a JSON schema."""
     found: dict[str, dict[str, float]] = {}
     for key, about in settings.__pydantic_fields__.items():  # type: ignore[attr-defined]
         if about.annotation in {int, float}:
@@ -140,7 +140,7 @@ def _limits(settings: type[Settings]) -> dict[str, dict[str, float]]:
 
 
 def _choice(step: Step) -> Any:
-    """Return the buttons of a step: none, and one for each of its models, or for its only settings."""
+    """Return the buttons of a step: one for no step, and one for each of its models or for its settings."""
     kinds = {name: (model.title, model) for name, model in step.models.items()}
     if step.settings:
         kinds = {step.name: (step.name.capitalize(), step.settings)}  # type: ignore[dict-item]
@@ -156,7 +156,7 @@ class _Named(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: Annotated[str, Field(min_length=1, max_length=80)] = "own"
-    """What to call it."""
+    """Name of the recipe."""
 
 
 class OwnRecipe(
@@ -169,16 +169,16 @@ class OwnRecipe(
         },
     )
 ):
-    """A recipe that is put together in the form; with no step, there is none."""
+    """A recipe that the user fills in; without any step, it is no recipe."""
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
-        """The recipe, or nothing where it has no step.
+        """The recipe; empty if it has no step.
 
         Raises
         ------
         RecipeError
-            Its steps do not go together.
+            Its steps do not fit together.
         """
         steps = {name: _content(name, getattr(self, name)) for name in STEPS}
         if not any(steps.values()):
@@ -193,7 +193,7 @@ NONE_OF_MY_OWN = OwnRecipe()
 
 
 def _content(name: str, button: BaseModel) -> dict[str, Any] | None:
-    """Return a step as it stands in a recipe."""
+    """Return a step as a table of a recipe."""
     if isinstance(button, NoStep):
         return None
     table: dict[str, Any] = button.model_dump()

@@ -1,4 +1,4 @@
-"""The page of a restored image: its picture, parameters, certificates, notes and where the files are."""
+"""The page of a restored image: its picture, parameters, gaps, notes and the place of its result."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def image_page(result: Restoration, target: Path, picture: Callable[[int], bytes
     result
         The restored image.
     target
-        Its archive file.
+        Path of its result.
     picture
-        Returns a JPEG of at most so many bytes.
+        Takes a number of bytes and returns a JPEG that is no larger.
     page_kb
-        Size of the page at most, in kB of 1000 bytes; without room for a picture it has none.
+        Largest size of the page, in kB of 1000 bytes; without room for the picture, the page has none.
     """
     text = _text(result, target)
-    # As base64, four letters stand for three bytes.
+    # In base64, four letters stand for three bytes.
     room = (page_kb * 1000 - len(text.encode()) - 100) * 3 // 4
     shown = picture(room) if room > 0 else b""
     if not shown or len(shown) > room:

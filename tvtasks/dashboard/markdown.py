@@ -2,7 +2,7 @@
 
 
 def plain(text: str) -> str:
-    r"""Return a line that Markdown shows as it is: names and notes come from files.
+    r"""Return a line that Markdown shows literally: names and notes come from files.
 
     Examples
     --------
@@ -10,5 +10,5 @@ def plain(text: str) -> str:
     scan \[1\]\|2.npy
     """
     line = " ".join(text.splitlines())
-    # Not the underscore: within a word it is itself, and in a link its backslash would be shown.
+    # Not the underscore: within a word it is literal, and in a link its backslash would show.
     return "".join(f"\\{letter}" if letter in r"\`*[]<>|" else letter for letter in line)

@@ -1,4 +1,4 @@
-"""The flows of tvtasks, wherever they are: many Prefect users have a folder ``flows`` of their own."""
+"""Finds the flows of tvtasks even where a user has a folder ``flows`` too, as many Prefect users have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALIAS = "tvtasks_flows"
 
 
 def load(name: str) -> ModuleType:
-    """Return a module of our package ``flows``, even where another package of that name comes first.
+    """Return a module of our package ``flows``, even if another package of that name comes first.
 
     Examples
     --------

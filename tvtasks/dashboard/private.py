@@ -1,7 +1,7 @@
-"""Every use of something in Prefect that is not its public interface, with the version and when it can go.
+"""Every use of something in Prefect outside its public interface, with the version and when it can go.
 
 Written for Prefect 3.8.8, and tested with the versions that ``pyproject.toml`` allows. Whoever updates
-Prefect reads this file: each function states why it is here and what would make it unnecessary.
+Prefect reads this file first: each function states why it exists and what would make it unnecessary.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _FLUSH_SECONDS = 10.0
 
 
 def retry_soon(response: httpx.Response) -> None:
-    """Set when to ask a server again that answers "busy" without saying when.
+    """Set a short pause before the next request to a server that answers "busy" without naming one.
 
-    On SQLite that answer means that another request has just written, and a moment later all is well: every
-    third run begins so. Prefect's client would wait for 2 s, and then longer. Its number of attempts stays;
-    their pauses are 0.03 s at first, and four times as long each time.
+    With SQLite, that answer means that another request has just written, and a moment later all is well:
+    every third run begins this way. Prefect's client would wait 2 s, and then longer. The number of attempts
+    stays; the pauses are 0.03 s at first, and four times as long each time.
 
-    Goes when Prefect's server no longer answers 503 where SQLite is locked for an instant, or when its client
-    takes the first pause as a setting.
+    Goes when Prefect's server no longer answers 503 while SQLite is locked for an instant, or when the first
+    pause of its client becomes a setting.
     """
     if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" not in response.headers:
         tries = response.request.extensions.get(_TRIES, 0)
@@ -58,9 +58,9 @@ HTTP_HOOKS = {"event_hooks": {"response": [retry_soon]}}
 
 @contextmanager
 def own_client() -> Iterator[SyncPrefectClient]:
-    """Make runs in this context use one client of their own, with `retry_soon`; give it.
+    """Make runs in this context use one client of their own, with `retry_soon`; yield it.
 
-    Goes when Prefect's settings take hooks or pauses for its clients.
+    Goes when Prefect has settings for the hooks or pauses of its clients.
     """
     with SyncClientContext(HTTP_HOOKS) as context:
         yield context.client
@@ -68,18 +68,18 @@ def own_client() -> Iterator[SyncPrefectClient]:
 
 @contextmanager
 def cheap_client_settings(api_url: str) -> Iterator[dict[Any, Any]]:
-    """Give the settings that make a client cheaper; each run has its own.
+    """Yield settings that make clients cheaper; each run has a client of its own.
 
-    A client reads all certificates of the system, even where none is needed, and asks the server for a token
-    even where it has none: 15 of the 40 ms of a client. One client for all runs would wait for over a minute
-    when the server dies.
+    A client reads all certificates of the system, even if it needs none, and asks the server for a token even
+    if the server has none: 15 of the 40 ms that a client costs. A single client for all runs would wait for
+    over a minute when the server dies.
 
     Goes when Prefect makes one certificate store for all its clients.
     """
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings: dict[Any, Any] = {}
         where = urlsplit(api_url)
-        # Not for others: a proxy may lead from http to https.
+        # Not for other hosts: a proxy may redirect from http to https.
         if where.scheme == "http" and where.hostname in {"127.0.0.1", "localhost", "::1"}:
             one, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----\n")
             certificate = Path(folder, "one.pem")
@@ -89,7 +89,7 @@ def cheap_client_settings(api_url: str) -> Iterator[dict[Any, Any]]:
             reply = httpx.get(
                 f"{api_url.removesuffix('/')}/csrf-token", params={"client": "tvtasks"}, timeout=2.0
             )
-            if reply.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # the server has it switched off
+            if reply.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # the server has switched it off
                 settings[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
         yield settings
 
@@ -97,13 +97,13 @@ def cheap_client_settings(api_url: str) -> Iterator[dict[Any, Any]]:
 def run_here(
     flow: Flow[..., Any], run: FlowRun, parameters: Mapping[str, Any], *, returns: Literal["result", "state"]
 ) -> Any:
-    """Run a flow in this process as a run that exists already, under the name that it has.
+    """Run a flow in this process as a run that already exists, under its name.
 
-    Prefect would ask, in a thread and over a connection of its own, whether a run with a deployment is to
+    Prefect would ask, in a thread and over a connection of its own, whether a run with a deployment should
     pause, which costs more than everything else; so the run is passed on without its deployment. A copy of
-    the flow without ``flow_run_name`` keeps Prefect from naming the run anew.
+    the flow without ``flow_run_name`` keeps Prefect from renaming the run.
 
-    Goes when calling a flow takes a run, or when ``flow.with_options`` may set the deployment.
+    Goes when a flow can be called with an existing run, or when ``flow.with_options`` can set the deployment.
     """
     named = copy.copy(flow)
     named.flow_run_name = None
@@ -112,9 +112,9 @@ def run_here(
 
 
 def store_no_results(flow: Flow[..., Any]) -> None:
-    """Give a flow a place for results, in which nothing is ever stored.
+    """Give a flow a place for results, where nothing is ever stored.
 
-    Without one, Prefect asks the server twice in each run for a place, even for ``persist_result=False``.
+    Without one, Prefect asks the server for a place twice in each run, even with ``persist_result=False``.
 
     Goes when it no longer asks.
     """
@@ -122,9 +122,10 @@ def store_no_results(flow: Flow[..., Any]) -> None:
 
 
 def run_context() -> dict[str, Any]:
-    """Return what the run record of an archive keeps of the flow run in which this is called.
+    """Return what the run record of a result keeps about the current flow run.
 
-    Not by ``prefect.runtime``: it asks the server each time for the deployment of a run that has none.
+    This does not use ``prefect.runtime``, which asks the server for the deployment each time, even of a run
+    that has none.
 
     Goes when it no longer asks.
     """
@@ -145,8 +146,8 @@ def run_context() -> dict[str, Any]:
 def post_artifact(client: SyncPrefectClient, artifact: ArtifactCreate) -> UUID:
     """Create an artifact and return its id.
 
-    Not by ``create_artifact()``: it also sends an event with the whole content, and the worker that sends it
-    holds up the end of the process.
+    This does not use ``create_artifact()``, which also sends an event with the whole content; the worker that
+    sends it delays the end of the process.
 
     Goes when artifacts can be created without an event.
     """
@@ -155,7 +156,7 @@ def post_artifact(client: SyncPrefectClient, artifact: ArtifactCreate) -> UUID:
 
 
 def patch_artifact(client: SyncPrefectClient, artifact: UUID, data: Any) -> None:
-    """Change what an artifact shows; see `post_artifact`."""
+    """Change the content of an artifact; see `post_artifact`."""
     client.request("PATCH", "/artifacts/{id}", path_params={"id": artifact}, json={"data": data})
 
 
@@ -172,10 +173,10 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def send_what_is_left() -> None:
-    """Send logs and events that are still on their way.
+    """Send the logs and events that are still waiting.
 
-    A server that was started here is stopped next, and Prefect would try for over a minute to reach it when
-    the process ends.
+    A server that was started here stops next, and Prefect would try for over a minute to reach it at the end
+    of the process.
 
     Goes when Prefect gives up at once on a server that refuses connections.
     """

@@ -1,4 +1,4 @@
-"""Runs that this process does itself: how they are created, called, tagged and, after a kill, closed."""
+"""Runs that this process executes itself: creating, calling, tagging and, after a kill, closing them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from tvtasks.dashboard import private
 logger = logging.getLogger(__name__)
 
 TAG = "tvtasks"
-"""Tag of all runs of tvtasks: the automations that look for silent runs leave others alone."""
+"""Tag of all runs of tvtasks: the automations for silent runs ignore runs without it."""
 
 DEPLOYMENT = "live"
-"""Runs that are called in this process stand under a deployment of this name: the dashboard can cancel no
-others."""
+"""Name of the deployment for runs that are called in this process: the dashboard can only cancel runs of a
+deployment."""
 
 _DESCRIPTION = (
-    "Runs that tvtasks watch, restore and rerun do in their own process. They stand here so that you can "
-    "cancel them. You cannot start any from here: no worker looks here."
+    "Runs that tvtasks watch, restore and rerun execute in their own process. They are listed here so that "
+    "you can cancel them. You cannot start a run from here: no worker serves this deployment."
 )
 _UNFINISHED = ["PENDING", "RUNNING", "CANCELLING"]
 
@@ -52,7 +52,7 @@ def create_run(
     tags: set[str],
     state: RunState[Any],
 ) -> FlowRun:
-    """Create a run of a flow under its deployment, which is made unless `deployments` has it."""
+    """Create a run of a flow under its deployment; create the deployment unless `deployments` has it."""
     known = deployments.get(flow.name)
     deployment = known or client.create_deployment(
         client.create_flow(flow), DEPLOYMENT, description=_DESCRIPTION
@@ -65,13 +65,13 @@ def create_run(
             name=name,
             tags=tags,
             state=state,
-            # When the reply is lost and the client asks again, it gets the same run and not a second one.
+            # If the reply is lost and the client asks again, it gets the same run instead of a second one.
             idempotency_key=str(uuid4()),
         )
     except httpx.HTTPStatusError as error:
         if error.response.status_code != httpx.codes.NOT_FOUND or known is None:
             raise
-        # Someone has deleted it, or the server has another database now.
+        # Someone deleted it, or the server has another database now.
         deployments.pop(flow.name, None)
         return create_run(client, deployments, flow, name, parameters, tags=tags, state=state)
 
@@ -84,7 +84,7 @@ def call_flow(
     *,
     returns: Literal["result", "state"] = "result",
 ) -> Any:
-    """Run a flow here, as calling it does, under its deployment and with a name that is known already."""
+    """Call a flow in this process, as a run of its deployment with a given name."""
     with private.own_client() as client:
         current = TagsContext.get().current_tags
         run = create_run(client, deployments, flow, name, parameters, tags=current, state=Pending())
@@ -92,16 +92,16 @@ def call_flow(
 
 
 def archive_tag(archive: Path) -> str:
-    """Return a tag that tells an archive from others on a server, which may serve several computers."""
+    """Return a tag that identifies an archive on a server, which may serve several computers."""
     place = f"{socket.gethostname()} ".encode() + os.fsencode(archive.resolve())
     return f"archive:{hashlib.sha256(place).hexdigest()[:12]}"
 
 
 @contextmanager
 def tagged_with(archive: Path) -> Iterator[None]:
-    """Give runs the tag of an archive, by which the next watch finds those that this one could not end.
+    """Tag runs with an archive, so that the next watch finds those that this one could not end.
 
-    Only a watch does: one watch at a time works for an archive, so that its runs are nobody else's.
+    Only a watch uses this: an archive has one watch at a time, so the runs with its tag belong to that watch.
     """
     with tags(archive_tag(archive)):
         yield
@@ -110,16 +110,16 @@ def tagged_with(archive: Path) -> Iterator[None]:
 def close_lost_runs(archive: Path) -> int:
     """Mark the runs that a killed watch left unfinished as crashed; return how many.
 
-    Call it when no other watch works for the archive, and before this one begins. The ledger has the work
-    itself done again; this is for the dashboard, which would show such runs as running for ever. If the
-    server cannot be reached, they wait for the next start.
+    Call this before a watch begins, when no other watch works on the archive. The ledger takes care of the
+    work itself; this is for the dashboard, which would otherwise show such runs as running for ever. If the
+    server cannot be reached, the runs wait for the next start.
     """
     lost = FlowRunFilter.model_validate(
         {"tags": {"all_": [archive_tag(archive)]}, "state": {"type": {"any_": _UNFINISHED}}}
     )
     crashed: RunState[Any] = Crashed(
         message="tvtasks was killed, or the power failed, before this run ended. Another run restores the "
-        "file, unless its result was archived already."
+        "file, unless its result was already archived."
     )
     number = 0
     try:
@@ -129,5 +129,7 @@ def close_lost_runs(archive: Path) -> int:
                     client.set_flow_run_state(run.id, crashed, force=True)
                 number += len(runs)
     except (httpx.HTTPError, RuntimeError) as error:
-        logger.warning("Runs of a killed watch could not be marked as crashed in the dashboard: %s", error)
+        logger.warning(
+            "The runs of a killed watch could not be marked as crashed in the dashboard: %s", error
+        )
     return number

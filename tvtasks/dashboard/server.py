@@ -1,6 +1,6 @@
-"""The Prefect server that shows runs: the one that is configured, one that runs here, or a new one.
+"""The Prefect server that shows the runs: the configured one, one that is running here, or a new one.
 
-A `ServerKeeper` looks after it for as long as a watch goes on.
+A `ServerKeeper` looks after it while a watch is running.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ logger = logging.getLogger(__name__)
 
 LOCAL_PORT = 4200
 START_SECONDS = 180.0
-"""A first start makes the database, half a minute on a fast PC."""
+"""Seconds to wait for a start: the first start makes the database, which takes half a minute on a fast PC."""
 
 SERVER_CHECK_SECONDS = 5.0
-"""Seconds between two checks whether the server answers."""
+"""Seconds between checks that the server answers."""
 
 OTHERS_PATIENCE = 15.0
-"""Seconds without an answer after which a server that someone else started counts as gone: whoever started it
-may restart it first."""
+"""Seconds without an answer after which a server that someone else started counts as gone: its owner may
+restart it first."""
 
 WEDGED_SECONDS = 180.0
-"""Seconds without an answer after which our own server is ended though its process lives; a busy server
+"""Seconds without an answer after which we end our own server although its process lives; a busy server
 answers late."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
-"""Seconds between two attempts to start a server, doubling from one to the other."""
+"""Seconds between attempts to start a server: at first and at most, doubling each time."""
 
-# A run of four tasks makes about a hundred small writes. With the defaults they lock SQLite for so long that
-# the next run gets the answer "busy" and waits two seconds; written in batches they do not.
+# A run of four tasks makes about a hundred small writes. With the defaults they lock SQLite so long that the
+# next run gets the answer "busy" and waits two seconds; in batches they do not.
 _ENVIRONMENT = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
@@ -59,8 +59,8 @@ _ENVIRONMENT = {
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
 }
 
-# Unless the user sets something else: runs of a month with their pictures, and events, which are most of the
-# database, of two days. Nothing needs them: the archives hold what was done.
+# Defaults that the user may override: keep runs with their pictures for a month, and events, which fill most
+# of the database, for two days. The archives hold the results, so nothing depends on either.
 _RETENTION = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
@@ -68,7 +68,7 @@ _RETENTION = {
 }
 
 LOG_SIZE = 5_000_000
-"""Bytes of the server's log above which a new one begins; the one before it is kept."""
+"""Bytes of the server's log above which a new log begins; the previous one is kept."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Server:
     Attributes
     ----------
     api_url
-        Where it answers.
+        Its address for programs.
     process
-        The server, where it was started here; None where it was running before.
+        The server process if we started it; None if it was already running.
     is_ours_to_start
-        Whether we may start another one in its place: not where a user has named it.
+        Whether we may replace it when it dies: not if the user named it.
     """
 
     api_url: str
@@ -91,11 +91,11 @@ class Server:
 
     @property
     def dashboard(self) -> str:
-        """Address to open in a browser."""
+        """Its address for a browser."""
         return self.api_url.removesuffix("/").removesuffix("/api")
 
     def stop(self) -> None:
-        """Stop the server if it was started here."""
+        """Stop the server if we started it."""
         if self.process is None:
             return
         self.process.terminate()
@@ -112,7 +112,7 @@ def configured() -> Server | None:
     Raises
     ------
     ConfigurationError
-        If that server does not answer.
+        That server does not answer.
     """
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415 - importing Prefect takes a second
 
@@ -128,7 +128,7 @@ def configured() -> Server | None:
 
 
 def running() -> Server | None:
-    """Return the server on this computer, if one answers at the usual port."""
+    """Return the server on this computer if one answers at the usual port; else None."""
     url = _local_url(LOCAL_PORT)
     return Server(url) if answers(url) else None
 
@@ -145,30 +145,30 @@ def start(
     Parameters
     ----------
     log
-        Where its output goes.
+        File for its output.
     home
-        Where its database is; Prefect's own place if not given.
+        Folder for its database; Prefect's own place if not given.
     port
-        Its port; the usual one, or else any free one, if not given.
+        Its port; if not given, the usual one, or any free one if that is taken.
     waiting
-        Called several times a second while it starts; may raise to give up.
+        Called several times a second during the start; may raise an error to give up.
 
     Raises
     ------
     ConfigurationError
-        It does not start, with the reason.
+        The server does not start; the message gives the reason.
     """
     if port is None:
         port = LOCAL_PORT if _is_free(LOCAL_PORT) else _free_port()
     environment = {**_RETENTION, **os.environ, **_ENVIRONMENT}
     environment.pop("PREFECT_API_URL", None)
-    # Without this the dashboard looks for its server at the usual port, whatever --port says.
+    # Without this, the dashboard looks for its server at the usual port, whatever --port says.
     environment["PREFECT_SERVER_UI_API_URL"] = _local_url(port)
     if home is not None:
         environment["PREFECT_HOME"] = str(home.resolve())
-    environment["PYTHONSAFEPATH"] = "1"  # a file of the folder in which someone watches is never a module
+    environment["PYTHONSAFEPATH"] = "1"  # never import a file from the current folder
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    # In a group of its own, so that Ctrl-C reaches us alone: runs in progress need the server to the end.
+    # In a process group of its own, so that Ctrl-C reaches only us: runs need the server until they end.
     own_group: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -187,7 +187,7 @@ def start(
     except OSError as error:
         raise ConfigurationError(
             f"The Prefect server cannot be started with its output in {log}: {error.strerror or error}. "
-            "Check that the folder can be written to."
+            "Check that you may write to this folder."
         ) from error
     server = Server(_local_url(port), process)
     deadline = time.monotonic() + START_SECONDS
@@ -196,7 +196,7 @@ def start(
             waiting()
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"The Prefect server did not start; the reason is in {log}. Its last lines: {_tail(log)}"
+                    f"The Prefect server did not start. The reason is in {log}; its last lines: {_tail(log)}"
                 )
             time.sleep(0.2)
     except BaseException:
@@ -206,24 +206,24 @@ def start(
 
 
 class ServerKeeper:
-    """Looks after a Prefect server in a thread of its own while it is entered, and stops it at the end.
+    """Looks after a Prefect server, in a thread of its own, while its context is open; then stops it.
 
-    A server of ours that dies is started again on the same port; so is one that was found running here, as
-    nobody else may be there to do it. A server that a user has named is theirs: the keeper only checks it.
-    Restoring goes on meanwhile.
+    If our own server dies, the keeper restarts it on the same port. It also restarts a server that was found
+    running here, since nobody else may do so. A server that the user named is the user's: the keeper only
+    checks it. Restoring continues throughout.
 
     Parameters
     ----------
     server
-        The server, which answers.
+        The server; it answers.
     log
-        Where the output of a server that is started goes.
+        File for the output of a new server.
     home
-        Where the database of a server that is started is; Prefect's own place if not given.
+        Folder for the database of a new server; Prefect's own place if not given.
     keep
-        Whether the server stays at the end.
+        Whether the server keeps running at the end.
     clock
-        Monotonic seconds.
+        Returns monotonic seconds.
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class ServerKeeper:
         self._log = log
         self._home = home
         self._clock = clock
-        # Made once: making one reads all certificates of the system, which costs more than many checks.
+        # Made once: making a client reads all certificates of the system, which costs more than many checks.
         self._client = httpx.Client(timeout=2.0)
         self._answers = True
         self._last_answer = clock()
@@ -251,7 +251,7 @@ class ServerKeeper:
         )
 
     def state(self) -> ServerState:
-        """Return how the server was when it was last checked; never waits."""
+        """Return the state of the server at the last check; never waits."""
         return ServerState(self.server.api_url, self._answers, self.server.is_ours_to_start)
 
     def __enter__(self) -> Self:
@@ -265,12 +265,12 @@ class ServerKeeper:
             self.server.stop()
 
     def abandon(self) -> None:
-        """End a server that was started here without waiting for anything."""
+        """End a server that we started, without waiting for anything."""
         if self.server.process:
             self.server.process.terminate()
 
     def check(self) -> None:
-        """Ask the server whether it answers; start it again if it is gone and the time has come."""
+        """Check that the server answers; restart it if it is gone and an attempt is due."""
         now = self._clock()
         self._answers = answers(self.server.api_url, self._client)
         rotate(self._log)
@@ -294,7 +294,7 @@ class ServerKeeper:
             self.server.stop()
             if where.port is None or not _is_free(where.port):
                 raise ConfigurationError(f"Another program uses port {where.port}.")
-            logger.info("Starting the Prefect server at %s again", self.server.api_url)
+            logger.info("Restarting the Prefect server at %s", self.server.api_url)
             self.server = start(self._log, home=self._home, port=where.port, waiting=self._check_stop)
         except _StoppedError:
             return
@@ -313,7 +313,7 @@ class ServerKeeper:
 
 
 class _StoppedError(Exception):
-    """The watch has ended while a server was starting."""
+    """The watch ended while a server was starting."""
 
 
 def answers(api_url: str, client: httpx.Client | None = None) -> bool:
@@ -327,9 +327,9 @@ def answers(api_url: str, client: httpx.Client | None = None) -> bool:
 
 
 def rotate(log: Path) -> None:
-    """Begin a new log of the server where it has become large, and keep one before it.
+    """Begin a new log of the server if it has become large, and keep the previous one.
 
-    It is emptied, not renamed: the server writes on to the file that it has open.
+    The file is emptied instead of renamed, because the server keeps writing to its open file.
     """
     with suppress(OSError):
         if log.is_file() and log.stat().st_size > LOG_SIZE:
@@ -359,17 +359,17 @@ def _tail(log: Path) -> str:
 
 
 def find(*, by_profile: bool = True) -> Server | None:
-    """Return the server that is configured, or else one that runs on this computer; None where there is none.
+    """Return the configured server, or else one that is running on this computer; None if there is none.
 
     Parameters
     ----------
     by_profile
-        Whether a Prefect profile counts as well as PREFECT_API_URL; reading it takes a second.
+        Whether to look at the Prefect profile as well as PREFECT_API_URL; reading it takes a second.
 
     Raises
     ------
     ConfigurationError
-        The server that is configured does not answer.
+        The configured server does not answer.
     """
     named = configured() if by_profile or os.environ.get("PREFECT_API_URL") else None
     return named or running()

@@ -1,4 +1,4 @@
-"""Sets up a Prefect server: work pool, queues, deployments and automations; reports what it did to each."""
+"""Sets up a Prefect server: work pool, queues, deployments and automations; reports each action."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tvtasks.dashboard.own_flows import flow_at
 from tvtasks.errors import ConfigurationError
 
 QUEUES = {"live": 1, "rerun": 2}
-"""Queues of the pool and their priority: what has just been written goes before what is done again."""
+"""Queues of the pool and their priority: new images go before reruns."""
 
 NIGHTLY = "nightly"
 """Slug of the schedule that belongs to the user."""
@@ -33,7 +33,7 @@ _OF_THE_LAB = {"concurrency_limit", "concurrency_options"}
 
 
 class Action(NamedTuple):
-    """What was done to a thing on the server: created, updated, or unchanged."""
+    """What happened to an object on the server: it was created, updated or left unchanged."""
 
     kind: str
     name: str
@@ -42,16 +42,16 @@ class Action(NamedTuple):
 
 @dataclass(frozen=True)
 class Wishes:
-    """What only the lab can know; deployments/prefect.yaml has the rest.
+    """What only the lab can decide; deployments/prefect.yaml has the rest.
 
     Attributes
     ----------
     pool
         Name of the work pool.
     nightly
-        The nightly schedule in Prefect's form; None leaves it as it is, paused at first.
+        The nightly schedule in Prefect's form; None keeps it as it is, paused at first.
     event
-        The parameters of a run that an event starts, without the path; None leaves that automation as it is,
+        The parameters of runs that an event starts, without the path; None keeps that automation as it is,
         off at first.
     """
 
@@ -61,14 +61,14 @@ class Wishes:
 
 
 def deploy(client: SyncPrefectClient, wishes: Wishes) -> Iterator[Action]:
-    """Set everything up, or put right what is not as it should be; yield what was done, one by one.
+    """Set everything up, or correct what differs; yield the actions one by one.
 
-    Limits and schedules that someone has changed in the dashboard stay, and so do switches of automations.
+    Limits, schedules and switches of automations that someone changed in the dashboard are kept.
 
     Raises
     ------
     ConfigurationError
-        The pool is of another type.
+        The work pool exists with another type.
     """
     yield _pool(client, wishes.pool)
     for name, priority in QUEUES.items():
@@ -95,7 +95,7 @@ def definitions() -> dict[str, Any]:
 
 
 def includes(there: Any, wanted: Any) -> bool:
-    """Return whether what the server has includes all that is wanted; it adds ids and defaults of its own."""
+    """Return whether an object on the server includes all wanted values; the server adds ids and defaults."""
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(
             includes(there.get(key), value) for key, value in wanted.items()
@@ -118,8 +118,8 @@ def _pool(client: SyncPrefectClient, name: str) -> Action:
         return Action("work pool", name, "created")
     if pool.type != "process":
         raise ConfigurationError(
-            f"The work pool {name} has the type {pool.type}, but tvtasks needs one of the type process. Give "
-            "another name with --pool."
+            f"The work pool {name} has the type {pool.type}, but tvtasks needs one of the type process. "
+            "Choose another name with --pool."
         )
     return Action("work pool", name, "unchanged")
 
@@ -145,7 +145,7 @@ def _queue(client: SyncPrefectClient, pool: str, name: str, priority: int) -> Ac
 def _wanted(
     client: SyncPrefectClient, spec: dict[str, Any], pool: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return a deployment, its schedules and its triggers, in the form of the server's interface."""
+    """Return a deployment, its schedules and its triggers in the form that the server expects."""
     flow: Flow[..., Any] = flow_at(spec["entrypoint"])
     limit = spec.get("concurrency_limit")
     wanted = {
@@ -178,7 +178,7 @@ def _wanted(
 def _deployment(
     client: SyncPrefectClient, wanted: dict[str, Any], schedules: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], Action]:
-    """Create or update a deployment; return what the server has then."""
+    """Create or update a deployment; return it as the server has it."""
     name = wanted["name"]
     found = client.request(
         "POST",
@@ -227,7 +227,7 @@ def _automation(
         return Action("automation", spec["name"], "created")
     if automations.is_same(found[0], wanted):
         return Action("automation", spec["name"], "unchanged")
-    # The server takes no owner in an update.
+    # The server accepts no owner in an update.
     core = AutomationCore.model_validate(wanted.model_dump(exclude={"owner_resource"}))
     client.update_automation(found[0].id, core)
     return Action("automation", spec["name"], "updated")

@@ -1,8 +1,8 @@
-"""Supervision of this process's runs: sends their heartbeats, and finds out whether they are cancelled.
+"""Supervises the runs of this process: sends their heartbeats and notices when someone cancels them.
 
-Prefect does neither for runs that a process calls by itself: a run that someone cancels would stay
-"Cancelling" for ever, and the thread that sends heartbeats makes the shortest run last over a second. Here
-one thread does both for all runs together.
+Prefect does neither for runs that a process calls itself: a cancelled run would stay "Cancelling" for ever,
+and the thread that sends heartbeats would make the shortest run last over a second. Here one thread does both
+for all runs.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CHECK_SECONDS = 2.0
-"""Seconds between two questions whether a run is cancelled."""
+"""Seconds between checks for cancelled runs."""
 
 RUN_HEARTBEAT_SECONDS = 20.0
-"""Seconds between two heartbeats of a run; the first comes after as long, so that short runs have none."""
+"""Seconds before the first heartbeat of a run, so that short runs send none, and between heartbeats."""
 
 _JOIN_SECONDS = 10.0
-_REMEMBERED = 200  # files whose run can be linked to
+_REMEMBERED = 200  # most files whose run a page can link to
 _CANCELLED = {StateType.CANCELLING, StateType.CANCELLED}
 
 
 class RunSupervisor:
-    """Supervises the runs of this process in a thread of its own while it is entered.
+    """Supervises the runs of this process, in a thread of its own, while its context is open.
 
     Parameters
     ----------
     api_url
-        The server. It may go and come back: what cannot be asked or sent now is asked or sent later.
+        The server. It may go away and come back: the supervisor tries again later.
     clock
-        Monotonic seconds.
+        Returns monotonic seconds.
 
     Attributes
     ----------
     around
-        Given how a step of a run is called, returns how to call it.
+        Takes a function that calls the steps of a run, and returns the one to use instead.
     deployments
-        The deployments of the server under which the runs are listed, as they become known.
+        The deployments on the server that list the runs, as far as known.
     """
 
     def __init__(self, api_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -78,7 +78,7 @@ class RunSupervisor:
         self._lock = threading.Lock()
         self._connection = Connection(api_url)
         self._next_heartbeat = clock() + RUN_HEARTBEAT_SECONDS
-        # With the settings of the caller: without an address, Prefect would start a server of its own.
+        # The thread needs the caller's settings: without an address, Prefect would start a server of its own.
         self._thread = Periodic(
             self._supervise,
             every=CHECK_SECONDS,
@@ -96,7 +96,7 @@ class RunSupervisor:
             self._connection.close()
 
     def begin(self, run: UUID, path: Path | None = None, cancel: Callable[[], object] = lambda: None) -> None:
-        """Supervise a run from now on.
+        """Start to supervise a run.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class RunSupervisor:
         path
             The file that it restores.
         cancel
-            Called once, in another thread, when the run is cancelled.
+            Called once, in another thread, when someone cancels the run.
         """
         with self._lock:
             self._runs[run] = self._clock()
@@ -117,35 +117,35 @@ class RunSupervisor:
                     self._of_file.popitem(last=False)
 
     def end(self, run: UUID) -> None:
-        """Supervise a run no more."""
+        """Stop supervising a run."""
         with self._lock:
             self._runs.pop(run, None)
             self._on_cancel.pop(run, None)
             self._cancelled.discard(run)
 
     def run_of(self, path: Path) -> UUID | None:
-        """Return the latest run of a file, if it is not too long ago."""
+        """Return the latest run of a file; None if that was too long ago."""
         with self._lock:
             return self._of_file.get(path)
 
     def is_cancelled(self, run: UUID) -> bool:
-        """Return whether a run was cancelled when the server was last asked; never waits."""
+        """Return whether a run was cancelled at the last check; never waits."""
         return run in self._cancelled
 
     def check(self) -> None:
-        """Ask the server how the runs are, and put right what it has wrong."""
+        """Ask the server for the states of the runs, and correct those that are wrong."""
         with self._lock:
             running = list(self._runs)
         if not running:
             return
-        # Whoever has no more than 200 at a time gets all of them in one answer.
+        # The server returns at most 200 runs in one answer.
         chosen = FlowRunFilter.model_validate({"id": {"any_": running[:200]}})
         client = self._connection.client
         for found in client.read_flow_runs(flow_run_filter=chosen):
             self._take_in(client, found)
 
     def send_heartbeats(self) -> None:
-        """Send a heartbeat of each run that has gone on for a while."""
+        """Send a heartbeat for each run that has lasted for a while."""
         long_ago = self._clock() - RUN_HEARTBEAT_SECONDS
         with self._lock:
             living = [run for run, begun in self._runs.items() if begun <= long_ago]
@@ -157,7 +157,7 @@ class RunSupervisor:
         state = found.state.type if found.state else None
         with self._lock:
             cancel = self._on_cancel.get(found.id)
-            if cancel is None:  # ended meanwhile
+            if cancel is None:  # it ended in the meantime
                 return
             is_news = found.id not in self._cancelled
             if state in _CANCELLED:
@@ -165,7 +165,7 @@ class RunSupervisor:
         if state in _CANCELLED and is_news:
             cancel()
         elif state is StateType.CRASHED:
-            # The computer was asleep, or the server could not be reached: the server gave the run up.
+            # The computer was asleep, or the network was down, so the server gave up on the run.
             client.set_flow_run_state(found.id, Running(), force=True)
 
     def _supervise(self) -> None:
@@ -179,16 +179,16 @@ _supervisor: ContextVar[RunSupervisor | None] = ContextVar("supervisor", default
 
 
 def current_supervisor() -> RunSupervisor | None:
-    """Return what supervises the runs of this context."""
+    """Return the supervisor of the runs in this context; None if there is none."""
     return _supervisor.get()
 
 
 @contextmanager
 def prefect_at(api_url: str) -> Iterator[RunSupervisor]:
-    """Run flows against a server, supervised by this process; give the supervisor.
+    """Run flows against a server, supervised by this process; yield the supervisor.
 
-    Prefect's own heartbeats are off: at the end of every run Prefect waits for the thread that sends them,
-    which makes the shortest run last over a second. The supervisor sends them instead.
+    Prefect's own heartbeats are off: at the end of every run, Prefect waits for the thread that sends them,
+    which makes even the shortest run last over a second. The supervisor sends them instead.
     """
     with private.cheap_client_settings(api_url) as cheap:
         settings = {PREFECT_API_URL: api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, **cheap}
@@ -203,9 +203,9 @@ def prefect_at(api_url: str) -> Iterator[RunSupervisor]:
 
 @contextmanager
 def supervised(run: UUID, path: Path) -> Iterator[Callable[[Call], Call]]:
-    """Supervise the run of a file; give what makes it end between two steps when someone cancels it.
+    """Supervise the run of a file; yield a wrapper for its steps that ends a cancelled run between two steps.
 
-    A run that a Prefect worker does is left alone: the worker supervises it.
+    A Prefect worker supervises its runs itself, so they are left alone.
     """
     supervisor = _supervisor.get()
     if supervisor is None:
@@ -215,8 +215,8 @@ def supervised(run: UUID, path: Path) -> Iterator[Callable[[Call], Call]]:
     def check() -> None:
         if supervisor.is_cancelled(run):
             raise CancelledRunError(
-                f"{path.name} was cancelled in the dashboard. It is not restored until you run tvtasks retry "
-                "with it, or its content changes."
+                f"{path.name} was cancelled in the dashboard. To restore it after all, run tvtasks retry "
+                "with it. If its content changes, tvtasks restores it by itself."
             )
 
     def around(call: Call) -> Call:
@@ -234,7 +234,7 @@ def supervised(run: UUID, path: Path) -> Iterator[Callable[[Call], Call]]:
 
 
 def _heartbeat(run: UUID) -> Event:
-    # Like Prefect's own, with the tag by which its runs are told from others on the server.
+    # Like Prefect's own heartbeat, with the tag that distinguishes our runs from others on the server.
     values: dict[str, Any] = {
         "event": "prefect.flow-run.heartbeat",
         "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},

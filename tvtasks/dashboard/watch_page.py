@@ -1,4 +1,4 @@
-"""The page of a watch in the dashboard: a run that stands for it, with its progress, files and health."""
+"""The page of a watch in the dashboard: a run that represents it, with its progress, files and health."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from tvtasks.periodic import Periodic
 logger = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 2.0
-"""Seconds between two times of showing what has changed."""
+"""Seconds between updates of the page."""
 
 ROWS = 50
-"""Files in the table: the latest that were begun or ended."""
+"""Number of files in the table: those that started or finished last."""
 
 _SHOWN = {*FINAL, State.RUNNING}
 _FAULTS = {"failed", "quarantined", "incomplete"}
@@ -48,12 +48,12 @@ _EXPECTED = (httpx.HTTPError, RuntimeError, OSError, ArchiveError)
 
 @flow(name="watch")
 def _watch(folder: str, archive: str, recipes: list[str]) -> None:
-    """Stands for a watch in the dashboard; never called, as a watch must go on without a server."""
+    """Stand for a watch in the dashboard; never called, because a watch must go on without a server."""
 
 
 @dataclass
 class _Artifact:
-    """What an artifact is to show, what it shows, and its id on the server."""
+    """An artifact: its id on the server, its content there, and the wanted content."""
 
     type: str
     description: str
@@ -63,27 +63,27 @@ class _Artifact:
 
 
 class WatchPage(Listener):
-    """Shows a watch in the dashboard, from a thread of its own once it has begun.
+    """Shows a watch in the dashboard, in a thread of its own once it has begun.
 
-    Each archive has three artifacts, changed in place so that they do not fill the database: how much of the
-    work is done, the latest files, and what is wrong. Their keys are `progress-NAME`, `files-NAME` and
-    `health-NAME`, with the name of the archive's folder and a few letters that tell it from others of that
-    name.
+    Each archive has three artifacts, which are changed in place so that they do not fill the database: how
+    much of the work is done, the latest files, and what is wrong. Their keys are `progress-NAME`,
+    `files-NAME` and `health-NAME`; NAME is the name of the archive's folder with a few letters that
+    distinguish it from others of that name.
 
     Parameters
     ----------
     supervisor
-        Sends the heartbeats of the watch, and finds out when someone cancels it.
+        Sends the heartbeats of the watch, and notices when someone cancels it.
     api_url
-        The server. While it is gone nothing is shown, and nothing waits for it.
+        The server. While it is gone, nothing is shown and nothing waits for it.
     options
         What the watch was asked for.
     counts
-        Returns how many files are in each state.
+        Returns the number of files in each state.
     cancel
-        Called once if someone cancels the run of the watch in the dashboard.
+        Called once if someone cancels the watch in the dashboard.
     answers
-        Returns whether the server answered when it was last seen.
+        Returns whether the server answered at the last check.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class WatchPage(Listener):
             "health": _Artifact("markdown", f"Health of the watch of {self._folder}"),
         }
         self._connection = Connection(api_url)
-        # With the settings of the caller: without an address, Prefect would start a server of its own.
+        # The thread needs the caller's settings: without an address, Prefect would start a server of its own.
         self._thread = Periodic(
             self._publish_if_it_answers,
             every=PUBLISH_SECONDS,
@@ -123,7 +123,7 @@ class WatchPage(Listener):
         self.problems([], [], [])
 
     def changed(self, change: Change) -> None:
-        """Show the change of a file's state soon; never waits."""
+        """Show a change in a file's state soon; never waits."""
         if change.state in _SHOWN:
             with self._lock:
                 self._rows[change.path] = change
@@ -133,16 +133,16 @@ class WatchPage(Listener):
         self._has_changed = True
 
     def problems(self, begun: Sequence[str], ended: Sequence[str], present: Sequence[str]) -> None:
-        """Show soon what is wrong with the watch now; never waits."""
+        """Show the present problems of the watch soon; never waits."""
         self._set_health("\n".join(f"- {plain(sentence)}" for sentence in present) or "All is well.")
 
     def begin(self) -> None:
-        """Close the runs that an earlier watch left, and show this one from now on."""
+        """Close the runs that an earlier watch left, and start to show this one."""
         close_lost_runs(self._archive)
         self._thread.start()
 
     def publish(self) -> None:
-        """Show what has changed since the last time."""
+        """Show the changes since the last time."""
         client = self._connection.client
         try:
             if self._run is None:
@@ -156,12 +156,12 @@ class WatchPage(Listener):
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.NOT_FOUND:
                 raise
-            # Someone has deleted the run or an artifact of it, or the server has another database now.
+            # Someone deleted the run or one of its artifacts, or the server has another database now.
             self._forget()
 
     @property
     def name(self) -> str:
-        """What the keys of the artifacts end with."""
+        """The end of the artifacts' keys."""
         name = re.sub("[^a-z0-9]+", "-", self._archive.name.lower()).strip("-")[:40] or "archive"
         return f"{name}-{archive_tag(self._archive).rpartition(':')[2][:6]}"
 
@@ -179,7 +179,7 @@ class WatchPage(Listener):
                 self.publish()
                 self._end_run(error)
         except _EXPECTED as trouble:
-            logger.debug("The end of the watch could not be shown: %s", trouble)
+            logger.debug("The end of the watch could not be shown in the dashboard: %s", trouble)
         finally:
             self._connection.close()
 
@@ -216,7 +216,7 @@ class WatchPage(Listener):
 
     def _take_cancel(self) -> None:
         self._was_cancelled = True
-        logger.info("Someone has cancelled the watch in the dashboard.")
+        logger.info("Someone cancelled the watch in the dashboard.")
         self._cancel()
 
     def _forget(self) -> None:
@@ -273,7 +273,7 @@ class WatchPage(Listener):
 
 
 def _sentence(change: Change) -> str:
-    """Return what a user should know of a file and a table has no room for; empty where there is nothing."""
+    """Return the reason and notes on a file, for which the table has no room; empty if there are none."""
     text = plain(" ".join([change.reason, *change.notes]).strip())
     name = plain(change.path.name)
     return text if not text or name in text else f"{name}: {text}"

@@ -1,1 +1,1 @@
-"""How a watch is: its heartbeat, what is wrong with it, its status, a check beforehand, metrics."""
+"""The health of a watch: heartbeat, problems, status, metrics, and a check before it starts."""

@@ -1,7 +1,7 @@
-"""Checks for what would keep a watch from working, before it starts or when something seems wrong.
+"""Checks that a watch can work, before it starts or when something seems wrong.
 
-Nothing is ever written into the watched folder. One small file is written into the archive, where there is
-one, and deleted again.
+Nothing is ever written to the watched folder. If the archive exists, one small file is written there and
+deleted again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LIMITS = Path("/proc/sys/fs/inotify")
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check has found: a sentence, and what to do about it; empty where there is nothing to do."""
+    """What one check found: a sentence, and advice on what to do, empty if there is nothing to do."""
 
     check: str
     level: Level
@@ -58,18 +58,18 @@ def examine(
     has_recipe: Callable[[Path], bool] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> list[Finding]:
-    """Check for what would keep a watch from working.
+    """Check that a watch can work.
 
     Parameters
     ----------
     folder, archive
-        What would be watched, and where results would go.
+        The folder to watch, and the folder for results.
     options
-        How it would be watched.
+        How the folder is to be watched.
     has_recipe
-        Whether a file gets a recipe; None to leave that out.
+        Returns whether a file gets a recipe; None to skip this check.
     now
-        The time of day, in UTC.
+        Returns the time of day, in UTC.
     """
     found = folders(folder, archive, options)
     if not any(finding.level == "fail" and finding.check == "folder" for finding in found):
@@ -87,7 +87,7 @@ def examine(
 
 
 def folders(folder: Path, archive: Path | None, options: MonitorOptions = MonitorOptions()) -> list[Finding]:
-    """Check that the folder can be read, and that the archive is outside of it."""
+    """Check that the folder can be read, and that the archive is outside it."""
     try:
         check_folders(folder, None)
     except ConfigurationError as error:
@@ -103,7 +103,7 @@ def folders(folder: Path, archive: Path | None, options: MonitorOptions = Monito
 
 
 def share(folder: Path, observer: ObserverKind = "auto") -> list[Finding]:
-    """Check that the observer notices files that another computer writes."""
+    """Check that the observer notices files written by another computer."""
     network = is_network_folder(folder)
     if network and observer == "native":
         sentence = f"{folder} is on a network share, which does not report new files to this computer."
@@ -127,13 +127,13 @@ def share(folder: Path, observer: ObserverKind = "auto") -> list[Finding]:
 def inotify(
     folder: Path, options: MonitorOptions = MonitorOptions(), *, limits: Path = _LIMITS
 ) -> list[Finding]:
-    """Check Linux's limits on the folders and programs that observe; other systems have none."""
+    """Check the limits that Linux sets on observed folders and observers; other systems have none."""
     try:
         watches = int((limits / "max_user_watches").read_text())
         instances = int((limits / "max_user_instances").read_text())
     except (OSError, ValueError):
         return []
-    # "auto" polls what it cannot observe: slower, but nothing is lost.
+    # "auto" polls if it cannot observe: slower, but it loses nothing.
     level: Level = "fail" if options.observer == "native" else "warn"
     command = "Ask an administrator to run: sysctl fs.inotify.max_user_"
     number, all_counted = _count_folders(folder, watches) if options.recursive else (1, True)
@@ -151,7 +151,7 @@ def inotify(
         sentence = f"{folder} holds more than {number:,} folders; counting them took too long."
         found.append(Finding("inotify", "warn", sentence, "Watch fewer folders, or use --observer polling."))
     if _inotify_instances() >= instances:
-        sentence = f"Other programs use all {instances} observers that Linux grants a user."
+        sentence = f"Other programs use all {instances} observers that Linux allows a user."
         advice = f"Close some of them, or {command[0].lower()}{command[1:]}instances={4 * instances}"
         found.append(Finding("inotify", level, sentence, advice))
     if not found:
@@ -161,7 +161,7 @@ def inotify(
 
 
 def clock_of_folder(folder: Path, *, recursive: bool = False, now: datetime) -> list[Finding]:
-    """Compare the newest file with this computer's clock: no file can come from the future."""
+    """Compare the date of the newest file with this computer's clock: no file can come from the future."""
     newest, name = 0.0, ""
     for path in _files_in(folder, recursive=recursive):
         with suppress(OSError):
@@ -180,7 +180,7 @@ def clock_of_folder(folder: Path, *, recursive: bool = False, now: datetime) -> 
 
 
 def writing(archive: Path, *, now: Callable[[], datetime] = utc_now) -> list[Finding]:
-    """Check that the archive can be written to, and its clock, by writing a small file there."""
+    """Write a small file to check that the archive can be written to, and that its clock is right."""
     if not archive.exists():
         parent = next(parent for parent in archive.absolute().parents if parent.exists())
         if os.access(parent, os.W_OK):
@@ -208,15 +208,15 @@ def writing(archive: Path, *, now: Callable[[], datetime] = utc_now) -> list[Fin
     if skew > SKEW:
         sentence = f"The clock of the archive's share and this computer's differ by {duration(skew)}."
         advice = (
-            "Set both clocks from the network; otherwise tvtasks status takes a watch on another computer "
-            "for dead."
+            "Set both clocks from the network; otherwise tvtasks status reports a watch on another computer "
+            "as dead."
         )
         found.append(Finding("archive's clock", "warn", sentence, advice))
     return found
 
 
 def space(archive: Path) -> list[Finding]:
-    """Check the free space of the archive's disk."""
+    """Check the free space on the archive's disk."""
     try:
         usage = shutil.disk_usage(
             next(path for path in (archive.absolute(), *archive.absolute().parents) if path.exists())
@@ -226,13 +226,13 @@ def space(archive: Path) -> list[Finding]:
             Finding(
                 "disk",
                 "warn",
-                f"The free space of {archive} is not known: {error.strerror or error}.",
+                f"The free space of {archive} cannot be determined: {error.strerror or error}.",
                 "Check it by other means.",
             )
         ]
-    sentence = f"{amount(usage.free)} of {amount(usage.total)} are free for the archive."
+    sentence = f"{amount(usage.free)} of {amount(usage.total)} are free on the archive's disk."
     if is_nearly_full(usage.free, usage.total):
-        return [Finding("disk", "fail", sentence, "Free some space: without it no image is restored.")]
+        return [Finding("disk", "fail", sentence, "Free some space: without it no result can be written.")]
     if is_nearly_full(usage.free // 10, usage.total):
         advice = f"Free some space soon: a disk with less than {amount(LEAST_FREE)} counts as full."
         return [Finding("disk", "warn", sentence, advice)]
@@ -240,7 +240,7 @@ def space(archive: Path) -> list[Finding]:
 
 
 def ledger(archive: Path) -> list[Finding]:
-    """Check that the ledger, if there is one, is intact and lies where SQLite works well."""
+    """Check that the ledger, if there is one, is intact and on a disk where SQLite works well."""
     path = ledger_path(archive)
     found = []
     network = is_network_folder(archive)
@@ -254,18 +254,18 @@ def ledger(archive: Path) -> list[Finding]:
         if verdict != "ok":
             sentence = f"The ledger {path} cannot be used: {verdict}."
             advice = (
-                "If this lasts, move the ledger away: the watch begins a new one, and does not restore again "
-                "what the archive holds."
+                "If this lasts, move the ledger away. The watch begins a new one and does not restore images "
+                "again that the archive holds."
             )
             return [Finding("ledger", "fail", sentence, advice)]
         if network and mode == "wal":
-            sentence = "The ledger is on a network share, in a mode (WAL) that does not work there."
+            sentence = "The ledger is on a network share, but in a mode (WAL) that does not work there."
             found.append(
                 Finding(
                     "ledger",
                     "fail",
                     sentence,
-                    "Start the watch once while nothing else uses the archive: it changes the mode.",
+                    "Start the watch once while no other program uses the archive: it changes the mode.",
                 )
             )
     if network and not found:
@@ -303,8 +303,8 @@ def endings(
     *,
     has_recipe: Callable[[Path], bool] | None = None,
 ) -> list[Finding]:
-    """Report which files in the folder are restored, and which are not because of their names."""
-    from tvtasks import readers  # noqa: PLC0415 - what reads a format is loaded when it is asked for
+    """Report which files in the folder would be restored, and which would not because of their names."""
+    from tvtasks import readers  # noqa: PLC0415 - loads the readers of all formats
 
     taken: Counter[str] = Counter()
     unread: Counter[str] = Counter()
@@ -326,17 +326,19 @@ def endings(
         what = "can be read" if has_recipe is None else "get a recipe"
         found.append(Finding("files", "ok", f"Files that {what}: {_listed(taken)}."))
     if without:
-        sentence = f"Files that match no --recipe pattern, and are left alone: {_listed(without)}."
-        found.append(Finding("files", "warn", sentence, 'Add a recipe for all others: --recipe "*=RECIPE".'))
+        sentence = f"Files that match no --recipe pattern and are left alone: {_listed(without)}."
+        found.append(
+            Finding("files", "warn", sentence, 'Add a recipe for all other files: --recipe "*=RECIPE".')
+        )
     if unread:
-        sentence = f"Files that tvtasks cannot read, and leaves alone: {_listed(unread)}."
-        advice = f"If they are images, export them as one of: {', '.join(sorted(readers.endings()))}."
+        sentence = f"Files that tvtasks cannot read and leaves alone: {_listed(unread)}."
+        advice = f"If they are images, export them in one of: {', '.join(sorted(readers.endings()))}."
         found.append(Finding("files", "ok" if taken or without else "warn", sentence, advice))
     return found or [Finding("files", "ok", "The folder is empty.")]
 
 
 def _files_in(folder: Path, *, recursive: bool) -> Iterator[Path]:
-    """Yield files, as many as a moment allows."""
+    """Yield as many files as can be found within a time limit."""
     deadline = time.monotonic() + _MOST_SECONDS
     every = (Path(root, name) for root, _, names in _walk(folder, recursive) for name in names)
     for path in islice(every, _MOST_FILES):
@@ -353,7 +355,7 @@ def _walk(folder: Path, recursive: bool) -> Iterator[tuple[str, list[str], list[
 
 
 def _count_folders(folder: Path, enough: int) -> tuple[int, bool]:
-    """Return the number of folders, and whether all were counted."""
+    """Return the number of folders, and whether all of them were counted."""
     deadline = time.monotonic() + _MOST_SECONDS
     number = 0
     for number, _ in enumerate(os.walk(folder), start=1):
@@ -365,7 +367,7 @@ def _count_folders(folder: Path, enough: int) -> tuple[int, bool]:
 
 
 def _inotify_instances() -> int:
-    """Return how many observers this user's programs hold, as far as one may see them."""
+    """Return how many observers this user's programs hold, as far as we may see."""
     number = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -382,7 +384,7 @@ def _is_inotify(handle: Path) -> bool:
 
 
 def _listed(endings: Counter[str]) -> str:
-    """Write how many files have which ending: ``12 .tif, 3 .png``."""
+    """Return the number of files with each ending as text: ``12 .tif, 3 .png``."""
     words = [f"{number:,} {ending}" for ending, number in endings.most_common(6)]
     return ", ".join(words) + (", and others" if len(endings) > len(words) else "")
 

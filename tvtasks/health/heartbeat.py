@@ -1,4 +1,4 @@
-"""Signs of life of a watch: what it reports of itself every few seconds, and how to read that."""
+"""The heartbeat of a watch: what it reports about itself every few seconds, and how to read it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tvtasks.options import WatchOptions
 
 @dataclass(frozen=True)
 class Pulse:
-    """What the loop that watches and restores reports at each of its turns.
+    """What the acquisition loop reports at each turn.
 
     Attributes
     ----------
@@ -24,15 +24,15 @@ class Pulse:
     observer_alive
         Whether changes in the folder are being reported.
     look_age
-        Seconds since the last look at the folder ended; looks go on beside the loop.
+        Seconds since the last look at the folder ended; looks happen in a thread beside the loop.
     settling, running
-        How many files the monitor waits for, and how many are being restored.
+        How many files the monitor is waiting for, and how many are being restored.
     longest
-        Seconds that the oldest piece of work under way has taken so far.
+        Seconds that the oldest work under way has taken so far.
     longest_file
-        Name of its file.
+        The name of its file.
     error
-        A sentence for what keeps the loop itself from going on (the ledger cannot be written); else empty.
+        A sentence on what stops the loop itself (the ledger cannot be written); else empty.
     """
 
     observer: str = ""
@@ -47,7 +47,7 @@ class Pulse:
 
 @dataclass(frozen=True)
 class ServerState:
-    """A Prefect server: its address, whether it answers, and whether a watch restarts it by itself."""
+    """A Prefect server: its address, whether it answers, and whether the watch restarts it by itself."""
 
     url: str
     answers: bool
@@ -56,12 +56,12 @@ class ServerState:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What is known of a watch at one moment.
+    """What is known about a watch at one moment.
 
     Attributes
     ----------
     pid, host
-        Process, and the name of its computer.
+        The process id, and the name of its computer.
     options
         What the watch was asked for, with absolute paths.
     recipe
@@ -69,23 +69,23 @@ class Heartbeat:
     started, written
         When the watch began, and when this was written.
     since_turn
-        Seconds since the last turn of the loop, by a clock that nobody sets.
+        Seconds since the last turn of the loop, by a clock that nobody can set.
     pulse
         What the loop reported at that turn.
     folder_fault, archive_fault
-        Why the folder cannot be read, and why the archive cannot be written; else empty.
+        Why the folder cannot be read, and why the archive cannot be written to; else empty.
     free, total
-        Bytes on the archive's disk; None where they are not known.
+        Bytes on the archive's disk; None if not known.
     full
         Whether writing failed because the disk is full or a quota is used up.
     server
         The Prefect server; None for a watch without a dashboard.
     rival
-        Another process that writes its heartbeats into this archive; else empty.
+        Another process that writes heartbeats to this archive; else empty.
     ended
-        When the watch ended in order; None while it runs, or when it was killed.
+        When the watch ended properly; None while it runs, or if it was killed.
     end
-        The error that ended it; empty where someone stopped it on purpose.
+        The error that ended it; empty if someone stopped it.
     """
 
     pid: int
@@ -108,7 +108,7 @@ class Heartbeat:
 
     @property
     def who(self) -> str:
-        """The process, in words."""
+        """The process and its computer, in words."""
         return f"process {self.pid} on {self.host}"
 
     def to_json(self) -> bytes:
@@ -122,7 +122,7 @@ class Heartbeat:
         Raises
         ------
         pydantic.ValidationError
-            It is not one, or only half of one.
+            The content is no heartbeat, or only half of one.
         """
         return _HEARTBEAT.validate_json(content)
 
@@ -152,7 +152,7 @@ def _read(path: Path, attempts: int) -> Heartbeat | None:
         except FileNotFoundError:
             return None
         except (OSError, ValidationError):
-            # On a full disk, and on Windows, it may be met half-written: the writer is done in an instant.
+            # On a full disk, and on Windows, we may meet it half-written: the writer is done in an instant.
             if attempt + 1 < attempts:
                 time.sleep(0.02)
     return None

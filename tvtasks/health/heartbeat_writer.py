@@ -1,7 +1,7 @@
-"""The thread that writes a heartbeat every few seconds, whatever becomes of the work beside it.
+"""The thread that writes a heartbeat every few seconds, whatever happens to the work.
 
-The work may hang in a solver or on a dead share, so nothing here waits for it, and whatever may itself hang
-is asked in a thread of its own.
+The work may hang in a solver or on a dead share, so nothing here waits for it. A call that may itself hang is
+made in a thread of its own.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from tvtasks.words import duration
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
-"""Seconds between two heartbeats."""
+"""Seconds between heartbeats."""
 
 HANGING = 20.0
-"""Seconds after which a folder that has not answered counts as gone."""
+"""Seconds without an answer after which a folder counts as gone."""
 
 _MOMENT = 0.5
-_SYMPTOMS = {"error", "observer"}  # when their cause is found they are no longer named, but have not ended
+_SYMPTOMS = {"error", "observer"}  # no longer named once their cause is found, but not ended
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -56,24 +56,25 @@ class _ArchiveState:
 
 
 class HeartbeatWriter:
-    """Writes a heartbeat every few seconds while it is entered.
+    """Writes a heartbeat every few seconds while its context is open.
 
-    It logs problems that begin and end once, and passes them on to a listener; neither may stop it.
+    It logs each problem once when it begins and once when it ends, and reports it to a listener. An error in
+    either does not stop the heartbeat.
 
     Parameters
     ----------
     options
         What the watch was asked for.
     recipe
-        Identity of its recipes in the ledger.
+        Identity of the watch's recipes in the ledger.
     server
-        Returns at once, without asking anyone, how the Prefect server was when it was last seen.
+        Returns the last known state of the Prefect server, at once and without asking the server.
     listener
-        Hears of problems.
+        Receives the problems.
     every
         Seconds between heartbeats.
     clock, now
-        Monotonic seconds; the time of day.
+        Return monotonic seconds, and the time of day.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class HeartbeatWriter:
         self._thread = Periodic(self.beat, every=every, name="tvtasks heartbeat")
 
     def pulse(self, pulse: Pulse) -> None:
-        """Take in a turn of the loop; costs nothing, and never waits."""
+        """Take note of a turn of the loop; costs nothing and never waits."""
         self._turn = (self._clock(), pulse)
 
     def __enter__(self) -> Self:
@@ -122,15 +123,15 @@ class HeartbeatWriter:
             self._heartbeat, written=now, since_turn=self._clock() - turned, pulse=pulse, ended=now, end=end
         )
         self._archive.ask()
-        # A dead share must not hold up the end of the process.
+        # A dead share must not delay the end of the process.
         self._archive.wait(2.0)
         self._folder.end(0.1)
         self._archive.end(0.1)
 
     def beat(self) -> list[Problem]:
-        """Compose a heartbeat from what is known by now, judge it, report what has changed and write it.
+        """Compose a heartbeat from what is known now, judge it, report changes and write it.
 
-        Waits for a disk or a share no longer than a moment, and never for a server.
+        It waits only a moment for a disk or a share, and never for a server.
         """
         self._folder.ask()
         self._folder.wait(_MOMENT)
@@ -153,11 +154,11 @@ class HeartbeatWriter:
         return self._report({problem.kind: problem for problem in judge(self._heartbeat, now)})
 
     def answered(self, timeout: float = 10.0) -> bool:
-        """Wait until the probes of the last beat have answered; return whether they have."""
+        """Wait for the probes of the last beat to answer; return whether they did."""
         return self._folder.wait(timeout) and self._archive.wait(timeout)
 
     def _report(self, found: dict[Kind, Problem]) -> list[Problem]:
-        """Report the problems that have begun and ended since the last beat; return those there are."""
+        """Report the problems that began or ended since the last beat; return the present ones."""
         begun = [problem.sentence for kind, problem in found.items() if kind not in self._problems]
         ended = [
             OVER[kind] for kind in self._problems if kind not in found and not (begun and kind in _SYMPTOMS)
@@ -165,7 +166,7 @@ class HeartbeatWriter:
         self._problems = found
         if begun or ended:
             self._listener.problems(begun, ended, [problem.sentence for problem in found.values()])
-            # The log lies in the archive and may hang with it: it comes last.
+            # The log is in the archive and may hang with it, so it comes last.
             for sentence in begun:
                 logger.warning("%s", sentence)
             for sentence in ended:
@@ -173,7 +174,7 @@ class HeartbeatWriter:
         return list(found.values())
 
     def _write(self) -> _ArchiveState:
-        """Write the newest heartbeat, and return how the archive is."""
+        """Write the newest heartbeat, and return the state of the archive."""
         archive = self._heartbeat.options.archive
         rival = self._rival(heartbeat_path(archive))
         fault, full = "", False
@@ -194,7 +195,7 @@ class HeartbeatWriter:
         return _ArchiveState(fault, full, usage.free, usage.total, rival)
 
     def _rival(self, path: Path) -> str:
-        """Return which other process has written here since this one did; empty where none has."""
+        """Return the other process that has written here since this one did; empty if there is none."""
         try:
             content = path.read_bytes()
             if not self._written or content == self._written:
@@ -208,7 +209,7 @@ class HeartbeatWriter:
 
 
 def _hanging(probe: Probe[str] | Probe[_ArchiveState]) -> str:
-    """Return a sentence for a folder that has not answered for a while; empty where it has."""
+    """Return how long a folder has not answered, in words; empty if it answers."""
     waiting = probe.waiting()
     return f"it has not answered for {duration(waiting)}" if waiting > HANGING else ""
 
@@ -216,8 +217,8 @@ def _hanging(probe: Probe[str] | Probe[_ArchiveState]) -> str:
 def _replace(path: Path, content: bytes) -> None:
     """Replace a small file so that a reader never meets half of it.
 
-    Where there is no room for a second file, the first is overwritten in place before the error is raised:
-    its space is its own already, and the news that the disk is full still gets out.
+    If there is no room for a second file, overwrite the first in place, then raise the error: it already owns
+    its space, so the news that the disk is full still gets out.
     """
     try:
         write_whole(path, content)

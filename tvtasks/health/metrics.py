@@ -29,19 +29,19 @@ _GAPS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 0.1, 1.0)
 
 
 class Metrics(Listener):
-    """Counts while a watch goes on, and asks its ledger whenever someone scrapes the metrics.
+    """Counts the files of a running watch, and asks its ledger whenever Prometheus scrapes the metrics.
 
     Parameters
     ----------
     overview
-        Asks the ledger; if it raises `ArchiveError`, the figures of the ledger are left out.
+        Reads the ledger; if it raises `ArchiveError`, the figures from the ledger are left out.
     now
-        Seconds since 1970.
+        Returns seconds since 1970.
 
     Attributes
     ----------
     registry
-        The metrics as prometheus-client keeps them.
+        The prometheus-client registry with the metrics.
     """
 
     def __init__(self, overview: Callable[[], Overview], *, now: Callable[[], float] = time.time) -> None:
@@ -50,11 +50,11 @@ class Metrics(Listener):
         self._arrived = Counter("tvtasks_arrived", "Files that came into the queue", registry=self.registry)
         self._restored = Counter("tvtasks_restored", "Files restored", registry=self.registry)
         self._unrestored = Counter(
-            "tvtasks_not_restored", "Times that a file could not be restored", registry=self.registry
+            "tvtasks_not_restored", "Failed attempts to restore a file", registry=self.registry
         )
         self._last = Gauge(
             "tvtasks_last_restored_timestamp_seconds",
-            "When the last file was restored; before the first, when the watch began",
+            "When the last file was restored; before the first file, when the watch began",
             registry=self.registry,
         )
         self._last.set(now())
@@ -71,7 +71,7 @@ class Metrics(Listener):
         self.registry.register(_OfLedger(overview, now))
 
     def changed(self, change: Change) -> None:
-        """Count a file that has come into the queue, was restored or failed."""
+        """Count a file that was queued, was restored or failed."""
         if change.state == State.QUEUED:
             self._arrived.inc()
         elif change.state == State.DONE:
@@ -84,7 +84,7 @@ class Metrics(Listener):
             self._unrestored.inc()
 
     def timed(self, call: Call) -> Call:
-        """Return a function that calls a step as `call` does, and times it under the name of the step."""
+        """Return a function that calls a step as `call` does and records its time under its name."""
 
         def timing(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
             begun = time.perf_counter()
@@ -99,12 +99,12 @@ class Metrics(Listener):
 
 @contextmanager
 def serving(metrics: Metrics, port: int) -> Iterator[str]:
-    """Answer Prometheus on this computer only, and give the address; port 0 stands for any free port.
+    """Serve the metrics to this computer only, and yield the address; port 0 stands for any free port.
 
     Raises
     ------
     ConfigurationError
-        Another program has the port.
+        Another program uses the port.
     """
     try:
         server, thread = start_http_server(port, "127.0.0.1", metrics.registry)
@@ -141,4 +141,4 @@ class _OfLedger(Collector):
         )
 
     def describe(self) -> Iterator[Metric]:
-        return iter(())  # registering must not ask the ledger
+        return iter(())  # registering must not read the ledger

@@ -1,4 +1,4 @@
-"""A call that may hang, as any does on a dead share, made in a thread of its own."""
+"""Calls that may hang, made in a thread of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Probe(Generic[T]):
-    """A call that may hang, as any does on a dead share, made in a thread of its own when asked for."""
+    """Makes a call that may hang, as any call on a dead share does, in a thread of its own."""
 
     def __init__(self, call: Callable[[], T], first: T, clock: Callable[[], float]) -> None:
         self.answer = first
@@ -24,23 +24,23 @@ class Probe(Generic[T]):
         self._thread.start()
 
     def ask(self) -> None:
-        """Ask again, unless an answer is still awaited."""
+        """Make the call again, unless the last one has not answered yet."""
         if self._asked is None:
             self._asked = self._clock()
             self._answered.clear()
             self._wanted.set()
 
     def waiting(self) -> float:
-        """Seconds for which an answer has been awaited; 0 where there is one."""
+        """Return the seconds since the call was made; 0 if it has answered."""
         asked = self._asked
         return 0.0 if asked is None else self._clock() - asked
 
     def wait(self, timeout: float) -> bool:
-        """Wait for the answer that was asked for last; return whether it came."""
+        """Wait for the answer to the last call; return whether it came."""
         return self._answered.wait(timeout)
 
     def end(self, timeout: float) -> None:
-        """End the thread; one that hangs is left to itself."""
+        """End the thread; leave it alone if it hangs."""
         self._ended = True
         self._wanted.set()
         self._thread.join(timeout)

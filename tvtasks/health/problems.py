@@ -1,4 +1,4 @@
-"""What is wrong with a watch, as its heartbeat shows."""
+"""The problems of a watch, judged by its heartbeat."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ STALLED = 30.0
 """Seconds without a turn of the loop, or without a heartbeat, after which a watch counts as stalled."""
 
 SLOW_LOOK = 60.0
-"""Seconds that a look at the folder may take; hashing a file of some GB over a share takes that long."""
+"""Seconds that a look at the folder may take; hashing a file of a few GB over a share takes that long."""
 
 LONG_WORK = 1800.0
-"""Seconds after which the work on one file is reported; a large image takes minutes."""
+"""Seconds of work on one file after which it is reported; a large image takes minutes."""
 
 LEAST_FREE = 500_000_000
-"""Free bytes below which a disk is nearly full: room for some tens of large images."""
+"""Free bytes below which a disk counts as nearly full: room for a few dozen large images."""
 
 Kind = Literal[
     "heartbeat",
@@ -42,47 +42,48 @@ Life = Literal["alive", "stalled", "stopped"]
 OVER: dict[Kind, str] = {
     "loop": "The watch is running again.",
     "work": "The file that took so long is finished.",
-    "error": "The error of the watch is over.",
+    "error": "The watch has recovered from its error.",
     "observer": "Changes in the watched folder are reported again.",
     "folder": "The watched folder can be read again.",
     "archive": "The archive can be written to again.",
     "disk": "The archive's disk has space again.",
     "server": "The Prefect server answers again.",
-    "rival": "No other watch writes into the archive any more.",
+    "rival": "No other watch writes to the archive any more.",
 }
 """What a running watch reports when a problem ends."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that needs attention: a sentence with what to do, and its kind, which stays the same."""
+    """Something that needs attention: its kind, and a sentence that includes what to do."""
 
     kind: Kind
     sentence: str
 
 
 def life(heartbeat: Heartbeat, now: datetime) -> Life:
-    """Return whether a watch is alive, stalled (it hangs, or was killed), or has ended in order."""
+    """Return whether a watch is alive, is stalled (it hangs or was killed), or has stopped properly."""
     if heartbeat.ended:
         return "stopped"
     return "stalled" if {"heartbeat", "loop"} & {found.kind for found in judge(heartbeat, now)} else "alive"
 
 
 def judge(heartbeat: Heartbeat, now: datetime) -> list[Problem]:
-    """Return what is wrong with a watch, the gravest first; nothing if the watch ended in order.
+    """Return the problems of a watch, gravest first; none if someone stopped it.
 
     Parameters
     ----------
     heartbeat
-        The newest one.
+        The newest heartbeat.
     now
         The time of day, in UTC.
     """
     if heartbeat.ended:
-        return [Problem("heartbeat", f"The watch ended by itself: {heartbeat.end}")] if heartbeat.end else []
+        sentence = f"The watch ended because of an error: {heartbeat.end}"
+        return [Problem("heartbeat", sentence)] if heartbeat.end else []
     silent = (now - heartbeat.written).total_seconds()
     if silent > STALLED:
-        # The rest of the heartbeat is as old, and may have changed since.
+        # The rest of the heartbeat is just as old; things may have changed since.
         sentence = (
             f"The watch ({heartbeat.who}) has given no sign of life for {duration(silent)}: it was killed, "
             "or its computer is off or hangs. Start it again; nothing is lost."
@@ -96,13 +97,13 @@ def judge(heartbeat: Heartbeat, now: datetime) -> list[Problem]:
         )
         found.append(Problem("loop", sentence))
     elif heartbeat.pulse.error and not found:
-        # As a rule, one of the problems above causes the error of the loop.
+        # Usually one of the problems above causes the error in the loop.
         found.append(Problem("error", heartbeat.pulse.error))
     return [*found, *_work(heartbeat), *_server(heartbeat)]
 
 
 def is_nearly_full(free: int, total: int) -> bool:
-    """Return whether a disk has too little space: less than `LEAST_FREE`, or a tenth of a small disk."""
+    """Return whether less than `LEAST_FREE` is free, or on a disk below 5 GB less than a tenth of it."""
     return free < min(LEAST_FREE, total // 10)
 
 
@@ -110,14 +111,14 @@ def _rival(heartbeat: Heartbeat) -> list[Problem]:
     if not heartbeat.rival:
         return []
     sentence = (
-        f"Two watches write into the archive {heartbeat.options.archive}: {heartbeat.who} and "
+        f"Two watches write to the archive {heartbeat.options.archive}: {heartbeat.who} and "
         f"{heartbeat.rival}. Stop one of them, or give it another archive."
     )
     return [Problem("rival", sentence)]
 
 
 def _folders(heartbeat: Heartbeat) -> list[Problem]:
-    """Judge the two folders, and how changes in one of them are noticed."""
+    """Judge the two folders, and the observer of the watched one."""
     found = []
     pulse, options = heartbeat.pulse, heartbeat.options
     if heartbeat.folder_fault:
@@ -128,9 +129,9 @@ def _folders(heartbeat: Heartbeat) -> list[Problem]:
         found.append(Problem("folder", sentence))
     elif not pulse.observer_alive:
         sentence = (
-            f"Changes in {options.folder} are not being reported: the {pulse.observer} observer has ended. "
-            "It restarts by itself, and the next scan finds what it missed. If this lasts, start the watch "
-            "with --observer polling."
+            f"Changes in {options.folder} are not being reported: the {pulse.observer} observer has stopped. "
+            "It restarts by itself, and the next scan finds the files that it missed. If this lasts, start "
+            "the watch with --observer polling."
         )
         found.append(Problem("observer", sentence))
     elif pulse.look_age > SLOW_LOOK:
@@ -142,7 +143,7 @@ def _folders(heartbeat: Heartbeat) -> list[Problem]:
     if heartbeat.archive_fault and not heartbeat.full:
         sentence = (
             f"The archive {options.archive} cannot be written to: {heartbeat.archive_fault}. Check its drive "
-            "or share, and who may write there; tvtasks retries files that fail."
+            "or share, and your permissions; tvtasks retries files that fail."
         )
         found.append(Problem("archive", sentence))
     return found
@@ -153,8 +154,8 @@ def _work(heartbeat: Heartbeat) -> list[Problem]:
     if pulse.longest <= LONG_WORK:
         return []
     sentence = (
-        f"{pulse.longest_file or 'A file'} has been in work for {duration(pulse.longest)}. Unless the image "
-        "is very large, press Ctrl-C twice to stop the watch and start it again."
+        f"tvtasks has been restoring {pulse.longest_file or 'a file'} for {duration(pulse.longest)}. Unless "
+        "the image is very large, press Ctrl-C twice to stop the watch, and start it again."
     )
     return [Problem("work", sentence)]
 
@@ -176,7 +177,7 @@ def _disk(heartbeat: Heartbeat) -> list[Problem]:
     if free is not None and total is not None and is_nearly_full(free, total):
         what = f"is nearly full: {amount(free)} of {amount(total)} are free"
     elif heartbeat.full:
-        what = "takes no more of your files: your quota is used up"
+        what = "accepts no more of your files: your quota is used up"
     else:
         return []
     sentence = (

@@ -1,4 +1,4 @@
-"""The status of an archive and its watch, put together from ledger, heartbeat and disk; writes nothing."""
+"""The status of an archive and its watch, read from ledger, heartbeat and disk; writes nothing."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Status:
     archive
         The archive.
     life
-        Whether its watch is alive, stalled or stopped; None where none has left a heartbeat.
+        Whether its watch is alive, stalled or stopped; None if no watch has left a heartbeat.
     heartbeat
         The newest heartbeat, with the disk as it is now.
     overview
-        The figures of the ledger, for the recipes of that watch; None where the ledger cannot be read.
+        The figures of the ledger, for the recipes of that watch; None if the ledger cannot be read.
     problems
-        What needs attention, the gravest first; empty where all is well.
+        What needs attention, gravest first; empty if all is well.
     """
 
     archive: Path
@@ -43,7 +43,7 @@ class Status:
 
     @property
     def needs_start(self) -> bool:
-        """Whether the watch has to be started again."""
+        """Whether the user must start the watch again."""
         return bool({"heartbeat", "waiting"} & {problem.kind for problem in self.problems})
 
     @property
@@ -68,7 +68,7 @@ class Status:
 
 
 def read_status(archive: Path, *, now: Callable[[], datetime] = utc_now) -> Status:
-    """Return the status of an archive and its watch, whether that watch runs or not.
+    """Return the status of an archive and its watch, whether the watch is running or not.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def _status_of_one_that_is_away(archive: Path, now: datetime) -> Status:
 
 
 def _with_disk_of_now(heartbeat: Heartbeat, archive: Path) -> Heartbeat:
-    """Ask the disk here and now: where it is full, no newer heartbeat may have found room."""
+    """Ask the disk now: if it is full, there may have been no room for a newer heartbeat."""
     try:
         usage = shutil.disk_usage(archive)
     except OSError:

@@ -1,4 +1,4 @@
-"""What was done with which file, and what is still to be done: the queue and the record of a watch."""
+"""The queue and the record of a watch: which files are done, and which still wait."""
 
 from tvtasks.ledger.entries import Attempt, Entry, Overview, Priority, State
 from tvtasks.ledger.ledger import Ledger, ReadOnlyLedger

@@ -10,21 +10,21 @@ from typing import Any
 
 
 class State(StrEnum):
-    """How far a file has come. A file that has not settled has no content yet, and is not in the ledger."""
+    """The state of a file. A file that has not settled has no final content yet and is not in the ledger."""
 
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
-    """The work failed for a reason outside the file; it is retried."""
+    """The cause lies outside the file; tvtasks retries it."""
     QUARANTINED = "quarantined"
-    """The file itself is at fault; it is not retried until its content changes or someone asks for it."""
+    """The file itself is at fault; tvtasks retries it only if its content changes or someone asks."""
     OVERWRITTEN = "overwritten"
-    """The path held other content, or no file, before this content was restored; nothing is left to do."""
+    """The file was overwritten or removed before this content was restored; nothing is left to do."""
 
 
 class Priority(StrEnum):
-    """What goes first."""
+    """Which work goes first."""
 
     LIVE = "live"
     BACKLOG = "backlog"
@@ -38,29 +38,29 @@ class Entry:
     Attributes
     ----------
     path
-        Where the file lies.
+        Where the file is.
     sha256
-        Checksum of its content, hexadecimal.
+        SHA-256 of its content, hexadecimal.
     recipe
         Identity of the recipe.
     size, mtime_ns
-        Bytes, and time of last change in nanoseconds, when the content was hashed.
+        Bytes, and time of last change in nanoseconds, as they were when the content was hashed.
     state
-        How far it has come.
+        The state of the work.
     reason
-        A sentence where it failed, was quarantined or overwritten.
+        A sentence on why it failed, was quarantined or was overwritten; else empty.
     outputs
-        The archive files written.
+        The results written to the archive.
     detail
         A few numbers for a status table (gap, seconds), safe for JSON.
     priority
-        What goes first.
+        How urgent the work is.
     next_attempt
-        When failed work is due again, ISO 8601, UTC; empty for work that is due at once.
+        When failed work is due again, ISO 8601, UTC; empty for work that is due now.
     attempts
-        How often the work was begun.
+        How many times the work has begun.
     failures
-        How many of the latest attempts did not succeed, since someone last queued it by hand.
+        How many attempts have failed in a row since someone last queued it by hand.
     first_seen, updated
         ISO 8601, UTC.
     """
@@ -82,11 +82,11 @@ class Entry:
     updated: str = ""
 
     def queued(self) -> Entry:
-        """Return the entry as it is when its work is due at once."""
+        """Return the entry with its work due now."""
         return replace(self, state=State.QUEUED, reason="", next_attempt="")
 
     def done_as(self, other: Entry) -> Entry:
-        """Return the entry as done, with the outputs of another entry of the same content."""
+        """Return the entry as done, with the outputs of another entry with the same content."""
         return replace(
             self.queued(), state=State.DONE, failures=0, outputs=other.outputs, detail=other.detail
         )
@@ -99,10 +99,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One time that work was begun.
+    """One attempt at the work.
 
-    `outcome` is the state that it led to, ``interrupted`` where a kill or a power failure ended it, and empty
-    while it runs. Times are ISO 8601, UTC.
+    `outcome` is the state that the attempt led to, ``interrupted`` if a kill or a power failure ended it, and
+    empty while it runs. Times are ISO 8601, UTC.
     """
 
     begun: str
@@ -113,22 +113,22 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Overview:
-    """What a person wants to know of a ledger.
+    """The figures of a ledger for a status table.
 
     Attributes
     ----------
     counts
         Entries in each state; every state is present.
     oldest_waiting
-        The queued entry that was seen first.
+        The waiting entry that was seen first.
     last_error
-        The entry that failed or was quarantined last.
+        The entry that failed or was quarantined most recently.
     done_last_hour
         Files restored in the last hour.
     seconds_per_file
-        Mean time of the last 100 files that were restored, from start to end; None where there are none.
+        Mean time from start to end of the last 100 restored files; None if there are none.
     next_retry
-        When the next failed file is due, ISO 8601, UTC; empty where there is none.
+        When the next failed file is due, ISO 8601, UTC; empty if there is none.
     """
 
     counts: Mapping[State, int]

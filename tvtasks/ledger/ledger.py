@@ -1,7 +1,7 @@
-"""What was done with which file, and what is still to be done: a SQLite file that outlives the process.
+"""The queue and the record of all files: a SQLite file that outlives the process.
 
-The ledger is the queue. Nothing else keeps a list of work, so that a kill loses none, ten thousand files take
-no memory, and what another process puts back (``tvtasks retry``) is seen at the next look.
+The ledger is the queue. Nothing else keeps a list of work: a kill loses none of it, ten thousand files take
+no memory, and work that another process queues (``tvtasks retry``) is seen at the next look.
 """
 
 import os
@@ -25,26 +25,26 @@ BUSY_TIMEOUT = 10.0
 
 
 class Ledger:
-    """The record of all files, kept in a SQLite file. Threads and processes may share one ledger.
+    """The queue and the record of all files, in a SQLite file. Threads and processes may share one ledger.
 
     Parameters
     ----------
     path
-        The SQLite file; it and its folder are created where they do not exist.
+        The SQLite file; the ledger creates it and its folder if they do not exist.
     now
-        The time of day, for what is recorded and for when failed work is due.
+        Returns the time of day, for records and for when failed work is due.
 
     Attributes
     ----------
     news
-        Set whenever work has been put into the queue through this object: whoever waits for work clears it.
+        Set whenever this object queues work; whoever waits for work clears it.
 
     Raises
     ------
     ArchiveError
         The file cannot be opened or written, or is not a ledger of this version of tvtasks. Every method
-        raises it when the file cannot be used, and may be called again: a full disk may have been freed, and
-        a share that dropped out may be back.
+        raises it when the file cannot be used, and may be called again later: someone may have freed the
+        disk, and a share that dropped out may be back.
     """
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -76,13 +76,14 @@ class Ledger:
         *,
         priority: Priority = Priority.LIVE,
     ) -> Entry | None:
-        """Record the content that a path now holds; return the entry where there is work to do.
+        """Record the content that a path now holds; return the entry if there is work to do.
 
-        Work is recognised by content and recipe: where it was done for any path, this path is recorded as
-        done with the same outputs. Where the content is queued, running or quarantined under this very path,
-        nothing is to be done either. In all these cases the answer is None.
+        Content and recipe identify work. If it was done for any path, this path is recorded as done with the
+        same outputs. If the content is queued, running or quarantined under this very path, there is nothing
+        to do either. In all these cases the method returns None.
 
-        Earlier content of the path that was not restored can no longer be read and is marked as overwritten.
+        Earlier content of the path that was not restored cannot be read any more and is marked as
+        overwritten. Running content is left alone: its bytes may have been read before they were overwritten.
         Content that is running is left alone: its bytes may have been read before they were overwritten.
         """
         with self._transaction() as db:
@@ -106,7 +107,7 @@ class Ledger:
         return entry
 
     def known(self, path: Path, size: int, mtime_ns: int, recipe: str) -> Entry | None:
-        """Return the entry of a file that looks as it did when it was recorded; its content is not read."""
+        """Return the entry of a file that looks as it did when it was recorded; do not read its content."""
         with self._transaction("DEFERRED") as db:
             found = rows.select(db, "recipe = ? AND folder = ? AND name = ?", recipe, *rows.place(path))
         return max(
@@ -120,9 +121,9 @@ class Ledger:
         )
 
     def known_in(self, folder: Path, recipe: str) -> dict[str, FileStatus]:
-        """Return what each known file directly in a folder looked like when it was last recorded, by name.
+        """Return the status of each known file directly in a folder as it was last recorded, by name.
 
-        It is `known` for a whole folder at once: a scan of 100,000 files asks once.
+        This is `known` for a whole folder at once: a scan of 100,000 files asks once.
         """
         with self._transaction("DEFERRED") as db:
             seen = db.execute(
@@ -133,17 +134,17 @@ class Ledger:
         latest: dict[str | bytes, str] = {}
         looks: dict[str | bytes, FileStatus] = {}
         for name, size, mtime_ns, updated in seen:
-            # Of several contents of a name the one that was recorded last counts.
+            # If a name has had several contents, the one recorded last counts.
             if name not in latest or latest[name] < updated:
                 latest[name], looks[name] = updated, FileStatus(size, mtime_ns)
         return {os.fsdecode(name): status for name, status in looks.items()}
 
     def claim(self, recipe: str) -> Entry | None:
-        """Take the next piece of work that is due and mark it as running; None where there is none.
+        """Take the next piece of work that is due and mark it as running; return None if nothing is due.
 
-        Live work goes before backlog and that before reruns; in each, what is new before what failed, and the
-        oldest first. Content that was done meanwhile under another path is recorded as done; content that is
-        running under another path waits for the outcome.
+        Live work goes before backlog, and backlog before reruns. Within each, new work goes before failed
+        work, and older work first. Content that was done under another path in the meantime is recorded as
+        done; content that is running under another path waits for the outcome.
         """
         with self._transaction() as db:
             now = self._now()
@@ -163,10 +164,10 @@ class Ledger:
             return None
 
     def finish(self, entry: Entry, outputs: Sequence[Path], detail: Mapping[str, Any]) -> list[Entry]:
-        """Mark work as done, and with it what waits under other paths with the same content.
+        """Mark work as done, together with waiting work on the same content under other paths.
 
-        Returns all of it, as it stands now. `detail` holds a few numbers for status tables and must be safe
-        for JSON.
+        Returns all of these entries as they now are. `detail` holds a few numbers for status tables and must
+        be safe for JSON.
         """
         with self._transaction() as db:
             entry = replace(rows.current(db, entry), outputs=tuple(outputs), detail=detail, failures=0)
@@ -180,9 +181,9 @@ class Ledger:
             return [done, *(self._write(db, copy.done_as(done)) for copy in copies)]
 
     def fail(self, entry: Entry, reason: str, *, heals: bool = True) -> Entry:
-        """Mark work as failed for a reason outside the file; return the entry, which says when it is due.
+        """Mark work as failed for a reason outside the file; return the entry with its next attempt.
 
-        `tvtasks.ledger.retries` decides when it is due. Where the cause does not heal by itself, the work is
+        `tvtasks.ledger.retries` decides when that is due. If the cause does not heal by itself, the work is
         quarantined after a few attempts.
         """
         with self._transaction() as db:
@@ -192,38 +193,38 @@ class Ledger:
             return self._end(db, self._put_off(entry), State.FAILED, reason)
 
     def quarantine(self, entry: Entry, reason: str) -> Entry:
-        """Mark the file itself as at fault: there is no further attempt until its content changes."""
+        """Mark the file itself as at fault: there are no more attempts until its content changes."""
         with self._transaction() as db:
             return self._end(db, rows.current(db, entry), State.QUARANTINED, reason)
 
     def mark_overwritten(self, entry: Entry, reason: str = "") -> Entry:
-        """Say that the path does not hold this content any more; `reason` says what else, if not overwritten.
+        """Record that the path no longer holds this content; `reason` explains it if it was not overwritten.
 
-        The monitor finds the new content; should the old content come back, it is queued again.
+        The monitor finds the new content. If the old content comes back, it is queued again.
         """
         with self._transaction() as db:
             entry = rows.current(db, entry).overwritten(reason)
             return self._end(db, entry, State.OVERWRITTEN, entry.reason)
 
     def recover(self, recipe: str) -> list[Entry]:
-        """Put back into the queue what was running when the power failed or the process was killed.
+        """Queue the work again that was running when the power failed or the process was killed.
 
-        To be called at start, when nothing is running. Returns what was running. A file during which that
-        happened several times in a row may be the cause: it is put off like failed work, so that the others
-        are done before it.
+        Call this at the start, when nothing is running. Returns the entries that were running. A file that
+        was interrupted several times in a row may be the cause: it is put off like failed work, so that the
+        others go first.
         """
         with self._transaction() as db:
             return [self._interrupted(db, entry) for entry in rows.in_state(db, recipe, State.RUNNING)]
 
     def retry(self, path: Path | None = None, *, recipe: str | None = None) -> int:
-        """Queue failed and quarantined files again, at once; return how many.
+        """Queue failed and quarantined files again, due now; return how many.
 
         Parameters
         ----------
         path
-            The file, which then goes with the new acquisitions; all files, as reruns, if not given.
+            The file, which then goes with new acquisitions; if not given, all files, as reruns.
         recipe
-            Only work for this recipe: a watch does not take up that of others.
+            Only work for this recipe: a watch does not take up work for other recipes.
         """
         where = "AND (? IS NULL OR recipe = ?)" + ("" if path is None else " AND folder = ? AND name = ?")
         values = (recipe, recipe, *(() if path is None else rows.place(path)))
@@ -242,16 +243,16 @@ class Ledger:
         age: timedelta = timedelta(days=30),
         gone_age: timedelta = timedelta(days=365),
     ) -> int:
-        """Forget what nobody asks for any more, so that the ledger does not grow for ever; return how much.
+        """Delete old records, so that the ledger does not grow for ever; return how many.
 
         Parameters
         ----------
         keep, age
-            Of the attempts at a file all but the last `keep` are forgotten when they are older than `age`; so
-            are entries that were overwritten.
+            Attempts older than `age` are deleted, except the last `keep` at each file; so are overwritten
+            entries.
         gone_age
-            Entries that are older than this and not waiting are forgotten where their file is gone. A folder
-            that is empty or cannot be listed says nothing: it may be a share that is not connected.
+            Entries older than this that do not wait are deleted if their file is gone. A folder that is empty
+            or cannot be listed proves nothing: it may be a share that is not connected.
         """
         now = self._now()
         with self._transaction() as db:
@@ -270,7 +271,7 @@ class Ledger:
             found = db.execute(f"SELECT DISTINCT folder FROM files WHERE {old}", before).fetchall()
         folders = [row["folder"] for row in found]
         for folder in folders:
-            # A listing of a share may take long: nobody waits for the ledger meanwhile.
+            # Listing a share may take long: nobody waits for the ledger during that time.
             try:
                 there = set(os.listdir(os.fsdecode(folder)))  # noqa: PTH208 - names, not paths
             except OSError:
@@ -291,12 +292,12 @@ class Ledger:
         return number
 
     def entries(self, recipe: str | None = None, *states: State) -> list[Entry]:
-        """Return the entries, all or those of one recipe or in some states, in the order first seen."""
+        """Return all entries, or those of one recipe or in some states, in the order they were first seen."""
         with self._transaction("DEFERRED") as db:
             return rows.in_state(db, recipe, *states)
 
     def history(self, path: Path) -> list[Attempt]:
-        """Return all attempts at a path, whatever its content and the recipe, the oldest first."""
+        """Return all attempts at a path, whatever its content and recipe, oldest first."""
         with self._transaction("DEFERRED") as db:
             found = db.execute(
                 "SELECT begun, ended, outcome, attempts.reason FROM attempts JOIN files ON file = files.id "
@@ -365,11 +366,11 @@ class Ledger:
         if entry.failures < retries.ATTEMPTS_AT_A_DEFECT:
             return self._write(db, entry.queued())
         return self._write(
-            db, replace(entry, state=State.FAILED, reason=f"{reason} It is tried again after the others.")
+            db, replace(entry, state=State.FAILED, reason=f"{reason} tvtasks retries it after the others.")
         )
 
     def _put_off(self, entry: Entry) -> Entry:
-        """Count one more failure, and say when the work is due again."""
+        """Count one more failure, and set when the work is due again."""
         due = self._now() + retries.delay(entry.failures)
         return replace(entry, failures=entry.failures + 1, next_attempt=rows.timestamp(due))
 
@@ -397,7 +398,7 @@ class Ledger:
     def _transaction(
         self, kind: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE"
     ) -> Iterator[sqlite3.Connection]:
-        """Begin and commit. DEFERRED is for reading alone: coming to write later, it could not wait."""
+        """Begin and commit. DEFERRED is for reading only: a later write in it could not wait for its turn."""
         with self._lock:
             try:
                 places.check(self.path)
@@ -418,8 +419,8 @@ class Ledger:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
             except sqlite3.Error as error:
-                # A share that dropped out and came back leaves a connection to a file that is no longer
-                # there: the next call opens it anew.
+                # A share that dropped out and came back leaves a connection to a file that no longer
+                # exists: the next call opens the file again.
                 self._lost = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _CONNECTION_LOST
                 raise _unusable(self.path, error) from error
 
@@ -427,7 +428,7 @@ class Ledger:
         places.check(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # One connection for all threads, guarded by the lock; transactions are begun by hand.
+            # One connection for all threads, guarded by the lock; we begin transactions by hand.
             connection = sqlite3.connect(
                 self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
@@ -460,12 +461,12 @@ class Ledger:
                 db.execute(statement)
         db.execute("COMMIT")
         if is_network_folder(self.path.parent):
-            # WAL needs memory that all readers share, which a network file system does not give. With the
-            # older journal a reader and a writer wait for each other for some milliseconds.
+            # WAL needs memory that all readers share, and a network file system has none. With the older
+            # journal, a reader and a writer wait for each other for some milliseconds.
             db.execute("PRAGMA journal_mode = TRUNCATE")
         else:
-            # A status table that reads and the monitor that writes do not wait for each other. A power cut
-            # may cost the last few commits, which only means that their work is done again.
+            # A status table that reads and a monitor that writes do not wait for each other. A power cut
+            # may cost the last few commits; their work is then done again.
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")
@@ -476,7 +477,7 @@ _CONNECTION_LOST = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLIT
 
 
 class ReadOnlyLedger(Ledger):
-    """A ledger that is looked at by whoever may read it, without a lock, a change or a new file."""
+    """A ledger that anyone with read permission can look at: no lock, no change, no new file."""
 
     def _open(self) -> sqlite3.Connection:
         place = self.path.absolute().as_uri()
@@ -484,8 +485,8 @@ class ReadOnlyLedger(Ledger):
             try:
                 connection = self._connect(f"{place}?mode=ro")
             except sqlite3.OperationalError:
-                # One who may not write into the folder cannot take part in the monitor's WAL; where no
-                # monitor runs there is none, and the file stands still.
+                # Without permission to write to the folder we cannot join the monitor's WAL. If no
+                # monitor is running there is no WAL, and the file does not change.
                 if self.path.with_name(self.path.name + "-wal").exists():
                     raise
                 connection = self._connect(f"{place}?mode=ro&immutable=1")
@@ -493,7 +494,7 @@ class ReadOnlyLedger(Ledger):
         except sqlite3.Error as error:
             raise ArchiveError(
                 f"The ledger {self.path} cannot be read: {error}. Check that you may read it and its folder; "
-                "if it is damaged, move it away, and a new one is begun."
+                "if it is damaged, move it away: the watch begins a new one."
             ) from error
         if version != rows.SCHEMA_VERSION:
             connection.close()
@@ -525,7 +526,7 @@ def _unusable(path: Path, error: sqlite3.Error | ValueError) -> ArchiveError:
     if isinstance(error, sqlite3.OperationalError):
         return ArchiveError(
             f"The ledger {path} cannot be used: {error}. Check that the disk is not full and that the file "
-            "can be written to. Work that was done but not recorded is done again."
+            "can be written to. Work that was done but not recorded will be done again."
         )
     return ArchiveError(
         f"The ledger {path} is damaged or not a ledger: {error}. Move it away to begin a new one: images "

@@ -1,4 +1,4 @@
-"""The right to write to a ledger: a lock beside it, which ends with its process, and a note of the holder."""
+"""The right to write to a ledger: a lock file that ends with its process, and a note of who holds it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tvtasks.errors import ConfigurationError
 
 
 class LedgerLock:
-    """The right to be the only monitor on a ledger.
+    """The right to be the only monitor of a ledger.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class LedgerLock:
         self._lock = FileLock(_lock_path(ledger), timeout=0, thread_local=False)
 
     def acquire(self) -> None:
-        """Take the lock and leave the note.
+        """Take the lock and write the note.
 
         Raises
         ------
@@ -52,22 +52,21 @@ class LedgerLock:
             ) from error
 
     def release(self) -> None:
-        """Remove the note and give the lock back."""
-        with suppress(OSError):  # Windows: someone is just reading it
+        """Remove the note and release the lock."""
+        with suppress(OSError):  # Windows: someone is reading it at this moment
             _note_path(self._ledger).unlink()
         self._lock.release()
 
 
 def refuse_second(ledger: Path) -> None:
-    """Refuse a watch on a ledger that another one holds; write nothing.
+    """Refuse a second watch on a ledger; write nothing.
 
-    The monitor takes the lock itself when it begins. Asking earlier spares the user a server that is started
-    for nothing.
+    The monitor takes the lock itself when it begins. Checking earlier avoids starting a server for nothing.
 
     Raises
     ------
     ConfigurationError
-        With who holds it.
+        Another watch holds the ledger; the message names it.
     """
     path = _lock_path(ledger)
     if not path.exists():
@@ -78,7 +77,7 @@ def refuse_second(ledger: Path) -> None:
     except Timeout:
         raise _in_use(ledger) from None
     except OSError:
-        return  # the monitor reports what is wrong with it
+        return  # the monitor will report what is wrong
 
 
 def _lock_path(ledger: Path) -> Path:

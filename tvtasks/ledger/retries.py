@@ -1,4 +1,4 @@
-"""Retry policy: what is retried, when and how often, and what is never tried again."""
+"""Retry policy: which failed work is retried, when and how often, and which is never retried."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from tvtasks.errors import (
 logger = logging.getLogger(__name__)
 
 NEVER_RETRIED = (UnreadableFileError, UnusableImageError, RecipeError, CancelledRunError)
-"""Errors after which a file is quarantined at once, unless the system is behind them."""
+"""Errors that quarantine a file at once, unless the system caused them."""
 
 FIRST_DELAY = timedelta(seconds=10)
 LONGEST_DELAY = timedelta(hours=1)
-"""How long failed work waits: at first, and, doubled each time, at most."""
+"""How long failed work waits: at first, and at most. The wait doubles with each failure."""
 
 ATTEMPTS_AT_A_DEFECT = 3
-"""Attempts after which work that fails by an error in tvtasks itself is given up. Work during which the
-process was killed so often is put off."""
+"""Attempts after which tvtasks gives up on work that fails because of an error in tvtasks itself. Work that
+was interrupted by a kill this many times is put off."""
 
 
 class Retry(Enum):
-    """Whether failed work is retried."""
+    """Whether and how often failed work is retried."""
 
     NEVER = auto()
     """The file itself is at fault."""
     FOR_EVER = auto()
-    """The cause heals: a full disk, a locked file, a share or a server that is away."""
+    """The cause heals: a full disk, a locked file, a share or a server that is gone for a while."""
     A_FEW_TIMES = auto()
     """An error in tvtasks itself."""
 
 
 def retry_after(error: BaseException) -> Retry:
-    """Return whether work that ended with this error is retried."""
+    """Return whether to retry work that ended with this error."""
     if is_passing(error):
         return Retry.FOR_EVER
     if isinstance(error, NEVER_RETRIED):
@@ -52,17 +52,17 @@ def retry_after(error: BaseException) -> Retry:
 
 
 def delay(failures: int) -> timedelta:
-    """Return how long work waits that has failed so many times in a row before."""
-    # Two to the power of a month of failures is too much for a time.
+    """Return how long work waits after it has failed, given how many times in a row it failed before that."""
+    # A month of failures as an exponent would overflow.
     doubled: timedelta = FIRST_DELAY * 2 ** min(failures, 20)
     return min(doubled, LONGEST_DELAY)
 
 
 def is_passing(error: BaseException) -> bool:
-    """Return whether the system is behind an error, not the file: full, locked, away, not allowed.
+    """Return whether the system caused an error (disk full, file locked, share gone, access denied).
 
-    Libraries raise OSError for damaged files too, without a number, or with that of an invalid argument
-    where an offset in the file leads nowhere.
+    Libraries raise OSError for damaged files too: without a number, or with that of an invalid argument if an
+    offset in the file points nowhere.
     """
     return any(
         isinstance(cause, OSError) and cause.errno not in {None, errno.EINVAL} for cause in _causes(error)
@@ -70,14 +70,14 @@ def is_passing(error: BaseException) -> bool:
 
 
 def explain(path: Path, error: BaseException) -> str:
-    """Return what a user should read of an error: which file, what is wrong, and what to do."""
+    """Return a sentence for the user: which file, what is wrong, and what to do."""
     if isinstance(error, TvtasksError):
         return str(error)
     if is_passing(error):
         return f"{path.name} could not be restored: {error}. tvtasks retries it by itself."
     return (
-        f"{path.name}: an error in tvtasks itself ({type(error).__name__}: {error}). The other files go on; "
-        "please report it together with this file."
+        f"{path.name}: an error in tvtasks itself ({type(error).__name__}: {error}). Other files are not "
+        "affected; please report the error together with this file."
     )
 
 
@@ -87,7 +87,7 @@ def log_defect(path: Path, error: BaseException) -> None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what led to it."""
+    """Yield an error and the errors that led to it."""
     seen: set[int] = set()
     found: BaseException | None = error
     while found is not None and id(found) not in seen:

@@ -38,7 +38,7 @@ SCHEMA = (
     )
     """,
     "CREATE INDEX content ON files (sha256, recipe, state)",
-    # What claim() looks through, in the order of its search: the last part of every index is the id.
+    # What claim() searches, in the order of its search: the last part of every index is the id.
     "CREATE INDEX waiting ON files (recipe, priority, next_attempt) WHERE state IN ('queued', 'failed')",
     "CREATE INDEX states ON files (state, recipe, updated)",
     """
@@ -58,12 +58,12 @@ SCHEMA = (
 
 
 def timestamp(when: datetime) -> str:
-    """Return a time such that the order of texts is the order of times."""
+    """Return a time as text that sorts in the order of time."""
     return when.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def as_text(name: str) -> str | bytes:
-    """Return a name as SQLite stores it: as bytes where it is not valid Unicode, which Linux allows."""
+    """Return a name as SQLite stores it: as bytes if it is not valid Unicode, which Linux allows."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -72,17 +72,17 @@ def as_text(name: str) -> str | bytes:
 
 
 def place(path: Path) -> tuple[str | bytes, str | bytes]:
-    """Return folder and name as SQLite stores them."""
+    """Return the folder and the name as SQLite stores them."""
     return as_text(str(path.parent)), as_text(path.name)
 
 
 def printable(reason: str) -> str:
-    """Return a sentence that may quote a name that is not valid Unicode, as Unicode."""
+    """Return a sentence as valid Unicode; it may quote a file name that is not."""
     return reason.encode(errors="backslashreplace").decode()
 
 
 def as_entry(row: sqlite3.Row) -> Entry:
-    """Return the entry in a row."""
+    """Return the entry that a row holds."""
     return Entry(
         path=Path(os.fsdecode(row["folder"]), os.fsdecode(row["name"])),
         sha256=row["sha256"],
@@ -103,12 +103,12 @@ def as_entry(row: sqlite3.Row) -> Entry:
 
 
 def select(db: sqlite3.Connection, where: str, *values: object, using: str = "") -> list[Entry]:
-    """Return the entries that a condition holds for."""
+    """Return the entries that meet a condition."""
     return [as_entry(row) for row in db.execute(f"SELECT * FROM files {using} WHERE {where}", values)]
 
 
 def in_state(db: sqlite3.Connection, recipe: str | None, *states: State) -> list[Entry]:
-    """Return the entries of a recipe and of some states, or of all where none is given, by age."""
+    """Return the entries of a recipe in some states, oldest first; of all recipes or states if not given."""
     wanted = []
     values: list[str] = []
     if recipe is not None:
@@ -121,18 +121,18 @@ def in_state(db: sqlite3.Connection, recipe: str | None, *states: State) -> list
 
 
 def find(db: sqlite3.Connection, path: Path, sha256: str, recipe: str) -> Entry | None:
-    """Return the entry of a content under a path and a recipe; None where there is none."""
+    """Return the entry for a path, its content and a recipe; None if there is none."""
     found = select(db, "recipe = ? AND folder = ? AND name = ? AND sha256 = ?", recipe, *place(path), sha256)
     return found[0] if found else None
 
 
 def current(db: sqlite3.Connection, entry: Entry) -> Entry:
-    """Return an entry as it stands now; what the caller holds may be old."""
+    """Return the current version of an entry; the caller's may be old."""
     return find(db, entry.path, entry.sha256, entry.recipe) or entry
 
 
 def row_id(db: sqlite3.Connection, entry: Entry) -> int:
-    """Return the number of the row that holds an entry."""
+    """Return the id of the row that holds an entry."""
     found: tuple[int] = db.execute(
         "SELECT id FROM files WHERE recipe = ? AND folder = ? AND name = ? AND sha256 = ?",
         (entry.recipe, *place(entry.path), entry.sha256),
@@ -141,11 +141,11 @@ def row_id(db: sqlite3.Connection, entry: Entry) -> int:
 
 
 def next_due(db: sqlite3.Connection, recipe: str, now: datetime) -> Entry | None:
-    """Return what is to be done next, leaving out content that is running under another path."""
+    """Return the next work that is due, except content that is running under another path."""
     due = (
         ("next_attempt = ''", ()),
         ("next_attempt BETWEEN '0' AND ?", (timestamp(now),)),
-        # No backoff is so long: it was written by a clock that was ahead, and would wait for years.
+        # No wait is this long: a clock that was ahead wrote it, and the file would wait for years.
         ("next_attempt > ?", (timestamp(now + retries.LONGEST_DELAY),)),
     )
     for priority in Priority:
@@ -167,7 +167,7 @@ def next_due(db: sqlite3.Connection, recipe: str, now: datetime) -> Entry | None
 
 
 def done_entry(db: sqlite3.Connection, entry: Entry) -> Entry | None:
-    """Return an entry in which this content was done with this recipe, under whatever path."""
+    """Return an entry, under any path, in which this content was done with this recipe."""
     found = select(db, "sha256 = ? AND recipe = ? AND state = 'done' LIMIT 1", entry.sha256, entry.recipe)
     return found[0] if found else None
 
@@ -183,7 +183,7 @@ def counts(db: sqlite3.Connection, recipe: str | None) -> dict[State, int]:
 
 
 def upsert(db: sqlite3.Connection, entry: Entry) -> None:
-    """Insert an entry, or update the row that it has."""
+    """Insert an entry, or update its row."""
     folder, name = place(entry.path)
     values = {
         "recipe": entry.recipe,

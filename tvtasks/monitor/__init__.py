@@ -1,4 +1,4 @@
-"""A folder that a microscope writes to → the files in it that are whole and not yet restored.
+"""Watches a folder that a microscope writes to, and queues the complete files that are not yet restored.
 
 Nothing in the folder is ever written, renamed or deleted.
 """
@@ -32,33 +32,32 @@ __all__ = ["Monitor", "MonitorOptions", "ObserverKind", "check_folders"]
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.02
-"""Seconds after which a look leaves the rest to the next one: a new file must not wait for a backlog."""
+"""Seconds after which a look leaves the rest to the next: a new file must not wait for a backlog."""
 
 PAUSE_SECONDS = 1.0
-"""Seconds between two looks when nothing happens; each asks whether the folder is still there."""
+"""Seconds between looks when nothing happens; each look checks that the folder is still there."""
 
 TROUBLE_SECONDS = 5.0
 """Seconds until the next attempt to use a ledger that could not be used."""
 
 
 class Monitor:
-    """Watches a folder and puts the files that have settled into the ledger.
+    """Watches a folder and queues settled files in the ledger.
 
-    The observer starts first and a scan of what is there follows, so that nothing falls in between. Events
-    only make it quick; the scan that is repeated makes it complete. Where nothing is reported (network
-    shares), scans are all there is, and follow each other as quickly as is easy on the machine (`Scanner`):
-    with 1,000 files every few seconds, with 100,000 every few minutes, or half a minute after a folder's
-    time of last change has told of a new file.
+    The observer starts before the first scan, so that no file falls between the two. Events make the monitor
+    quick; repeated scans make it complete. If nothing reports changes (network shares), scans do all the
+    work, and follow each other as quickly as the machine can bear (`Scanner`): every few seconds with 1,000
+    files; with 100,000, every few minutes, or half a minute after the time of a folder has changed.
 
-    It looks at the folder in a thread of its own. Every call that touches a share which has died hangs in the
-    kernel for minutes; measured in one thread with the dispatcher, such a call would hold up the heartbeat
-    and everything that is already read. So `poll` never waits longer than `patience`, and `last_look` tells
-    how long the thread has been silent. A listing has no thread besides: it goes on in steps of a few files
-    between the looks at those that are due.
+    The monitor looks at the folder in a thread of its own. A call to a dead share hangs in the kernel for
+    minutes; in the thread of the dispatcher, measurements showed, such a call would hold up the heartbeat and
+    every file that is already read. So `poll` never waits longer than `patience`, and `last_look` shows how
+    long the thread has been silent. A scan needs no further thread: it goes on in steps of a few files
+    between looks at the files that are due.
 
-    Known limits: a file overwritten with the same size and the same time of last change is noticed where an
-    event reports it (native notification), not by polling or a scan; the same is true of a header that is
-    rewritten beside pixels which are restored already. Files reached through a symbolic link to a folder are
+    Known limits: if a file is overwritten with content of the same size and the same time of last change, the
+    monitor notices only if an event reports it (native notification), not by polling or scanning. The same is
+    true if only a header next to restored pixels is rewritten. Files behind a symbolic link to a folder are
     not found.
 
     Parameters
@@ -66,30 +65,30 @@ class Monitor:
     folder
         Where the microscope writes.
     ledger
-        The record of what was done; the caller opens and closes it.
+        The queue and the record; the caller opens and closes it.
     recipe
-        Identity of the recipe: a file done with another recipe is to be done again.
+        Identity of the recipe: a file done with another recipe is restored again.
     options
-        How the folder is watched.
+        How to watch the folder.
     excluded
         See `IgnoreRules`.
     outputs
-        Where results go, to make sure that they are not taken for images of the microscope.
+        Where results go, to make sure that they are not mistaken for images of the microscope.
     clock
-        Monotonic seconds.
+        Returns monotonic seconds.
     patience
-        Seconds that `poll` waits at most; None to look in the caller's thread and to the end.
+        Seconds that `poll` waits at most; None to look in the caller's thread until the look is complete.
     is_candidate
-        Whether a file may be an image, by its name; `tvtasks.readers.is_candidate` if not given.
+        Returns whether a file may be an image, by its name; `tvtasks.readers.is_candidate` if not given.
     has_recipe
-        Whether there is a recipe for a file, by its path.
+        Returns whether there is a recipe for a path.
     incomplete
-        Gives a sentence for a file that is not whole; `tvtasks.readers.incomplete` if not given.
+        Returns a sentence on why a file is incomplete, or None; `tvtasks.readers.incomplete` if not given.
 
     Raises
     ------
     ConfigurationError
-        The folder cannot be watched, or results would land among the images. On entering the context: the
+        The folder cannot be watched, or results would go among the images. On entering the context: the
         folder cannot be observed, or another monitor uses the ledger.
 
     Examples
@@ -171,16 +170,16 @@ class Monitor:
 
     def __exit__(self, *_: object) -> None:
         if not self._look_thread.stop():
-            logger.warning("%s does not answer; it is left without waiting for it.", self.folder)
+            logger.warning("%s does not answer; the watch ends without waiting for it.", self.folder)
         self._observer.stop()
         self._lock.release()
 
     def poll(self) -> list[Entry]:
-        """Look at the folder where there is a reason to, and return what was queued since the last poll.
+        """Look at the folder if there is a reason to; return what was queued since the last poll.
 
-        What is returned is for display; the work is to be claimed from the ledger. It waits for the look at
-        most `patience` seconds, and takes what earlier looks have found if it lasts longer. A folder that
-        has vanished and a ledger that cannot be written raise nothing: see `trouble`.
+        The entries are for display; claim the work itself from the ledger. The call waits for the look at
+        most `patience` seconds; if the look takes longer, it returns what earlier looks found. A folder that
+        has vanished and a ledger that cannot be written to raise no error: see `trouble`.
         """
         self._look_thread.ask()
         return self.newly_queued()
@@ -190,32 +189,32 @@ class Monitor:
         return [self._queued.popleft() for _ in range(len(self._queued))]
 
     def notice(self, path: Path) -> None:
-        """Have a path looked at again, as if it had been written to. Any thread may call it."""
+        """Look at a path again soon, as if it had been written to. Any thread may call this."""
         self._observer.report(path)
 
     @property
     def settling(self) -> list[Path]:
-        """The files that are still being waited for."""
+        """The files that have not settled yet."""
         return list(self._settling)
 
     @property
     def stuck(self) -> dict[Path, str]:
-        """A sentence for each file that has stopped changing without becoming whole."""
+        """A sentence for each file that stopped changing while it was incomplete."""
         return dict(self._stuck)
 
     @property
     def ignored(self) -> dict[str, str]:
-        """A sentence for each kind of file in the folder that is left alone, by what the kind is called."""
+        """A sentence for each kind of file that is left alone, by the name of the kind."""
         return self._candidates.ignored
 
     @property
     def trouble(self) -> str:
-        """A sentence for what keeps files from being found or queued at present; empty where nothing does."""
+        """A sentence on what stops files from being found or queued at present; empty if nothing does."""
         return " ".join(self._troubles.values())
 
     @property
     def polls(self) -> bool:
-        """Whether the folder is scanned often, because nothing reports changes in it."""
+        """Whether the folder is scanned often because nothing reports its changes."""
         return self._observer.polls
 
     @property
@@ -225,11 +224,11 @@ class Monitor:
 
     @property
     def last_look(self) -> float:
-        """When the last look at the folder ended, by the clock; long ago where the folder does not answer."""
+        """When the last look at the folder ended, by the clock; long ago if the folder does not answer."""
         return self._last_look
 
     def _look(self) -> float:
-        """Take in events, test what is due, and go on with the scan, for `LOOK_SECONDS` seconds.
+        """Take in events, test files that are due and continue the scan, for `LOOK_SECONDS` seconds.
 
         Returns
         -------
@@ -247,7 +246,7 @@ class Monitor:
             try:
                 for path in self._tracker.due(now):
                     self._examine(path)
-                    # The next to be tested may be one that has just arrived.
+                    # The next file to test may have arrived just now.
                     self._take_events()
                     if self._clock() > end:
                         break
@@ -256,14 +255,14 @@ class Monitor:
                     pass
                 self._settle_trouble("ledger")
             except ArchiveError as error:
-                # A full disk, or an archive on a share that has dropped out: nothing is lost by waiting.
+                # A full disk, or an archive on a share that dropped out: waiting loses nothing.
                 self._next_attempt = self._clock() + TROUBLE_SECONDS
                 self._scanner.give_up(until=self._next_attempt)
                 self._say_trouble("ledger", str(error))
         return self._publish()
 
     def _publish(self) -> float:
-        """Show the caller how things are; return when the next look is due."""
+        """Update what the caller sees; return when the next look is due."""
         self._settling, self._stuck = self._tracker.waiting, self._tracker.stuck
         self._last_look = now = self._clock()
         due = now if self._scanner.under_way else min(self._tracker.next_due, self._scanner.next_scan)
@@ -280,7 +279,7 @@ class Monitor:
         self._say_trouble(
             "folder",
             f"The folder {self.folder} cannot be read at present ({fault}). Connect the drive or the share "
-            "again; the watch continues by itself when it is back.",
+            "again; the watch then continues by itself.",
         )
 
     def _take_events(self) -> None:
@@ -289,14 +288,14 @@ class Monitor:
             self._notice(path)
 
     def _notice(self, path: Path) -> None:
-        """Take in a path that an event reports; even a known file may have new content by now."""
+        """Take in a path that an event reports; even a known file may have new content."""
         if not (self._recursive or path.parent == self.folder) or self._rules.ignored(path):
             return
         self._tell_image_of(path)
         if self._candidates.takes(path):
             self._observe(path, written=True)
         elif self._recursive and path.is_dir():
-            # A folder that was moved here, or filled before it was observed, gives no event for its files.
+            # A folder that was moved here, or filled before it was observed, causes no events for its files.
             self._scanner.begin_below(path, self._meet)
 
     def _observe(self, path: Path, *, written: bool = False, backlog: bool = False) -> FileStatus | None:
@@ -322,7 +321,7 @@ class Monitor:
         try:
             sha256 = file_sha256(path)
         except OSError:
-            sha256 = None  # it was deleted or locked this very moment
+            sha256 = None  # it was deleted or locked at this very moment
         after = status_of(path)
         if sha256 is None or after != status:
             self._tracker.observe(path, after, self._clock())
@@ -341,7 +340,7 @@ class Monitor:
             self._queued.append(entry)
 
     def _unsettled(self, path: Path) -> str | None:
-        """Say why a quiet file is not to be queued yet, None where it is."""
+        """Return why a quiet file must wait, in words; None if it can be queued."""
         try:
             with path.open("rb"):
                 pass
@@ -352,8 +351,8 @@ class Monitor:
         except OSError as error:
             return f"it cannot be opened ({error.strerror or error})"
         except Exception:
-            # A defect of tvtasks. Whoever reads the file meets it too, and says so of this one file.
-            logger.exception("Whether %s is whole cannot be told", path)
+            # A defect of tvtasks. Reading the file will show it too, and fail for this file alone.
+            logger.exception("Whether %s is complete could not be determined", path)
             return None
 
     def _tell_image_of(self, half: Path) -> None:
@@ -370,7 +369,7 @@ class Monitor:
         self._scanner.begin(meet)
 
     def _meet(self, path: Path, new: bool, *, backlog: bool = False, reportable: bool = False) -> None:
-        """Take in a file that a scan has come across and that the ledger does not know as it is."""
+        """Take in a file that a scan found and that the ledger does not know in its present form."""
         self._tell_image_of(path)
         if not self._candidates.takes(path):
             return

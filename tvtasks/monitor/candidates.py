@@ -1,4 +1,4 @@
-"""Which files may be images that are to be restored, and what is said of the others."""
+"""Which files may be images to restore, and why the others are left alone."""
 
 import logging
 import os
@@ -10,18 +10,18 @@ from tvtasks import readers
 logger = logging.getLogger(__name__)
 
 MOST_KINDS = 100
-"""Kinds of ignored files that are told; a program that numbers its endings would fill the log."""
+"""Kinds of ignored files to report; a program that numbers its endings would fill the log."""
 
 
 class Candidates:
-    """Tells which files may be images that are to be restored; of the others, says once per kind why not.
+    """Selects the files that may be images to restore; reports once for each other kind why it is left alone.
 
     Parameters
     ----------
     is_candidate
-        Whether a file may be an image, by its name.
+        Returns whether a file may be an image, by its name.
     has_recipe
-        Whether there is a recipe for a file, by its path.
+        Returns whether there is a recipe for a path.
     """
 
     def __init__(self, is_candidate: Callable[[Path], bool], has_recipe: Callable[[Path], bool]) -> None:
@@ -32,11 +32,11 @@ class Candidates:
 
     @property
     def ignored(self) -> dict[str, str]:
-        """A sentence for each kind of file that is left alone, by what the kind is called."""
+        """A sentence for each kind of file that is left alone, by the name of the kind."""
         return dict(self._ignored)
 
     def takes(self, path: Path) -> bool:
-        """Return whether a file may be an image that is to be restored."""
+        """Return whether a file may be an image to restore."""
         if not self._is_candidate(path):
             self._say_not_read(path)
             return False
@@ -44,8 +44,8 @@ class Candidates:
             kind = f"{path.parent}{os.sep}*{path.suffix.lower()}"
             self._say(
                 kind,
-                f"No recipe is meant for {path}: files like it are left alone. Give one with "
-                f'--recipe "*{path.suffix.lower()}=NAME", or ignore them with --ignore.',
+                f"No --recipe pattern matches {path}: files like it are left alone. Give them a recipe with "
+                f'--recipe "*{path.suffix.lower()}=NAME", or exclude them with --ignore.',
                 logging.WARNING,
             )
             return False
@@ -57,7 +57,9 @@ class Candidates:
             return
         if not readers.is_companion(path):
             kind = f"files ending in {ending}" if ending else "files without an ending"
-            self._say(ending, f"{path.name}: {kind} are not read, and are left alone.", logging.INFO)
+            self._say(
+                ending, f"{path.name}: tvtasks does not read {kind} and leaves them alone.", logging.INFO
+            )
 
     def _say(self, kind: str, sentence: str, level: int) -> None:
         if kind not in self._ignored and len(self._ignored) < MOST_KINDS:

@@ -1,4 +1,4 @@
-"""Images in two files: what the other halves looked like, and whose they are."""
+"""Images in two files: the companion files, their last status, and the images they belong to."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from tvtasks.filesystem import FileStatus, status_of
 
 
 class Companions:
-    """Remembers the other halves of the images that are waited for, as they were at the last test."""
+    """Remembers the other files of images that have not settled, as they were at the last test."""
 
     def __init__(self) -> None:
         self._halves: dict[Path, dict[Path, FileStatus | None]] = {}
         self._image_of: dict[Path, Path] = {}
 
     def note(self, image: Path) -> dict[Path, FileStatus | None]:
-        """Note, and return, what the other halves of an image look like, and that they are its own."""
+        """Note and return the status of the other files of an image, and that they belong to it."""
         halves = {half: status_of(half) for half in readers.companions(image)}
         self.forget(image)
         if halves:
@@ -23,7 +23,7 @@ class Companions:
         return halves
 
     def unsettled(self, image: Path) -> str | None:
-        """Say which other half may still be written, None where all are as they were at the last test."""
+        """Return which other file may still be written, in words; None if all are as at the last test."""
         before = self._halves.get(image)
         now = self.note(image)
         if not now or now == before:
@@ -31,7 +31,7 @@ class Companions:
         return f"{next(iter(now)).name}, which belongs to it, is still being written"
 
     def image_of(self, half: Path) -> Path | None:
-        """Return the image that a file is the other half of, None where none is waited for."""
+        """Return the waiting image that a companion file belongs to; None if there is none."""
         return self._image_of.get(half)
 
     def forget(self, image: Path) -> None:

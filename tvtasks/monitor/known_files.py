@@ -1,4 +1,4 @@
-"""What the ledger knows of the files in a folder, asked without holding anything up."""
+"""What the ledger knows about the files in a folder, asked without delaying anything else."""
 
 import threading
 import time
@@ -13,19 +13,19 @@ STEP_SECONDS = 0.005
 """Seconds that one step waits for the ledger."""
 
 LARGE_FOLDER = 5000
-"""Files in a folder from which on the ledger is asked for them in the background."""
+"""Known files in a folder above which the ledger is asked in the background."""
 
 
 class KnownFiles:
     """Asks the ledger for the files in a folder, in steps of a few milliseconds.
 
-    For 100,000 files that takes a second. With a thread and a connection to the ledger of its own it holds
-    up neither a look at the folder nor the dispatcher.
+    For 100,000 files the answer takes a second. With a thread and a connection of its own, the question
+    delays neither a look at the folder nor the dispatcher.
 
     Attributes
     ----------
     busy_beside
-        Seconds of a processor core that those threads have taken since it was last set to 0.
+        Processor seconds that those threads have used since the caller last set this to 0.
     """
 
     def __init__(self, ledger: Ledger, recipe: str) -> None:
@@ -35,7 +35,7 @@ class KnownFiles:
         self._large: set[Path] = set()
 
     def ask(self, folder: Path) -> Generator[None, None, dict[str, FileStatus]]:
-        """Return, after some steps, what each known file directly in a folder looks like, by name."""
+        """Return, after some steps, the recorded status of each known file directly in a folder, by name."""
         if folder not in self._large:
             known = self._ledger.known_in(folder, self._recipe)
         else:

@@ -8,18 +8,18 @@ JOIN_SECONDS = 5.0
 
 
 class LookThread:
-    """Has looks made in a thread of their own: when somebody asks, when something happens, when one is due.
+    """Makes looks in a thread of their own: when someone asks, when something happens, when one is due.
 
-    A look may hang for minutes on a share that has died. Whoever asks is held up no longer than `patience`.
+    A look may hang for minutes on a dead share. `ask` never waits longer than `patience`.
 
     Parameters
     ----------
     look
         Looks once, and returns when the next look is due, by the clock.
     clock
-        Monotonic seconds.
+        Returns monotonic seconds.
     patience
-        Seconds that `ask` waits at most; None for no thread: it looks in the caller's, and to the end.
+        Seconds that `ask` waits at most; None to use no thread and look in the caller's until it is complete.
     """
 
     def __init__(self, look: Callable[[], float], clock: Callable[[], float], patience: float | None) -> None:
@@ -27,7 +27,7 @@ class LookThread:
         self._clock = clock
         self._patience = patience
         self._due = 0.0
-        # Looks that were asked for and given, something that happened, an error that ended the thread.
+        # Looks asked for and made, whether something happened, and the error that ended the thread.
         self._turn = threading.Condition()
         self._asked = self._given = 0
         self._busy = self._woken = self._ended = False
@@ -35,14 +35,14 @@ class LookThread:
         self._thread: threading.Thread | None = None
 
     def start(self, due: float) -> None:
-        """Begin, with the first look due at a time of the clock."""
+        """Start; the first look is due at this time of the clock."""
         self._due = due
         if self._patience is not None:
             self._thread = threading.Thread(target=self._keep_looking, name="tvtasks monitor", daemon=True)
             self._thread.start()
 
     def ask(self) -> None:
-        """Have a look made where there is a reason to; raise the error of one that failed."""
+        """Make a look if there is a reason to; raise the error of a look that failed."""
         if self._thread is None:
             self._look()
             return
@@ -56,13 +56,13 @@ class LookThread:
             raise self._error
 
     def wake(self) -> None:
-        """Have a look made soon, because something has happened. Any thread may call it."""
+        """Make a look soon, because something has happened. Any thread may call this."""
         with self._turn:
             self._woken = True
             self._turn.notify_all()
 
     def stop(self) -> bool:
-        """End the thread; return whether it did, or else hangs in a look and is left to itself."""
+        """End the thread; return whether it ended. If it hangs in a look, it is left alone."""
         with self._turn:
             self._ended = True
             self._turn.notify_all()
@@ -88,6 +88,6 @@ class LookThread:
                     self._turn.notify_all()
         except BaseException as error:
             with self._turn:
-                # Once it is stopped, what the look works with may be closed while it is still held up.
+                # After a stop, the things that a hanging look uses may have been closed.
                 self._error = None if self._ended else error
                 self._turn.notify_all()

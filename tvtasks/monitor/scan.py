@@ -1,4 +1,4 @@
-"""Going through a folder in steps for the files that the ledger does not know, and when to do so again."""
+"""Scans a folder in steps for files that the ledger does not know, and decides when to scan again."""
 
 import itertools
 import logging
@@ -18,36 +18,36 @@ from tvtasks.monitor.known_files import KnownFiles
 logger = logging.getLogger(__name__)
 
 SHORTEST_PAUSE = 1.0
-"""Seconds between two scans in polling, at least."""
+"""Shortest pause between scans when polling, in seconds."""
 
 PAUSE_FACTOR = 200.0
-"""Scans are so many times further apart than they keep a processor core busy: they take ½ % of it."""
+"""The pause after a scan is this many times the processor time it took: scans use ½ % of a core."""
 
 CHANGED_PAUSE_FACTOR = 20.0
-"""The same in polling, where a folder shows that something in it was created, renamed or deleted."""
+"""The same when polling, after a folder shows that something in it was created, renamed or deleted."""
 
 FOLDERS_AT_A_TIME = 50
-"""Folders that are asked for their time of last change at each look for changes, in polling."""
+"""Folders whose time of last change is checked at each look for changes, when polling."""
 
 SLOW_SHARE_FACTOR = 3.0
-"""Scans of a slow share are this many times further apart than they last."""
+"""The pause after a scan of a slow share is this many times as long as the scan."""
 
 BURST_EVENTS = 1000
-"""Events after which a scan is due: the operating system may have lost some of so many."""
+"""Events after which a scan is due: with this many, the operating system may have lost some."""
 
 BURST_SECONDS = 10.0
-"""Seconds between two scans for that reason."""
+"""Seconds between scans for that reason."""
 
 FILES_AT_A_STEP = 64
 """Files that a scan looks at in one step."""
 
 Meet = Callable[[Path, bool], object]
-"""What is done with a file that the ledger does not know as it is; True where it does not know its name."""
+"""Takes a file that the ledger does not know in its present form, and whether its name is new too."""
 
 
 @dataclass
 class _Scan:
-    """A scan under way, and what its steps have cost so far."""
+    """A scan under way, and the time that its steps have taken so far."""
 
     steps: Iterator[None]
     whole: bool
@@ -68,7 +68,7 @@ class _Scan:
 
 
 class _FolderTimes:
-    """When each folder last changed, as the last scan of the whole folder found it."""
+    """The time of last change of each folder, as the last full scan found it."""
 
     def __init__(self) -> None:
         self._times: dict[Path, int] = {}
@@ -78,7 +78,7 @@ class _FolderTimes:
         self._times, self._glimpses = times, iter(times.items())
 
     def show_change(self) -> bool:
-        """Ask some folders, others each time; return whether one has changed."""
+        """Check some folders, others each time; return whether one has changed."""
         glimpses = list(itertools.islice(self._glimpses, FOLDERS_AT_A_TIME))
         if not glimpses:
             self._glimpses = iter(self._times.items())
@@ -87,10 +87,10 @@ class _FolderTimes:
 
 
 class Scanner:
-    """Goes through a folder, and says when it is to be gone through again.
+    """Scans a folder, and decides when to scan it again.
 
-    A scan goes on in steps of `FILES_AT_A_STEP` files, so that nothing else has to wait for its end. Where
-    nothing is reported (polling), scans are all there is, and follow each other as quickly as `PAUSE_FACTOR`,
+    A scan proceeds in steps of `FILES_AT_A_STEP` files, so that nothing has to wait for its end. If nothing
+    is reported (polling), scans do all the work, and follow each other as quickly as `PAUSE_FACTOR`,
     `CHANGED_PAUSE_FACTOR` and `SLOW_SHARE_FACTOR` allow.
 
     Parameters
@@ -98,24 +98,24 @@ class Scanner:
     folder
         The folder, absolute and without symbolic links.
     ledger, recipe
-        What is known already.
+        The ledger, and the recipe whose files it knows.
     rules
-        What does not count.
+        What to ignore.
     recursive
-        Whether folders inside `folder` count.
+        Whether to scan subfolders.
     rescan
-        Seconds between scans of the whole folder; in polling, at most.
+        Seconds between scans of the whole folder; when polling, at most.
     polls
-        Whether nothing is reported at present.
+        Returns whether nothing is reported at present.
     clock
-        Monotonic seconds.
+        Returns monotonic seconds.
 
     Attributes
     ----------
     last_scan
         When the last scan of the whole folder began, by the clock.
     next_scan
-        When the next one is due; a caller who has a reason may set it.
+        When the next one is due; a caller with a reason may set it.
     """
 
     def __init__(
@@ -145,16 +145,16 @@ class Scanner:
 
     @property
     def under_way(self) -> bool:
-        """Whether a scan has begun that has not ended."""
+        """Whether a scan is under way."""
         return bool(self._scans)
 
     def reason(self, reported: int) -> Literal["burst", "time"] | None:
-        """Say why a scan of the whole folder is due; None where it is not, or one is under way.
+        """Return why a scan of the whole folder is due; None if none is due or one is under way.
 
         Parameters
         ----------
         reported
-            Events since the last scan began.
+            Number of events since the last scan began.
         """
         now = self._clock()
         if any(scan.whole for scan in self._scans):
@@ -170,11 +170,11 @@ class Scanner:
         self._scans.append(_Scan(self._steps(self._folder, meet), whole=True))
 
     def begin_below(self, folder: Path, meet: Meet) -> None:
-        """Begin a scan of a folder that has come into the whole one."""
+        """Begin a scan of a subfolder that is new."""
         self._scans.append(_Scan(self._steps(folder, meet), whole=False))
 
     def go_on(self) -> bool:
-        """Go on with the oldest scan, if there is one, by one step; return whether there is more to scan."""
+        """Do one step of the oldest scan, if there is one; return whether there is more to scan."""
         if not self._scans:
             return False
         scan = self._scans[0]
@@ -185,12 +185,12 @@ class Scanner:
         return bool(self._scans)
 
     def give_up(self, until: float) -> None:
-        """Forget the scans under way, and have the whole folder scanned anew at a time of the clock."""
+        """Drop the scans under way, and scan the whole folder at this time of the clock."""
         self._scans.clear()
         self.next_scan = until
 
     def look_for_changes(self) -> None:
-        """Have a scan soon where a folder has another time of last change than before."""
+        """Scan soon if the time of last change of a folder is another than before."""
         if self._times.show_change():
             self.next_scan = min(self.next_scan, self._eager_scan)
 
@@ -202,7 +202,7 @@ class Scanner:
         self._eager_scan = now + max(CHANGED_PAUSE_FACTOR * busy, SLOW_SHARE_FACTOR * seconds, SHORTEST_PAUSE)
 
     def _steps(self, top: Path, meet: Meet) -> Iterator[None]:
-        """Meet the files below a folder that the ledger does not know as they are, in steps."""
+        """Pass the files below a folder that the ledger does not know to `meet`, in steps."""
         rules, folders, times = self._rules, [top], {}
         while folders:
             folder = folders.pop()
@@ -220,7 +220,7 @@ class Scanner:
                         elif not (is_unchanged(item, known.get(name)) or rules.ignored_in(folder, name)):
                             meet(folder / name, name not in known)
             except OSError as error:
-                # It went this moment, or may not be read. The folder at the top is looked after elsewhere.
+                # It has just gone, or may not be read. The monitor itself checks the top folder.
                 logger.debug("%s cannot be listed: %s", folder, error)
         if top == self._folder:
             self._times.take(times)

@@ -1,4 +1,4 @@
-"""The batch engine: restores a set of images by a recipe, those to which it has not been applied yet."""
+"""The batch engine: restores the images of a set that are not current for a recipe."""
 
 from tvtasks.rerun.estimate import Estimate, Item, free_space
 from tvtasks.rerun.planning import Job, Plan, plan

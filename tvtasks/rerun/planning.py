@@ -1,4 +1,4 @@
-"""The plan of a batch: which images are to be restored, and which the archive holds already."""
+"""The plan of a batch: which images to restore, and which are already current."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.estimate import NOTHING, Estimate, ImageState, Item, estimate
 
 _ARCHIVE_NAME = re.compile(r"__[0-9a-f]{8}__[0-9a-f]{12}\.nxs")
-_READERS = 4  # original files read at a time, to see what images they hold
+_READERS = 4  # original files read at a time, to find the images in them
 
 
 class Job(NamedTuple):
-    """The images of one file that are to be done: what is read at once is done at once.
+    """The images to restore from one file, so that each file is read once.
 
-    `sample` is what the archive says of the sample.
+    `sample` holds the sample data in the archive.
     """
 
     source: Path
@@ -42,20 +42,20 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch would do.
+    """What a batch will do.
 
     Attributes
     ----------
     archive
         Where results go.
     items
-        The images that were chosen.
+        The selected images.
     without_recipe
-        Images for which no recipe is given.
+        Number of images without a recipe.
     faults
-        Files that cannot be read, or for which the recipe has nothing, with a sentence for each.
+        A sentence for each file that cannot be read or that the recipe does not apply to.
     estimate
-        What it will take.
+        The estimated time and disk space.
     """
 
     archive: Path
@@ -66,7 +66,7 @@ class Plan:
 
     @property
     def counts(self) -> dict[ImageState, int]:
-        """How many images are in each state; every state is present."""
+        """The number of images in each state; every state is present."""
         found = Counter(item.state for item in self.items)
         return {"current": found["current"], "outdated": found["outdated"], "missing": found["missing"]}
 
@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def jobs(self) -> list[Job]:
-        """What is to be done, file by file."""
+        """The work, file by file."""
         grouped: dict[tuple[Path, int], list[Item]] = defaultdict(list)
         for item in self.items:
             if item.state != "current":
@@ -112,29 +112,29 @@ def plan(
     failed_only: bool = False,
     progress: Progress = no_progress,
 ) -> Plan:
-    """Find out what has to be done so that images are restored by a recipe.
+    """Find out which images still have to be restored by a recipe.
 
     Parameters
     ----------
     sources
-        Archives, folders of image files, or single files of either kind. An image that is in several of them
-        is restored once, from an archive if one has it: its content counts, whatever the names.
+        Archives, folders of image files, or single files of either kind. An image in several of them is
+        restored once, from an archive if possible; its content identifies it, whatever its names.
     recipes
-        Which recipe a file gets; of an archived image, the original name counts.
+        Which recipe a file gets; for an archived image, the original name counts.
     archive
         Where results go; the archive among the sources if not given.
     chosen
-        Whether an image is wanted; given its newest run.
+        Takes the newest run of an image and returns whether to include the image.
     failed_only
-        Only what went wrong: images whose newest run did not meet its stopping rule, and files that failed or
-        are quarantined in the ledger of the archive.
+        Include only images whose newest run did not meet its stopping rule, and files that are failed or
+        quarantined in the ledger of the archive.
     progress
-        Called now and then with how many of how many files were read.
+        Called now and then with the number of files read and the total.
 
     Raises
     ------
     ConfigurationError
-        A source does not exist, or it is not clear where results go.
+        A source does not exist, or it is unclear where results go.
     """
     archives, files = _sorted_out(sources)
     archive = archive or _only(archives)
@@ -154,7 +154,7 @@ def plan(
             images[newest.image] = (newest.path, True, newest)
     known = {run.image: run for run in latest(there) if not run.fault}
     failed = set(_failed_files(archive)) if failed_only else set()
-    if archives:  # a file that failed is not in the archive: it is where the watch found it
+    if archives:  # failed files are not in the archive but where the watch found them
         files = list(dict.fromkeys([*files, *sorted(failed)]))
     without: list[Path] = []
     for path, held in _read_all(files, recipes, progress):
@@ -177,7 +177,7 @@ def plan(
 
 
 def _sample(items: Iterable[Item]) -> Sample | None:
-    """Return what is known of the sample of a file: all its images are of the same one."""
+    """Return the sample data of a file, whose images all show the same sample."""
     known = next((item.sample for item in items if item.sample), None)
     return Sample(**known) if known else None
 
@@ -191,7 +191,7 @@ def _items(
     without: list[Path],
     samples: Mapping[ImageKey, Mapping[str, Any]],
 ) -> Iterator[Item]:
-    """Yield what is to become of each image; note those that have no recipe, or none that fits."""
+    """Yield an item for each image; note images without a recipe, or without one for their technique."""
     resolved: dict[tuple[int, str | None], Recipe] = {}
     for key, (path, stored, newest) in images.items():
         given = recipes.choose(Path(newest.source_name) if stored else path)
@@ -216,16 +216,17 @@ def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         if source.is_file():
             (archives if _ARCHIVE_NAME.search(source.name) else files).append(source)
         elif not source.is_dir():
-            raise ConfigurationError(f"There is no file or folder {source}.")
+            raise ConfigurationError(f"There is no file or folder {source}. Check the name.")
         elif has_watch(source) or any(_ARCHIVE_NAME.search(path.name) for path in archive_files(source)):
-            archives.append(source)  # in it, other pictures are previews
+            archives.append(source)  # its other pictures are previews
         else:
             originals = sorted(
                 path for path in source.iterdir() if path.is_file() and readers.is_candidate(path)
             )
             if not originals:
                 raise ConfigurationError(
-                    f"The folder {source} holds neither archive files nor image files that tvtasks reads."
+                    f"The folder {source} holds neither results nor image files that tvtasks can read. Check "
+                    "the name."
                 )
             files += originals
     return archives, list(dict.fromkeys(files))
@@ -235,14 +236,14 @@ def _only(archives: Iterable[Path]) -> Path:
     folders = {place if place.is_dir() else place.parent for place in archives}
     if len(folders) != 1:
         raise ConfigurationError(
-            "Name the folder for results with --archive FOLDER. Without it, results go into the archive that "
-            "you give, if you give exactly one."
+            "Name the folder for results with --archive. You may leave it out only if you give exactly one "
+            "archive: results then go there."
         )
     return folders.pop()
 
 
 def _failed_files(archive: Path) -> Iterator[Path]:
-    """Yield what the ledger of an archive has as failed or quarantined and is still there."""
+    """Yield the files that are failed or quarantined in the ledger of an archive and still exist."""
     ledger = ledger_path(archive)
     if not ledger.is_file():
         return
@@ -262,7 +263,7 @@ def _runs(place: Path, progress: Progress) -> list[CatalogueEntry]:
 def _read_all(
     files: list[Path], recipes: RecipeBook, progress: Progress
 ) -> Iterator[tuple[Path, list[CatalogueEntry] | str | None]]:
-    """Yield what images each file holds for its recipe, several read at a time and few of them kept."""
+    """Yield the images that each file holds for its recipe; read several files at a time but keep few."""
 
     def read(path: Path) -> list[CatalogueEntry] | str | None:
         recipe = recipes.choose(path)
@@ -275,7 +276,7 @@ def _read_all(
 
 
 def _images(path: Path, recipe: Recipe) -> list[CatalogueEntry] | str:
-    """Return what images a file holds for a recipe, or a sentence on why it cannot be read."""
+    """Return the images that a file holds for a recipe, or a sentence on why it cannot be read."""
     try:
         images, _ = channels.choose(readers.read(path), recipe)
         return [_as_entry(path, micrograph) for micrograph in images]

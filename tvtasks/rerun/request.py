@@ -1,4 +1,4 @@
-"""A batch from beginning to end: what is asked for, the plan, the work, and what came of it."""
+"""A batch from beginning to end: the request, the plan, the work and the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tvtasks.rerun.working import execute, live_work
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be restored.
+    """What to restore, and how.
 
     Attributes
     ----------
@@ -34,17 +34,17 @@ class Request:
     archive
         Where results go; the archive among the sources if not given.
     select
-        Conditions as on the command line, which all must hold.
+        Conditions as on the command line; all must hold.
     failed_only
-        Only what went wrong; see `tvtasks.rerun.plan`.
+        Only images and files that went wrong; see `tvtasks.rerun.plan`.
     workers
         Files worked on at a time.
     dask
-        Address of a Dask cluster, or ``local`` for processes of this computer; empty for threads.
+        Address of a Dask cluster, or ``local`` for processes on this computer; empty for threads.
     keeping
-        How results are packed, and what is known of the sample unless the archive says it.
+        How to compress results, and the sample data for images without any in the archive.
     yields
-        Whether no image is begun while a watch of the same archive has files to restore.
+        Whether to wait while a watch of the same archive has files to restore.
     """
 
     sources: tuple[Path, ...]
@@ -58,7 +58,7 @@ class Request:
     yields: bool = True
 
     def plan(self, listener: Listener | None = None) -> Plan:
-        """Find out what is to be done."""
+        """Find out what there is to do."""
         return plan(
             self.sources,
             RecipeBook.load(self.recipes),
@@ -70,7 +70,7 @@ class Request:
 
 
 class _Bookkeeper(Listener):
-    """Adds what came of each image to the report, and passes it on."""
+    """Adds the outcome of each image to the report, and passes it on."""
 
     def __init__(self, report: BatchReport, listener: Listener) -> None:
         self._report = report
@@ -88,31 +88,31 @@ def run_batch(
     stop: threading.Event | None = None,
     context: Mapping[str, Any] | None = None,
 ) -> BatchReport:
-    """Plan a batch and do it.
+    """Plan a batch and carry it out.
 
     Parameters
     ----------
     request
-        What is to be done.
+        What to restore, and how.
     listener
-        Hears of the plan and of each image, in this thread.
+        Receives the plan and each outcome, in this thread.
     stop
-        Once this is set, no file is begun any more.
+        Once this is set, no more files are started.
     context
         Further provenance for the run records, safe for JSON.
 
     Returns
     -------
     BatchReport
-        What came of it.
+        The outcomes.
 
     Raises
     ------
     TvtasksError
-        Nothing could be begun.
+        Nothing could be started.
     """
     listener = listener or Listener()
-    with cluster(request.dask, request.workers) as pool:  # its processes start while the plan is made
+    with cluster(request.dask, request.workers) as pool:  # its processes start during planning
         found = request.plan(listener)
         current, faults = found.counts["current"], found.faults
         report = BatchReport(found.archive, len(found.items) - current + len(faults), current)
@@ -123,7 +123,7 @@ def run_batch(
         archives = {found.archive, *(source for source in request.sources if source.is_dir())}
         remove_partials(found.archive, older_than=timedelta(hours=1))
         jobs = found.jobs
-        del found  # a plan of thousands of images takes memory that nothing needs any more
+        del found  # a plan of thousands of images takes memory that is no longer needed
         report.stopped_because = execute(
             jobs,
             report.archive,

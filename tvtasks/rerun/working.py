@@ -1,4 +1,4 @@
-"""The work of a batch: a few files at a time, after what a microscope has just written."""
+"""Carries out a batch: a few files at a time, after the new files of a watch."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from tvtasks.rerun.planning import Job
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.25
-"""Seconds between two checks whether live files wait, and whether the work is to stop."""
+"""Seconds between checks for waiting live files and for a request to stop."""
 
 FAILURES_IN_A_ROW = 10
-"""So many images that fail one after the other because of the disk or the share end the batch: none of the
-others would fare better."""
+"""A batch ends after this many images in a row that fail because of the disk or the share: the others would
+fail too."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Processes that work on files elsewhere, on this computer or on others.
+    """Processes that work on files, on this computer or on others.
 
     Attributes
     ----------
     executor
-        Where batches are submitted. What it is given are paths, recipes and ids, and never arrays.
+        Takes the batches. It receives paths, recipes and ids, never arrays.
     room
-        How many batches it should have at the moment, those that wait there included.
+        Returns how many batches it should have at the moment, including waiting ones.
     batch
         Files in a batch.
     """
@@ -70,10 +70,10 @@ def execute(
     context: Mapping[str, Any] | None = None,
     keeping: Keeping = AS_USUAL,
 ) -> str:
-    """Do the work of a plan, a few files at a time. What fails does not keep the others from being done.
+    """Carry out the work of a plan, a few files at a time. A failure does not stop the others.
 
-    An image that has been archived meanwhile is not done again, so that what was cut short goes on where it
-    was, and two that do the same work get into nobody's way.
+    An image that was archived in the meantime is not restored again. So a batch that was cut short continues
+    where it stopped, and two batches with the same work do not get in each other's way.
 
     Parameters
     ----------
@@ -82,30 +82,30 @@ def execute(
     directory
         Where results go.
     workers
-        How many files are worked on at a time, in threads.
+        Number of files worked on at a time, in threads.
     pool
-        Where they are worked on instead. A batch whose process is lost is done again, its files one by one
-        if that happens again and again.
+        Processes to use instead. A batch whose process is lost is repeated; if its processes keep dying, its
+        files are repeated one by one.
     stop
-        Once this is set, no file is begun any more; the call returns when those under way are done.
+        Once this is set, no more files are started; the call returns when those under way are finished.
     listener
-        Hears of every image, in the calling thread.
+        Receives every outcome, in the calling thread.
     live
-        While this is true, no file is begun.
+        While this returns True, no file is started.
     context
         Further provenance for the run records, safe for JSON.
     keeping
-        How the results are kept; of the sample, what the archive says unless this does.
+        How to compress the results, and the sample data; without any here, those in the archive count.
 
     Returns
     -------
     str
-        Empty, or a sentence on why the rest was not begun, other than `stop`.
+        A sentence if the rest was not started for a reason other than `stop`; else empty.
 
     Raises
     ------
     ArchiveError
-        The folder for results cannot be made.
+        The folder for results cannot be created.
     """
     stop = stop or threading.Event()
     listener = listener or Listener()
@@ -117,7 +117,7 @@ def execute(
         if pool is None:
             threads = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="rerun"))
             pool = Pool(threads, lambda: workers)
-        else:  # it may have another working folder
+        else:  # the processes may have another working folder
             directory = directory.absolute()
             rest = (job._replace(source=job.source.absolute()) for job in rest)
         batch = list(islice(rest, pool.batch))
@@ -148,7 +148,7 @@ def execute(
     if (batch or again) and in_a_row >= FAILURES_IN_A_ROW:
         return (
             f"{in_a_row} images in a row failed because of the disk, the share or the processes, so the rest "
-            "was not begun. Fix that and run the same command again."
+            "was not started. Fix the cause and run the same command again."
         )
     return ""
 
@@ -158,7 +158,7 @@ def _is_lost(future: Future[list[Outcome]]) -> bool:
 
 
 def _outcomes(future: Future[list[Outcome]], jobs: Sequence[Job]) -> list[Outcome]:
-    """Return what came of some files; if they are lost because their processes were, each of them failed."""
+    """Return the outcomes of some files; if their processes were lost, each file has failed."""
     if not _is_lost(future):
         return future.result()
     error = "cancelled" if future.cancelled() else future.exception()
@@ -167,8 +167,8 @@ def _outcomes(future: Future[list[Outcome]], jobs: Sequence[Job]) -> list[Outcom
             name=job.source.name,
             recipe=job.recipe.name,
             state="failed",
-            reason=f"{job.source.name} was given up: the processes that worked on it ended one after the "
-            f"other, perhaps because memory ran out: {error}",
+            reason=f"{job.source.name} was given up: the processes that worked on it died one after another, "
+            f"perhaps for lack of memory: {error}",
             is_passing=True,
         )
         for job in jobs
@@ -176,10 +176,10 @@ def _outcomes(future: Future[list[Outcome]], jobs: Sequence[Job]) -> list[Outcom
 
 
 def live_work(*archives: Path) -> Callable[[], bool]:
-    """Return a function that returns whether a watch here has files to restore into one of these archives.
+    """Return a function that checks whether a watch here has files to restore for one of these archives.
 
-    It checks no more often than every `CHECK_SECONDS`, which takes a millisecond. A watch that hangs or was
-    killed, or runs on another computer, holds nobody up.
+    It looks at most every `CHECK_SECONDS`; a look takes a millisecond. A watch that hangs, was killed or runs
+    on another computer delays nobody.
     """
     lock = threading.Lock()
     looked, answer = -CHECK_SECONDS, False
@@ -203,7 +203,7 @@ def _has_work(directory: Path) -> bool:
         with ReadOnlyLedger(ledger_path(directory)) as ledger:
             counts = ledger.counts(heartbeat.recipe)
     except ArchiveError as error:
-        logger.debug("Whether live files wait is not known: %s", error)
+        logger.debug("Could not find out whether live files are waiting: %s", error)
         return False
     return bool(counts[State.QUEUED] or counts[State.RUNNING])
 
@@ -220,7 +220,7 @@ def _do_batch(
 
 
 def _do(job: Job, directory: Path, context: Mapping[str, Any], keeping: Keeping) -> list[Outcome]:
-    """Do a file: each of its images that the plan has."""
+    """Restore those images of a file that are in the plan."""
     keeping = replace(keeping, sample=keeping.sample or job.sample)
     notes: tuple[str, ...] = ()
     try:
@@ -262,7 +262,7 @@ def _run_id(image: Micrograph, recipe: Recipe) -> str:
 def _failed(name: str, job: Job, error: Exception) -> Outcome:
     passing = is_passing(error)
     if passing and not isinstance(error, TvtasksError):
-        reason = f"{name} could not be restored: {error}. Fix that and run the same command again."
+        reason = f"{name} could not be restored: {error}. Fix the cause and run the same command again."
     else:
         reason = explain(job.source, error)
         if not isinstance(error, TvtasksError):
