@@ -31,9 +31,10 @@ def recipe(**selection):
 
 STM = [*both("Z", "height"), *both("Current", "current"), *both("LI_X", "lock_in")]
 AFM = [
-    *both("Z", "height", technique="AFM"), *both("Current", "current", technique="AFM"),
+    *both("Z", "height", technique="AFM"),
+    *both("Current", "current", technique="AFM"),
     *both("Frequency_Shift", "frequency_shift", technique="AFM"),
-]  # fmt: skip
+]
 
 
 def held(images):

@@ -54,8 +54,13 @@ class TestPresets:
 
     def test_are_those_of_the_papers_examples_and_one_that_chooses(self):
         assert preset_names() == [
-            "afm-background", "auto", "sem-charging", "stem-denoise", "stm-scratches", "stm-terraces",
-        ]  # fmt: skip
+            "afm-background",
+            "auto",
+            "sem-charging",
+            "stem-denoise",
+            "stm-scratches",
+            "stm-terraces",
+        ]
 
     @pytest.mark.parametrize(("name", "digest"), DIGESTS.items())
     def test_do_what_they_did_when_the_first_archives_were_written(self, name, digest):
@@ -138,8 +143,14 @@ def test_json_schema_offers_the_choices_of_a_form():
     assert {"scale", "background", "median", "contrast", "denoise"} <= set(schema["properties"])
     step = schema["$defs"]["HuberROFStep"]
     assert set(step["properties"]) == {
-        "lam", "alpha", "choose", "feature_size", "model", "direction", "stop",
-    }  # fmt: skip
+        "lam",
+        "alpha",
+        "choose",
+        "feature_size",
+        "model",
+        "direction",
+        "stop",
+    }
     assert step["properties"]["direction"]["enum"] == ["both", "x", "y"]
     assert {"Gap", "Published", "Median", "TVL1Step", "TGVL1Step"} <= set(schema["$defs"])
 
@@ -286,10 +297,13 @@ class TestByTechnique:
     @pytest.mark.parametrize(
         ("technique", "name"),
         [
-            ("STM", "stm-scratches"), ("AFM", "afm-background"), ("SEM", "sem-charging"),
-            ("STEM", "stem-denoise"), ("TEM", "stem-denoise"),
+            ("STM", "stm-scratches"),
+            ("AFM", "afm-background"),
+            ("SEM", "sem-charging"),
+            ("STEM", "stem-denoise"),
+            ("TEM", "stem-denoise"),
         ],
-    )  # fmt: skip
+    )
     def test_auto_takes_the_preset(self, technique, name):
         assert Recipe.load("auto").for_technique(technique) == Recipe.load(name)
 

@@ -373,8 +373,10 @@ class TestAuto:
     def test_each_step_has_its_own_and_says_why(self):
         result = restore(Micrograph(synthetic.afm_lattice_scan(3, (96, 96)).recorded), self.AUTO)
         assert {name: choice.rule for name, choice in result.choices.items()} == {
-            "background": "lattice-spectrum", "contrast": "as-background", "denoise": "sure",
-        }  # fmt: skip
+            "background": "lattice-spectrum",
+            "contrast": "as-background",
+            "denoise": "sure",
+        }
         used = {step.name: step.parameters["lam"] for step in result.steps if step.choice}
         assert used["contrast"] == used["background"] != 0.5
         for name, lam in used.items():

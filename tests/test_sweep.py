@@ -32,9 +32,13 @@ class TestGrid:
     def test_every_combination_is_there_once(self):
         points = build_points(None, {"huber-rof": [], "tv-l1": []}, {"lam": [0.1, 1.0], "alpha": [0.05, 0.5]})
         assert [point.label for point in points] == [
-            "Huber-ROF  λ 0.1  α 0.05", "Huber-ROF  λ 0.1  α 0.5", "Huber-ROF  λ 1  α 0.05",
-            "Huber-ROF  λ 1  α 0.5", "TV-L1  λ 0.1", "TV-L1  λ 1",
-        ]  # fmt: skip
+            "Huber-ROF  λ 0.1  α 0.05",
+            "Huber-ROF  λ 0.1  α 0.5",
+            "Huber-ROF  λ 1  α 0.05",
+            "Huber-ROF  λ 1  α 0.5",
+            "TV-L1  λ 0.1",
+            "TV-L1  λ 1",
+        ]
         assert len({point.recipe.digest for point in points}) == 6
 
     def test_everything_else_is_as_in_the_recipe_to_begin_with(self):

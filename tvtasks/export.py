@@ -29,8 +29,12 @@ from tvtasks.steps import MODELS, STEPS
 Format = Literal["tiff", "png", "gwy", "gsf", "npz"]
 
 _SUFFIXES: dict[Format, str] = {
-    "tiff": ".tif", "png": ".png", "gwy": ".gwy", "gsf": ".gsf", "npz": ".npz",
-}  # fmt: skip
+    "tiff": ".tif",
+    "png": ".png",
+    "gwy": ".gwy",
+    "gsf": ".gsf",
+    "npz": ".npz",
+}
 # What ImageJ's own kind of TIFF can hold, and what OME-TIFF can; the rest goes into a plain TIFF.
 _IMAGEJ = ("uint8", "uint16", "float32")
 _OME = ("int8", "int16", "int32", "uint32", "float64")
@@ -88,8 +92,10 @@ def export(
         raise ConfigurationError(f"{run.path} has no {' or '.join(arrays)}. It has: {', '.join(present)}.")
     stem, suffix = _stem(run), _SUFFIXES[form]
     encode: dict[Format, Callable[[ArchivedRun, str, Image], bytes]] = {
-        "tiff": _tiff, "png": lambda run, name, image: _png(run, name, image, bits), "gsf": _gsf,
-    }  # fmt: skip
+        "tiff": _tiff,
+        "png": lambda run, name, image: _png(run, name, image, bits),
+        "gsf": _gsf,
+    }
     if form in encode:
         jobs = {f"{stem}__{name}{suffix}": {name: image} for name, image in chosen.items()}
     elif len(chosen) == 1:
@@ -163,9 +169,11 @@ def _tiff(run: ArchivedRun, name: str, image: Image) -> bytes:
             if unit in {"nm", "um"}:
                 shown = "µm" if unit == "um" else unit
                 options["metadata"] |= {
-                    "PhysicalSizeX": dx, "PhysicalSizeXUnit": shown,
-                    "PhysicalSizeY": dy, "PhysicalSizeYUnit": shown,
-                }  # fmt: skip
+                    "PhysicalSizeX": dx,
+                    "PhysicalSizeXUnit": shown,
+                    "PhysicalSizeY": dy,
+                    "PhysicalSizeYUnit": shown,
+                }
         if (per_cm := {"nm": 1e7, "um": 1e4}.get(unit)) is not None:
             options |= {"resolution": (per_cm / dx, per_cm / dy), "resolutionunit": "CENTIMETER"}
     buffer = io.BytesIO()

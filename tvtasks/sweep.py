@@ -170,9 +170,11 @@ def build_points(
             )
     # What is the same everywhere need not stand above each image.
     different = {
-        key for point in points for key in point.varied
+        key
+        for point in points
+        for key in point.varied
         if len({str(other.varied.get(key)) for other in points}) > 1
-    }  # fmt: skip
+    }
     return [
         Point(point.recipe, {key: value for key, value in point.varied.items() if key in different})
         for point in points

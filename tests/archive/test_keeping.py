@@ -135,8 +135,10 @@ class TestSample:
         (tmp_path / "gold.toml").write_text(f"\ufeff{TOML}is_simulation = true\n", "utf-8")
         found = Sample.load(tmp_path / "gold.toml")
         assert (found.name, found.atom_types, found.preparation_date) == (
-            "Gold on carbon", ("Au", "C"), "2024-04-30",
-        )  # fmt: skip
+            "Gold on carbon",
+            ("Au", "C"),
+            "2024-04-30",
+        )
         assert found.is_simulation
 
     @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class TestCheck:
             (lambda file: file["/entry/raw/data"].dims[0].detach_scale(file["/entry/raw/y"]), "raw/data"),
             (put(f"{DENOISE}/restored/data", 0.0), f"{DENOISE}/restored/data"),
         ],
-    )  # fmt: skip
+    )
     def test_what_was_changed_is_named(
         self, path: Path, edit: Callable[[h5py.File], object], what: str
     ) -> None:

@@ -85,9 +85,10 @@ def test_the_death_of_an_examiner_is_that_of_one_file(
     found = verify([deadly, path], workers=1)
     assert found[deadly] == [
         FileFinding(
-            "damaged", "",
+            "damaged",
+            "",
             f"{deadly} is damaged: its structure is broken, so that HDF5 ends the program that reads it. "
             "Take the file from a backup, or restore the image again.",
         )
-    ]  # fmt: skip
+    ]
     assert found[path] == []

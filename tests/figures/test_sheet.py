@@ -17,8 +17,11 @@ from tvtasks.sweep import Trial, build_points, run
 
 IMAGE = Micrograph(
     1e-10 * np.random.default_rng(0).normal(size=(40, 56)).cumsum(axis=1),
-    units="m", quantity="height", pixel_size=(2e-10, 2e-10), channel="Z $forward$",
-)  # fmt: skip
+    units="m",
+    quantity="height",
+    pixel_size=(2e-10, 2e-10),
+    channel="Z $forward$",
+)
 MODELS = {"huber-rof": [0.2], "tv-l1": [0.5], "tgv-l1": [1.5]}
 
 

@@ -43,9 +43,13 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = Map
 """What can be asked for: the kind of each field and where it is found."""
 
 _OPERATORS: Final = {
-    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
     ">=": operator.ge,
-}  # fmt: skip
+}
 _TRUTHS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _EXPRESSION = re.compile(r"\s*([a-z_.]+)\s*(!=|<=|>=|!~|=|<|>|~)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL)
 _TIME = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:[T ](\d\d?):(\d\d)(?::(\d\d))?)?)?)?")

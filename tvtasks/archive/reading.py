@@ -309,7 +309,8 @@ def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[
         valid=Region(*image["valid"]) if image["valid"] else None,
         technique=image["technique"],
         acquired_at=datetime.fromisoformat(image["acquired_at"]) if image["acquired_at"] else None,
-        source=source and Source(
+        source=source
+        and Source(
             path=Path(source["name"]),
             size=source["size"],
             modified=datetime.fromisoformat(source["modified"]),
@@ -319,4 +320,4 @@ def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[
         reader=tuple(image["reader"]),
         vendor_metadata=vendor_metadata,
         notes=tuple(image["notes"]),
-    )  # fmt: skip
+    )

@@ -142,9 +142,11 @@ def _value(read: Callable[[], Any]) -> Any:
     value = _read(read)
     if isinstance(value, np.ndarray) and value.dtype.hasobject:
         return value.tolist()
-    return (np.asarray(value).dtype.str, np.asarray(value).shape, np.asarray(value).tobytes()) if isinstance(
-        value, np.ndarray | np.generic
-    ) else value  # fmt: skip
+    return (
+        (np.asarray(value).dtype.str, np.asarray(value).shape, np.asarray(value).tobytes())
+        if isinstance(value, np.ndarray | np.generic)
+        else value
+    )
 
 
 def _read(read: Callable[[], Any]) -> Any:

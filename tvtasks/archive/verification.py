@@ -93,12 +93,13 @@ def check(path: str | Path) -> list[FileFinding]:
     if whole is False and not any(finding.grave for finding in found):
         found.append(
             FileFinding(
-                "damaged", "",
+                "damaged",
+                "",
                 f"{path} was changed after it was written: its bytes are not those that were sealed, though "
                 "all arrays, parameters and records in it are as they were. Take the file from a backup if "
                 "nobody changed it on purpose.",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -162,11 +163,12 @@ def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[FileFin
         yield _broken(path, ", ".join(wrong[:_TOLD]) + more, "not what the run record implies", label)
     elif whole is None and not unsealed:
         yield FileFinding(
-            "note", "",
+            "note",
+            "",
             f"{path} has no seal (it was collected from others): arrays, parameters and records are whole, "
             "but curves of convergence have no checksum.",
             label,
-        )  # fmt: skip
+        )
 
 
 def _holds(file: Any, note: str) -> bool:
@@ -195,19 +197,21 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
     version = run.record["algorithm_version"]
     if version != ALGORITHM_VERSION:
         return FileFinding(
-            "note", "",
+            "note",
+            "",
             f"{path} was computed by version {version} of the algorithms, this tvtasks has version "
             f"{ALGORITHM_VERSION}: the results differ, as they may, {far}. tvtasks rerun makes new ones.",
             label,
-        )  # fmt: skip
+        )
     rules = {choice["rules"] for step in run.record["steps"] if (choice := step["choice"])}
     if rules - {RULES}:
         return FileFinding(
-            "note", "",
+            "note",
+            "",
             f"{path}: λ was chosen by version {max(rules)} of the rules, this tvtasks has version {RULES}: "
             f"the results differ, as they may, {far}. tvtasks rerun makes new ones.",
             label,
-        )  # fmt: skip
+        )
     far += _other_lams(run.record, again)
     beyond = _beyond_the_gap(run.record, again)
     if others and not beyond:
@@ -220,11 +224,12 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
     reason = f"What differs: {others}." if others else "The machine and all versions are the same as then."
     within = f"more than the gap allows ({', '.join(beyond)})" if beyond else "though within the gap"
     return FileFinding(
-        "differs", "",
+        "differs",
+        "",
         f"{path}: computed again, the results differ, {within}: {far}. {reason} Restore the image from its "
         "original file and compare; if it happens again, the processor or memory may be faulty.",
         label,
-    )  # fmt: skip
+    )
 
 
 def _other_lams(record: Mapping[str, Any], again: Restoration) -> str:
@@ -271,10 +276,11 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _broken(path: Path, what: str, why: str, run: str = "") -> FileFinding:
     where = f": {what}" if what else ""
     return FileFinding(
-        "damaged", what,
+        "damaged",
+        what,
         f"{path} is damaged{where}: {why}. Take the file from a backup, or restore the image again.",
         run,
-    )  # fmt: skip
+    )
 
 
 def _label(name: str) -> str:

@@ -35,9 +35,14 @@ LINE_L1 = 1.6
 
 
 def choose_background(
-    image: Array, model: Model, *, direction: Direction = "both", feature_size: float | None = None,
-    median: tuple[int, int] | None = None, shortest: float = 0.0,
-) -> Choice:  # fmt: skip
+    image: Array,
+    model: Model,
+    *,
+    direction: Direction = "both",
+    feature_size: float | None = None,
+    median: tuple[int, int] | None = None,
+    shortest: float = 0.0,
+) -> Choice:
     """Choose λ for extracting the background of one image.
 
     With a feature size, that decides. Else a lattice does: Huber-ROF is a high-pass filter of cut-off
@@ -70,9 +75,10 @@ def choose_background(
         return by_size(model, direction, feature_size)
     if min(f.shape) < LEAST_SIDE:
         return fallback(
-            model, f"An image of {f.shape[0]} × {f.shape[1]} pixels is too small to find its λ: it needs "
-            f"{LEAST_SIDE} of each. Give a feature_size."
-        )  # fmt: skip
+            model,
+            f"An image of {f.shape[0]} × {f.shape[1]} pixels is too small to find its λ: it needs "
+            f"{LEAST_SIDE} of each. Give a feature_size.",
+        )
     if np.ptp(f) <= 1e-12 * np.abs(f).max():
         return fallback(model, "The image is constant: it has no background to tell from anything.")
     seen = f if median is None else median_filter(f, *median)
@@ -113,9 +119,11 @@ def by_lattice(image: Array, found: Spectrum, model: Model, direction: Direction
     evidence |= {"cut_off_rad_per_px": math.sqrt(c), "lattice_amplitude_kept": kept}
     if kept < LEAST_KEPT or c >= _CS[-1]:
         return fallback(
-            model, f"There is {words}, but it is so faint beside the rest that it may be interference, and a "
-            f"background to go with it would leave {kept:.0%} of it. Give a feature_size.", evidence,
-        )  # fmt: skip
+            model,
+            f"There is {words}, but it is so faint beside the rest that it may be interference, and a "
+            f"background to go with it would leave {kept:.0%} of it. Give a feature_size.",
+            evidence,
+        )
     if isinstance(model, HuberROF):
         confidence: Confidence = "low" if kept < 0.7 or not apart else "high" if kept > 0.8 else "medium"
         cut_off = 2 * math.pi / math.sqrt(c)

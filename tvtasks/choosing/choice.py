@@ -15,9 +15,15 @@ RULES = 2
 """Version of all rules; raised whenever the same image and model give another λ than before."""
 
 Rule = Literal[
-    "feature-size", "lattice-spectrum", "lattice-period", "line-coherence", "sure", "j-invariant",
-    "as-background", "fallback",
-]  # fmt: skip
+    "feature-size",
+    "lattice-spectrum",
+    "lattice-period",
+    "line-coherence",
+    "sure",
+    "j-invariant",
+    "as-background",
+    "fallback",
+]
 Confidence = Literal["high", "medium", "low", "none"]
 _DIGITS = 6  # of the curve: for drawing
 
@@ -67,22 +73,30 @@ class Choice:
     def record(self) -> dict[str, Any]:
         """The same as plain values, safe for JSON, for an archive."""
         return {
-            "lam": self.lam, "rule": self.rule, "confidence": self.confidence, "reason": self.reason,
-            "rules": RULES, "evidence": dict(self.evidence),
+            "lam": self.lam,
+            "rule": self.rule,
+            "confidence": self.confidence,
+            "reason": self.reason,
+            "rules": RULES,
+            "evidence": dict(self.evidence),
             "curve": {
                 name: [float(f"{value:.{_DIGITS}g}") for value in values]
                 for name, values in (("lams", self.lams), ("values", self.values))
             },
-        }  # fmt: skip
+        }
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Choice:
         """Return what was recorded."""
         curve = {name: tuple(values) for name, values in record["curve"].items()}
         return cls(
-            record["lam"], record["rule"], record["confidence"], record["reason"], **curve,
+            record["lam"],
+            record["rule"],
+            record["confidence"],
+            record["reason"],
+            **curve,
             evidence=record["evidence"],
-        )  # fmt: skip
+        )
 
 
 def fallback(model: Model, reason: str, evidence: dict[str, Any] | None = None) -> Choice:

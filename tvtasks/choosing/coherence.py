@@ -43,9 +43,11 @@ def by_coherence(image: Array, model: Model, direction: Direction) -> Choice:
     evidence = {"correlation_of_neighbouring_lines": common}
     if common < _LEAST_COMMON:
         return fallback(
-            model, "No lattice tells, and neighbouring lines have nothing in common: this is noise, or "
-            "faults alone. Give a feature_size: the largest feature to keep.", evidence,
-        )  # fmt: skip
+            model,
+            "No lattice tells, and neighbouring lines have nothing in common: this is noise, or "
+            "faults alone. Give a feature_size: the largest feature to keep.",
+            evidence,
+        )
     starts = np.unique(np.linspace(0, rows - 3, min(_BANDS, rows // 3)).astype(int))
     bands = np.stack([f[start : start + 3] for start in starts])
     lines = np.ascontiguousarray(bands.reshape(-1, columns))
@@ -69,10 +71,12 @@ def by_coherence(image: Array, model: Model, direction: Direction) -> Choice:
     lam = float(np.exp(lowest(np.log(lams), values)))
     if np.argmin(values) == len(values) - 1:
         return fallback(
-            model, "No lattice tells, and neighbouring lines share so little "
+            model,
+            "No lattice tells, and neighbouring lines share so little "
             f"({common:.0%} of their variance) that a background would take nearly everything. "
-            "Give a feature_size: the largest feature to keep.", evidence,
-        )  # fmt: skip
+            "Give a feature_size: the largest feature to keep.",
+            evidence,
+        )
     untouched = float(np.var(bands)) - _covariance(bands)
     reason = f"Neighbouring lines share {common:.0%} of their variance; "
     confidence: Confidence = "high" if common > 0.5 else "medium"

@@ -72,17 +72,21 @@ def choose_denoise(
     pieces = _Pieces.of(f)
     noise = estimate_noise(pieces.tiles)
     evidence = {
-        "noise_sigma": noise.sigma, "noise_gain": noise.gain, "outliers": noise.outliers,
+        "noise_sigma": noise.sigma,
+        "noise_gain": noise.gain,
+        "outliers": noise.outliers,
         "noise_correlation": noise.correlation,
-    }  # fmt: skip
+    }
     if not noise.sigma > 1e-6 * float(np.ptp(f)):
         return fallback(model, "The image has no noise that could be measured.", evidence)
     spiked = noise.outliers > OUTLIERS
     if not spiked and abs(noise.correlation) > _CORRELATION:
         return fallback(
-            model, "Neighbouring pixels share their noise (was the image interpolated, filtered or "
-            "compressed?), so it cannot be told from the sample.", evidence,
-        )  # fmt: skip
+            model,
+            "Neighbouring pixels share their noise (was the image interpolated, filtered or "
+            "compressed?), so it cannot be told from the sample.",
+            evidence,
+        )
 
     def denoised(seen: Array, lam: float) -> Array:
         if median:
@@ -107,17 +111,25 @@ def choose_denoise(
 
 
 def _chosen(
-    lams: list[float], values: list[float], rule: Literal["sure", "j-invariant"], words: str,
-    evidence: dict[str, float], lam: float | None = None,
-) -> Choice:  # fmt: skip
+    lams: list[float],
+    values: list[float],
+    rule: Literal["sure", "j-invariant"],
+    words: str,
+    evidence: dict[str, float],
+    lam: float | None = None,
+) -> Choice:
     best = int(np.argmin(values))
     inside = 0 < best < len(lams) - 1
     least = math.exp(lowest(np.log(lams), np.asarray(values))) if lam is None else lam
     return Choice(
-        least, rule, ("high" if rule == "sure" else "medium") if inside else "low",
+        least,
+        rule,
+        ("high" if rule == "sure" else "medium") if inside else "low",
         words if inside else f"{words} It lies at the end of what was tried.",
-        tuple(lams), tuple(values), evidence,
-    )  # fmt: skip
+        tuple(lams),
+        tuple(values),
+        evidence,
+    )
 
 
 def _walk(risk: Callable[[float], float], start: float) -> tuple[list[float], list[float]]:

@@ -21,6 +21,18 @@ from tvtasks.figures.panels import (
 )
 
 __all__ = [
-    "PANEL_WIDTH", "Panel", "Restored", "ScaleBar", "caption", "drawn", "jpeg", "limits", "panels", "png",
-    "prefix", "preview", "scale_bar", "with_prefix",
-]  # fmt: skip
+    "PANEL_WIDTH",
+    "Panel",
+    "Restored",
+    "ScaleBar",
+    "caption",
+    "drawn",
+    "jpeg",
+    "limits",
+    "panels",
+    "png",
+    "prefix",
+    "preview",
+    "scale_bar",
+    "with_prefix",
+]

@@ -70,15 +70,25 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
     logs = np.log10(full + np.finfo(float).tiny)
     low, high = np.percentile(logs, [30, 99.9])
     axes.imshow(
-        logs, cmap="gray", vmin=low, vmax=max(high, low + 1), extent=(-0.5, 0.5, 0.5, -0.5), aspect="equal",
+        logs,
+        cmap="gray",
+        vmin=low,
+        vmax=max(high, low + 1),
+        extent=(-0.5, 0.5, 0.5, -0.5),
+        aspect="equal",
         interpolation="antialiased",
-    )  # fmt: skip
+    )
     waves = np.array(choice.evidence["lattice_waves"])
     both = np.concatenate([waves, -waves])
     axes.plot(
-        both[:, 1], both[:, 0], "o", markersize=10, markerfacecolor="none", markeredgecolor="#ffb000",
+        both[:, 1],
+        both[:, 0],
+        "o",
+        markersize=10,
+        markerfacecolor="none",
+        markeredgecolor="#ffb000",
         label="waves found" if choice.fell_back else "lattice",
-    )  # fmt: skip
+    )
     cut = _cut_off(proposal.recipe.background, choice) / (2 * math.pi)
     turn = np.linspace(0, 2 * np.pi, 200)
     step = proposal.recipe.background

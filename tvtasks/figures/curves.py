@@ -53,9 +53,14 @@ def profile_figure(run: ArchivedRun, found: Profile) -> Figure:
     size = (_SIDE, round(_SIDE * aspect)) if aspect <= 1 else (round(_SIDE / aspect), _SIDE)
     left, top = run.region.left - 0.5, run.region.top - 0.5
     image.imshow(
-        np.asarray(drawn(panel, size)), cmap="gray", vmin=0, vmax=255, interpolation="nearest",
-        extent=(left, left + columns, top + rows, top), aspect=aspect * columns / rows,
-    )  # fmt: skip
+        np.asarray(drawn(panel, size)),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+        extent=(left, left + columns, top + rows, top),
+        aspect=aspect * columns / rows,
+    )
     image.set(xticks=[], yticks=[])
     image.set_title("restored", fontsize=10)
     x0, y0, x1, y1 = found.pixels
@@ -77,9 +82,13 @@ def profile_figure(run: ArchivedRun, found: Profile) -> Figure:
         plot.margins(x=0)
         plot.spines[["top", "right"]].set_visible(False)
         plot.legend(
-            loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names), frameon=False, fontsize=8,
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=len(names),
+            frameon=False,
+            fontsize=8,
             borderaxespad=0,
-        )  # fmt: skip
+        )
         if row == 0:
             plot.tick_params(labelbottom=False)
         else:

@@ -221,9 +221,13 @@ def _draw_scale_bar(
 
 
 def _write(
-    draw: ImageDraw.ImageDraw, base: tuple[float, float], text: str, size: int, grey: int = 0,
+    draw: ImageDraw.ImageDraw,
+    base: tuple[float, float],
+    text: str,
+    size: int,
+    grey: int = 0,
     width: float = PANEL_WIDTH,
-) -> None:  # fmt: skip
+) -> None:
     """Write a line, centred on a point of its base line; one that is too wide loses its middle."""
     font = _font(size)
     # What a file calls itself may hold line breaks, and bytes that no font can show.

@@ -129,9 +129,14 @@ def _label(axes: Axes, text: str) -> None:
 def _name(axes: Axes, text: str) -> None:
     """Write what a row of images shows, in the first one."""
     axes.text(
-        0.02, 0.97, text, transform=axes.transAxes, va="top", fontsize=8,
+        0.02,
+        0.97,
+        text,
+        transform=axes.transAxes,
+        va="top",
+        fontsize=8,
         bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5},
-    )  # fmt: skip
+    )
 
 
 def _measures(axes: Axes, trial: Trial, units: str) -> None:
@@ -161,16 +166,29 @@ def draw_scale_bar(axes: Axes, micrograph: Micrograph, columns: int, height: flo
     ends = [centre - bar.part / 2, centre + bar.part / 2]
     axes.plot(ends, [0.02 + 0.8 * high] * 2, color="black", linewidth=1.6, zorder=3, **on_image)
     axes.text(
-        centre, 0.02 + 0.35 * high, shortened(bar.label, 12), ha="center", va="center", fontsize=8,
-        parse_math=False, **on_image,
-    )  # fmt: skip
+        centre,
+        0.02 + 0.35 * high,
+        shortened(bar.label, 12),
+        ha="center",
+        va="center",
+        fontsize=8,
+        parse_math=False,
+        **on_image,
+    )
 
 
 def _fault(axes: Axes, text: str) -> None:
     axes.text(
-        0.5, 0.5, "\n".join(textwrap.wrap(text, 38)[:10]), transform=axes.transAxes, ha="center", va="center",
-        fontsize=7, color="darkred", parse_math=False,
-    )  # fmt: skip
+        0.5,
+        0.5,
+        "\n".join(textwrap.wrap(text, 38)[:10]),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=7,
+        color="darkred",
+        parse_math=False,
+    )
 
 
 def _text(figure: Figure, x: float, y: float, text: str, *, size: float, width: int) -> None:

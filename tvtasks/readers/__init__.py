@@ -22,7 +22,7 @@ __all__ = [
     "is_companion",
     "read",
     "unfinished",
-]  # fmt: skip
+]
 
 _HEAD_BYTES = 4096
 

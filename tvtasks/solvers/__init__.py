@@ -143,9 +143,15 @@ def solve(
     if not _changes(f, direction):
         v = np.zeros((2, *f.shape), f.dtype) if isinstance(model, TGVL1) else None
         return Solution(
-            u=f.copy(), v=v, energy=0.0, gap=0.0, bound="the energy is zero", iterations=0, converged=True,
+            u=f.copy(),
+            v=v,
+            energy=0.0,
+            gap=0.0,
+            bound="the energy is zero",
+            iterations=0,
+            converged=True,
             method="constant",
-        )  # fmt: skip
+        )
     exact, start = None, None
     if isinstance(model, HuberROF) and model.alpha > 0:
         exact, start = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)
