@@ -136,8 +136,9 @@ def solve(
     f = _checked(image)
     rule = Gap() if stop is None else stop
     # The methods load compiled code; a caller who only describes a recipe should not wait for it.
-    from tvtasks.solvers import linear, lines, primal_dual, published, tgv_lines  # noqa: PLC0415
+    from tvtasks.solvers import kernels, linear, lines, primal_dual, published, tgv_lines  # noqa: PLC0415
 
+    kernels.keep_freed_memory()
     if isinstance(rule, Published):
         return published.solve(f.astype(np.float64), model, direction, rule)
     if not _changes(f, direction):

@@ -19,6 +19,7 @@ caller is tvtasks.solvers.wavefront.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-
-# The C library of Linux gives freed memory back to the system and is given it again page by page, which takes
-# longer than solving an image of 512² pixels. How much it keeps follows the largest block freed so far, up to
-# 32 MB: this one, of which no page is ever touched.
-np.empty(2**25 - 2**14, np.uint8)
 
 # "nnan" and "ninf" stay out: a diverging iterate must be seen. "afn" lets the processor estimate 1/√x in
 # float32 and improve that to within rounding, instead of a root and a division. error_model="numpy" drops the
@@ -40,6 +36,17 @@ compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract
 summed = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"}
 )
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Make the C library of Linux keep up to 32 MB of freed memory for the next arrays.
+
+    Call it before solving. Otherwise the library returns the memory to the system and gets it back page by
+    page, which takes longer than solving an image of 512 × 512 pixels. How much it keeps follows the largest
+    block freed so far: this one, whose pages nobody touches.
+    """
+    np.empty(2**25 - 2**14, np.uint8)
 
 
 @njit(inline="always")
