@@ -17,7 +17,7 @@ from tvtasks.errors import ConfigurationError
 from tvtasks.words import count
 
 if TYPE_CHECKING:
-    from tvtasks.archive.verification import Finding
+    from tvtasks.archive.verification import FileFinding
 
 
 def verify(
@@ -53,7 +53,7 @@ def verify(
     text = "Restoring again" if recompute else "Checking"
     with counting(text, len(files), quiet or as_json) as progress:
 
-        def report(path: Path, findings: list[Finding]) -> None:
+        def report(path: Path, findings: list[FileFinding]) -> None:
             nonlocal done, bad
             done += 1
             bad += any(finding.grave for finding in findings)
@@ -88,7 +88,7 @@ def _files(paths: list[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _tell(findings: list[Finding], *, quiet: bool) -> None:
+def _tell(findings: list[FileFinding], *, quiet: bool) -> None:
     for finding in findings:
         if finding.grave:
             errors.print(Text(finding.message, style="red"), soft_wrap=True)
@@ -96,7 +96,7 @@ def _tell(findings: list[Finding], *, quiet: bool) -> None:
             errors.print(Text(finding.message, style="dim"), soft_wrap=True)
 
 
-def _record(found: dict[Path, list[Finding]]) -> dict[str, object]:
+def _record(found: dict[Path, list[FileFinding]]) -> dict[str, object]:
     wrong = [path for path, findings in found.items() if any(finding.grave for finding in findings)]
     return {
         "checked": len(found),
