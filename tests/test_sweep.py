@@ -70,12 +70,12 @@ class TestGrid:
     @pytest.mark.parametrize(
         ("base", "models", "axes", "sentence"),
         [
-            (None, {}, {"lam": [1.0]}, "Say which model"),
+            (None, {}, {"lam": [1.0]}, "Choose a model for the step background"),
             (None, {"tv": []}, {"lam": [1.0]}, "no model 'tv'"),
             (None, {"tv-l1": []}, {"lam": [1.0], "alpha": [0.1]}, "tv-l1 has no parameter alpha"),
             (None, {"tv-l1": []}, {"lam": [-1.0]}, "greater than 0"),
             (None, {"tv-l1": []}, {}, "lam is missing"),
-            (FLAT, {}, {"median.rowz": [3]}, "median.rowz is not a key"),
+            (FLAT, {}, {"median.rowz": [3]}, "median.rowz is an unknown key"),
             (FLAT, {}, {"lam": [0.01 * n for n in range(1, 300)]}, "more than 256 points"),
         ],
     )
@@ -100,7 +100,7 @@ class TestRun:
         image = Micrograph(-1 - np.abs(IMAGE.data))  # the greatest value is negative
         trials = dict(run(image, points, tmp_path))
         assert trials[0].archive.exists()
-        assert "scale = 'max' does not fit" in trials[1].fault
+        assert "scale = 'max' does not work" in trials[1].fault
         assert [row["fault"] == "" for row in records([trials[0], trials[1]])] == [True, False]
 
     def test_what_has_not_begun_when_it_is_stopped_is_left_out(self, tmp_path):

@@ -245,7 +245,7 @@ class Recipe(_Steps):
         if found is None:
             why = f"was taken by {technique}" if technique else "names no technique"
             raise RecipeError(
-                f"{image} {why}, for which the recipe {self.name} has no entry. Give one of the recipes "
+                f"{image} {why}, and the recipe {self.name} has no entry for that. Use one of the recipes "
                 f"{', '.join(name for name in preset_names() if name != self.name)}, or a TOML file."
             )
         chosen = Recipe.model_validate(found)

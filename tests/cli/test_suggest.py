@@ -96,4 +96,4 @@ def test_a_recipe_with_auto_restores_as_suggested_and_is_computed_again(scan, tm
         assert step["choice"]["curve"] == proposed["choices"][step["name"]]["curve"]
     verified = run(app, ["verify", str(archive), "--recompute"])
     assert verified.exit_code == 0
-    assert "the same bit for bit" in verified.stderr
+    assert "reproduced bit for bit" in verified.stderr
