@@ -1,4 +1,4 @@
-"""A listener that notes what it hears, and passes it on to functions of a test."""
+"""A listener that notes its calls and passes them on to functions of a test."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""A real Prefect server, the command line in this process, small scans: for tests of the outer rooms."""
+"""A real Prefect server, the command line in this process, and small scans: for tests of the outer rooms."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pytest
 
-if TYPE_CHECKING:  # importing Prefect takes a second, which the tests of a solver need not wait for
+if TYPE_CHECKING:  # importing Prefect takes a second, which tests of a solver can save
     from tvtasks.dashboard.server import Server
 
 SaveScan = Callable[..., Path]
@@ -36,7 +36,7 @@ sys.addaudithook(note)
 
 
 class Audit(NamedTuple):
-    """Variables of the environment, and the file in which each line is an event and an address."""
+    """Environment variables, and the file in which each line is an event and an address."""
 
     environment: dict[str, str]
     log: Path
@@ -59,7 +59,7 @@ def unused_port() -> int:
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again within a fraction of a second: a test has nothing else to do meanwhile."""
+    """Look again within a fraction of a second: a test has nothing else to do."""
     from tvtasks import monitor
     from tvtasks.acquisition import loop
     from tvtasks.dashboard import supervision, watch_page
@@ -72,13 +72,13 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dead_url() -> str:
-    """The address of a Prefect server that does not run."""
+    """The address of a Prefect server that is not running."""
     return f"http://127.0.0.1:{unused_port()}/api"
 
 
 @pytest.fixture(scope="session")
 def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
-    """Environment in which each Python process notes what it asks of the network, and where that is noted."""
+    """Environment in which each Python process logs its network calls, and the file of that log."""
     folder = tmp_path_factory.mktemp("audit")
     (folder / "sitecustomize.py").write_text(AUDIT, "utf-8")
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
@@ -87,12 +87,12 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 
 @pytest.fixture
 def tvtasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tvtasks:
-    """Call the command line as it is typed in a folder of its own; in this process, which has it imported."""
+    """Call the command line in a folder of its own, in this process, which has already imported it."""
     from tvtasks.cli import app
     from tvtasks.dashboard import server as servers
 
     monkeypatch.chdir(tmp_path)
-    # The developer's own server is left alone.
+    # Leave the developer's own server alone.
     monkeypatch.setattr(servers, "LOCAL_PORT", unused_port())
 
     def call(*words: object) -> Ended:
@@ -113,7 +113,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def database(server: "Server", home: Path) -> Callable[[Path], Path]:
-    """Puts a copy of the server's database, which took it ten seconds to make, into a folder."""
+    """Copies the server's database, which takes ten seconds to make, into a folder."""
 
     def copy(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,9 +135,9 @@ def server(home: Path, audit: Audit) -> Iterator["Server"]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in audit.environment.items():
             patch.setenv(name, value)
-        # How often it looks for runs that have fallen silent; else every 5 s.
+        # How often it looks for silent runs; by default every 5 s.
         patch.setenv("PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY", "PT1S")
-        # The usual port is left to the developer's own server, whether it runs now or is started meanwhile.
+        # The usual port belongs to the developer's own server, whether it is running now or starts later.
         patch.setattr(servers, "LOCAL_PORT", unused_port())
         started = servers.start(home / "server.log", home=home)
     yield started
@@ -155,7 +155,7 @@ def at_server(server: "Server") -> Iterator["Server"]:
 
 @pytest.fixture(scope="session")
 def save_scan() -> SaveScan:
-    """Saves a scan of 32 × 48 pixels, another one for each `seed`, and returns its path."""
+    """Saves a scan of 32 × 48 pixels, a different one for each `seed`, and returns its path."""
 
     def save(path: Path, seed: int = 0) -> Path:
         path.parent.mkdir(exist_ok=True)

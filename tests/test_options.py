@@ -1,4 +1,4 @@
-"""What a watch was asked for: as it is given, kept, and printed to be given again."""
+"""The options of a watch: on the command line, in the heartbeat, and as the command to repeat."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ EVERYTHING = WatchOptions(
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the command line makes of words, instead of watching."""
+    """The options that the command line makes from words, without watching."""
     found = []
 
     def run(options, display, *, silent):
@@ -68,7 +68,7 @@ def test_every_field_is_in_the_command_of_a_watch_that_has_all():
     assert same == ["rescan"], "which the command line does not have"
 
 
-def test_what_is_usual_is_not_repeated():
+def test_defaults_are_not_repeated():
     assert PLAIN.command() == [
         "tvtasks",
         "watch",
@@ -104,6 +104,6 @@ def test_a_heartbeat_keeps_all_of_it():
 @pytest.mark.parametrize(
     "wrong", [{"settle": 0.0}, {"max_wait": -1.0}, {"rescan": float("nan")}, {"observer": "eyes"}]
 )
-def test_what_cannot_work_is_refused_with_its_name(wrong):
+def test_an_impossible_value_is_refused_with_its_name(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         MonitorOptions(**wrong)

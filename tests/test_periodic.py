@@ -1,4 +1,4 @@
-"""A thread that does something again and again, whatever that raises."""
+"""A thread that calls a function again and again, whatever it raises."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from tvtasks.periodic import Periodic
 LONG = 20.0
 
 
-def test_a_fault_is_logged_and_it_goes_on(caplog):
+def test_an_error_is_logged_and_it_carries_on(caplog):
     third = threading.Event()
     calls = []
 
@@ -25,7 +25,7 @@ def test_a_fault_is_logged_and_it_goes_on(caplog):
     assert "boom" in caplog.text
 
 
-def test_what_is_expected_is_not_worth_an_error(caplog):
+def test_an_expected_error_is_not_logged_as_an_error(caplog):
     done = threading.Event()
 
     def away():

@@ -213,13 +213,22 @@ FAULTS = {
         "[median]\nrows = 4",
         "median.rows = 4 is not allowed: it must be odd, so that the window",
     ),
-    "step no table": ("background = 3", "background = 3 is not allowed: it must be a table with keys of its own."),
-    "median no table": ("median = true", "median = True is not allowed: it must be a table with keys of its own."),
+    "step no table": (
+        "background = 3",
+        "background = 3 is not allowed: it must be a table with keys of its own.",
+    ),
+    "median no table": (
+        "median = true",
+        "median = True is not allowed: it must be a table with keys of its own.",
+    ),
     "stop no table": (
         TV + "stop = 3",
         "background.stop = 3 is not allowed: it must be a table with keys of its own.",
     ),
-    "array of tables": (TV.replace("[background]", "[[background]]"), "it must be a table with keys of its own."),
+    "array of tables": (
+        TV.replace("[background]", "[[background]]"),
+        "it must be a table with keys of its own.",
+    ),
     "scale in words": (
         "scale = 'full'\n" + TV,
         "scale = 'full' is not allowed: it can be 'range', 'max', 'percentile' or a number greater than 0.",

@@ -170,11 +170,11 @@ class TestReplay:
     @pytest.mark.parametrize(
         ("scans", "duration"), [(0, 20.0), (6, -1.0), (6, float("nan")), (6, float("inf"))]
     )
-    def test_nothing_to_write_is_said(self, tmp_path, scans, duration):
+    def test_nothing_to_write_is_refused(self, tmp_path, scans, duration):
         with pytest.raises(ConfigurationError, match="at least one scan"):
             replay(tmp_path, scans=scans, duration=duration, sleep=lambda seconds: None)
 
-    def test_a_folder_that_is_a_file_is_said(self, tmp_path):
+    def test_a_file_in_place_of_the_folder_is_refused(self, tmp_path):
         file = tmp_path / "notes.txt"
         file.touch()
         with pytest.raises(ConfigurationError, match=r"notes\.txt"):

@@ -338,11 +338,11 @@ UNUSABLE = {
     "constant": Unusable(
         np.full((3, 4), 7.5), "every pixel has the value 7.5, so there is nothing to restore"
     ),
-    "all NaN": Unusable(
-        np.full((3, 4), np.nan), "every row holds NaN or infinite values"
-    ),
+    "all NaN": Unusable(np.full((3, 4), np.nan), "every row holds NaN or infinite values"),
     "NaN in every row": Unusable(np.where(np.eye(3), np.nan, 1.0), "every row holds NaN"),
-    "empty": Unusable(np.zeros((0, 4)), r"rows and columns can be restored, and this is float64 of shape \(0, 4\)"),
+    "empty": Unusable(
+        np.zeros((0, 4)), r"rows and columns can be restored, and this is float64 of shape \(0, 4\)"
+    ),
     "one dimension": Unusable(np.arange(4.0), r"float64 of shape \(4,\)"),
     "three dimensions": Unusable(np.zeros((2, 3, 4)), r"float64 of shape \(2, 3, 4\)"),
     "complex": Unusable(np.eye(3, dtype=complex), "image of real numbers .* this is complex128"),

@@ -1,4 +1,4 @@
-"""The tasks without a server; with one they are tested in flows/test_restore.py."""
+"""The tasks without a server; flows/test_restore.py tests them with one."""
 
 import numpy as np
 import pytest

@@ -92,7 +92,7 @@ class TestOutcome:
 class TestHowItIsKept:
     SAMPLE = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
 
-    def test_what_cannot_pack_is_said_before_the_file_is_read(self, tmp_path, directory, monkeypatch):
+    def test_a_missing_compressor_is_reported_before_the_file_is_read(self, tmp_path, directory, monkeypatch):
         monkeypatch.setitem(sys.modules, "hdf5plugin", None)
         with pytest.raises(ConfigurationError, match="hdf5plugin"):
             restore_file(tmp_path / "nothing.npy", RECIPE, directory, keeping=archive.Keeping("lz4"))
@@ -116,7 +116,7 @@ class TestHowItIsKept:
 
 
 class TestChosenByTheFile:
-    """What the file holds, and says of itself, decides."""
+    """The content of a file and its metadata decide."""
 
     @pytest.fixture
     def images(self, scan):
@@ -147,9 +147,11 @@ class TestChosenByTheFile:
         with pytest.raises(RecipeError, match=r"stm_1\.npy names no technique.* recipe auto has no entry"):
             restore_file(scan, Recipe.load("auto"), directory)
 
-    def test_what_was_left_out_is_told(self, restored):
+    def test_images_left_out_are_named(self, restored):
         (outcome,) = restored(RECIPE)
-        assert any("1 of 3 images in the file taken: Z forward. Left out: " in note for note in outcome.notes)
+        assert any(
+            "Restored 1 of 3 images in the file: Z forward. Left out: " in note for note in outcome.notes
+        )
 
     def test_other_channels_are_runs_of_their_own_and_the_first_is_not_done_again(self, restored):
         (first,) = restored(RECIPE)

@@ -1,4 +1,4 @@
-"""The dispatcher on real files and a real ledger; what it calls to restore is a function of the test."""
+"""The dispatcher on real files and a real ledger; a function of the test stands in for restoring."""
 
 import errno
 import threading
@@ -23,11 +23,11 @@ from tvtasks.outcome import Change, Outcome
 
 RECIPE = "stm"
 LONG = 20.0
-"""Seconds after which a thread is taken to hang."""
+"""Seconds after which a thread counts as hanging."""
 
 
 class Bench:
-    """A folder, a ledger with a clock of its own, and a record of what was restored."""
+    """A folder, a ledger with a clock of its own, and a record of the restored files."""
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "microscope"
@@ -93,7 +93,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.ledger.close()
 
 
-def work_off(dispatcher: Dispatcher) -> list[Change]:
+def run_all(dispatcher: Dispatcher) -> list[Change]:
     """Turn until nothing is due."""
     changes = dispatcher.turn()
     while not dispatcher.is_idle:
@@ -103,12 +103,12 @@ def work_off(dispatcher: Dispatcher) -> list[Change]:
 
 
 def wait_for_work(dispatcher: Dispatcher) -> None:
-    """Wait until all that was begun has ended; it is not recorded before the next turn."""
+    """Wait until the work under way has finished; the next turn records it."""
     while dispatcher.running:
         dispatcher.wait(LONG)
 
 
-def told(changes: list[Change]) -> list[tuple[str, str]]:
+def states(changes: list[Change]) -> list[tuple[str, str]]:
     return [(change.path.name, str(change.state)) for change in changes]
 
 
@@ -122,7 +122,7 @@ class TestTurn:
             return restored(entry)
 
         with bench.dispatcher(slow) as dispatcher:
-            assert told(dispatcher.turn()) == [("scan.tif", "running")]
+            assert states(dispatcher.turn()) == [("scan.tif", "running")]
             assert dispatcher.turn() == []
             assert not dispatcher.is_idle
             bench.clock += 7
@@ -137,23 +137,23 @@ class TestTurn:
             assert dispatcher.is_idle
             assert dispatcher.running == {}
 
-    def test_what_is_queued_between_two_turns_is_begun_at_the_next(self, bench: Bench) -> None:
+    def test_work_queued_between_two_turns_starts_at_the_next(self, bench: Bench) -> None:
         with bench.dispatcher() as dispatcher:
             assert dispatcher.turn() == []
             bench.queue("scan.tif")
-            assert told(work_off(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "done")]
+            assert states(run_all(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "done")]
 
-    def test_told_not_to_begin_it_only_records(self, bench: Bench) -> None:
+    def test_without_begin_it_only_records(self, bench: Bench) -> None:
         bench.queue("first.tif")
         bench.queue("second.tif")
         with bench.dispatcher() as dispatcher:
             dispatcher.turn()
             wait_for_work(dispatcher)
-            assert told(dispatcher.turn(begin=False)) == [("first.tif", "done")]
+            assert states(dispatcher.turn(begin=False)) == [("first.tif", "done")]
             assert dispatcher.is_idle
         assert bench.ledger.counts()[State.QUEUED] == 1
 
-    def test_leaving_waits_for_the_work_and_records_it(self, bench: Bench) -> None:
+    def test_leaving_the_context_waits_for_the_work_and_records_it(self, bench: Bench) -> None:
         path = bench.queue("scan.tif")
         with bench.dispatcher() as dispatcher:
             dispatcher.turn()
@@ -177,8 +177,8 @@ class TestTurn:
 
         with bench.dispatcher(count, workers=2) as dispatcher:
             assert len(dispatcher.turn()) == 2
-            assert bench.ledger.counts()[State.QUEUED] == 3, "what is not begun stays in the ledger"
-            work_off(dispatcher)
+            assert bench.ledger.counts()[State.QUEUED] == 3, "waiting files stay in the ledger"
+            run_all(dispatcher)
         assert most == [2]
         assert bench.ledger.counts()[State.DONE] == 5
 
@@ -188,19 +188,19 @@ class TestTurn:
         with bench.dispatcher() as dispatcher:
             dispatcher.turn()
             bench.queue("new.tif")
-            work_off(dispatcher)
+            run_all(dispatcher)
         assert bench.restored == ["old 0.tif", "new.tif", *(f"old {number}.tif" for number in range(1, 5))]
 
-    def test_a_copy_is_done_with_the_first_and_that_is_told(self, bench: Bench) -> None:
+    def test_a_copy_is_done_with_the_first_and_reported(self, bench: Bench) -> None:
         bench.queue("scan.tif", "same")
         bench.queue("copy.tif", "same")
         with bench.dispatcher(workers=2) as dispatcher:
-            changes = work_off(dispatcher)
-        assert told(changes) == [("scan.tif", "running"), ("scan.tif", "done"), ("copy.tif", "done")]
-        assert changes[-1].outcomes == (), "nothing was done for it"
+            changes = run_all(dispatcher)
+        assert states(changes) == [("scan.tif", "running"), ("scan.tif", "done"), ("copy.tif", "done")]
+        assert changes[-1].outcomes == (), "there was no work for it"
         assert bench.restored == ["scan.tif"]
 
-    def test_what_another_process_puts_back_is_seen(self, bench: Bench) -> None:
+    def test_work_queued_by_another_process_is_seen(self, bench: Bench) -> None:
         def fail_once(entry: Entry) -> list[Outcome]:
             if entry.attempts == 1:
                 raise UnreadableFileError("scan.tif holds no image.")
@@ -208,18 +208,18 @@ class TestTurn:
 
         path = bench.queue("scan.tif")
         with bench.dispatcher(fail_once) as dispatcher:
-            work_off(dispatcher)
+            run_all(dispatcher)
             assert bench.state(path) is State.QUARANTINED
             with Ledger(bench.ledger.path, now=lambda: bench.now) as other:
                 assert other.retry(path) == 1
-            work_off(dispatcher)
+            run_all(dispatcher)
         assert bench.state(path) is State.DONE
 
-    def test_what_a_killed_process_left_running_is_done(self, bench: Bench) -> None:
+    def test_work_that_a_killed_process_left_running_is_done(self, bench: Bench) -> None:
         path = bench.queue("scan.tif")
         bench.ledger.claim(RECIPE)
         with bench.dispatcher() as dispatcher:
-            work_off(dispatcher)
+            run_all(dispatcher)
         assert bench.restored == ["scan.tif"]
         assert [attempt.outcome for attempt in bench.ledger.history(path)] == ["interrupted", "done"]
 
@@ -236,12 +236,12 @@ class TestTurn:
         bench.queue("scan.tif")
         setting.set("of the caller")
         with bench.dispatcher(look) as dispatcher:
-            work_off(dispatcher)
+            run_all(dispatcher)
         assert seen == ["of the caller"]
 
 
 def error(kind: type[Exception], *, behind: BaseException | None = None) -> Exception:
-    """An error as it arrives, with what led to it."""
+    """An error as it arrives, with its cause."""
     try:
         raise kind("scan.tif: a sentence.") from behind
     except kind as raised:
@@ -252,7 +252,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 class TestFailure:
-    """What heals is tried again; what is the file's own fault is set aside at once; a defect after three."""
+    """Causes that heal are retried; a file at fault is quarantined at once, a defect after three tries."""
 
     @pytest.mark.parametrize(
         "raised",
@@ -277,12 +277,12 @@ class TestFailure:
             "configuration",
         ],
     )
-    def test_what_can_heal_is_tried_again_without_end(self, bench: Bench, raised: Exception) -> None:
+    def test_failures_that_can_heal_are_retried_for_ever(self, bench: Bench, raised: Exception) -> None:
         path = bench.queue("scan.tif")
         with bench.dispatcher(raising(raised)) as dispatcher:
             for _ in range(5):
-                assert told(work_off(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "failed")]
-                assert told(work_off(dispatcher)) == [], "not at once"
+                assert states(run_all(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "failed")]
+                assert states(run_all(dispatcher)) == [], "not at once"
                 bench.now += timedelta(hours=1)
         assert [attempt.outcome for attempt in bench.ledger.history(path)] == ["failed"] * 5
         (entry,) = bench.ledger.entries()
@@ -299,14 +299,14 @@ class TestFailure:
         ],
         ids=["unreadable", "unusable", "recipe", "a library's OSError", "an offset that leads nowhere"],
     )
-    def test_a_file_at_fault_is_set_aside_at_once_with_its_sentence(
+    def test_a_file_at_fault_is_quarantined_at_once_with_its_sentence(
         self, bench: Bench, raised: Exception
     ) -> None:
         bench.queue("scan.tif")
         with bench.dispatcher(raising(raised)) as dispatcher:
-            assert told(work_off(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "quarantined")]
+            assert states(run_all(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "quarantined")]
             bench.now += timedelta(days=1)
-            assert work_off(dispatcher) == []
+            assert run_all(dispatcher) == []
         assert bench.ledger.entries()[0].reason == "scan.tif: a sentence."
 
     @pytest.mark.parametrize("raised", [ZeroDivisionError("division by zero"), MemoryError()], ids=repr)
@@ -317,7 +317,7 @@ class TestFailure:
         ends = []
         with bench.dispatcher(raising(raised)) as dispatcher:
             for _ in range(4):
-                ends += told(work_off(dispatcher))[1:]
+                ends += states(run_all(dispatcher))[1:]
                 bench.now += timedelta(hours=1)
         assert [state for _, state in ends] == ["failed", "failed", "quarantined"]
         assert "error in tvtasks itself" in bench.ledger.entries()[0].reason
@@ -333,14 +333,14 @@ class TestFailure:
             return restored(entry)
 
         with bench.dispatcher(restore) as dispatcher:
-            work_off(dispatcher)
+            run_all(dispatcher)
             assert bench.state(path) is State.FAILED
             full[0] = False
-            assert work_off(dispatcher) == []
+            assert run_all(dispatcher) == []
             bench.now += timedelta(seconds=11)
-            assert told(work_off(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "done")]
+            assert states(run_all(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "done")]
 
-    def test_one_bad_file_of_a_hundred_costs_nothing_but_itself(self, bench: Bench) -> None:
+    def test_one_bad_file_of_a_hundred_affects_no_other(self, bench: Bench) -> None:
         paths = [bench.queue(f"{number}.tif") for number in range(100)]
 
         def restore(entry: Entry) -> list[Outcome]:
@@ -349,25 +349,25 @@ class TestFailure:
             return restored(entry)
 
         with bench.dispatcher(restore, workers=4) as dispatcher:
-            work_off(dispatcher)
+            run_all(dispatcher)
         assert bench.ledger.counts()[State.DONE] == 99
         (bad,) = bench.ledger.entries(RECIPE, State.QUARANTINED)
         assert (bad.path, bad.reason) == (paths[50], "50.tif holds no image.")
 
-    def test_an_error_that_leads_to_itself_is_looked_through_once(self) -> None:
+    def test_an_error_that_causes_itself_is_followed_once(self) -> None:
         first, second = ValueError(), ValueError()
         first.__cause__, second.__cause__ = second, first
         assert not is_passing(first)
 
 
 class TestBeforeTheWork:
-    """A file is looked at again before it is worked on: it may have changed while it was queued."""
+    """A file is checked before the work starts: it may have changed while it was queued."""
 
-    def test_a_file_overwritten_meanwhile_is_not_restored_under_the_old_name(self, bench: Bench) -> None:
+    def test_a_file_overwritten_in_the_meantime_is_not_restored_as_the_old_one(self, bench: Bench) -> None:
         path = bench.queue("scan.tif")
         bench.write("scan.tif", "something else")
         with bench.dispatcher() as dispatcher:
-            assert told(work_off(dispatcher))[-1] == ("scan.tif", "overwritten")
+            assert states(run_all(dispatcher))[-1] == ("scan.tif", "overwritten")
         assert bench.restored == []
         assert "has changed since it was queued" in bench.ledger.entries()[0].reason
         status = path.stat()
@@ -375,50 +375,50 @@ class TestBeforeTheWork:
             "a scan takes it up"
         )
 
-    def test_a_file_removed_meanwhile_is_restored_when_it_is_put_back(self, bench: Bench) -> None:
+    def test_a_removed_file_is_restored_when_it_is_put_back(self, bench: Bench) -> None:
         path = bench.queue("scan.tif")
         path.unlink()
         with bench.dispatcher() as dispatcher:
-            assert told(work_off(dispatcher))[-1] == ("scan.tif", "overwritten")
+            assert states(run_all(dispatcher))[-1] == ("scan.tif", "overwritten")
             assert "Put it back" in bench.ledger.entries()[0].reason
             bench.queue("scan.tif")
-            assert told(work_off(dispatcher))[-1] == ("scan.tif", "done")
+            assert states(run_all(dispatcher))[-1] == ("scan.tif", "done")
 
-    def test_a_folder_that_is_away_is_no_reason_to_forget_the_file(self, bench: Bench) -> None:
+    def test_a_missing_folder_is_no_reason_to_forget_the_file(self, bench: Bench) -> None:
         path = bench.queue("scan.tif")
         away = bench.folder.rename(bench.folder.with_name("away"))
         with bench.dispatcher() as dispatcher:
-            assert told(work_off(dispatcher))[-1] == ("scan.tif", "failed")
+            assert states(run_all(dispatcher))[-1] == ("scan.tif", "failed")
             away.rename(bench.folder)
             bench.now += timedelta(seconds=11)
             bench.clock += 11
-            work_off(dispatcher)
+            run_all(dispatcher)
         assert bench.state(path) is State.DONE
 
-    def test_while_the_watched_folder_is_away_the_backlog_is_left_alone(self, bench: Bench) -> None:
+    def test_the_backlog_waits_while_the_watched_folder_is_gone(self, bench: Bench) -> None:
         paths = [bench.queue(f"{number}.npy") for number in range(20)]
         away = bench.folder.rename(bench.folder.with_name("away"))
         with bench.dispatcher() as dispatcher:
             for _ in range(50):
-                work_off(dispatcher)
+                run_all(dispatcher)
                 bench.clock += 0.1
             assert bench.ledger.counts()[State.QUEUED] == 19
             away.rename(bench.folder)
             bench.clock += AWAY_SECONDS
-            work_off(dispatcher)
+            run_all(dispatcher)
             assert [bench.state(path) for path in paths].count(State.DONE) == 19
             bench.now += timedelta(seconds=10)
-            work_off(dispatcher)
+            run_all(dispatcher)
         assert {bench.state(path) for path in paths} == {State.DONE}
 
-    def test_a_folder_in_its_place_is_no_image(self, bench: Bench) -> None:
+    def test_a_folder_in_place_of_the_file_is_no_image(self, bench: Bench) -> None:
         path = bench.queue("scan.tif")
         path.unlink()
         path.mkdir()
         with bench.dispatcher() as dispatcher:
-            assert told(work_off(dispatcher))[-1] == ("scan.tif", "overwritten")
+            assert states(run_all(dispatcher))[-1] == ("scan.tif", "overwritten")
 
-    def test_what_was_read_had_other_content(self, bench: Bench) -> None:
+    def test_the_file_had_other_content_when_it_was_read(self, bench: Bench) -> None:
         bench.queue("scan.tif")
 
         def late(entry: Entry) -> list[Outcome]:
@@ -426,11 +426,11 @@ class TestBeforeTheWork:
             return restored(entry)
 
         with bench.dispatcher(late) as dispatcher:
-            assert told(work_off(dispatcher))[-1] == ("scan.tif", "overwritten")
+            assert states(run_all(dispatcher))[-1] == ("scan.tif", "overwritten")
 
 
 class TestFullDiskOfTheLedger:
-    """SQLite is told to use no further page, which is the error that a full disk gives."""
+    """A limit on its pages makes SQLite raise the same error as a full disk."""
 
     @pytest.fixture
     def full(self, bench: Bench) -> Iterator[Callable[[bool], None]]:
@@ -464,16 +464,16 @@ class TestFullDiskOfTheLedger:
                 assert "full" in dispatcher.trouble
                 assert not dispatcher.is_idle
                 assert dispatcher.running == {}
-            assert len(caplog.records) == 1, "it is said once"
-            assert bench.state(other) is State.QUEUED, "nothing new is begun"
+            assert len(caplog.records) == 1, "it is reported once"
+            assert bench.state(other) is State.QUEUED, "no new work starts"
             full(False)
-            assert told(dispatcher.turn()) == [("scan.tif", "done"), ("other.tif", "running")]
+            assert states(dispatcher.turn()) == [("scan.tif", "done"), ("other.tif", "running")]
             assert dispatcher.trouble == ""
-            work_off(dispatcher)
-        assert calls == ["scan.tif", "other.tif"], "the work is not done again"
+            run_all(dispatcher)
+        assert calls == ["scan.tif", "other.tif"], "the work is not repeated"
         assert [attempt.outcome for attempt in bench.ledger.history(path)] == ["done"]
 
-    def test_what_is_not_recorded_at_the_end_is_done_again_at_the_next_start(
+    def test_unrecorded_work_is_repeated_at_the_next_start(
         self, bench: Bench, full: Callable[[bool], None]
     ) -> None:
         path = bench.queue("scan.tif")
@@ -483,7 +483,7 @@ class TestFullDiskOfTheLedger:
         assert bench.state(path) is State.RUNNING
         full(False)
         with bench.dispatcher(self.restore) as dispatcher:
-            work_off(dispatcher)
+            run_all(dispatcher)
         assert bench.state(path) is State.DONE
 
 

@@ -1,4 +1,4 @@
-"""The log of a watch: what is in it, and what it survives."""
+"""The log of a watch: its content, and what it survives."""
 
 import logging
 import re
@@ -33,7 +33,7 @@ def lines(archive):
 
 
 class TestLines:
-    def test_a_file_that_has_come_to_an_end_is_a_line_with_all_that_matters(self, tmp_path):
+    def test_a_finished_file_is_one_line_with_everything_that_matters(self, tmp_path):
         with logging_to(tmp_path):
             for change in (Change(DONE.path, "running", "stm-scratches"), DONE, BAD):
                 log_change(change, SCANS)
@@ -46,7 +46,7 @@ class TestLines:
             time + r"WARNING  stm_2\.tif  quarantined  stm-scratches  stm_2\.tif is damaged\.", bad
         )
 
-    def test_problems_are_in_it_and_the_chatter_of_other_packages_is_not(self, tmp_path):
+    def test_problems_are_logged_but_messages_of_other_packages_are_not(self, tmp_path):
         with logging_to(tmp_path):
             logging.getLogger("tvtasks.health.heartbeat").warning("The disk is nearly full.")
             logging.getLogger("prefect.client").error("Something about a server")
@@ -54,7 +54,7 @@ class TestLines:
         (line,) = lines(tmp_path)
         assert line.endswith("WARNING  The disk is nearly full.")
 
-    def test_a_name_with_a_line_break_or_of_no_encoding_is_one_line(self, tmp_path):
+    def test_a_name_with_a_line_break_or_invalid_unicode_is_one_line(self, tmp_path):
         with logging_to(tmp_path):
             log_change(Change(SCANS / "a\nb.tif", "done"), SCANS)
             log_change(Change(SCANS / "caf\udce9 λ.tif", "done"), SCANS)
@@ -71,7 +71,7 @@ class TestLines:
         assert "Traceback (most recent call last):" in lines(tmp_path)
         assert "ZeroDivisionError: no" in lines(tmp_path)
 
-    def test_afterwards_logging_is_as_before(self, tmp_path):
+    def test_logging_is_as_before_afterwards(self, tmp_path):
         ours = logging.getLogger("tvtasks")
         before = (ours.level, list(ours.handlers))
         with logging_to(tmp_path):
@@ -82,7 +82,7 @@ class TestLines:
 
 
 class TestWhatItSurvives:
-    def test_its_size_is_bounded_however_long_a_watch_goes_on(self, tmp_path, monkeypatch):
+    def test_its_size_is_bounded_however_long_a_watch_runs(self, tmp_path, monkeypatch):
         monkeypatch.setattr("tvtasks.acquisition.log.SIZE", 2000)
         with logging_to(tmp_path):
             for _ in range(300):
@@ -105,7 +105,7 @@ class TestWhatItSurvives:
         assert "stm_2.tif" in line
         assert capsys.readouterr() == ("", "")
 
-    def test_a_folder_that_cannot_be_made_is_a_sentence(self, tmp_path):
+    def test_a_folder_that_cannot_be_created_is_a_sentence(self, tmp_path):
         (tmp_path / ".tvtasks").write_bytes(b"no folder")
         with pytest.raises(ArchiveError, match="cannot be written"), logging_to(tmp_path):
             pass

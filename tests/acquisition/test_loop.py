@@ -37,7 +37,7 @@ class Reports(Listener):
 
 
 class Bench:
-    """A folder of scans and an archive, and what acquisitions from one to the other report."""
+    """A folder of scans, an archive, and the reports of acquisitions from one to the other."""
 
     def __init__(self, root):
         self.folder, self.archive = root / "scans", root / "archive"
@@ -95,7 +95,7 @@ def bench(tmp_path):
 
 
 def without_picture(step, *arguments, **options):
-    """Leave out the one step that takes long whatever the size of the image."""
+    """Leave out the one step that is slow for any size of image."""
     return None if step is write_preview else step(*arguments, **options)
 
 
@@ -104,7 +104,7 @@ def never(path, recipe, archive):
 
 
 class TestHowAFileEnds:
-    def test_a_whole_image_is_restored_and_its_states_are_reported_in_order(self, bench, write_scan):
+    def test_a_complete_image_is_restored_and_its_states_are_reported_in_order(self, bench, write_scan):
         path = write_scan("stm_1.npy")
         tally = bench.acquire()
         assert (tally.restored, tally.failed, tally.left) == (1, {}, [])
@@ -113,14 +113,16 @@ class TestHowAFileEnds:
         assert bench.results() == [outcome.archive]
 
     def test_a_damaged_file_is_quarantined_with_the_sentence(self, bench, write_scan):
-        path = write_scan("stm_1.png")  # NumPy's bytes under another name are read; these are no image
+        path = write_scan(
+            "stm_1.png"
+        )  # the bytes of a NumPy file would be read under any name; these are no image
         path.write_bytes(b"no picture" * 9)
         tally = bench.acquire()
         assert bench.states(path)[-1] == "quarantined"
         assert tally.failed == {path: bench.reason(path)}
         assert "stm_1.png is named like" in tally.failed[path]
 
-    def test_a_file_that_is_not_whole_is_reported_as_incomplete_and_left_alone(self, bench, write_scan):
+    def test_an_incomplete_file_is_reported_and_left_alone(self, bench, write_scan):
         path = write_scan("stm_1.npy")
         path.write_bytes(path.read_bytes()[:-100])
         tally = bench.acquire()
@@ -128,7 +130,7 @@ class TestHowAFileEnds:
         assert "stm_1.npy is still incomplete" in tally.failed[path]
         assert not bench.results()
 
-    def test_a_full_disk_is_a_failure_that_is_tried_again(self, bench, write_scan):
+    def test_a_full_disk_is_a_failure_that_is_retried(self, bench, write_scan):
         path = write_scan("stm_1.npy")
 
         def disk_full(path, recipe, archive):
@@ -159,7 +161,7 @@ class TestHowAFileEnds:
         assert "error in tvtasks itself (ZeroDivisionError: division by zero)" in tally.failed[paths[1]]
         assert any(record.exc_info for record in caplog.records)
 
-    def test_a_file_that_no_pattern_fits_is_not_touched(self, bench, write_scan):
+    def test_a_file_that_matches_no_pattern_is_not_touched(self, bench, write_scan):
         write_scan("afm_1.npy")
         stm = write_scan("stm_1.npy", seed=1)
         recipes = RecipeBook((("stm_*", RECIPES.rules[0][1]),))
@@ -168,7 +170,7 @@ class TestHowAFileEnds:
 
     @pytest.fixture
     def late(self, write_scan):
-        """A restore function that comes, the first time, after the microscope has overwritten the file."""
+        """A restore function that, the first time, runs after the microscope has overwritten the file."""
         overwritten = []
 
         def restore(path, recipe, archive):
@@ -178,7 +180,7 @@ class TestHowAFileEnds:
 
         return restore
 
-    def test_a_file_overwritten_before_it_is_read_is_restored_as_what_it_is_then(
+    def test_a_file_overwritten_before_it_is_read_is_restored_with_its_new_content(
         self, bench, write_scan, late
     ):
         path = write_scan("stm_1.npy")
@@ -188,15 +190,15 @@ class TestHowAFileEnds:
         (result,) = bench.results()
         assert file_sha256(path)[:8] in result.name
 
-    def test_it_is_looked_at_again_even_where_no_event_says_so(self, bench, write_scan, late):
+    def test_an_overwritten_file_is_looked_at_again_even_without_an_event(self, bench, write_scan, late):
         path = write_scan("stm_1.npy")
         tally = bench.acquire(late, observer="polling", rescan=1000.0)
         assert (tally.restored, tally.failed, tally.left) == (1, {}, [])
         assert bench.states(path)[-1] == "done"
 
 
-class TestComingToAnEnd:
-    def test_it_goes_on_until_it_is_finished(self, bench, write_scan):
+class TestEnd:
+    def test_it_runs_until_it_is_finished(self, bench, write_scan):
         first = write_scan("stm_1.npy")
         done = threading.Event()
 
@@ -209,7 +211,7 @@ class TestComingToAnEnd:
 
         assert bench.acquire(finished=done.is_set, report=next_scan).restored == 2
 
-    def test_a_stop_finishes_what_is_under_way_and_names_what_is_left(self, bench, write_scan):
+    def test_a_stop_finishes_the_work_under_way_and_names_the_rest(self, bench, write_scan):
         paths = [write_scan(f"stm_{number}.npy", seed=number) for number in range(3)]
         stop = threading.Event()
 
@@ -222,7 +224,7 @@ class TestComingToAnEnd:
         assert tally.restored == 1
         assert {done, *tally.left} == set(paths)
 
-    def test_what_was_left_is_done_at_the_next_start(self, bench, write_scan):
+    def test_the_rest_is_done_at_the_next_start(self, bench, write_scan):
         for number in range(3):
             write_scan(f"stm_{number}.npy", seed=number)
         stop = threading.Event()
@@ -230,7 +232,7 @@ class TestComingToAnEnd:
         assert bench.acquire().restored == 2
         assert len(bench.results()) == 3
 
-    def test_stopped_before_it_began_it_does_nothing(self, bench, write_scan):
+    def test_a_stop_before_the_start_does_nothing(self, bench, write_scan):
         path = write_scan("stm_1.npy")
         stop = threading.Event()
         stop.set()
@@ -247,19 +249,19 @@ class TestStartingAgain:
         assert (tally.restored, tally.failed, tally.left) == (0, {}, [])
         assert not bench.changes
 
-    def test_a_file_renamed_since_is_not_done_twice_either(self, bench, write_scan):
+    def test_a_renamed_file_is_not_done_twice(self, bench, write_scan):
         path = write_scan("stm_1.npy")
         bench.acquire()
         path.rename(path.with_name("sample_a.npy"))
         assert bench.acquire(never).failed == {}
 
-    def test_a_quarantined_file_is_not_tried_again_but_still_counted(self, bench, write_scan):
+    def test_a_quarantined_file_is_not_retried_but_still_counted(self, bench, write_scan):
         path = write_scan("stm_1.png")
         path.write_bytes(b"no picture" * 9)
         before = bench.acquire().failed
         assert bench.acquire(never).failed == before
 
-    def test_what_a_kill_left_running_is_done(self, bench, write_scan):
+    def test_work_that_a_kill_left_running_is_done(self, bench, write_scan):
         path = write_scan("stm_1.npy")
         status = path.stat()
         with Ledger(ledger_path(bench.archive)) as ledger:
@@ -269,7 +271,7 @@ class TestStartingAgain:
         assert (tally.restored, tally.left) == (1, [])
         assert bench.states(path)[-1] == "done"
 
-    def test_what_was_archived_before_a_kill_is_recognised(self, bench, write_scan):
+    def test_results_archived_before_a_kill_are_recognised(self, bench, write_scan):
         path = write_scan("stm_1.npy")
         restore_file(path, RECIPES.rules[0][1], bench.archive)
         (result,) = bench.results()
@@ -328,7 +330,7 @@ acquire(options, RecipeBook((("*", recipe),)), restore, listener=Report())
 
 
 class TestKilled:
-    """A child process is killed for good when it says where it is; what it left is done exactly once."""
+    """A child process is killed at a point that it reports; the rest of its work is done exactly once."""
 
     @pytest.mark.parametrize(
         ("point", "attempts"),
@@ -357,7 +359,7 @@ class TestKilled:
         tally = bench.acquire()
         assert (tally.restored, tally.failed, tally.left) == (1, {}, [])
         (result,) = bench.results()
-        assert written in ({}, {result: result.stat().st_mtime_ns}), "what was archived is not done again"
+        assert written in ({}, {result: result.stat().st_mtime_ns}), "archived results are not computed again"
         assert file_sha256(path)[:8] in result.name
         with Ledger(ledger_path(bench.archive)) as ledger:
             (entry,) = ledger.entries()
@@ -387,7 +389,7 @@ class TestTrouble:
         assert len(calls) == 100
 
     def test_a_disk_that_fills_and_is_freed(self, bench, write_scan, monkeypatch):
-        """The error is raised where the disk raises it: a file system cannot be mounted everywhere."""
+        """The test raises the error where a disk would: a file system cannot be mounted everywhere."""
         path = write_scan("stm_1.npy")
         full = [True]
         fsync = os.fsync
@@ -410,7 +412,7 @@ class TestTrouble:
         assert (tally.restored, tally.failed) == (1, {})
         assert len(bench.results()) == 1
 
-    def test_the_pulse_tells_of_every_turn(self, bench, write_scan):
+    def test_every_turn_gives_a_pulse(self, bench, write_scan):
         path = write_scan("stm_1.npy")
         pulses = []
         release = threading.Event()
@@ -432,9 +434,7 @@ class TestTrouble:
             ("polling", True, "")
         }
 
-    def test_lost_runs_are_looked_for_when_the_archive_is_ours_and_before_work_begins(
-        self, bench, write_scan
-    ):
+    def test_lost_runs_are_closed_once_the_archive_is_ours_and_before_work_begins(self, bench, write_scan):
         write_scan("stm_1.npy")
         order = []
 
@@ -450,7 +450,7 @@ class TestTrouble:
         bench.acquire(restore, before_work=close_lost_runs)
         assert order == ["closed", "restored"]
 
-    def test_what_writers_that_were_killed_left_behind_is_removed(self, bench):
+    def test_unfinished_files_of_killed_writers_are_removed(self, bench):
         bench.archive.mkdir()
         left = bench.archive / ".stm_1__12345678__123456789012.nxs.partial-0"
         left.touch()
@@ -526,11 +526,11 @@ class TestDisksThatVanish:
 class TestRefusals:
     def test_results_in_the_watched_folder_are_refused_before_anything_is_written(self, bench):
         bench.archive = bench.folder
-        with pytest.raises(ConfigurationError, match="Results cannot go into the watched folder"):
+        with pytest.raises(ConfigurationError, match="The archive cannot be the watched folder"):
             bench.acquire()
         assert not list(bench.folder.iterdir())
 
-    def test_an_archive_that_cannot_be_made_is_refused(self, bench, tmp_path):
+    def test_an_archive_that_cannot_be_created_is_refused(self, bench, tmp_path):
         (tmp_path / "file").touch()
         bench.archive = tmp_path / "file" / "archive"
         with pytest.raises(ArchiveError, match="cannot be created"):

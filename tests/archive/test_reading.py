@@ -172,9 +172,7 @@ class TestDamage:
         content = path.read_bytes()
         path.write_bytes(content[: int(part if part > 1 else part * len(content))])
         for read in (load, summary):
-            with pytest.raises(
-                ArchiveError, match="cannot be read as a result of tvtasks: "
-            ) as caught:
+            with pytest.raises(ArchiveError, match="cannot be read as a result of tvtasks: ") as caught:
                 read(path)
             assert str(path) in str(caught.value)
 

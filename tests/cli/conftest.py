@@ -1,4 +1,4 @@
-"""Nothing waits longer than it must."""
+"""Shorten waiting times for these tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The command line as a user has it: its output and exit codes, in real processes where these matter."""
+"""The command line as users see it: output and exit codes, in real processes where this matters."""
 
 import hashlib
 import json
@@ -88,13 +88,13 @@ class CommandLine:
 
 
 def records(run):
-    """The JSON lines of a run: one for each file, and the one in all."""
+    """The JSON lines of a run: one for each file, then the summary."""
     *files, total = map(json.loads, run.stdout.splitlines())
     return {Path(record["file"]).name: record for record in files}, total
 
 
 def eventually(condition, seconds):
-    """Ask again and again until the answer is yes, or the time is over."""
+    """Ask again and again until the answer is yes or time is up."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -138,7 +138,7 @@ class TestRefusals:
             ("watch scans --archive archive --recipe broken.toml", "broken.toml is not valid TOML"),
             ("watch scans --archive archive --recipe wrong.toml", "wrong.toml: background.lam = -1 is not"),
             ("watch scans --archive scans --recipe recipe.toml", "cannot go into the watched folder"),
-            ("watch scans --recursive --archive scans/out --recipe recipe.toml", "lies inside"),
+            ("watch scans --recursive --archive scans/out --recipe recipe.toml", "is inside"),
             ("restore nothing.tif --archive archive --recipe recipe.toml", "no file or folder nothing.tif"),
             ("restore empty --archive archive --recipe recipe.toml", "neither archive files nor image files"),
             ("recipes --show unheard-of", "no preset named 'unheard-of'"),
@@ -181,7 +181,7 @@ class TestRefusals:
         assert words in run.stderr
         assert "Traceback" not in run.stderr
 
-    def test_a_second_monitor_on_an_archive_is_told_who_is_first(self, cli, write_scan, tmp_path):
+    def test_a_second_watch_on_an_archive_learns_who_holds_it(self, cli, write_scan, tmp_path):
         folder = write_scan("stm_1.npy").parent
         with Ledger(ledger_path(tmp_path / "archive")) as ledger, Monitor(folder, ledger, "recipe"):
             run = cli.run(*WATCH, "--quiet")
@@ -216,7 +216,7 @@ def mixed(tmp_path_factory, save_scan, server):
 
 
 class TestWatchOnce:
-    def test_faults_give_exit_code_1_and_do_not_keep_the_others_from_being_done(self, mixed):
+    def test_faults_give_exit_code_1_and_the_other_files_are_done(self, mixed):
         run = mixed["first"]
         assert run.returncode == 1
         assert re.search(r"^good_1\.npy  done  recipe  gap \S+  \S+ s$", run.stdout, re.MULTILINE)
@@ -224,7 +224,7 @@ class TestWatchOnce:
         for ending in (".nxs", ".png"):
             assert len([path for path in mixed["archived"] if path.suffix == ending]) == 2
 
-    def test_each_fault_is_told_once_with_its_sentence(self, mixed):
+    def test_each_fault_is_printed_once_with_its_sentence(self, mixed):
         output = mixed["first"].stdout + mixed["first"].stderr
         (damaged,) = [line for line in output.splitlines() if "damaged.png" in line]
         (half,) = [line for line in output.splitlines() if "half.npy" in line]
@@ -246,7 +246,7 @@ class TestWatchOnce:
         }
         assert results.items() <= mixed["archived"].items()
 
-    def test_what_is_no_terminal_gets_no_escape_codes(self, mixed):
+    def test_without_a_terminal_there_are_no_escape_codes(self, mixed):
         assert ESCAPE not in mixed["first"].stdout + mixed["first"].stderr
 
 
@@ -259,7 +259,7 @@ class TestWatchCutShort:
         return [write_scan(f"stm_{number}.npy", seed=number) for number in range(self.FILES)]
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process alone there")
-    def test_ctrl_c_finishes_what_is_under_way_and_names_the_rest(self, cli, scans):
+    def test_ctrl_c_finishes_the_work_under_way_and_names_the_rest(self, cli, scans):
         with cli.start(*self.COMMAND) as process:
             first = process.stdout.readline()
             process.send_signal(signal.SIGINT)
@@ -291,7 +291,7 @@ class TestWatchCutShort:
     @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process alone there")
     def test_a_second_ctrl_c_ends_it_at_once_and_loses_nothing(self, offline, write_scan, tmp_path):
         large = write_scan("stm_1.npy")
-        # A solve of minutes, of which nothing is waited for.
+        # Solving would take minutes; nothing waits for it.
         np.save(large, np.random.default_rng(0).normal(size=(3000, 3000)).astype(np.float32))
         (tmp_path / "recipe.toml").write_text(SLOW_RECIPE)
         with offline.start(*self.COMMAND, "--no-dashboard") as process:
@@ -337,7 +337,7 @@ class TestWatchWithoutDashboard:
         assert len(files) == 2
         assert "Stopped: 1 restored, 1 failed, 0 left" in ended
 
-    def test_status_says_how_it_is_in_words_and_in_json(self, there):
+    def test_status_is_printed_in_words_and_in_json(self, there):
         run = there("status", "archive")
         assert run.returncode == 1
         assert re.search(r"^watch +stopped at \d\d:\d\d, process \d+ on ", run.stdout, re.MULTILINE)
@@ -350,7 +350,7 @@ class TestWatchWithoutDashboard:
         assert (record["healthy"], record["watch"]["state"]) == (False, "stopped")
         assert [problem["kind"] for problem in record["problems"]] == ["quarantined"]
 
-    def test_retry_puts_back_what_it_is_told_and_says_how_to_go_on(self, there, archive):
+    def test_retry_queues_the_files_and_prints_what_to_do_next(self, there, archive):
         copy = shutil.copytree(archive, archive.with_name("copy"))
         run = there("retry", "copy", "bad.png", "never-seen.png")
         assert run.returncode == 1
@@ -364,7 +364,7 @@ class TestWatchWithoutDashboard:
         assert nothing_left.stdout == "No file has failed: there is nothing to retry.\n"
 
 
-class TestWhereThereIsNothing:
+class TestNoWatch:
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
@@ -395,7 +395,7 @@ class TestDoctor:
         assert re.search("^ok +dashboard +A Prefect server answers at http", run.stdout, re.MULTILINE)
         assert not (tmp_path / "archive").exists()
 
-    def test_what_fails_is_in_the_json_and_in_the_exit_code(self, offline, write_scan):
+    def test_failures_are_in_the_json_and_in_the_exit_code(self, offline, write_scan):
         write_scan("stm_1.npy")
         run = offline.run("doctor", "scans", "--archive", "scans", "--json")
         record = json.loads(run.stdout)
@@ -427,16 +427,16 @@ class TestRestore:
         assert "damaged.png is named like" in images[damaged.name]["reason"]
         assert (total["restored"], total["current"], len(total["failed"]), total["left"]) == (2, 0, 1, 0)
         again = json.loads(cli.run(*self.COMMAND, "stm_2.npy", "--json").stdout.splitlines()[-1])
-        assert (again["restored"], again["current"]) == (0, 2), "what is current is not restored again"
+        assert (again["restored"], again["current"]) == (0, 2), "current images are not restored again"
 
-    def test_when_all_is_well_quiet_says_nothing_and_the_exit_code_is_0(self, cli, write_scan, tmp_path):
+    def test_quiet_prints_nothing_when_all_is_well_and_the_exit_code_is_0(self, cli, write_scan, tmp_path):
         write_scan("stm_1.npy")
         run = cli.run(*self.COMMAND, "--quiet")
         assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
         assert len(list((tmp_path / "archive").glob("*.nxs"))) == 1
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process alone there")
-    def test_ctrl_c_begins_no_further_file_and_names_the_rest(self, cli, write_scan):
+    def test_after_ctrl_c_no_file_is_started_and_the_rest_is_named(self, cli, write_scan):
         for number in range(30):
             write_scan(f"stm_{number}.npy", seed=number)
         with cli.start(*self.COMMAND, "--workers", "1", "--json") as process:
@@ -455,7 +455,7 @@ class TestShow:
     def archived(self, mixed):
         return next(mixed["archive"].glob("good_1*.nxs"))
 
-    def test_the_record_is_laid_out_for_a_reader(self, tvtasks, archived):
+    def test_the_record_is_printed_in_words(self, tvtasks, archived):
         run = tvtasks("show", archived)
         assert run.returncode == 0
         for text in (
@@ -473,7 +473,7 @@ class TestShow:
         assert record["path"] == str(archived)
         assert [step["name"] for step in record["steps"]] == ["background"]
 
-    def test_a_file_that_is_no_archive_is_refused_in_a_sentence(self, tvtasks, tmp_path):
+    def test_a_file_that_is_no_result_is_refused_in_a_sentence(self, tvtasks, tmp_path):
         (tmp_path / "recipe.toml").write_text(RECIPE)
         run = tvtasks("show", "recipe.toml")
         assert (run.returncode, run.stdout) == (1, "")
@@ -481,7 +481,7 @@ class TestShow:
 
 
 class TestRecipes:
-    def test_presets_are_listed_with_what_they_are_for(self, tvtasks):
+    def test_presets_are_listed_with_their_purpose(self, tvtasks):
         run = tvtasks("recipes")
         assert run.returncode == 0
         assert re.search("^stm-scratches +STM: scratches", run.stdout, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The commands for looking and taking away, as they are typed: what they print, write and exit with."""
+"""The commands that look at results and share them: what they print and write, and their exit codes."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ def scan(write_scan):
 
 @pytest.fixture
 def runs(scan, tmp_path):
-    """Two archive files of the scan."""
+    """Two results of the scan."""
     other = RECIPE.model_copy(update={"background": Recipe.load("stm-scratches").background})
     return [restore_file(scan, recipe, tmp_path / "archive")[0].archive for recipe in (RECIPE, other)]
 
@@ -49,7 +49,7 @@ class TestSweep:
             assert found.recipe.background.lam == float(row["background.lam"])
             assert found.gap == float(row["gap"])
 
-    def test_of_an_archive_file_it_takes_the_raw_image(self, tvtasks, scan, runs):
+    def test_it_takes_the_raw_image_of_a_result(self, tvtasks, scan, runs):
         code, out, _ = tvtasks("sweep", runs[0], "--model", "huber-rof=.5", "--output", "s", "--json")
         told = json.loads(out)
         assert (code, told["image"], told["left"]) == (0, "stm_0001.npy", 0)
@@ -57,14 +57,14 @@ class TestSweep:
         np.testing.assert_array_equal(archive.load(found).raw, np.load(scan))
         assert archive.load(found).record["run_id"] == archive.load(runs[0]).record["run_id"]
 
-    def test_of_a_file_with_several_runs_it_asks_which(self, tvtasks, runs):
+    def test_it_asks_which_run_of_a_file_with_several(self, tvtasks, runs):
         tvtasks("collect", *runs, "--output", "all.nxs")
         sweep = ("sweep", "all.nxs", "--model", "huber-rof=1", "--output", "s")
         code, _, err = tvtasks(*sweep)
         assert (code, "--run" in err, Path("s").exists()) == (1, True, False)
         assert tvtasks(*sweep, "--run", archive.runs("all.nxs")[0], "--quiet")[0] == 0
 
-    def test_a_point_that_fails_is_told_and_the_others_are_kept(self, tvtasks, write_scan):
+    def test_a_failing_point_is_reported_and_the_others_are_kept(self, tvtasks, write_scan):
         path = write_scan("negative.npy")
         np.save(path, -1 - np.abs(np.load(path)))
         code, out, err = tvtasks(
@@ -85,7 +85,7 @@ class TestSweep:
             (["--model", "huber-rof=1", "--recipe", "nowhere"], "no recipe 'nowhere'"),
         ],
     )
-    def test_nonsense_is_a_sentence_and_nothing_is_begun(self, tvtasks, scan, words, sentence):
+    def test_nonsense_is_a_sentence_and_nothing_is_started(self, tvtasks, scan, words, sentence):
         code, _, err = tvtasks("sweep", scan, *words, "--output", "s")
         assert code == 2
         assert sentence in " ".join(err.split())
@@ -102,11 +102,11 @@ class TestSweep:
             ("--lam", "--lam"),
         ],
     )
-    def test_values_may_stand_behind_each_other(self, typed, meant):
-        # The first value is the option's own, whatever it is; of the others those that can be values.
+    def test_values_may_follow_each_other(self, typed, meant):
+        # The first word always belongs to the option; of the others, those that can be values do.
         assert list(_repeated(typed.split())) == meant.split()
 
-    def test_ctrl_c_keeps_what_is_done(self, tvtasks, scan, monkeypatch):
+    def test_ctrl_c_keeps_finished_points(self, tvtasks, scan, monkeypatch):
         def interrupt(_):
             signal.getsignal(signal.SIGINT)(signal.SIGINT, None)
             return 0.0
@@ -115,7 +115,7 @@ class TestSweep:
         words = ("--model", "huber-rof", "--lam", "1,2,3", "--workers", "1", "--output", "s", "--json")
         code, out, err = tvtasks("sweep", scan, *words)
         assert (code, len(json.loads(out)["points"]), json.loads(out)["left"]) == (1, 1, 2)
-        assert "2 of 3 points were not begun" in err
+        assert "2 of 3 points were not computed" in err
         assert len(list(Path("s").iterdir())) == 4
 
 
@@ -162,7 +162,7 @@ class TestCollectAndExport:
         for path, file in zip(runs, json.loads(out)["files"], strict=True):
             np.testing.assert_array_equal(tifffile.imread(file), archive.load(path).restored)
 
-    def test_what_is_there_stays_unless_told(self, tvtasks, runs):
+    def test_existing_files_stay_unless_overwrite_is_given(self, tvtasks, runs):
         first = tvtasks("export", runs[0], "--format", "png", "--array", "all")
         again = tvtasks("export", *runs, "--format", "png", "--array", "all")
         assert (first[0], again[0]) == (0, 1)

@@ -1,4 +1,4 @@
-"""What the terminal shows of work under way."""
+"""What the terminal shows while work is under way."""
 
 import json
 import re
@@ -72,7 +72,7 @@ class TestLiveTable:
             line.split() == ["stm_1.tif", "done", "stm-scratches", "9.9e-05", "1.23"] for line in lines
         )
 
-    def test_what_a_user_should_know_stands_below_once(self):
+    def test_notes_are_shown_once_below_the_table(self):
         last = self.shown(DONE, Change(Path("stm_2.tif"), "done", outcomes=(OUTCOME,))).split("file ")[-1]
         assert last.count("3 of 32 rows were left out.") == 1
 
@@ -82,7 +82,7 @@ class TestLiveTable:
         assert "done" in last
         assert "queued" not in last
 
-    def test_an_image_that_was_done_before_says_so(self):
+    def test_an_image_that_is_current_says_so(self):
         shown = self.shown(Change(SCAN, "done", "stm", outcomes=(DONE_BEFORE,)))
         assert "before" in shown
         assert "before s" not in shown
@@ -90,7 +90,7 @@ class TestLiveTable:
     def test_a_gap_that_was_not_reached_is_marked(self):
         assert "5.0e-01 (not reached)" in self.shown(Change(SCAN, "done", "stm", outcomes=(NOT_REACHED,)))
 
-    def test_of_many_files_the_newest_are_rows_and_all_are_counted(self):
+    def test_the_newest_of_many_files_are_rows_and_all_are_counted(self):
         many = [Change(Path(f"stm_{number:03}.tif"), "done") for number in range(100)]
         last = self.shown(*many, FAILED).split("file ")[-1]
         assert "stm_099.tif" in last
@@ -103,7 +103,7 @@ class TestLines:
     def console(self):
         return redirected()
 
-    def test_a_file_that_has_come_to_an_end_is_a_line(self, console):
+    def test_a_finished_file_is_a_line(self, console):
         lines = Lines(console)
         for change in (QUEUED, Change(SCAN, "running", "stm-scratches"), DONE):
             lines.changed(change)
@@ -111,7 +111,7 @@ class TestLines:
             "stm_1.tif  done  stm-scratches  gap 9.9e-05  1.23 s  3 of 32 rows were left out.\n"
         )
 
-    def test_a_fault_stands_in_its_line_however_long_and_is_remembered_as_told(self, console):
+    def test_a_fault_is_in_its_line_however_long_and_counts_as_reported(self, console):
         change = Change(SCAN, "failed", "stm-scratches", reason="This [sentence] is very long. " * 9)
         lines = Lines(console)
         lines.changed(change)
@@ -119,7 +119,7 @@ class TestLines:
         assert line.endswith(change.reason.strip())
         assert lines.reported == {SCAN}
 
-    def test_faults_alone_are_shown_when_quiet(self, console):
+    def test_only_faults_are_shown_when_quiet(self, console):
         lines = Lines(console, only_faults=True)
         lines.changed(DONE)
         lines.changed(FAILED)
@@ -129,7 +129,7 @@ class TestLines:
 
 
 class TestJsonLines:
-    def test_each_end_is_one_object_with_all_that_is_known(self, capsys):
+    def test_each_finished_file_is_one_object_with_all_fields(self, capsys):
         lines = JsonLines()
         for change in (QUEUED, DONE, FAILED):
             lines.changed(change)
@@ -142,8 +142,8 @@ class TestJsonLines:
         assert (failed["reason"], failed["images"]) == (FAILED.reason, [])
 
 
-class TestTellingOfAProblem:
-    def test_it_stands_above_the_table_and_stays(self):
+class TestProblems:
+    def test_it_appears_above_the_table_and_stays(self):
         console = terminal()
         with LiveTable(console) as table:
             table.problems(["The disk is nearly full."], [], [])
@@ -190,7 +190,7 @@ class TestStatus:
         )
         return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
 
-    def test_what_is_known_of_the_watch_and_its_files_stands_in_80_columns(self):
+    def test_the_status_fits_80_columns(self):
         lines = self.shown()
         assert any(re.fullmatch(r"watch alive since [\d: -]+, process 42 on lab-3", line) for line in lines)
         for line in (
@@ -209,14 +209,14 @@ class TestStatus:
         lines = self.shown(problems=(DISK,))
         assert lines[-2:] == ["Needs attention:", "- The disk is nearly full. Make room."]
 
-    def test_a_stalled_watch_says_since_when(self):
+    def test_a_stalled_watch_shows_since_when(self):
         beat = replace(WELL, since_turn=3600.0)
         when = moment(NOW - timedelta(hours=1))
         assert f"watch stalled since {when}, process 42 on lab-3" in self.shown(
             life="stalled", heartbeat=beat
         )
 
-    def test_without_heartbeat_and_ledger_it_says_what_it_can(self):
+    def test_without_heartbeat_and_ledger_it_shows_what_it_can(self):
         lines = self.shown(life=None, heartbeat=None, overview=None, problems=(DISK,))
         assert "watch none has left a heartbeat" in lines
 
@@ -235,7 +235,7 @@ class TestFindings:
         console.print(reports.findings(findings))
         return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
-    def test_each_is_a_level_a_sentence_and_what_to_do(self):
+    def test_each_finding_has_a_level_a_sentence_and_advice(self):
         lines = self.shown(
             Finding("folder", "ok", "It can be read."),
             Finding("disk", "fail", "It is full.", "Make room."),
@@ -265,7 +265,7 @@ class TestChoice:
         assert isinstance(watch_display(quiet=True, as_json=False), Lines)
 
 
-def test_a_summary_shows_names_and_notes_as_they_are(tmp_path):
+def test_a_summary_shows_names_and_notes_literally(tmp_path):
     image = Micrograph(np.eye(8), notes=("Channel [red] was left out.",))
     path = archive.write(restore(image, Recipe(median=Median())), tmp_path)
     console = redirected()

@@ -23,7 +23,7 @@ def suggest(*arguments):
     return CliRunner().invoke(app, ["suggest", *map(str, arguments)])
 
 
-def test_recipe_and_picture_are_written_and_the_choice_is_said(scan, tmp_path):
+def test_recipe_and_picture_are_written_and_the_choice_is_printed(scan, tmp_path):
     recipe, picture = tmp_path / "mine.toml", tmp_path / "mine.png"
     done = suggest(scan, "--recipe", "afm-background", "--output", recipe, "--picture", picture)
     assert done.exit_code == 0
@@ -50,7 +50,7 @@ def test_another_model_direction_and_size_can_be_asked_for(scan):
     assert record["recipe"]["background"]["lam"] == pytest.approx(2 / 30, rel=1e-3)
 
 
-def test_an_image_that_does_not_tell_needs_attention(tmp_path):
+def test_an_image_that_determines_nothing_needs_attention(tmp_path):
     path = tmp_path / "noise.npy"
     np.save(path, np.random.default_rng(0).normal(size=(64, 64)))
     done = suggest(path, "--recipe", "afm-background")
@@ -77,7 +77,7 @@ def test_mistakes_are_sentences(scan, arguments, error, words):
     assert words in str(done.exception)
 
 
-def test_a_recipe_with_auto_restores_as_suggested_and_is_computed_again(scan, tmp_path):
+def test_a_recipe_with_auto_restores_as_suggested_and_is_reproduced(scan, tmp_path):
     recipe, archive = tmp_path / "auto-lam.toml", tmp_path / "archive"
     recipe.write_text(
         '[background]\nmodel = "huber-rof"\nlam = "auto"\n[denoise]\nmodel = "tv-l1"\nlam = "auto"\n', "utf-8"

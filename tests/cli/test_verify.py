@@ -35,7 +35,7 @@ def archive(original: Path, tmp_path: Path) -> Path:
     return below.parent
 
 
-def test_whole_files_are_fine(archive: Path) -> None:
+def test_intact_files_pass(archive: Path) -> None:
     found = run(app, ["verify", str(archive)])
     assert found.exit_code == 0
     assert "2 files: 2 unchanged; 0 with something wrong." in found.stdout
@@ -54,7 +54,7 @@ def test_a_damaged_file_is_named_and_the_others_are_checked(archive: Path, origi
     assert (quiet.exit_code, quiet.stdout) == (1, "")
 
 
-def test_results_are_computed_again(archive: Path) -> None:
+def test_results_are_reproduced(archive: Path) -> None:
     found = run(app, ["verify", str(archive), "--recompute"])
     assert found.exit_code == 0
     assert found.stderr.count("reproduced bit for bit") == 2
@@ -71,7 +71,7 @@ def test_json(archive: Path, original: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty"])
-def test_nothing_to_check_is_a_mistake(tmp_path: Path, what: str) -> None:
+def test_nothing_to_check_is_an_error(tmp_path: Path, what: str) -> None:
     (tmp_path / "empty").mkdir()
     command = [sys.executable, "-m", "tvtasks.cli", "verify", str(tmp_path / what)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -87,7 +87,7 @@ def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tvtasks.cli", "verify", str(pipe), str(endless)]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
-        pipe.open("wb"),  # opened when the examiner has opened it
+        pipe.open("wb"),  # opened once the examiner has opened it
     ):
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=20)

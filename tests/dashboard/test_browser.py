@@ -55,7 +55,7 @@ def shown(server, save_scan, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def failed(server, save_scan, tmp_path_factory):
-    """The id of the run of a file that is not whole."""
+    """The id of the run of an incomplete file."""
     root = tmp_path_factory.mktemp("failed")
     path = save_scan(root / "stm_0008.npy")
     path.write_bytes(path.read_bytes()[:200])
@@ -92,7 +92,7 @@ def deployment(server):
 
 @pytest.fixture(scope="module")
 def browser(shown, failed, table, deployment):
-    # After the others: in a thread that drives a browser, Prefect would take itself to be in an event loop.
+    # After the others: in a thread that drives a browser, Prefect would believe it is in an event loop.
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser here: looked for {', '.join(BROWSERS)}")
@@ -111,7 +111,7 @@ def page(browser):
 
 @pytest.fixture
 def hosts(page):
-    """The hosts that the page has asked for anything."""
+    """The hosts that the page has contacted."""
     asked = set()
     page.on("request", lambda request: asked.add(urlsplit(request.url).hostname))
     page.on("websocket", lambda socket: asked.add(urlsplit(socket.url).hostname))
@@ -156,7 +156,7 @@ def test_a_run_that_is_cancelled_with_a_click_ends_cancelled(
         assert go_on.wait(60)
         return readers.read(path)
 
-    def restore():  # in a thread of its own, as the browser has this one
+    def restore():  # in a thread of its own, since the browser uses this one
         with prefect_at(server.api_url) as supervisor:
             supervisors.append(supervisor)
             try:
@@ -186,7 +186,7 @@ def test_a_run_that_is_cancelled_with_a_click_ends_cancelled(
     assert not list((tmp_path / "archive").glob("*.nxs"))
 
 
-def test_the_table_of_a_watch_lists_the_failed_file_and_leads_to_the_runs(server, shown, table, page):
+def test_the_table_of_a_watch_lists_the_failed_file_and_links_to_the_runs(server, shown, table, page):
     run, _ = shown
     page.goto(f"{server.dashboard}/artifacts/artifact/{table.id}")
     row = page.get_by_role("row").filter(has_text="quarantined")
@@ -197,7 +197,7 @@ def test_the_table_of_a_watch_lists_the_failed_file_and_leads_to_the_runs(server
     assert link.evaluate("link => link.href") == f"{server.dashboard}/runs/flow-run/{run.id}"
 
 
-def test_a_rerun_from_the_form_is_refused_where_it_is_wrong_and_else_done_by_a_worker(
+def test_the_form_refuses_a_wrong_number_and_a_worker_does_the_rerun(
     server, deployment, page, save_scan, tmp_path
 ):
     scan, results = save_scan(tmp_path / "scans" / "stm_0010.npy"), tmp_path / "archive"

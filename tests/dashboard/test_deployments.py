@@ -1,4 +1,4 @@
-"""What is in deployments/: each file is parsed, and what can be is put on a server and read back."""
+"""The files in deployments/: each is parsed and, where possible, applied to a server and read back."""
 
 import configparser
 import os
@@ -42,7 +42,7 @@ class TestPrefectYaml:
     @pytest.fixture(scope="class")
     @classmethod
     def applied(cls, server):
-        """The deployments by name, put on a server by Prefect's own command as the file's first lines say."""
+        """The deployments by name, applied with Prefect's own command as the file's first lines say."""
         with prefect_at(server.api_url), get_client(sync_client=True) as client:
             clear(client)
             template = ProcessWorker.get_default_base_job_template()
@@ -70,11 +70,11 @@ class TestPrefectYaml:
             ("sweep", ["path", "output"], None, "live", ["tvtasks", "live"]),
         ],
     )
-    def test_each_deployment_is_read_back_as_it_is_meant(self, applied, name, required, limit, queue, tags):
+    def test_each_deployment_is_read_back_as_intended(self, applied, name, required, limit, queue, tags):
         found = applied[name]
         assert found.tags == tags
         assert (found.work_pool_name, found.work_queue_name) == ("tvtasks", queue)
-        assert found.parameter_openapi_schema["required"] == required  # deploying has loaded the flow
+        assert found.parameter_openapi_schema["required"] == required  # deploying loads the flow
         assert (found.global_concurrency_limit.limit if limit else found.global_concurrency_limit) == limit
         if limit:
             assert found.concurrency_options.collision_strategy == "ENQUEUE"
@@ -82,7 +82,7 @@ class TestPrefectYaml:
         assert found.pull_steps == []  # a worker on any system imports it
         assert set(applied) == {"restore", "acquire", "rerun", "sweep"}
 
-    def test_the_nightly_rerun_is_paused_until_it_is_told_of_which_archive(self, applied):
+    def test_the_nightly_rerun_is_paused_until_it_has_an_archive(self, applied):
         (nightly,) = applied["rerun"].schedules
         assert (nightly.slug, nightly.active, nightly.schedule.cron) == ("nightly", False, "0 2 * * *")
         assert nightly.parameters == {"sources": ["/data/archive"], "recipes": ["auto"]}
@@ -98,7 +98,7 @@ class TestPrefectYaml:
         recipe = Recipe.model_validate(action.parameters["recipe"])
         assert recipe.digest == Recipe.load("stm-scratches").digest
 
-    def test_our_command_finds_everything_as_prefects_own_has_made_it(self, applied, server):
+    def test_our_command_agrees_with_prefects_own(self, applied, server):
         with prefect_at(server.api_url), get_client(sync_client=True) as client:
             actions = list(deploying.deploy(client, Wishes()))
         assert {one.done for one in actions if one.kind != "automation"} == {"unchanged"}
@@ -132,19 +132,19 @@ def runs_of(client, deployment):
 def wait_for(look, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < deadline, "it did not come"
+        assert time.monotonic() < deadline, "it did not happen in time"
         threading.Event().wait(0.1)
     return found
 
 
 class TestSettingsOfTheServer:
-    def test_they_are_those_of_the_server_that_a_watch_starts(self):
+    def test_they_match_the_server_that_a_watch_starts(self):
         found = settings(DEPLOYMENTS / "server.env")
         ours = server._ENVIRONMENT | server._RETENTION
         assert {name: found[name] for name in ours} == ours
         assert set(found) - set(ours) == {"DO_NOT_TRACK", "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY"}
 
-    def test_prefect_takes_them_as_what_they_are_meant_to_be(self):
+    def test_prefect_reads_them_as_intended(self):
         script = (
             "from prefect.settings import get_current_settings as now; s = now().server; v = s.services;"
             "print(s.analytics_enabled, s.ui.v2_enabled, v.task_run_recorder.batch_size,"
@@ -160,7 +160,7 @@ class TestSettingsOfTheServer:
         expected = f"False False 200 {timedelta(days=30)} {timedelta(days=2)} ['events', 'flow_runs']"
         assert said.strip() == expected
 
-    def test_every_variable_of_the_example_is_said_what_it_is(self):
+    def test_every_variable_in_the_example_is_explained(self):
         lines = (DEPLOYMENTS / "example.env").read_text("utf-8").splitlines()
         found = settings(DEPLOYMENTS / "example.env")
         assert found["PREFECT_SERVER_API_AUTH_STRING"] == found["PREFECT_API_AUTH_STRING"]
@@ -173,7 +173,7 @@ class TestCompose:
     def compose(self):
         return yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text("utf-8"))
 
-    def test_there_is_everything_and_each_says_how_it_is(self, compose):
+    def test_every_service_is_there_and_has_a_health_check(self, compose):
         assert set(compose["services"]) == {"database", "server", "deploy", "worker", "watch"}
         for name, service in compose["services"].items():
             assert "healthcheck" in service or name == "deploy", name
@@ -184,7 +184,7 @@ class TestCompose:
         assert all(port.startswith("127.0.0.1:") for port in ports)
         assert "network_mode" not in str(compose)
 
-    def test_nothing_is_unpinned_and_nothing_secret_stands_in_it(self, compose):
+    def test_every_version_is_pinned_and_no_secret_is_in_it(self, compose):
         image = compose["services"]["database"]["image"]
         assert image.count(":") == 1
         assert image.rpartition(":")[2].count(".") >= 1
@@ -193,11 +193,11 @@ class TestCompose:
         assert "POSTGRES_PASSWORD_FILE" in text
         assert "POSTGRES_PASSWORD:" not in text
 
-    def test_whatever_it_asks_of_the_environment_is_in_the_example(self, compose):
+    def test_every_variable_it_needs_is_in_the_example(self, compose):
         asked = set(re.findall(r"(?<!\$)\$\{(\w+)", (DEPLOYMENTS / "compose.yaml").read_text("utf-8")))
         assert asked <= set(settings(DEPLOYMENTS / "example.env"))
 
-    def test_it_is_valid_by_composes_own_schema(self):
+    def test_it_is_valid_by_the_schema_of_compose(self):
         pytest.importorskip("check_jsonschema")
         words = ["--builtin-schema", "vendor.compose-spec", str(DEPLOYMENTS / "compose.yaml")]
         said = subprocess.run(
@@ -210,7 +210,7 @@ class TestServices:
     @pytest.mark.parametrize(
         "path", sorted((DEPLOYMENTS / "systemd").glob("*.service")), ids=lambda p: p.name
     )
-    def test_each_ends_gently_and_is_started_again(self, path):
+    def test_each_service_ends_gently_and_restarts(self, path):
         unit = configparser.ConfigParser(strict=False, interpolation=None)
         unit.optionxform = str
         unit.read(path, "utf-8")
@@ -225,5 +225,5 @@ class TestServices:
         said = subprocess.run(
             ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
         ).stderr
-        # The program is not where it will be; nothing else is wrong.
+        # The program is not installed there; nothing else may be wrong.
         assert [line for line in said.splitlines() if "is not executable" not in line] == []

@@ -1,4 +1,4 @@
-"""The recipe that is put together in the dashboard's form; test_dashboard.py fills it in."""
+"""The recipe that a user fills in in the dashboard's form; test_browser.py fills in the form itself."""
 
 import pytest
 from prefect.utilities.callables import parameter_schema
@@ -40,11 +40,11 @@ class TestOwnRecipe:
         (found,) = OwnRecipe.model_validate({"denoise": step}).recipes
         assert found.digest == Recipe.model_validate({"denoise": expected}).digest
 
-    def test_what_was_filled_in_for_another_model_does_no_harm(self):
+    def test_values_filled_in_for_another_model_do_no_harm(self):
         (found,) = OwnRecipe.model_validate({"denoise": {"model": "tv-l1", "lam": 1, "alpha": 0.05}}).recipes
         assert found.digest == Recipe.model_validate({"denoise": {"model": "tv-l1", "lam": 1}}).digest
 
-    def test_without_a_step_it_is_none(self):
+    def test_without_a_step_it_is_no_recipe(self):
         assert NONE_OF_MY_OWN.recipes == ()
 
     @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ class TestOwnRecipe:
             ({"background": HUBER | {"columns": True}}, "choose one of the two"),
         ],
     )
-    def test_what_does_not_go_together_is_a_sentence(self, content, sentence):
+    def test_steps_that_do_not_fit_together_are_a_sentence(self, content, sentence):
         with pytest.raises(RecipeError, match=sentence):
             _ = OwnRecipe.model_validate(content).recipes
 
@@ -64,7 +64,7 @@ class TestForm:
     @pytest.mark.parametrize(
         "flow", [rerun_flow, restore_flow, acquire_flow, sweep_flow], ids=lambda flow: flow.name
     )
-    def test_every_parameter_is_said_in_words(self, flow):
+    def test_every_parameter_has_help(self, flow):
         found = schema(flow)["properties"]
         assert [
             name for name, field in found.items() if name != "recipe" and not field.get("description")
@@ -79,7 +79,7 @@ class TestForm:
             ({"median": {"model": "median", "rows": 0}}, "recipe.median.rows"),
         ],
     )
-    def test_the_server_says_which_number_is_wrong_and_why(self, content, where):
+    def test_the_server_names_the_wrong_number_and_the_reason(self, content, where):
         with pytest.raises(ValidationError, match=f"'{where}'. Failure reason: .* the (min|max)imum of"):
             validate({"sources": ["scans"], "recipe": content}, schema(rerun_flow), raise_on_error=True)
 

@@ -19,7 +19,7 @@ print(own_flows.flow_at("flows.rerun.rerun_flow").name)
 @pytest.mark.parametrize(
     "content", [None, "", "raise RuntimeError('a flow of mine')"], ids=["none", "empty", "broken"]
 )
-def test_a_folder_of_that_name_on_the_path_is_in_nobodys_way(tmp_path, content):
+def test_a_folder_of_that_name_on_the_path_does_no_harm(tmp_path, content):
     paths = [str(tmp_path), str(REPOSITORY)]
     if content is not None:
         (tmp_path / "flows").mkdir()

@@ -50,7 +50,7 @@ def pauses(monkeypatch):
     return waited
 
 
-def test_a_run_asks_again_at_once_and_waits_longer_each_time(pauses):
+def test_a_run_retries_soon_and_waits_longer_each_time(pauses):
     with busy_server(3) as (url, asked), temporary_settings({PREFECT_API_URL: url}), own_client() as client:
         assert client.request("GET", "/health").status_code == 200
     assert asked[-1] == "/api/health"
@@ -59,7 +59,7 @@ def test_a_run_asks_again_at_once_and_waits_longer_each_time(pauses):
     assert sum(pauses) < 1.0
 
 
-def test_so_does_what_looks_after_the_runs(pauses):
+def test_so_does_the_supervisor_of_the_runs(pauses):
     with busy_server(1) as (url, asked):
         connection = Connection(url)
         assert connection.client.request("GET", "/health").status_code == 200
@@ -69,7 +69,7 @@ def test_so_does_what_looks_after_the_runs(pauses):
     assert pauses[0] < 0.1
 
 
-def test_a_server_that_says_itself_when_to_come_back_is_obeyed():
+def test_a_server_that_names_a_pause_is_obeyed():
     request = httpx.Request("GET", "http://127.0.0.1/api/health")
     response = httpx.Response(503, headers={"retry-after": "7"}, request=request)
     retry_soon(response)

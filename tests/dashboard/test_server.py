@@ -24,7 +24,7 @@ def clock():
     return Clock()
 
 
-def test_a_server_that_is_killed_is_started_again_where_it_was(database, tmp_path, clock, caplog):
+def test_a_killed_server_restarts_on_the_same_port(database, tmp_path, clock, caplog):
     home = database(tmp_path)
     log = home / "server.log"
     first = servers.start(log, home=home, port=unused_port())
@@ -44,14 +44,14 @@ def test_a_server_that_is_killed_is_started_again_where_it_was(database, tmp_pat
 
 
 class TestServersThatCannotBeStarted:
-    def test_one_that_a_user_has_named_is_theirs(self, dead_url, tmp_path, clock):
+    def test_a_server_that_the_user_named_is_never_started(self, dead_url, tmp_path, clock):
         keeper = ServerKeeper(Server(dead_url, is_ours_to_start=False), tmp_path / "server.log", clock=clock)
         clock.seconds += 3600
         keeper.check()
         assert keeper.server.process is None
         assert keeper.state() == servers.ServerState(dead_url, answers=False, kept=False)
 
-    def test_one_that_was_found_here_is_given_time_and_attempts_become_rarer_and_say_why(
+    def test_a_found_server_gets_time_and_attempts_become_rarer_and_name_the_reason(
         self, dead_url, tmp_path, clock, caplog
     ):
         (tmp_path / "file").write_bytes(b"no folder")
@@ -67,7 +67,7 @@ class TestServersThatCannotBeStarted:
         assert "cannot be started with its output in" in caplog.records[0].message
         assert "The next attempt is in 5 s." in caplog.records[0].message
 
-    def test_a_port_that_another_program_has_taken_is_left_to_it(self, server, tmp_path, clock, caplog):
+    def test_a_port_of_another_program_is_left_alone(self, server, tmp_path, clock, caplog):
         taken = server.api_url.replace("/api", "/nothing-here")
         keeper = ServerKeeper(Server(taken), tmp_path / "server.log", clock=clock)
         clock.seconds += 60
@@ -82,7 +82,7 @@ class TestServersThatCannotBeStarted:
 
 
 class TestTheLogOfTheServer:
-    def test_one_that_has_become_large_is_begun_anew_and_the_one_before_is_kept(self, tmp_path, monkeypatch):
+    def test_a_large_log_begins_again_and_the_previous_one_is_kept(self, tmp_path, monkeypatch):
         monkeypatch.setattr(servers, "LOG_SIZE", 100)
         log = tmp_path / "server.log"
         with log.open("ab") as written_by_the_server:
@@ -93,7 +93,7 @@ class TestTheLogOfTheServer:
         assert log.read_bytes() == b"new"
         assert (tmp_path / "server.1.log").read_bytes() == b"old" * 50
 
-    def test_a_small_one_and_one_that_is_not_there_are_left_alone(self, tmp_path):
+    def test_a_small_or_missing_log_is_left_alone(self, tmp_path):
         log = tmp_path / "server.log"
         servers.rotate(log)
         assert not log.exists()

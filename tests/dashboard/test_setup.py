@@ -1,4 +1,4 @@
-"""`tvtasks deploy` as a user gives it, on a real server."""
+"""`tvtasks deploy` as a user runs it, on a real server."""
 
 import json
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ VOLATILE = {"updated", "last_polled", "status", "last_seen", "active_slots"}
 
 
 def clear(client):
-    """Take away what was deployed."""
+    """Remove everything that was deployed."""
     for deployment in client.read_deployments():
         client.delete_deployment(deployment.id)
     for name in (TRIGGER, *(rule.name for rule in automations.all_rules())):
@@ -30,7 +30,7 @@ def clear(client):
 
 
 def everything(client):
-    """What the server has, without what changes by itself."""
+    """What the server holds, without values that change by themselves."""
     asked = {
         "pools": ("/work_pools/filter", {}),
         "queues": ("/work_pools/tvtasks/queues/filter", {}),
@@ -42,7 +42,7 @@ def everything(client):
     def stable(value):
         if isinstance(value, dict):
             return {key: stable(inner) for key, inner in value.items() if key not in VOLATILE}
-        if isinstance(value, list):  # what an automation expects is a set
+        if isinstance(value, list):  # the expected events of an automation are a set
             return sorted(map(stable, value), key=str)
         return value
 
@@ -63,7 +63,7 @@ def done(out):
 
 
 class TestDeploy:
-    def test_everything_is_created_and_the_second_time_nothing_is_changed(self, client, tvtasks):
+    def test_everything_is_created_and_a_second_run_changes_nothing(self, client, tvtasks):
         code, out, _ = tvtasks("deploy", "--json")
         first = done(out)
         assert code == 0
@@ -80,7 +80,7 @@ class TestDeploy:
         queues = {queue.name: queue.priority for queue in client.read_work_queues(work_pool_name="tvtasks")}
         assert queues["live"] < queues["rerun"] < queues["default"]
 
-    def test_what_somebody_has_changed_is_put_right_and_said(self, client, tvtasks):
+    def test_changes_by_others_are_corrected_and_reported(self, client, tvtasks):
         tvtasks("deploy", "--quiet")
         wanted = everything(client)
         found = client.read_deployment_by_name("rerun/rerun")
@@ -93,10 +93,10 @@ class TestDeploy:
         client.update_work_queue(client.read_work_queue_by_name("live", "tvtasks").id, priority=2)
         _, out, _ = tvtasks("deploy", "--json")
         changed = {name for (_, name), what in done(out).items() if what == "updated"}
-        assert changed == {"rerun", "tvtasks/live"}  # the other queue makes room by itself
+        assert changed == {"rerun", "tvtasks/live"}  # the server moves the other queue by itself
         assert everything(client) == wanted
 
-    def test_a_limit_that_somebody_has_set_stays(self, client, tvtasks):
+    def test_a_limit_set_by_the_user_stays(self, client, tvtasks):
         tvtasks("deploy", "--quiet")
         found = client.read_deployment_by_name("rerun/rerun")
         client.request(
@@ -106,7 +106,7 @@ class TestDeploy:
         assert set(done(out).values()) == {"unchanged"}
         assert client.read_deployment(found.id).global_concurrency_limit.limit == 7
 
-    def test_a_nightly_rerun_is_set_and_stays_as_the_user_leaves_it(self, client, tvtasks, tmp_path):
+    def test_a_nightly_rerun_is_set_and_later_changes_by_the_user_stay(self, client, tvtasks, tmp_path):
         words = [
             "deploy",
             "--nightly",
@@ -134,7 +134,7 @@ class TestDeploy:
         (still,) = client.read_deployment_by_name("rerun/rerun").schedules
         assert not still.active
 
-    def test_events_are_switched_on_and_off_by_the_user_only(self, client, tvtasks, tmp_path):
+    def test_only_the_user_switches_events_on_and_off(self, client, tvtasks, tmp_path):
         words = ["deploy", "--events", tmp_path, "--recipe", "auto", "--json"]
         tvtasks("deploy", "--quiet")
         assert done(tvtasks(*words)[1])["automation", TRIGGER] == "updated"
@@ -146,28 +146,28 @@ class TestDeploy:
         tvtasks("deploy", "--quiet")
         assert not client.read_automations_by_name(TRIGGER)[0].enabled
 
-    def test_a_table_and_what_to_do_next(self, client, tvtasks, server):
+    def test_it_prints_a_table_and_what_to_do_next(self, client, tvtasks, server):
         code, out, err = tvtasks("deploy", "--pool", "others")
         assert (code, err) == (0, "")
         assert "created" in out
         assert f"On {server.dashboard}. Start a worker: prefect worker start --pool others" in out
 
 
-class TestRunsThatAreGivenAgain:
-    """Which events the rules take; `python -m tests.benchmarks.machines kill` shows what comes of it."""
+class TestRunsThatAreScheduledAgain:
+    """Which events trigger the rules; `python -m tests.benchmarks.machines kill` shows the effect."""
 
     @pytest.mark.parametrize(
         ("begun", "pool", "tag", "at_once", "in_a_while"),
         [
             (1, True, "tvtasks", True, False),
             (3, True, "tvtasks", True, False),
-            (4, True, "tvtasks", False, False),  # often enough
+            (4, True, "tvtasks", False, False),  # too many attempts
             (0, True, "tvtasks", False, True),
-            (1, False, "tvtasks", False, False),  # of a watch
+            (1, False, "tvtasks", False, False),  # a run of a watch
             (1, True, "others", False, False),
         ],
     )
-    def test_those_of_workers_a_few_times(self, begun, pool, tag, at_once, in_a_while):
+    def test_runs_of_workers_are_scheduled_again_a_few_times(self, begun, pool, tag, at_once, in_a_while):
         related = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}]
         if pool:
             related += [{"prefect.resource.id": "prefect.work-pool.7", "prefect.resource.role": "work-pool"}]
@@ -188,7 +188,7 @@ class TestRunsThatAreGivenAgain:
         assert takes(automations.crashed_runs(), lambda trigger: trigger.expects) == at_once
         assert takes(automations.crashed_unbegun_runs(), lambda trigger: trigger.starts_after) == in_a_while
 
-    def test_they_wait_for_a_worker_then(self):
+    def test_they_then_wait_for_a_worker(self):
         for rule in (
             automations.crashed_runs(),
             automations.crashed_unbegun_runs(),
@@ -222,7 +222,7 @@ class TestRefusals:
         assert code == 2
         assert "prefect server start" in err
 
-    def test_a_pool_of_another_kind_is_left_alone(self, client, tvtasks):
+    def test_a_pool_of_another_type_is_left_alone(self, client, tvtasks):
         from prefect.client.schemas.actions import WorkPoolCreate
 
         client.create_work_pool(WorkPoolCreate(name="tvtasks", type="docker"))
@@ -231,6 +231,6 @@ class TestRefusals:
         assert "has the type docker" in err
 
 
-def test_all_that_is_deployed_stands_in_the_file():
+def test_everything_deployed_is_in_the_file():
     names = [spec["name"] for spec in deploying.definitions()["deployments"]]
     assert names == ["restore", "acquire", "rerun", "sweep"]

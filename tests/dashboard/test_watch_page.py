@@ -1,4 +1,4 @@
-"""What the dashboard shows of a watch, on a real server."""
+"""The page of a watch in the dashboard, on a real server."""
 
 import logging
 import subprocess
@@ -47,7 +47,7 @@ def runs_of(client, archive):
 
 
 def shown(client, run):
-    """What the run's artifacts show, by the first word of their key."""
+    """The content of the run's artifacts, by the first word of their keys."""
     found = client.request(
         "POST", "/artifacts/filter", json={"artifacts": {"flow_run_id": {"any_": [str(run.id)]}}}
     )
@@ -56,7 +56,7 @@ def shown(client, run):
 
 
 class TestWhatItShows:
-    def test_a_run_stands_for_the_watch_with_the_latest_files_progress_and_health(
+    def test_a_run_shows_the_watch_with_its_latest_files_progress_and_health(
         self, server, client, folders, save_scan
     ):
         folder, archive = folders
@@ -115,7 +115,7 @@ class TestWhatItShows:
         assert len(names) == 2
         assert all(name.startswith("rchive-1-") for name in names)
 
-    def test_what_was_deleted_in_the_dashboard_is_shown_anew(self, server, client, folders):
+    def test_artifacts_deleted_in_the_dashboard_come_back(self, server, client, folders):
         folder, archive = folders
         with prefect_at(server.api_url) as supervisor:
             page = page_of(supervisor, server.api_url, folder, archive)
@@ -161,7 +161,7 @@ class TestHowItEnds:
         (run,) = runs_of(client, folders[1])
         assert run.state.is_cancelled()
 
-    def test_an_error_of_the_watch_is_its_message(self, server, client, folders):
+    def test_an_error_that_ends_the_watch_is_its_message(self, server, client, folders):
         with (
             pytest.raises(ArchiveError),
             prefect_at(server.api_url) as supervisor,
@@ -175,7 +175,7 @@ class TestHowItEnds:
         assert run.state.message == "The ledger cannot be written."
 
 
-def test_the_automation_is_there_once_as_it_should_be(client):
+def test_the_automation_exists_exactly_once(client):
     def there():
         return client.read_automations_by_name(SILENT)
 
@@ -217,11 +217,9 @@ with supervision.prefect_at(sys.argv[3]) as supervisor, tagged_with(archive):
 
 
 @pytest.mark.slow
-def test_what_a_killed_watch_has_left_is_marked_as_crashed_by_the_server_and_nothing_else_is(
-    server, client, write_scan, tmp_path
-):
+def test_the_server_marks_only_the_runs_of_a_killed_watch_as_crashed(server, client, write_scan, tmp_path):
     path = write_scan("stm_0001.npy")
-    ensure(client, silent_runs(timedelta(seconds=10)))  # the shortest that Prefect takes
+    ensure(client, silent_runs(timedelta(seconds=10)))  # the shortest that Prefect accepts
 
     def runs(archive):
         chosen = FlowRunFilter.model_validate({"tags": {"all_": [archive_tag(archive)]}})
@@ -246,7 +244,8 @@ def test_what_a_killed_watch_has_left_is_marked_as_crashed_by_the_server_and_not
             with watch(killed):
                 pass
             eventually(lambda: states(killed) == ["Crashed", "Crashed"], seconds=90.0)
-            # It is older than the other, and was never taken for dead: it would set itself to Running again.
+            # It is older than the other and was never marked as crashed: it would set itself to Running
+            # again.
             for run in runs(lives):
                 history = client.read_flow_run_states(run.id)
                 assert {state.name for state in history} <= {"Pending", "Running"}

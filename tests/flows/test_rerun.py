@@ -1,4 +1,4 @@
-"""`tvtasks list` and `tvtasks rerun` as a user gives them, and the rerun flow on a real server."""
+"""`tvtasks list` and `tvtasks rerun` as a user runs them, and the rerun flow on a real server."""
 
 import dataclasses
 import json
@@ -83,7 +83,7 @@ class TestList:
         assert [run["name"] for run in found["runs"]] == ["stm_1.npy", "stm_2.npy"]
         assert found["runs"][0]["parameters"]["median"]["rows"] == 7
 
-    def test_a_damaged_file_is_listed_and_said_with_exit_code_1(self, tvtasks, filled):
+    def test_a_damaged_file_is_listed_and_reported_with_exit_code_1(self, tvtasks, filled):
         bad = next(filled.glob("stm_1__*.nxs"))
         bad.write_bytes(bad.read_bytes()[:500])
         code, out, err = tvtasks("list", filled)
@@ -101,7 +101,7 @@ class TestList:
 
 
 class TestRerun:
-    def test_a_plan_changes_nothing_and_says_what_time_and_disk(self, tvtasks, filled, recipe):
+    def test_a_plan_changes_nothing_and_estimates_time_and_disk(self, tvtasks, filled, recipe):
         before = sorted(filled.iterdir())
         code, out, _ = tvtasks("rerun", filled, "--recipe", recipe, "--plan")
         assert code == 0
@@ -119,7 +119,7 @@ class TestRerun:
         assert found["seconds_in_all"] > found["seconds_beside"] > 0
         assert found["free"] > 0
 
-    def test_it_does_what_the_plan_says_and_then_nothing(self, tvtasks, filled, recipe):
+    def test_it_does_the_plan_and_a_second_time_nothing(self, tvtasks, filled, recipe):
         planned = json.loads(tvtasks("rerun", filled, "--recipe", recipe, "--plan", "--json")[1])
         code, out, _ = tvtasks("rerun", filled, "--recipe", recipe, "--json")
         *images, summary = map(json.loads, out.splitlines())
@@ -132,7 +132,7 @@ class TestRerun:
         assert "3 current, 0 outdated" in out
         assert "0 restored, 0 failed, 3 current already" in out
 
-    def test_a_failure_is_told_at_the_end_with_exit_code_1(self, tvtasks, filled, recipe, tmp_path):
+    def test_a_failure_is_reported_at_the_end_with_exit_code_1(self, tvtasks, filled, recipe, tmp_path):
         np.save(tmp_path / "scans" / "constant.npy", np.ones((24, 32)))
         words = ["rerun", tmp_path / "scans", "--archive", filled, "--recipe", recipe]
         code, out, err = tvtasks(*words)
@@ -162,7 +162,7 @@ def artifacts(client, key):
 class TestHowResultsAreKept:
     @pytest.fixture
     def commands(self, filled, recipe, tmp_path, write_scan):
-        """Each command that restores, with a scan that it has not restored yet."""
+        """Each command that restores, with a new scan."""
         write_scan("stm_3.npy", 3)
         to = ["--archive", tmp_path / "kept", "--recipe", recipe]
         return {
@@ -172,7 +172,7 @@ class TestHowResultsAreKept:
         }
 
     @pytest.mark.parametrize("command", ["restore", "watch", "rerun"])
-    def test_as_each_command_is_told(self, tvtasks, commands, command, tmp_path):
+    def test_each_command_takes_the_options(self, tvtasks, commands, command, tmp_path):
         (tmp_path / "sample.toml").write_text(SAMPLE, "utf-8")
         (tmp_path / "kept").mkdir()
         left = tmp_path / "kept" / ".a.nxs.partial-elsewhere-1-abc"
@@ -199,7 +199,7 @@ class TestHowResultsAreKept:
         ],
         ids=lambda value: str(value[0]),
     )
-    def test_what_cannot_be_is_said_before_any_work(
+    def test_impossible_options_are_refused_before_any_work(
         self, tvtasks, commands, command, options, sentence, tmp_path, monkeypatch
     ):
         monkeypatch.setitem(sys.modules, "hdf5plugin", None)
@@ -211,7 +211,7 @@ class TestHowResultsAreKept:
         assert not Path("kept").exists()
 
     def test_a_rerun_takes_the_sample_from_the_archive(self, tvtasks, recipe, tmp_path, write_scan):
-        """Even if a later run of the same image was without, and from the original file too."""
+        """Even if a later run of the same image had none, and also from the original file."""
         sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
         path, place = write_scan("stm_9.npy"), tmp_path / "archive"
         keeping = archive.Keeping(sample=sample)
@@ -253,11 +253,11 @@ class TestTheFlow:
         context = archive.summary(rows[1]["result"])["context"]
         assert context["prefect"]["flow_run_id"] == str(run.id)
 
-    def test_what_cannot_be_begun_is_a_failed_run_and_a_sentence(self, server, recipe, tmp_path):
+    def test_a_request_that_cannot_start_is_a_failed_run_and_a_sentence(self, server, recipe, tmp_path):
         with prefect_at(server.api_url), pytest.raises(ConfigurationError, match="no file or folder"):
             rerun_and_show(Request((tmp_path / "nowhere",), (recipe,)), Heard(), threading.Event())
 
-    def test_one_that_was_stopped_is_not_complete(self, server, filled, recipe):
+    def test_a_stopped_batch_is_not_complete(self, server, filled, recipe):
         stop = threading.Event()
         heard = Heard(finished=lambda outcome: stop.set())
         with prefect_at(server.api_url), get_client(sync_client=True) as client:
@@ -267,7 +267,7 @@ class TestTheFlow:
         assert run.state.is_failed()
         assert f"{report.left} left" in run.state.message
 
-    def test_without_a_server_it_is_done_all_the_same(self, dead_url, filled, recipe):
+    def test_without_a_server_the_batch_still_runs(self, dead_url, filled, recipe):
         with prefect_at(dead_url):
             assert rerun_and_show(Request((filled,), (recipe,)), Heard(), threading.Event()).restored == 3
 

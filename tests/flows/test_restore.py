@@ -1,4 +1,4 @@
-"""The restore flow on a real server: what the dashboard will show, and what happens without it."""
+"""The restore flow on a real server: what the dashboard shows, and what happens without a server."""
 
 import base64
 import io
@@ -56,14 +56,14 @@ def client(at_server: Server) -> Iterator[SyncPrefectClient]:
 
 
 def run_of(client: SyncPrefectClient, path: Path) -> FlowRun:
-    """The only flow run that was given this file."""
+    """The only flow run for this file."""
     runs = [run for run in client.read_flow_runs(sort=NEWEST) if run.parameters.get("path") == str(path)]
     assert len(runs) == 1
     return runs[0]
 
 
 def task_runs(client: SyncPrefectClient, run: FlowRun, *, number: int) -> list[TaskRun]:
-    """The task runs of a flow run in their order; the server records them a second or so later."""
+    """The task runs of a flow run in order; the server records them about a second later."""
     chosen = FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
 
     def found() -> list[TaskRun]:
@@ -87,7 +87,7 @@ def eventually(condition: Callable[[], object], seconds: float = HALF_A_MINUTE) 
     """Wait for another process: there is no clock to inject."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
 
 
@@ -125,9 +125,7 @@ class TestWhatTheServerShows:
             "archive",
         ]
 
-    def test_it_is_listed_under_a_deployment_which_comes_again_when_somebody_deletes_it(
-        self, client, write_scan, tmp_path
-    ):
+    def test_it_is_listed_under_a_deployment_that_comes_back_if_deleted(self, client, write_scan, tmp_path):
         first, second = write_scan("stm_0001.npy"), write_scan("stm_0002.npy", seed=1)
         restore_and_show(first, RECIPE, tmp_path / "archive")
         listed = run_of(client, first).deployment_id
@@ -155,8 +153,8 @@ class TestWhatTheServerShows:
         shown.print(summary(archive.summary(outcome.archive)))
         assert f"{run.name}, {run.id}, attempt 1" in shown.export_text()
 
-    def test_of_a_deployment_it_names_that_too(self, client, write_scan, tmp_path):
-        """With parameters as a form or an event gives them."""
+    def test_the_archive_also_names_the_deployment(self, client, write_scan, tmp_path):
+        """With parameters as a form or an event passes them."""
         path = write_scan("stm_0001.npy")
         sample = {"name": "Si", "atom_types": ["Si"], "preparation_date": "2024-04-30"}
         parameters = {
@@ -175,7 +173,7 @@ class TestWhatTheServerShows:
         assert record["context"]["prefect"]["deployment_id"] == str(deployment)
         assert archive.Sample(**record["sample"]) == archive.Sample(**sample)
 
-    def test_the_artifact_holds_a_small_picture_the_gap_and_the_place_of_the_archive(
+    def test_the_artifact_holds_a_small_picture_the_gap_and_the_path_of_the_result(
         self, client, write_scan, tmp_path
     ):
         path = write_scan("stm_0001.npy")
@@ -200,7 +198,7 @@ class TestWhatTheServerShows:
         assert run.state.message == str(raised.value)
         assert "stm_0002.npy is not whole" in run.state.message
 
-    def test_an_error_of_our_own_is_a_sentence_too_and_its_traceback_is_in_the_log_of_the_run(
+    def test_a_defect_is_a_sentence_too_and_its_traceback_is_in_the_log_of_the_run(
         self, client, write_scan, tmp_path, monkeypatch
     ):
         def stumble(*arguments, **options):
@@ -215,7 +213,7 @@ class TestWhatTheServerShows:
         assert "stm_0002.npy: an error in tvtasks itself (KeyError: 'odd')" in run.state.message
 
     @pytest.mark.parametrize("page_kb", [60, 20, 2, 0])
-    def test_the_page_of_an_image_is_no_larger_than_it_may_be(self, client, write_scan, tmp_path, page_kb):
+    def test_the_page_of_an_image_keeps_its_size_limit(self, client, write_scan, tmp_path, page_kb):
         path = write_scan("stm_0001.npy")
         restore_and_show(path, RECIPE, tmp_path / "archive", page_kb=page_kb)
         text = artifact_of(client, run_of(client, path)).data
@@ -229,11 +227,11 @@ class TestWhatTheServerShows:
 
 
 class TestCancelling:
-    """A run that is cancelled, as the button of the dashboard does it, while its first step goes on."""
+    """A run that is cancelled, as by the button in the dashboard, during its first step."""
 
     @pytest.fixture
     def reading(self, monkeypatch):
-        """Reading waits until it is told to go on; it says when it has begun."""
+        """Reading reports that it has begun, then waits for permission to go on."""
         begun, go_on = threading.Event(), threading.Event()
 
         def read(path):
@@ -245,7 +243,7 @@ class TestCancelling:
         return begun, go_on
 
     def restore_meanwhile(self, path, directory, reading, meanwhile):
-        """Return the ledger after a file was restored, with something done while it was read."""
+        """Return the ledger after restoring a file, with an action during its reading."""
         begun, go_on = reading
 
         def cancel():
@@ -280,7 +278,7 @@ class TestCancelling:
         assert "tvtasks retry" in entry.reason
         assert not list(directory.glob("*.nxs"))
 
-    def test_one_that_is_wrongly_taken_for_dead_goes_on_and_is_shown_as_done(
+    def test_a_run_wrongly_marked_as_crashed_continues_and_is_shown_as_done(
         self, server, reading, write_scan, tmp_path
     ):
         path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
@@ -297,7 +295,7 @@ class TestCancelling:
 
 
 class TestWithoutServer:
-    def test_the_file_is_restored_all_the_same_and_that_is_said(self, dead_url, write_scan, tmp_path):
+    def test_the_file_is_still_restored_and_a_note_says_so(self, dead_url, write_scan, tmp_path):
         path = write_scan("stm_0001.npy")
         with prefect_at(dead_url):
             (outcome,) = restore_and_show(path, RECIPE, tmp_path / "archive")
@@ -340,9 +338,7 @@ with prefect_at(sys.argv[3]), tagged_with(archive):
 
 
 class TestRunsCutShort:
-    def test_a_run_of_a_watch_that_was_killed_is_shown_as_crashed(
-        self, client, at_server, write_scan, tmp_path
-    ):
+    def test_a_run_of_a_killed_watch_is_shown_as_crashed(self, client, at_server, write_scan, tmp_path):
         path = write_scan("stm_0001.npy")
         command = [
             sys.executable,
@@ -357,7 +353,7 @@ class TestRunsCutShort:
                 assert child.stdout.readline() == "running\n"
             finally:
                 child.kill()
-        assert run_of(client, path).state.is_running(), "nobody has told the server"
+        assert run_of(client, path).state.is_running(), "the server does not know"
         assert close_lost_runs(tmp_path / "archive") == 1
         run = run_of(client, path)
         assert run.state.is_crashed()
@@ -365,15 +361,13 @@ class TestRunsCutShort:
         assert close_lost_runs(tmp_path / "archive") == 0
 
     @pytest.mark.parametrize("state", [Pending(), Cancelling()], ids=lambda state: state.name)
-    def test_so_is_one_that_had_not_begun_or_was_being_cancelled(self, client, write_scan, tmp_path, state):
+    def test_so_is_a_run_that_had_not_begun_or_was_being_cancelled(self, client, write_scan, tmp_path, state):
         path = write_scan("stm_0001.npy")
         create_run(client, path, tmp_path / "archive", state, watched=True)
         assert close_lost_runs(tmp_path / "archive") == 1
         assert run_of(client, path).state.is_crashed()
 
-    def test_runs_that_ended_of_another_archive_or_of_no_watch_are_left_alone(
-        self, client, write_scan, tmp_path
-    ):
+    def test_runs_that_ended_or_belong_elsewhere_are_left_alone(self, client, write_scan, tmp_path):
         ended, elsewhere, single = (write_scan(f"stm_000{number}.npy") for number in range(3))
         create_run(client, ended, tmp_path / "archive", Completed(), watched=True)
         create_run(client, elsewhere, tmp_path / "other archive", Running(), watched=True)
@@ -401,7 +395,7 @@ def create_run(
 
 
 class _Forgetful(socketserver.BaseRequestHandler):
-    """Passes everything on to a server and back, but keeps the first reply to the creation of a run."""
+    """Passes everything on to a server and back, but drops the first reply to the creation of a run."""
 
     def handle(self) -> None:
         with socket.create_connection(self.server.upstream) as upstream:
@@ -424,7 +418,7 @@ class _Forgetful(socketserver.BaseRequestHandler):
 
 @pytest.fixture
 def forgetful(server: Server) -> Iterator[str]:
-    """The address of a server that loses a reply: it has created the run, and nobody is told."""
+    """The address of a server that loses a reply: it creates the run, but the client does not know."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Forgetful) as proxy:
         proxy.daemon_threads = True
         proxy.block_on_close = False
@@ -438,8 +432,8 @@ def forgetful(server: Server) -> Iterator[str]:
         thread.join()
 
 
-class TestAReplyThatIsLost:
-    def test_it_ends_in_one_archive_file_one_entry_and_no_ghost(
+class TestLostReply:
+    def test_it_ends_in_one_result_one_entry_and_no_ghost_run(
         self, client, at_server, forgetful, write_scan, tmp_path
     ):
         path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"

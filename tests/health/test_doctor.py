@@ -1,4 +1,4 @@
-"""What the doctor finds, on real folders; only what cannot be had here is pretended."""
+"""The doctor on real folders; tests fake only what cannot be had here."""
 
 import os
 import sqlite3
@@ -47,7 +47,7 @@ def beating(archive, **changes):
 
 
 class TestAsAWhole:
-    def test_where_all_is_well_every_check_says_so_and_nothing_is_left_behind(self, scans, archive):
+    def test_every_check_passes_and_nothing_is_left_behind(self, scans, archive):
         findings = examine(scans, archive)
         assert {one.level for one in findings} == {"ok"}
         checks = [one.check for one in findings]
@@ -66,7 +66,7 @@ class TestAsAWhole:
         assert list(archive.iterdir()) == []
         assert [path.name for path in scans.iterdir()] == ["stm_1.tif"]
 
-    def test_of_a_folder_that_is_not_there_only_that_is_said(self, tmp_path, archive):
+    def test_a_missing_folder_is_the_only_finding(self, tmp_path, archive):
         findings = examine(tmp_path / "nowhere", archive)
         assert found("folder", findings).startswith(
             f"fail: The folder {tmp_path / 'nowhere'} does not exist."
@@ -87,7 +87,7 @@ class TestFolders:
         assert "fail: " in found("output", examine(scans, scans / "out", MonitorOptions(recursive=True)))
         assert "ok: " in found("output", examine(scans, scans / "out"))
 
-    def test_an_archive_that_is_not_there_yet_is_not_created(self, scans, tmp_path):
+    def test_a_missing_archive_is_not_created(self, scans, tmp_path):
         assert found("archive", examine(scans, tmp_path / "new" / "archive")).startswith(
             "ok: The watch will create"
         )
@@ -98,13 +98,13 @@ class TestFolders:
         assert found("archive", examine(scans, tmp_path / "file")).startswith("fail: ")
 
     @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write everywhere")
-    def test_an_archive_that_one_may_not_write_fails(self, scans, archive):
+    def test_an_archive_without_write_permission_fails(self, scans, archive):
         archive.chmod(0o500)
         assert "Permission denied" in found("archive", examine(scans, archive))
 
 
 class TestObserver:
-    def test_a_share_is_polled_and_native_notification_there_fails(self, scans, monkeypatch):
+    def test_a_share_is_polled_and_native_notification_fails_there(self, scans, monkeypatch):
         monkeypatch.setattr(doctor, "is_network_folder", lambda folder: True)
         assert "the watch polls it" in found("observer", examine(scans))
         assert "fail: " in found("observer", examine(scans, options=MonitorOptions(observer="native")))
@@ -121,7 +121,7 @@ class TestObserver:
     @pytest.mark.parametrize(
         ("observer", "watches", "level"), [("native", 3, "fail"), ("auto", 3, "warn"), ("auto", 6, "warn")]
     )
-    def test_more_folders_than_linux_observes(self, scans, limits, observer, watches, level):
+    def test_more_folders_than_linux_can_observe(self, scans, limits, observer, watches, level):
         for name in ("a", "b", "c"):
             (scans / name).mkdir()
         findings = doctor.inotify(
@@ -132,7 +132,7 @@ class TestObserver:
         assert found("inotify", doctor.inotify(scans, limits=limits(watches, 1000))).startswith("ok: ")
 
     @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
-    def test_observers_that_other_programs_hold_are_counted(self, scans, limits):
+    def test_observers_of_other_programs_count(self, scans, limits):
         from watchdog.observers import Observer
 
         observer = Observer()
@@ -145,7 +145,7 @@ class TestObserver:
             observer.join()
         assert "max_user_instances=4" in found("inotify", findings)
 
-    def test_elsewhere_than_on_linux_there_is_no_such_limit(self, scans, tmp_path):
+    def test_other_systems_have_no_such_limit(self, scans, tmp_path):
         assert doctor.inotify(scans, limits=tmp_path / "nothing") == []
 
 
@@ -156,12 +156,12 @@ def doctor_handler():
 
 
 class TestClocks:
-    def test_a_file_from_the_future_tells_of_a_wrong_clock(self, scans):
+    def test_a_file_from_the_future_reveals_a_wrong_clock(self, scans):
         later = datetime.now(UTC).timestamp() + 3000
         os.utime(scans / "stm_1.tif", (later, later))
         assert "stm_1.tif is dated 50 min in the future" in found("clock", examine(scans))
 
-    def test_a_share_whose_clock_differs_is_told(self, scans, archive):
+    def test_a_share_with_another_clock_is_reported(self, scans, archive):
         def now():
             return datetime.now(UTC) - timedelta(minutes=10)
 
@@ -169,7 +169,7 @@ class TestClocks:
 
 
 class TestLedger:
-    def test_a_sound_one_is_left_as_it_is(self, scans, archive):
+    def test_an_intact_ledger_is_left_alone(self, scans, archive):
         (archive / ".tvtasks").mkdir()
         path = archive / ".tvtasks" / "ledger.sqlite"
         with Ledger(path):
@@ -178,12 +178,12 @@ class TestLedger:
         assert found("ledger", examine(scans, archive)) == "ok: The ledger is intact."
         assert path.read_bytes() == before
 
-    def test_a_damaged_one_fails(self, scans, archive):
+    def test_a_damaged_ledger_fails(self, scans, archive):
         (archive / ".tvtasks").mkdir()
         (archive / ".tvtasks" / "ledger.sqlite").write_bytes(b"no database at all" * 100)
         assert found("ledger", examine(scans, archive)).startswith("fail: ")
 
-    def test_wal_on_a_share_fails_and_an_archive_there_is_warned_of(self, scans, archive, monkeypatch):
+    def test_wal_on_a_share_fails_and_an_archive_there_is_a_warning(self, scans, archive, monkeypatch):
         monkeypatch.setattr(doctor, "is_network_folder", lambda folder: True)
         assert found("ledger", examine(scans, archive)).startswith("warn: ")
         (archive / ".tvtasks").mkdir()
@@ -203,17 +203,17 @@ class TestOtherWatches:
             ({"rival": "process 7 on lab-4"}, "fail: Two watches"),
         ],
     )
-    def test_a_watch_of_another_folder_into_the_same_archive_is_found(self, scans, archive, changes, words):
+    def test_a_watch_of_another_folder_with_the_same_archive_is_found(self, scans, archive, changes, words):
         beating(archive, **changes)
         assert found("other watches", examine(scans, archive, now=lambda: NOW)).startswith(words)
 
-    def test_the_watch_of_this_folder_is_no_fault(self, scans, archive):
+    def test_the_watch_of_this_folder_is_fine(self, scans, archive):
         beating(archive, folder=scans)
         assert found("other watches", examine(scans, archive, now=lambda: NOW)).startswith("ok: ")
 
 
 class TestEndings:
-    def test_what_no_reader_or_no_recipe_takes_is_listed_and_junk_is_not(self, scans):
+    def test_files_without_a_reader_or_recipe_are_listed_but_junk_is_not(self, scans):
         for name in (
             "stm_2.TIF",
             "afm_1.npy",
@@ -231,17 +231,17 @@ class TestEndings:
         )
         assert [line.partition(". ")[0] for line in found("files", findings).splitlines()] == [
             "ok: Files that get a recipe: 2 .tif.",
-            "warn: Files that match no --recipe pattern, and are left alone: 1 .npy",
-            "ok: Files that tvtasks cannot read, and leaves alone: 1 .docx, 1 without an ending",
+            "warn: Files that match no --recipe pattern and are left alone: 1 .npy",
+            "ok: Files that tvtasks cannot read and leaves alone: 1 .docx, 1 without an ending",
         ]
 
-    def test_a_folder_without_any_image_is_worth_a_warning_and_an_empty_one_is_not(self, scans):
+    def test_a_folder_without_images_is_a_warning_but_an_empty_one_is_not(self, scans):
         (scans / "stm_1.tif").unlink()
         assert found("files", examine(scans)) == "ok: The folder is empty."
         (scans / "scan.xyz").write_bytes(b"x")
         assert found("files", examine(scans)).startswith("warn: Files that tvtasks cannot read")
 
-    def test_subfolders_count_where_they_are_watched(self, scans):
+    def test_subfolders_count_if_they_are_watched(self, scans):
         (scans / "sub").mkdir()
         (scans / "sub" / "stm_2.tif").write_bytes(b"x")
         assert found("files", examine(scans)) == "ok: Files that can be read: 1 .tif."
@@ -251,7 +251,7 @@ class TestEndings:
         )
 
 
-def test_a_disk_that_is_nearly_full_fails_and_one_that_soon_is_warns(scans, archive, monkeypatch):
+def test_a_nearly_full_disk_fails_and_a_filling_one_warns(scans, archive, monkeypatch):
     usage = type("Usage", (), {"total": 10**12, "free": 3 * 10**8})
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
     assert found("disk", examine(scans, archive)).startswith("fail: 300 MB of 1.0 TB")

@@ -1,4 +1,4 @@
-"""Signs of life of a watch: what they say, who writes them, and that nothing silences them."""
+"""The heartbeat of a watch: its content, its writer, and that nothing silences it."""
 
 import errno
 import logging
@@ -44,7 +44,7 @@ def kinds(problems):
 
 
 class TestJudge:
-    def test_nothing_is_said_of_a_watch_that_is_well(self):
+    def test_a_healthy_watch_has_no_problems(self):
         assert judge(WELL, NOW) == []
         assert life(WELL, NOW) == "alive"
 
@@ -57,7 +57,7 @@ class TestJudge:
                 "heartbeat",
                 "process 42 on lab-3) has given no sign of life for 4 min",
             ),
-            ({"pulse": Pulse("native", False)}, "observer", "the native observer has ended"),
+            ({"pulse": Pulse("native", False)}, "observer", "the native observer has stopped"),
             ({"pulse": Pulse(look_age=90.0)}, "observer", "has taken 90 s so far"),
             ({"folder_fault": "Host is down"}, "folder", "/scans cannot be read: Host is down"),
             ({"archive_fault": "Host is down"}, "archive", "/archive cannot be written to: Host is down"),
@@ -65,27 +65,31 @@ class TestJudge:
             ({"archive_fault": "No space left", "full": True}, "disk", "your quota is used up"),
             ({"server": replace(WELL.server, answers=False)}, "server", "restarts it by itself"),
             ({"server": replace(WELL.server, answers=False, kept=False)}, "server", "Start it again."),
-            ({"pulse": Pulse(longest=2400.0, longest_file="a.tif")}, "work", "a.tif has been in work"),
+            (
+                {"pulse": Pulse(longest=2400.0, longest_file="a.tif")},
+                "work",
+                "tvtasks has been restoring a.tif",
+            ),
             ({"pulse": Pulse(error="The ledger is locked.")}, "error", "The ledger is locked."),
             ({"rival": "process 7 on lab-4"}, "rival", "process 42 on lab-3 and process 7 on lab-4"),
         ],
     )
-    def test_each_problem_is_one_sentence_that_says_what_it_is(self, changes, kind, words):
+    def test_each_problem_is_one_sentence_that_names_it(self, changes, kind, words):
         (problem,) = judge(replace(WELL, **changes), NOW)
         assert problem.kind == kind
         assert words in problem.sentence.replace("\\", "/")
         assert problem.sentence.endswith(".")
 
-    def test_a_folder_that_is_gone_is_not_also_a_dead_observer_and_an_error(self):
+    def test_a_missing_folder_is_not_also_a_dead_observer_and_an_error(self):
         gone = replace(WELL, folder_fault="Host is down", pulse=Pulse("native", False, error="It is gone."))
         assert kinds(judge(gone, NOW)) == ["folder"]
 
-    def test_an_old_heartbeat_says_nothing_of_what_may_have_changed_since(self):
+    def test_an_old_heartbeat_proves_nothing_about_the_present(self):
         old = replace(WELL, written=NOW - timedelta(hours=1), pulse=Pulse("native", False))
         assert kinds(judge(old, NOW)) == ["heartbeat"]
         assert life(old, NOW) == "stalled"
 
-    def test_a_watch_that_was_stopped_is_well_and_one_that_an_error_ended_is_not(self):
+    def test_a_stopped_watch_is_healthy_but_one_ended_by_an_error_is_not(self):
         stopped = replace(WELL, written=NOW - timedelta(days=3), ended=NOW - timedelta(days=3))
         assert judge(stopped, NOW) == []
         assert life(stopped, NOW) == "stopped"
@@ -119,7 +123,7 @@ def clock():
 
 
 class Heard(Listener):
-    """Notes the problems that have begun, those that have ended, and how many there are."""
+    """Notes the problems that began, those that ended, and the number of present ones."""
 
     def __init__(self, heard):
         self.heard = heard
@@ -130,7 +134,7 @@ class Heard(Listener):
 
 @pytest.fixture
 def watch(tmp_path, clock):
-    """A writer whose heart the test beats by hand, and what its listener has heard."""
+    """A writer whose beats the test triggers by hand, with the reports to its listener."""
 
     class Watch:
         folder, archive = tmp_path / "scans", tmp_path / "archive"
@@ -152,7 +156,7 @@ def watch(tmp_path, clock):
             clock.seconds += seconds
             if turns:
                 self.heart.pulse(Pulse("native"))
-            # What is found while one heartbeat is written is in the next.
+            # A problem found while one heartbeat is written appears in the next.
             self.heart.beat()
             assert self.heart.answered()
             problems = kinds(self.heart.beat())
@@ -162,8 +166,8 @@ def watch(tmp_path, clock):
     return Watch()
 
 
-class TestHeart:
-    def test_what_is_known_can_be_read_by_another_process(self, watch, clock):
+class TestHeartbeatWriter:
+    def test_another_process_can_read_it(self, watch, clock):
         watch.server = WELL.server
         assert watch.beat() == []
         beat = read_heartbeat(watch.archive)
@@ -180,9 +184,7 @@ class TestHeart:
         assert problems == ["loop"]
         assert seconds < 60
 
-    def test_a_problem_is_told_and_logged_when_it_begins_and_when_it_ends_and_not_each_time(
-        self, watch, caplog
-    ):
+    def test_a_problem_is_reported_once_when_it_begins_and_once_when_it_ends(self, watch, caplog):
         watch.beat()
         away = watch.folder.rename(watch.folder.with_name("away"))
         with caplog.at_level(logging.INFO, "tvtasks"):
@@ -199,7 +201,7 @@ class TestHeart:
         assert "cannot be read" in begun.message
         assert ended.message == "The watched folder can be read again."
 
-    def test_a_symptom_that_gives_way_to_its_cause_is_not_said_to_be_over(self, watch):
+    def test_a_symptom_replaced_by_its_cause_is_not_reported_as_over(self, watch):
         watch.beat()
         watch.heart.pulse(Pulse("native", False))
         watch.heart.beat()
@@ -211,9 +213,9 @@ class TestHeart:
         watch.server = replace(WELL.server, answers=False)
         assert watch.beat() == ["server"]
 
-    def test_a_share_that_hangs_shows_and_does_not_hang_the_heart(self, watch, clock, monkeypatch):
+    def test_a_hanging_share_shows_and_does_not_stop_the_heartbeat(self, watch, clock, monkeypatch):
         released = threading.Event()
-        # A dead share cannot be had here: only the call that hangs on it is another one.
+        # There is no dead share here: a call that hangs replaces the one to the share.
         monkeypatch.setattr(watch.heart._folder, "_call", lambda: str(released.wait(30) or ""))
         watch.heart.beat()
         assert watch.heart._archive.wait(10)
@@ -223,7 +225,7 @@ class TestHeart:
         released.set()
         assert "it has not answered for 25 s" in problem.sentence
 
-    def test_a_full_disk_shows_and_the_news_of_it_still_gets_out(self, watch, clock, monkeypatch):
+    def test_a_full_disk_is_still_reported(self, watch, clock, monkeypatch):
         def fill(descriptor):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -243,7 +245,7 @@ class TestHeart:
         watch.archive.write_bytes(b"no folder")
         assert watch.beat() == ["archive"]
 
-    def test_another_process_that_writes_here_too_shows(self, watch, clock):
+    def test_a_rival_process_shows(self, watch, clock):
         watch.beat()
         other = replace(read_heartbeat(watch.archive), host="lab-4")
         heartbeat_path(watch.archive).write_bytes(other.to_json())
@@ -253,14 +255,14 @@ class TestHeart:
         assert watch.heart.answered()
         assert watch.beat() == [], "the other one was stopped"
 
-    def test_the_heartbeat_of_one_that_was_killed_is_no_rival(self, watch, clock):
+    def test_the_heartbeat_of_a_killed_watch_is_no_rival(self, watch, clock):
         heartbeat_path(watch.archive).parent.mkdir(parents=True)
         heartbeat_path(watch.archive).write_bytes(replace(WELL, written=clock.now()).to_json())
         assert watch.beat() == []
 
 
 class TestInItsThread:
-    def test_it_beats_while_the_work_hangs_and_survives_whoever_is_told(self, tmp_path):
+    def test_it_beats_while_the_work_hangs_and_survives_a_failing_listener(self, tmp_path):
         (tmp_path / "scans").mkdir()
 
         class Stumbling(Listener):
@@ -277,7 +279,7 @@ class TestInItsThread:
                     written.add(beat.written)
             assert len(written) == 3
 
-    def test_its_last_word_is_that_the_watch_has_ended(self, tmp_path):
+    def test_the_last_heartbeat_says_that_the_watch_has_ended(self, tmp_path):
         with HeartbeatWriter(replace(WATCH, folder=tmp_path, archive=tmp_path / "archive")):
             pass
         beat = read_heartbeat(tmp_path / "archive")
@@ -292,18 +294,18 @@ class TestInItsThread:
 
 
 class TestReading:
-    def test_where_there_is_none_the_answer_is_none(self, tmp_path):
+    def test_no_heartbeat_gives_none(self, tmp_path):
         assert read_heartbeat(tmp_path) is None
 
     @pytest.mark.parametrize("content", [b"", b'{"pid": 4', b'{"pid": "x"}', b"\xff\xfe"])
-    def test_a_damaged_one_is_as_good_as_none(self, tmp_path, content):
+    def test_a_damaged_heartbeat_counts_as_none(self, tmp_path, content):
         heartbeat_path(tmp_path).parent.mkdir()
         heartbeat_path(tmp_path).write_bytes(content)
         assert read_heartbeat(tmp_path) is None
 
 
 class TestRefuseSecond:
-    def test_who_holds_the_ledger_is_named(self, tmp_path):
+    def test_the_holder_of_the_ledger_is_named(self, tmp_path):
         ledger = tmp_path / "ledger.sqlite"
         (tmp_path / "ledger.sqlite.holder").write_text("process 7 on lab-4")
         with (
@@ -312,6 +314,6 @@ class TestRefuseSecond:
         ):
             refuse_second(ledger)
 
-    def test_one_that_nobody_holds_is_free_and_nothing_is_written(self, tmp_path):
+    def test_a_ledger_without_a_holder_is_free_and_nothing_is_written(self, tmp_path):
         refuse_second(tmp_path / "archive" / "ledger.sqlite")
         assert list(tmp_path.iterdir()) == []

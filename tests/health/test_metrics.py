@@ -1,4 +1,4 @@
-"""The figures for Prometheus, asked for over HTTP; the board and the alerts ask for what there is."""
+"""The metrics for Prometheus, read over HTTP; the board and the alerts use existing ones."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def ledger(tmp_path):
 
 
 def asked(metrics):
-    """What Prometheus is told: values by name and labels."""
+    """What Prometheus scrapes: values by name and labels."""
     with serving(metrics, 0) as url, urlopen(url) as reply:
         families = text_string_to_metric_families(reply.read().decode())
         return {
@@ -43,8 +43,8 @@ def read(path):
     return path
 
 
-class TestWhatPrometheusIsTold:
-    def test_files_by_state_and_the_age_of_the_queue_are_those_of_the_ledger(self, ledger, tmp_path):
+class TestMetrics:
+    def test_files_by_state_and_the_age_of_the_queue_come_from_the_ledger(self, ledger, tmp_path):
         for number in range(3):
             ledger.enqueue(tmp_path / f"{number}.npy", 1, 1, f"sha{number}", "recipe")
         ledger.finish(ledger.claim("recipe"), [], {})
@@ -60,7 +60,7 @@ class TestWhatPrometheusIsTold:
     def test_an_empty_queue_has_no_age(self, ledger):
         assert asked(Metrics(ledger.overview))["tvtasks_queue_age_seconds",] == 0
 
-    def test_what_came_and_what_became_of_it_is_counted(self, ledger):
+    def test_arrivals_and_outcomes_are_counted(self, ledger):
         metrics = Metrics(ledger.overview, now=lambda: 123.0)
         gaps = [Outcome(name="a", recipe="r", gap=gap) for gap in (2e-4, None, 1e-7)]
         for state in ("settling", *["queued"] * 4, "running", "failed", "overwritten"):
@@ -92,7 +92,7 @@ class TestWhatPrometheusIsTold:
         assert told["tvtasks_stage_seconds_count", "read"] == 1
         assert told["tvtasks_stage_seconds_count", "fail"] == 1
 
-    def test_a_ledger_that_cannot_be_read_leaves_the_rest(self):
+    def test_an_unreadable_ledger_leaves_the_other_metrics(self):
         def overview():
             raise ArchiveError("away")
 
@@ -111,7 +111,7 @@ def test_a_port_that_is_taken_is_a_sentence(ledger):
                 pass
 
 
-class TestWhatIsBuiltOnThem:
+class TestAlertsAndBoard:
     @pytest.fixture
     def names(self, ledger):
         metrics = Metrics(ledger.overview)
@@ -119,7 +119,7 @@ class TestWhatIsBuiltOnThem:
         metrics.changed(Change(Path("a"), "done", outcomes=(Outcome(name="a", recipe="r", gap=1e-3),)))
         return {name for name, *_ in asked(metrics)}
 
-    def test_the_alerts_ask_for_what_there_is(self, names):
+    def test_the_alerts_use_existing_metrics(self, names):
         text = (DEPLOYMENTS / "prometheus-alerts.yml").read_text("utf-8")
         rules = yaml.safe_load(text)["groups"][0]["rules"]
         wanted = {name for rule in rules for name in NAME.findall(rule["expr"])}
@@ -129,7 +129,7 @@ class TestWhatIsBuiltOnThem:
             assert rule["expr"].count("(") == rule["expr"].count(")")
             assert {"alert", "expr", "for", "labels", "annotations"} <= rule.keys()
 
-    def test_so_does_the_board(self, names):
+    def test_the_board_uses_existing_metrics(self, names):
         board = json.loads((DEPLOYMENTS / "grafana.json").read_text("utf-8"))
         asks = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
         wanted = {name for ask in asks for name in NAME.findall(ask)}
@@ -144,11 +144,11 @@ class TestWhatIsBuiltOnThem:
             ["promtool", *map(str, words)], check=False, capture_output=True, text=True
         )
 
-    def test_the_alerts_go_off_when_they_should_and_not_in_a_quiet_night(self, promtool):
+    def test_the_alerts_fire_when_they_should_and_not_during_a_quiet_night(self, promtool):
         said = promtool("test", "rules", Path(__file__).with_name("alerts.yml"))
         assert said.returncode == 0, said.stdout + said.stderr
 
-    def test_prometheus_understands_what_the_board_asks(self, promtool, tmp_path):
+    def test_prometheus_accepts_the_queries_of_the_board(self, promtool, tmp_path):
         board = json.loads((DEPLOYMENTS / "grafana.json").read_text("utf-8"))
         asks = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
         rules = [{"record": f"board:{number}", "expr": ask} for number, ask in enumerate(asks)]

@@ -1,4 +1,4 @@
-"""How an archive and its watch are, from a real ledger."""
+"""The status of an archive and its watch, from a real ledger."""
 
 import hashlib
 import sqlite3
@@ -44,19 +44,19 @@ def seen(archive):
     return status, [problem.kind for problem in status.problems]
 
 
-class TestWhereThereIsNothing:
-    def test_a_folder_that_is_not_there_is_a_mistake(self, tmp_path):
+class TestNoWatch:
+    def test_a_missing_folder_is_an_error(self, tmp_path):
         with pytest.raises(ConfigurationError, match="There is no archive folder"):
             read_status(tmp_path / "nowhere")
 
-    def test_a_folder_that_no_watch_has_written_to_is_a_mistake_and_stays_as_it_is(self, tmp_path):
+    def test_a_folder_without_a_watch_is_an_error_and_stays_unchanged(self, tmp_path):
         with pytest.raises(ConfigurationError, match="it holds no ledger"):
             read_status(tmp_path)
         assert list(tmp_path.iterdir()) == []
 
 
-class TestWhatIsSaid:
-    def test_a_watch_that_is_alive_and_has_work_is_well(self, archive, ledger):
+class TestProblems:
+    def test_a_running_watch_with_work_is_healthy(self, archive, ledger):
         beating(archive)
         queue(ledger, "a.tif")
         queue(ledger, "b.tif")
@@ -66,13 +66,13 @@ class TestWhatIsSaid:
         assert status.overview.counts[State.DONE] == 1
         assert status.overview.oldest_waiting.path.name == "b.tif"
 
-    def test_a_watch_that_was_stopped_with_nothing_left_is_well(self, archive, ledger):
+    def test_a_stopped_watch_with_nothing_left_is_healthy(self, archive, ledger):
         beating(archive, ended=NOW)
         status, problems = seen(archive)
         assert (status.life, problems) == ("stopped", [])
 
     @pytest.mark.parametrize("there_was_one", [True, False])
-    def test_files_that_wait_while_no_watch_runs_need_attention(self, archive, ledger, there_was_one):
+    def test_waiting_files_without_a_watch_need_attention(self, archive, ledger, there_was_one):
         queue(ledger, "a.tif")
         if there_was_one:
             beating(archive, ended=NOW)
@@ -81,7 +81,7 @@ class TestWhatIsSaid:
         assert problems == ["waiting"]
         assert "No watch is running, and 1 file waits" in status.problems[0].sentence
 
-    def test_a_watch_that_was_killed_needs_attention(self, archive, ledger):
+    def test_a_killed_watch_needs_attention(self, archive, ledger):
         beating(archive, written=NOW - timedelta(hours=2))
         status, problems = seen(archive)
         assert (status.life, problems) == ("stalled", ["heartbeat"])
@@ -97,18 +97,18 @@ class TestWhatIsSaid:
         assert "1 file failed" in status.problems[0].sentence
         assert "1 file is quarantined" in status.problems[1].sentence
 
-    def test_what_an_earlier_recipe_left_is_not_the_concern_of_this_watch(self, archive, ledger):
+    def test_files_of_an_earlier_recipe_do_not_concern_this_watch(self, archive, ledger):
         beating(archive)
         queue(ledger, "a.tif", recipe="another")
         ledger.quarantine(ledger.claim("another"), "a.tif is damaged.")
         assert seen(archive)[1] == []
 
-    def test_the_disk_is_looked_at_here_and_now(self, archive, ledger):
+    def test_the_disk_is_checked_now(self, archive, ledger):
         beating(archive, free=0)
         assert seen(archive)[1] == []
 
 
-class TestReadingAlone:
+class TestReadOnly:
     def test_the_ledger_can_be_read_while_it_is_written_and_is_not_changed(self, archive, ledger):
         queue(ledger, "a.tif")
         before = ledger.path.read_bytes()
@@ -135,7 +135,7 @@ class TestReadingAlone:
         assert problems == ["ledger"]
         assert status.overview is None
 
-    def test_one_that_is_missing_where_a_watch_has_begun_is_one_too(self, archive):
+    def test_a_missing_ledger_after_a_watch_began_is_a_sentence_too(self, archive):
         beating(archive)
         assert seen(archive)[1] == ["ledger"]
 

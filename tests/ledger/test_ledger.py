@@ -22,7 +22,7 @@ OUTPUT = Path("/archive/scan.nxs")
 
 
 class Clock:
-    """The time of day; each look at it takes a microsecond, so that no two records have the same time."""
+    """The time of day; each reading takes a microsecond, so that no two records share a time."""
 
     def __init__(self) -> None:
         self.now = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -86,7 +86,7 @@ def names(entries: list[Entry]) -> list[str]:
 
 
 def claimable(ledger: Ledger) -> list[str]:
-    """Claim all that is due, and return the names in order."""
+    """Claim everything that is due, and return the names in order."""
     found = []
     while entry := ledger.claim("stm"):
         found.append(entry.path.name)
@@ -139,13 +139,13 @@ class TestLife:
             State.OVERWRITTEN: 0,
         }
 
-    def test_entries_may_be_chosen_by_state(self, ledger: Ledger) -> None:
+    def test_entries_can_be_selected_by_state(self, ledger: Ledger) -> None:
         ledger.quarantine(running(ledger), "scan.tif holds no image.")
         queued(ledger, COPY, "b")
         assert names(ledger.entries("stm", State.QUEUED, State.DONE)) == ["copy.tif"]
         assert names(ledger.entries(None, State.QUARANTINED)) == ["scan.tif"]
 
-    def test_recipes_are_kept_apart(self, ledger: Ledger) -> None:
+    def test_recipes_do_not_mix(self, ledger: Ledger) -> None:
         ledger.finish(running(ledger), [OUTPUT], {})
         assert enqueue(ledger, recipe="sem") is not None
         assert ledger.claim("stm") is None
@@ -188,12 +188,12 @@ class TestEnqueue:
         assert enqueue(ledger, mtime_ns=3) is None
         assert state(ledger) is State.RUNNING
 
-    def test_quarantined_content_is_not_repeated(self, ledger: Ledger) -> None:
+    def test_quarantined_content_is_not_queued_again(self, ledger: Ledger) -> None:
         ledger.quarantine(running(ledger), "scan.tif holds no image.")
         assert enqueue(ledger, mtime_ns=2) is None
         assert state(ledger) is State.QUARANTINED
 
-    def test_new_content_of_a_quarantined_name_is_work_and_its_fault_is_history(self, ledger: Ledger) -> None:
+    def test_new_content_under_a_quarantined_name_is_queued(self, ledger: Ledger) -> None:
         ledger.quarantine(running(ledger), "scan.tif holds no image.")
         assert enqueue(ledger, content="b") is not None
         assert state(ledger) is State.OVERWRITTEN
@@ -208,7 +208,7 @@ class TestEnqueue:
 
 
 class TestSameContent:
-    def test_a_copy_that_waits_is_done_with_the_first(self, ledger: Ledger) -> None:
+    def test_a_waiting_copy_is_done_with_the_first(self, ledger: Ledger) -> None:
         queued(ledger)
         queued(ledger, COPY)
         done = ledger.finish(claimed(ledger), [OUTPUT], {"gap": 0.5})
@@ -216,7 +216,7 @@ class TestSameContent:
         assert {(entry.state, entry.outputs) for entry in done} == {(State.DONE, (OUTPUT,))}
         assert ledger.claim("stm") is None
 
-    def test_a_copy_is_not_begun_while_the_first_is_running(self, ledger: Ledger) -> None:
+    def test_a_copy_is_not_started_while_the_first_is_running(self, ledger: Ledger) -> None:
         queued(ledger)
         queued(ledger, COPY)
         first = claimed(ledger)
@@ -224,13 +224,13 @@ class TestSameContent:
         ledger.quarantine(first, "scan.tif holds no image.")
         assert claimed(ledger).path == COPY
 
-    def test_a_copy_does_not_hold_up_what_is_queued_behind_it(self, ledger: Ledger) -> None:
+    def test_a_copy_does_not_delay_files_queued_behind_it(self, ledger: Ledger) -> None:
         running(ledger)
         queued(ledger, COPY)
         queued(ledger, Path("/data/other.tif"), "b")
         assert claimed(ledger).path.name == "other.tif"
 
-    def test_a_copy_that_is_put_back_after_the_first_was_done_is_done(self, ledger: Ledger) -> None:
+    def test_a_copy_retried_after_the_first_is_done_is_done_too(self, ledger: Ledger) -> None:
         ledger.quarantine(running(ledger, COPY), "copy.tif is not read under this name.")
         ledger.finish(running(ledger), [OUTPUT], {})
         ledger.retry(COPY)
@@ -239,11 +239,11 @@ class TestSameContent:
 
 
 class TestClaim:
-    def test_work_is_given_out_once(self, ledger: Ledger) -> None:
+    def test_work_is_claimed_once(self, ledger: Ledger) -> None:
         queued(ledger)
         assert claimable(ledger) == ["scan.tif"]
 
-    def test_live_before_backlog_before_reruns_and_the_oldest_first(self, ledger: Ledger) -> None:
+    def test_live_before_backlog_before_reruns_oldest_first(self, ledger: Ledger) -> None:
         for number, priority in enumerate([*reversed(Priority), *reversed(Priority)]):
             queued(ledger, Path(f"/{priority} {number}.tif"), f"{number}", priority=priority)
         assert claimable(ledger) == [
@@ -255,7 +255,7 @@ class TestClaim:
             "rerun 3.tif",
         ]
 
-    def test_what_failed_waits_and_then_goes_after_what_is_new(self, ledger: Ledger, clock: Clock) -> None:
+    def test_failed_work_waits_then_goes_after_new_work(self, ledger: Ledger, clock: Clock) -> None:
         ledger.fail(running(ledger), "The disk is full.")
         clock.after(seconds=9)
         assert ledger.claim("stm") is None
@@ -264,9 +264,7 @@ class TestClaim:
         queued(ledger, Path("/data/old.tif"), "c", priority=Priority.BACKLOG)
         assert claimable(ledger) == ["new.tif", "scan.tif", "old.tif"]
 
-    def test_a_clock_that_was_ahead_does_not_put_work_off_for_ever(
-        self, ledger: Ledger, clock: Clock
-    ) -> None:
+    def test_a_clock_that_was_ahead_does_not_delay_work_for_ever(self, ledger: Ledger, clock: Clock) -> None:
         queued(ledger, COPY, "b")
         clock.after(days=365)
         ledger.fail(claimed(ledger), "The disk is full.")
@@ -276,9 +274,7 @@ class TestClaim:
 
 
 class TestFailure:
-    def test_what_heals_is_put_off_twice_as_long_each_time_up_to_an_hour_without_end(
-        self, ledger: Ledger, clock: Clock
-    ) -> None:
+    def test_the_wait_doubles_up_to_an_hour_and_retries_never_end(self, ledger: Ledger, clock: Clock) -> None:
         queued(ledger)
         waits = []
         for _ in range(30):
@@ -301,7 +297,7 @@ class TestFailure:
 
 
 class TestRetry:
-    def test_failed_and_quarantined_files_are_due_at_once_with_a_clean_sheet(
+    def test_failed_and_quarantined_files_are_due_now_and_start_afresh(
         self, ledger: Ledger, clock: Clock
     ) -> None:
         ledger.quarantine(running(ledger, COPY, "b"), "copy.tif holds no image.")
@@ -312,7 +308,7 @@ class TestRetry:
         assert (scan.reason, scan.next_attempt, scan.failures) == ("", "", 0)
         assert claimable(ledger) == ["copy.tif", "scan.tif"]
 
-    def test_of_one_path_only_which_then_goes_first(self, ledger: Ledger) -> None:
+    def test_a_single_path_goes_first(self, ledger: Ledger) -> None:
         ledger.quarantine(running(ledger, COPY, "b"), "copy.tif holds no image.")
         ledger.fail(running(ledger), "The disk is full.")
         queued(ledger, Path("/data/old.tif"), "c", priority=Priority.BACKLOG)
@@ -320,13 +316,13 @@ class TestRetry:
         assert claimable(ledger) == ["scan.tif", "old.tif"]
         assert ledger.retry(Path("/data/unknown.tif")) == 0
 
-    def test_all_do_not_go_before_new_acquisitions(self, ledger: Ledger) -> None:
+    def test_all_files_go_after_new_acquisitions(self, ledger: Ledger) -> None:
         ledger.fail(running(ledger), "The disk is full.")
         ledger.retry()
         queued(ledger, COPY, "b")
         assert claimable(ledger) == ["copy.tif", "scan.tif"]
 
-    def test_what_is_done_or_running_is_left_alone(self, ledger: Ledger) -> None:
+    def test_done_and_running_files_are_left_alone(self, ledger: Ledger) -> None:
         ledger.finish(running(ledger), [OUTPUT], {})
         running(ledger, COPY, "b")
         assert ledger.retry() == 0
@@ -340,26 +336,26 @@ class TestRetry:
 
 
 class TestOverwritten:
-    def test_content_that_was_overwritten_while_queued_is_not_begun(self, ledger: Ledger) -> None:
+    def test_content_that_was_overwritten_while_queued_is_not_started(self, ledger: Ledger) -> None:
         queued(ledger)
         queued(ledger, content="b")
         assert state(ledger) is State.OVERWRITTEN
         assert claimed(ledger).sha256[0] == "b"
         assert ledger.claim("stm") is None
 
-    def test_content_that_is_running_is_left_alone(self, ledger: Ledger) -> None:
+    def test_running_content_is_left_alone(self, ledger: Ledger) -> None:
         old = running(ledger)
         queued(ledger, content="b")
         ledger.finish(old, [OUTPUT], {})
         assert (state(ledger), state(ledger, content="b")) == (State.DONE, State.QUEUED)
 
-    def test_old_content_that_comes_back_is_work_again(self, ledger: Ledger) -> None:
+    def test_old_content_that_comes_back_is_queued_again(self, ledger: Ledger) -> None:
         queued(ledger)
         queued(ledger, content="b")
         assert enqueue(ledger) is not None
         assert (state(ledger), state(ledger, content="b")) == (State.QUEUED, State.OVERWRITTEN)
 
-    def test_what_was_read_had_other_content(self, ledger: Ledger) -> None:
+    def test_the_file_had_other_content_when_it_was_read(self, ledger: Ledger) -> None:
         entry = ledger.mark_overwritten(running(ledger))
         assert entry.reason.startswith("scan.tif was overwritten")
         assert ledger.entries() == [entry]
@@ -367,14 +363,14 @@ class TestOverwritten:
         assert ledger.known_in(SCAN.parent, "stm") == {}
         assert ledger.history(SCAN)[0].outcome == "overwritten"
 
-    def test_a_file_that_is_gone_says_so(self, ledger: Ledger) -> None:
+    def test_a_missing_file_has_a_reason(self, ledger: Ledger) -> None:
         assert ledger.mark_overwritten(running(ledger), "scan.tif was removed.").reason == (
             "scan.tif was removed."
         )
 
 
 class TestKnown:
-    def test_a_file_that_looks_the_same(self, ledger: Ledger) -> None:
+    def test_a_file_that_looks_the_same_is_known(self, ledger: Ledger) -> None:
         entry = queued(ledger)
         assert ledger.known(SCAN, 100, 1, "stm") == entry
 
@@ -389,7 +385,7 @@ class TestKnown:
         queued(ledger)
         assert ledger.known(path, size, mtime_ns, recipe) is None
 
-    def test_a_whole_folder_at_once(self, ledger: Ledger) -> None:
+    def test_one_question_covers_a_whole_folder(self, ledger: Ledger) -> None:
         queued(ledger)
         queued(ledger, Path("/data/below/deep.tif"), "b")
         enqueue(ledger, COPY, "c", recipe="sem")
@@ -397,14 +393,14 @@ class TestKnown:
         assert ledger.known_in(Path("/data/below"), "stm") == {"deep.tif": FileStatus(100, 1)}
         assert ledger.known_in(Path("/"), "stm") == {}
 
-    def test_of_several_contents_of_a_name_the_latest_counts(self, ledger: Ledger) -> None:
+    def test_the_latest_content_of_a_name_counts(self, ledger: Ledger) -> None:
         ledger.finish(running(ledger), [OUTPUT], {})
         enqueue(ledger, content="b", mtime_ns=2)
         assert ledger.known_in(Path("/data"), "stm") == {"scan.tif": FileStatus(100, 2)}
 
 
 class TestRecover:
-    def test_only_what_was_running_is_queued_again_and_its_attempt_is_closed(self, ledger: Ledger) -> None:
+    def test_only_running_work_is_queued_again_and_its_attempt_is_closed(self, ledger: Ledger) -> None:
         ledger.fail(running(ledger, Path("/failed.tif"), "c"), "The disk is full.")
         ledger.quarantine(running(ledger, Path("/bad.tif"), "d"), "bad.tif holds no image.")
         ledger.finish(running(ledger, Path("/done.tif"), "e"), [], {})
@@ -419,13 +415,13 @@ class TestRecover:
         assert attempt.outcome == "interrupted"
         assert "was killed or the power failed" in attempt.reason
 
-    def test_it_goes_first_again(self, ledger: Ledger) -> None:
+    def test_recovered_work_goes_first(self, ledger: Ledger) -> None:
         running(ledger)
         queued(ledger, COPY, "b")
         ledger.recover("stm")
         assert claimable(ledger) == ["scan.tif", "copy.tif"]
 
-    def test_a_file_during_which_tvtasks_is_killed_again_and_again_lets_others_go_first(
+    def test_a_file_that_keeps_killing_tvtasks_goes_after_the_others(
         self, ledger: Ledger, clock: Clock
     ) -> None:
         queued(ledger)
@@ -439,20 +435,20 @@ class TestRecover:
         clock.after(hours=1)
         assert claimable(ledger) == ["scan.tif"], "it is not given up"
 
-    def test_only_of_the_recipe(self, ledger: Ledger) -> None:
+    def test_only_work_for_the_recipe_is_recovered(self, ledger: Ledger) -> None:
         running(ledger)
         assert ledger.recover("sem") == []
 
 
 class TestOverview:
-    def test_of_an_empty_ledger(self, ledger: Ledger) -> None:
+    def test_an_empty_ledger(self, ledger: Ledger) -> None:
         overview = ledger.overview()
         assert set(overview.counts.values()) == {0}
         assert (overview.oldest_waiting, overview.last_error, overview.next_retry) == (None, None, "")
         assert (overview.done_last_hour, overview.seconds_per_file) == (0, None)
 
     @pytest.mark.parametrize("recipe", ["stm", None], ids=["one recipe", "all"])
-    def test_of_a_busy_one(self, ledger: Ledger, clock: Clock, recipe: str | None) -> None:
+    def test_a_busy_ledger(self, ledger: Ledger, clock: Clock, recipe: str | None) -> None:
         ledger.finish(running(ledger, Path("/earlier.tif"), "1"), [], {})
         clock.after(hours=2)
         for number in "23":
@@ -472,7 +468,7 @@ class TestOverview:
         assert overview.seconds_per_file == pytest.approx(2.0, abs=0.001), "0, 3 and 3 seconds"
         assert overview.next_retry == failed.next_attempt
 
-    def test_of_another_recipe_says_nothing_of_this_one(self, ledger: Ledger) -> None:
+    def test_another_recipe_does_not_count(self, ledger: Ledger) -> None:
         queued(ledger, COPY, "b")
         ledger.fail(claimed(ledger), "The disk is full.")
         enqueue(ledger, recipe="sem")
@@ -484,7 +480,7 @@ class TestOverview:
 
 
 class TestPrune:
-    def test_of_many_old_attempts_the_last_ones_stay(self, ledger: Ledger, clock: Clock) -> None:
+    def test_the_last_of_many_old_attempts_are_kept(self, ledger: Ledger, clock: Clock) -> None:
         queued(ledger)
         for number in range(6):
             ledger.fail(claimed(ledger), f"Attempt {number}.")
@@ -495,7 +491,9 @@ class TestPrune:
         assert [attempt.reason for attempt in ledger.history(SCAN)] == ["Attempt 4.", "Attempt 5."]
         assert ledger.entries()[0].attempts == 6
 
-    def test_old_overwritten_entries_go_with_their_attempts(self, ledger: Ledger, clock: Clock) -> None:
+    def test_old_overwritten_entries_are_deleted_with_their_attempts(
+        self, ledger: Ledger, clock: Clock
+    ) -> None:
         ledger.mark_overwritten(running(ledger))
         queued(ledger, COPY, "b")
         assert ledger.prune() == 0
@@ -504,7 +502,7 @@ class TestPrune:
         assert names(ledger.entries()) == ["copy.tif"]
         assert ledger.history(SCAN) == []
 
-    def test_an_old_done_entry_stays_while_its_file_is_there(
+    def test_an_old_done_entry_is_kept_while_its_file_exists(
         self, ledger: Ledger, clock: Clock, tmp_path: Path
     ) -> None:
         folder = tmp_path / "microscope"
@@ -520,7 +518,7 @@ class TestPrune:
         assert names(ledger.entries()) == ["b.tif", "c.tif"]
 
     @pytest.mark.parametrize("there", [True, False], ids=["empty", "missing"])
-    def test_a_share_that_is_not_connected_makes_nothing_forgotten(
+    def test_a_disconnected_share_deletes_nothing(
         self, ledger: Ledger, clock: Clock, tmp_path: Path, there: bool
     ) -> None:
         folder = tmp_path / "share"
@@ -560,7 +558,7 @@ class TestFile:
             found = list(pool.map(lambda _: ledger.claim("stm"), range(16)))
         assert sum(one is not None for one in found) == 1
 
-    def test_processes_share_a_ledger_and_each_piece_of_work_is_given_out_once(self, ledger: Ledger) -> None:
+    def test_processes_share_a_ledger_and_claim_each_file_once(self, ledger: Ledger) -> None:
         for number in range(200):
             ledger.enqueue(Path(f"/{number}.tif"), number, number, f"{number:064}", "stm")
         command = [sys.executable, "-c", CLAIM_ALL, str(ledger.path)]
@@ -582,7 +580,7 @@ class TestFile:
             queued(ledger)
             assert table.counts()[State.QUEUED] == 1
 
-    def test_on_a_network_share_there_is_no_shared_memory_to_rely_on(
+    def test_a_network_share_needs_no_shared_memory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "ledger.sqlite"
@@ -601,7 +599,7 @@ class TestFile:
         assert ledger.history(SCAN)[0].ended == ""
         ledger.finish(entry, [OUTPUT], {})
 
-    def test_a_full_disk_is_told_and_leaves_the_ledger_usable(self, ledger: Ledger) -> None:
+    def test_a_full_disk_is_reported_and_the_ledger_stays_usable(self, ledger: Ledger) -> None:
         entry = running(ledger)
         allow_pages(ledger, 1)
         with pytest.raises(ArchiveError, match=r"full.*Check that the disk is not full"):
@@ -612,7 +610,7 @@ class TestFile:
         assert state(ledger) is State.DONE
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be replaced")
-    def test_a_file_that_went_and_came_back_is_opened_anew(
+    def test_a_file_that_went_away_and_came_back_is_reopened(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ledgers, "is_network_folder", lambda folder: True)
@@ -661,7 +659,7 @@ class TestFile:
         with pytest.raises(ArchiveError, match="cannot be opened"):
             Ledger(tmp_path / "archive" / "ledger.sqlite")
 
-    def test_trouble_during_work_is_told_as_a_sentence(self, ledger: Ledger) -> None:
+    def test_an_error_during_use_is_a_sentence(self, ledger: Ledger) -> None:
         queued(ledger)
         with sqlite3.connect(ledger.path) as db:
             db.execute("DROP TABLE files")
@@ -671,5 +669,5 @@ class TestFile:
 
 
 def allow_pages(ledger: Ledger, number: int) -> None:
-    """Limit the size of the ledger as a full disk does: SQLite raises the same error."""
+    """Limit the size of the ledger: SQLite raises the same error as on a full disk."""
     ledger._connection.execute(f"PRAGMA max_page_count = {number}")

@@ -10,7 +10,7 @@ WHOLE = FileStatus(size=100, mtime_ns=1)
 
 
 class Format:
-    """Stands for the readers' check of a file; a test sets what it says."""
+    """Stands in for the readers' check of a file; a test sets its answer."""
 
     def __init__(self) -> None:
         self.problem: str | None = None
@@ -32,7 +32,7 @@ def tracker(file_format: Format) -> SettleTracker:
 
 
 def look(tracker: SettleTracker, now: float, status: FileStatus | None = WHOLE, path: Path = SCAN) -> bool:
-    """Observe a file the way a poll does, and say whether it is settled."""
+    """Observe a file as a poll does, and return whether it has settled."""
     tracker.observe(path, status, now)
     return tracker.settled(path, now)
 
@@ -77,7 +77,7 @@ class TestSettled:
         assert file_format.asked == 0
         assert tracker.waiting == [SCAN]
 
-    def test_a_preallocated_file_waits_until_its_format_says_it_is_whole(
+    def test_a_preallocated_file_waits_until_its_format_says_it_is_complete(
         self, tracker: SettleTracker, file_format: Format
     ) -> None:
         file_format.problem = "scan.tif ends before its last strip."
@@ -108,14 +108,14 @@ class TestStuck:
         look(tracker, 600.0)
         return tracker
 
-    def test_says_which_file_and_why(self, stuck: SettleTracker) -> None:
+    def test_names_the_file_and_the_reason(self, stuck: SettleTracker) -> None:
         assert stuck.stuck == {
             SCAN: "scan.tif is still incomplete after 600 s: scan.tif ends before its last strip. "
-            "It is taken up again when it changes."
+            "tvtasks takes it up again when it changes."
         }
         assert stuck.waiting == []
 
-    def test_is_said_once(self, stuck: SettleTracker, caplog: pytest.LogCaptureFixture) -> None:
+    def test_is_reported_once(self, stuck: SettleTracker, caplog: pytest.LogCaptureFixture) -> None:
         look(stuck, 1200.0)
         look(stuck, 1800.0)
         assert len(caplog.get_records("setup")) == 1
@@ -152,7 +152,7 @@ class TestStuck:
         assert due(stuck, 1200.0) == [SCAN]
         assert look(stuck, 1200.0)
 
-    def test_it_is_tested_soon_when_its_other_half_comes(
+    def test_it_is_tested_soon_when_its_companion_file_comes(
         self, stuck: SettleTracker, file_format: Format
     ) -> None:
         file_format.problem = None
@@ -182,7 +182,7 @@ class TestDue:
         tracker.observe(Path("grown.tif"), FileStatus(200, 2), 0.0)
         assert due(tracker, 2.0) == [Path("grown.tif"), Path("old.tif")]
 
-    def test_of_the_backlog_the_oldest_file_goes_first(self, tracker: SettleTracker) -> None:
+    def test_the_oldest_file_of_the_backlog_goes_first(self, tracker: SettleTracker) -> None:
         for name, mtime_ns in (("b.tif", 2), ("c.tif", 3), ("a.tif", 1)):
             tracker.observe(Path(name), FileStatus(100, mtime_ns), 0.0, backlog=True)
         assert due(tracker, 2.0) == [Path("a.tif"), Path("b.tif"), Path("c.tif")]
@@ -211,7 +211,7 @@ class TestDue:
         looks.close()
         assert len(due(tracker, 3.0)) == 9, "a caller may stop at any time"
 
-    def test_a_quiet_file_that_is_not_whole_is_tested_less_and_less_often(
+    def test_a_quiet_incomplete_file_is_tested_less_and_less_often(
         self, tracker: SettleTracker, file_format: Format
     ) -> None:
         file_format.problem = "incomplete"

@@ -56,8 +56,8 @@ def request(place, recipe, **options):
 
 class TestFromStoredRaw:
     @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<u2", ">i2", "?"])
-    def test_it_is_bit_for_bit_what_the_original_gives(self, tmp_path, dtype):
-        """Whatever the arrays and the record say, but for when and where it was done."""
+    def test_it_matches_the_original_bit_for_bit(self, tmp_path, dtype):
+        """The arrays and the record, except for the time and place of the work."""
         path = save(tmp_path / "scans" / "stm.npy", dtype=np.dtype(dtype))
         (first,) = restore_file(path, FIRST, tmp_path / "archive")
         (tmp_path / "again").mkdir()
@@ -83,7 +83,7 @@ class TestFromStoredRaw:
         assert (one.region, one.offset, one.factor) == (other.region, other.offset, other.factor)
         np.testing.assert_array_equal(one.restored, other.restored, strict=True)
 
-    def test_the_record_says_from_which_file(self, filled, recipe):
+    def test_the_record_names_the_source_file(self, filled, recipe):
         run_batch(request(filled, recipe), context={"who": "Jo"})
         (path,) = [path for path in filled.glob("stm_0__*.nxs") if "who" in archive.summary(path)["context"]]
         context = archive.summary(path)["context"]
@@ -91,7 +91,7 @@ class TestFromStoredRaw:
         assert (filled / context["raw_from"]).exists()
         assert context["raw_from"] != path.name
 
-    def test_only_the_raw_image_of_that_file_need_be_whole(self, filled):
+    def test_only_the_raw_image_of_that_file_must_be_intact(self, filled):
         path = next(filled.glob("stm_0__*.nxs"))
         loaded = archive.load(path)
         content = bytearray(path.read_bytes())
@@ -114,14 +114,14 @@ class TestCarryingOut:
         assert (again.total, again.current, again.restored) == (0, 4, 0)
         assert set(filled.glob("*.nxs")) == before | new
 
-    def test_what_another_has_done_meanwhile_is_not_done_again(self, filled, recipe):
+    def test_images_done_by_another_process_are_not_repeated(self, filled, recipe):
         found = request(filled, recipe).plan()
         run_batch(request(filled, recipe))
         heard = Heard()
         execute(found.jobs, filled, listener=heard)
         assert [outcome.state for outcome in heard.outcomes] == ["current"] * 4
 
-    def test_one_that_fails_does_not_stop_the_others(self, filled, recipe, tmp_path):
+    def test_a_failure_does_not_stop_the_others(self, filled, recipe, tmp_path):
         scans = tmp_path / "scans"
         np.save(scans / "constant.npy", np.ones((24, 32)))
         (scans / "broken.npy").write_bytes(b"\x93NUMPY\x01")
@@ -133,7 +133,7 @@ class TestCarryingOut:
         assert any("nothing to restore" in result.reason for result in report.failed)
         assert "4 restored, 2 failed" in report.sentence
 
-    def test_only_the_images_that_were_chosen(self, tmp_path, recipe):
+    def test_only_the_selected_images(self, tmp_path, recipe):
         path = save(tmp_path / "scans" / "stack.npy", shape=(3, 24, 32))
         chosen = request(path, recipe, archive=tmp_path / "archive", select=("frame=1",))
         assert run_batch(chosen).restored == 1
@@ -148,7 +148,7 @@ class TestCarryingOut:
         execute(found.jobs, found.archive, listener=heard)
         assert "has changed since" in heard.outcomes[0].reason
 
-    def test_after_stop_nothing_is_begun(self, filled, recipe):
+    def test_after_stop_nothing_is_started(self, filled, recipe):
         stop = threading.Event()
         heard = Heard(finished=lambda outcome: stop.set())
         report = run_batch(request(filled, recipe, workers=1), stop=stop, listener=heard)
@@ -156,7 +156,7 @@ class TestCarryingOut:
         assert report.left == 4 - report.restored
         assert run_batch(request(filled, recipe)).restored == report.left
 
-    def test_a_full_disk_ends_it_instead_of_failing_thousands(self, filled, recipe, monkeypatch):
+    def test_a_full_disk_ends_the_batch_instead_of_failing_thousands(self, filled, recipe, monkeypatch):
         monkeypatch.setattr(working, "FAILURES_IN_A_ROW", 2)
 
         def full(*_args, **_kwargs):
@@ -165,7 +165,7 @@ class TestCarryingOut:
         monkeypatch.setattr(workflow, "restore_images", full)
         report = run_batch(request(filled, recipe, workers=1))
         assert (len(report.failed), report.left) == (2, 2)
-        assert "so the rest was not begun" in report.stopped_because
+        assert "so the rest was not started" in report.stopped_because
 
     def test_no_more_files_are_read_than_are_worked_on(self, filled, recipe, monkeypatch):
         taken = []
@@ -177,7 +177,7 @@ class TestCarryingOut:
 
         done = []
         found = request(filled, recipe).plan()
-        # One is held ready.
+        # One more is held ready.
         heard = Heard(finished=lambda outcome: done.append(len(taken)))
         execute(jobs(found), filled, workers=1, listener=heard)
         assert all(ahead - number <= 2 for number, ahead in enumerate(done))
@@ -200,7 +200,7 @@ run_batch(Request((Path(sys.argv[1]),), (sys.argv[2],), workers=2), listener=hea
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on Windows")
-def test_after_a_kill_it_goes_on_where_it_was(tmp_path, recipe):
+def test_after_a_kill_it_continues_where_it_stopped(tmp_path, recipe):
     for number in range(12):
         restore_file(save(tmp_path / "scans" / f"stm_{number}.npy", number), FIRST, tmp_path / "archive")
     directory = tmp_path / "archive"
@@ -220,7 +220,7 @@ def test_after_a_kill_it_goes_on_where_it_was(tmp_path, recipe):
 class TestLiveFirst:
     @pytest.fixture
     def watched(self, filled, tmp_path):
-        """An archive with a watch that is alive, and its ledger."""
+        """An archive with a running watch, and its ledger."""
         live = tmp_path / "live"
         live.mkdir()
         heart = HeartbeatWriter(WatchOptions(folder=live, archive=filled, recipes=("x",)), "digest")
@@ -242,13 +242,13 @@ class TestLiveFirst:
         ledger.finish(entry, [], {})
         assert not live()
 
-    def test_work_of_a_watch_that_does_not_run_holds_nobody_up(self, filled, tmp_path):
+    def test_work_of_a_watch_that_is_not_running_delays_nobody(self, filled, tmp_path):
         with Ledger(ledger_path(filled)) as ledger:
             ledger.enqueue(tmp_path / "a.npy", 1, 1, "0" * 64, "digest")
         assert not live_work(filled)()
         assert not live_work(tmp_path / "nowhere")()
 
-    def test_nothing_is_begun_while_it_is_so(self, filled, recipe):
+    def test_nothing_is_started_while_live_files_wait(self, filled, recipe):
         found = request(filled, recipe).plan()
         answers = iter([True, True, False, True])
         seen, heard = [], Heard()
