@@ -238,7 +238,7 @@ FAULTS = {
     "empty name": ("name = ''\n" + TV, "name = '' is not allowed: it should have at least 1 character."),
     "published gradient": (
         DENOISE + "stop = { rule = 'published' }",
-        'denoise: stop.rule = "published" repeats the published code, which uses the full Jacobian: add gradient',
+        'denoise: stop.rule = "published" repeats the published code, which uses the full Jacobian: add ',
     ),
     "not TOML": ("background = [", "is not valid TOML: "),
     "key given twice": ("scale = 1\nscale = 2", "is not valid TOML: "),
