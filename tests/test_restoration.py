@@ -399,8 +399,8 @@ class TestAuto:
         result = restore(noise, Recipe(background=dataclasses.replace(BACKGROUND, choose="auto")))
         assert result.steps[0].parameters["lam"] == 0.05
         assert result.choices["background"].fell_back
-        assert "No lattice" in result.notes[0]
-        assert result.notes[0].endswith("λ = 0.05 was kept.")
+        assert "no lattice" in result.notes[0]
+        assert result.notes[0].endswith("λ stays 0.05.")
 
     def test_a_length_goes_by_the_calibration(self):
         image = synthetic.afm_lattice_scan(3, (48, 48))

@@ -5,8 +5,9 @@ scaled to [0, 1]; `tvtasks.restore` scales the image, `tvtasks.solve` takes it a
 
 References
 ----------
-M. Corrias et al., "Total Variation-Based Image Decomposition and Denoising for Microscopy Images",
-arXiv:2505.08843 (2025), doi:10.48550/arXiv.2505.08843.
+M. Corrias, G. Franceschi, M. Riva, A. Tampieri, K. Föttinger, U. Diebold, T. Pock, C. Franchini, "Total
+Variation-Based Image Decomposition and Denoising for Microscopy Images", arXiv:2505.08843 (2025),
+doi:10.48550/arXiv.2505.08843.
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ class Minimised(ModelSettings):
             choice = _choose(STEPS[step], self, draft)
             # the step that it follows has the note already
             if choice.confidence in ("none", "low") and not STEPS[step].follows:
-                notes = (f"λ of the {step}: {choice.words}",)
+                notes = (f"Step {step}: {choice.words}",)
             settings = replace(self, lam=float(f"{choice.lam:.{_DIGITS}g}"))
         model = cast(Model, settings)
         solution = solve(image, model, direction=self.direction, stop=self.stop)
