@@ -64,7 +64,7 @@ def sweep_flow(
         micrograph, note = asked.image(path, base, channel or None)
         if base:
             base = base.for_technique(micrograph.technique, micrograph.name)
-        points = sweep.grid(base, asked.models(models), axes, step or None)
+        points = sweep.build_points(base, asked.models(models), axes, step or None)
         with TemporaryDirectory(prefix="tvtasks-sweep-", ignore_cleanup_errors=True) as folder:
             found = dict(sweep.run(micrograph, points, Path(folder), workers=workers))
             trials = [found[number] for number in sorted(found)]

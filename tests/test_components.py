@@ -19,10 +19,13 @@ class TestPlaneLattices:
     @pytest.mark.parametrize(
         "symmetry, lengths, angle",
         [
-            ("square", (1, 1), 90), ("rectangular", (1, 1.5), 90), ("hexagonal", (1, 1), 120),
-            ("oblique", (1, 1.5), 70), ("centred", (np.hypot(1, 1.5) / 2,) * 2, None),
+            ("square", (1, 1), 90),
+            ("rectangular", (1, 1.5), 90),
+            ("hexagonal", (1, 1), 120),
+            ("oblique", (1, 1.5), 70),
+            ("centred", (np.hypot(1, 1.5) / 2,) * 2, None),
         ],
-    )  # fmt: skip
+    )
     def test_vectors_are_those_of_the_bravais_lattice(self, symmetry, lengths, angle):
         first, second = components.lattice_vectors(
             symmetry, period=8.0, ratio=1.5, gamma=np.deg2rad(70), angle=0.7
@@ -51,9 +54,10 @@ class TestPlaneLattices:
         y, x = self.WHERE
         moved = (y + vectors[0, 0] - 2 * vectors[1, 0], x + vectors[0, 1] - 2 * vectors[1, 1])
         np.testing.assert_allclose(
-            components.peak_lattice(self.WHERE, vectors, site), components.peak_lattice(moved, vectors, site),
+            components.peak_lattice(self.WHERE, vectors, site),
+            components.peak_lattice(moved, vectors, site),
             atol=1e-9,
-        )  # fmt: skip
+        )
 
     def test_vacancies_take_whole_peaks_out(self):
         vectors = components.lattice_vectors("square", period=10.0)

@@ -157,7 +157,7 @@ class TestFiles:
     def test_nothing_is_overwritten_and_nothing_half_done(self, run, tmp_path):
         taken = tmp_path / f"{run.path.stem}__restored.tif"
         taken.write_bytes(b"precious")
-        with pytest.raises(ConfigurationError, match=r"there already.*--overwrite"):
+        with pytest.raises(ConfigurationError, match=r"exists already.*--overwrite"):
             export(run, "tiff", tmp_path, arrays=known_arrays())
         assert list(tmp_path.iterdir()) == [taken]
         assert taken.read_bytes() == b"precious"
@@ -179,5 +179,5 @@ class TestFiles:
     def test_images_are_chosen_by_name(self):
         assert list(names("raw, restored")) == ["raw", "restored"]
         assert tuple(names("all")) == known_arrays()
-        with pytest.raises(ConfigurationError, match="no image 'rwa'"):
+        with pytest.raises(ConfigurationError, match="no array 'rwa'"):
             list(names("rwa"))

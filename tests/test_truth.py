@@ -31,9 +31,13 @@ def test_ssim_is_scikit_images():
     true = lattice() + 3
     found = true + RNG.normal(0, 0.1, true.shape)
     theirs = metrics.structural_similarity(
-        found, true, data_range=np.ptp(true), gaussian_weights=True, sigma=1.5,
+        found,
+        true,
+        data_range=np.ptp(true),
+        gaussian_weights=True,
+        sigma=1.5,
         use_sample_covariance=False,
-    )  # fmt: skip
+    )
     assert truth.ssim(found, true) == pytest.approx(theirs, abs=1e-9)
 
 

@@ -104,8 +104,8 @@ class TestHowItIsKept:
         when = datetime(2024, 5, 1, tzinfo=UTC)
         directory.mkdir(parents=True)
         cases = [
-            ({}, ["its file does not say that an electron microscope took the image"]),
-            ({"technique": "SEM"}, ["its file does not say when the image was acquired"]),
+            ({}, ["its file does not name an electron microscope"]),
+            ({"technique": "SEM"}, ["its file has no time of acquisition"]),
             ({"technique": "SEM", "acquired_at": when}, []),
         ]
         for number, (known, reasons) in enumerate(cases):
@@ -144,7 +144,7 @@ class TestChosenByTheFile:
         assert named.seconds is None
 
     def test_a_file_that_says_nothing_is_refused(self, scan, directory):
-        with pytest.raises(RecipeError, match=r"stm_1\.npy does not say .* recipe auto cannot choose"):
+        with pytest.raises(RecipeError, match=r"stm_1\.npy names no technique.* recipe auto has no entry"):
             restore_file(scan, Recipe.load("auto"), directory)
 
     def test_images_left_out_are_named(self, restored):

@@ -8,7 +8,7 @@ import pytest
 from tests import toy  # isort: skip - before anything makes recipes from the tables
 from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.archive.catalogue import entry
-from tvtasks.archive.selection import chosen_by
+from tvtasks.archive.conditions import chosen_by
 from tvtasks.archive.verification import check, recompute
 from tvtasks.dashboard.forms import OwnRecipe
 from tvtasks.errors import RecipeError
@@ -18,7 +18,7 @@ from tvtasks.figures.curves import profile_figure
 from tvtasks.figures.sheet import rendered
 from tvtasks.profile import profile
 from tvtasks.proposal import propose, toml
-from tvtasks.sweep import grid
+from tvtasks.sweep import build_points
 from tvtasks.tasks import TASKS
 
 TOML = """
@@ -73,7 +73,7 @@ def test_a_recipe_has_both_in_the_order_of_the_table(recipe):
     ("text", "sentence"),
     [
         ("[lines]\nstrength = 2", "lines.strength = 2 is not allowed"),
-        ("[denoise]\nmodel = 'box-mean'\nlam = 1", "denoise.lam is not a key"),
+        ("[denoise]\nmodel = 'box-mean'\nlam = 1", "denoise.lam is an unknown key"),
         ("[background]\nmodel = 'box-mean'", "it can be 'huber-rof', 'tv-l1', 'tgv-l1'."),
     ],
 )
@@ -112,14 +112,14 @@ def test_the_archive_gives_everything_back_verified_and_restored_again(path, res
     assert run.recipe == recipe
     assert check(path) == []
     (found,) = recompute(path)
-    assert "same bit for bit" in found.message
+    assert "is reproduced bit for bit" in found.message
 
 
 def test_the_tree_names_every_array_and_the_evidence_where_the_seal_is_broken(path, tmp_path):
     broken = tmp_path / path.name
     broken.write_bytes(path.read_bytes() + b" ")
     (found,) = check(broken)
-    assert "all arrays, parameters and records in it are as they were" in found.message
+    assert "all arrays, parameters and records are unchanged" in found.message
 
 
 def test_the_catalogue_and_its_conditions_know_them(path):
@@ -140,8 +140,8 @@ def test_the_form_has_their_buttons():
 
 
 def test_a_sweep_varies_their_parameters(recipe):
-    assert [point.label for point in grid(recipe, {}, {"side": [3, 5]}, "denoise")] == ["s 3", "s 5"]
-    labels = [point.label for point in grid(recipe, {}, {"lines.strength": [0.5, 1.0]})]
+    assert [point.label for point in build_points(recipe, {}, {"side": [3, 5]}, "denoise")] == ["s 3", "s 5"]
+    labels = [point.label for point in build_points(recipe, {}, {"lines.strength": [0.5, 1.0]})]
     assert labels == ["strength 0.5", "strength 1"]
 
 

@@ -45,9 +45,12 @@ def compare(found: Array, truth: Array) -> Agreement:
     # As a picture, the truth begins at 0.
     level, low = truth.mean() - found.mean(), truth.min()
     return Agreement(
-        rmse=rmse(found, truth), psnr=psnr(found, truth), ssim=ssim(found + (level - low), truth - low),
-        line_offset=line_offset(found, truth), lattice_kept=lattice_kept(found, truth),
-    )  # fmt: skip
+        rmse=rmse(found, truth),
+        psnr=psnr(found, truth),
+        ssim=ssim(found + (level - low), truth - low),
+        line_offset=line_offset(found, truth),
+        lattice_kept=lattice_kept(found, truth),
+    )
 
 
 def rmse(found: Array, truth: Array) -> float:

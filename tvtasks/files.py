@@ -1,4 +1,4 @@
-"""Files that appear whole: written beside their place, synchronised, and moved there."""
+"""Write files that appear whole: they are written beside their place, synchronised and moved there."""
 
 from __future__ import annotations
 
@@ -12,42 +12,48 @@ from tvtasks import places, writers
 from tvtasks.errors import ArchiveError, ConfigurationError
 
 PARTIAL = ".partial-"
-"""What follows the name of an unfinished file; then comes the name of its writer."""
+"""What follows the name of an unfinished file, before the name of its writer."""
 
 
 def refuse_taken(path: Path, *, overwrite: bool) -> None:
-    """Raise a ConfigurationError where a file is in the way."""
+    """Raise a ConfigurationError if a file is in the way."""
     if path.is_dir():
-        raise ConfigurationError(f"{path} is a folder. Give the name of a file in it.")
+        raise ConfigurationError(f"{path} is a folder. Give the name of a file.")
     if not overwrite and path.exists():
-        raise ConfigurationError(f"{path} is there already. Give another name, or --overwrite.")
+        raise ConfigurationError(f"{path} exists already. Give another name, or add --overwrite.")
 
 
 @contextmanager
 def whole(
     path: Path, *, overwrite: bool = True, check: Callable[[Path], object] | None = None, size: int = 0
 ) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and move what was written there to `path` at the end.
+    """Provide a path beside `path` to write to, and move the file from there to `path` at the end.
 
-    After an error nothing is left, and what was at `path` before is as it was. Missing folders are made.
+    After an error nothing is left behind, and a file that was at `path` is unchanged. Missing folders are
+    created.
 
     Parameters
     ----------
     path
         The file.
     overwrite
-        Whether it may replace another.
+        Whether it may replace another file.
     check
-        Called with the path beside it when the content is on the disk; what it raises stops the move.
+        Called with the path beside it when the content is on the disk; an exception stops the move.
     size
-        Bytes that will be written, for the message.
+        Bytes that will be written, for the error message.
+
+    Yields
+    ------
+    Path
+        Where to write.
 
     Raises
     ------
     ConfigurationError
-        `path` is taken and may not be replaced.
+        `path` exists and must not be replaced.
     ArchiveError
-        It cannot be written, or its archive is away.
+        The file cannot be written.
     """
     places.check(path)
     refuse_taken(path, overwrite=overwrite)
@@ -63,13 +69,13 @@ def whole(
         partial.replace(path)
         places.check(path)
     except OSError as error:
-        needed = f" and has {size / 1e6:.1f} MB of space" if size else ""
+        needed = f", that it has {size / 1e6:.1f} MB of free space" if size else ""
         raise ArchiveError(
-            f"{path} cannot be written: {error.strerror or error}. Check that {path.parent} is a folder that "
-            f"can be written to{needed}, and that no other program holds the file."
+            f"{path} cannot be written: {error.strerror or error}. Check that you may write to the folder "
+            f"{path.parent}{needed}, and that no other program has the file open."
         ) from error
     finally:
-        with suppress(OSError):  # it is in use on Windows, or the share is gone
+        with suppress(OSError):  # on Windows it may be in use, or the share may be gone
             partial.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
@@ -77,7 +83,7 @@ def whole(
 def write_whole(
     path: Path, content: bytes, *, overwrite: bool = True, check: Callable[[Path], object] | None = None
 ) -> None:
-    """Write a file of which nobody ever meets half; see `whole`."""
+    """Write a file that never appears half finished; the parameters are those of `whole`."""
     with whole(path, overwrite=overwrite, check=check, size=len(content)) as partial:
         partial.write_bytes(content)
 

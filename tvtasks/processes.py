@@ -1,7 +1,7 @@
 """A child process that answers requests: one line of JSON each way, with limits on time and memory.
 
 A library that crashes, hangs or asks for all memory takes the child with it, and not the program that asked.
-The module that the child runs ends in ``serve(answer)``, where `answer` turns a request into its answer.
+The module that the child runs ends with ``serve(answer)``, where `answer` turns a request into its answer.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class ChildEndedError(Exception):
 
 
 class ChildClosedError(Exception):
-    """`Child.close` was called, perhaps while a request was under way."""
+    """`Child.close` was called, perhaps during a request."""
 
 
 class Child:
     """A Python process that runs a module and answers requests, one at a time.
 
-    It starts with the first request and stays for the next, so that imports are paid for once. After it has
+    It starts with the first request and stays for the next, so that imports are paid for once. If it has
     ended, the next request starts another.
 
     Parameters
@@ -49,10 +49,10 @@ class Child:
     module
         The module to run; it must call `serve`.
     search
-        Folders to look for modules in; by default those of the installation. The working folder is never
-        among them, so that a file beside the images is not taken for a module.
+        Folders to search for modules; by default those of the installation. The working folder is never among
+        them, so that a file beside the images is not taken for a module.
     requests
-        Requests after which a new process takes over; 0 for never. Libraries leak.
+        Requests after which a new process takes over, because libraries leak memory; 0 for never.
     """
 
     def __init__(self, module: str, *, search: Sequence[str] | None = None, requests: int = 0) -> None:
@@ -71,17 +71,22 @@ class Child:
     def asking(
         self, request: Any, *, seconds: float | None = None, memory: int = 0, processor_seconds: float = 0.0
     ) -> Iterator[IO[bytes]]:
-        """Send a request and give the stream that the answer is read from.
+        """Send a request and provide the stream that the answer is read from.
 
         Parameters
         ----------
         request
             A value that JSON knows.
         seconds
-            How long the block may last; the child is killed then.
+            How long the block may last; then the child is killed.
         memory, processor_seconds
             Bytes and seconds of processor time that the child may use, where the system can limit them (not
             on Windows); 0 for no limit.
+
+        Yields
+        ------
+        binary file
+            The stream.
 
         Raises
         ------
@@ -116,14 +121,14 @@ class Child:
                 if self._closed:
                     raise ChildClosedError from error
                 raise ChildEndedError(timed_out=late.is_set()) from error
-            except BaseException:  # Ctrl-C: the answer under way must not be taken for the next one
+            except BaseException:  # after Ctrl-C, the answer under way must not be taken for the next one
                 self._end()
                 raise
             finally:
                 timer.cancel()
 
     def close(self) -> None:
-        """End the process, from any thread, and do not start another: a request under way fails."""
+        """End the process, from any thread, and start no other: a request under way fails."""
         self._closed = True
         if (process := self._process) is not None:
             process.kill()
@@ -154,7 +159,8 @@ class Child:
         )
         self._answered = 0
         assert process.stdout is not None
-        if not process.stdout.readline() and not self._closed:  # what takes a while is the start, not a file
+        # the start takes a while and does not count as a request
+        if not process.stdout.readline() and not self._closed:
             self._end()
             raise ConfigurationError(
                 f"{sys.executable} cannot run {self._module}. Check that tvtasks is installed for it."
@@ -177,9 +183,9 @@ def serve(answer: Callable[[Any], Iterable[Any]]) -> None:
     answer
         Given a request, yields the answer: a value that JSON knows, then any bytes.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and then ends this process
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get into an answer
+    os.dup2(2, 1)  # a library may print, but not into an answer
     _send(answers, [None])
     for line in sys.stdin.buffer:
         envelope = json.loads(line)
@@ -196,10 +202,10 @@ def _send(answers: IO[bytes], parts: Iterable[Any]) -> None:
 
 def _limit(memory: int, processor_seconds: float) -> None:
     with suppress(ImportError, AttributeError, ValueError, OSError):
-        import resource  # noqa: PLC0415 - there is none on Windows
+        import resource  # noqa: PLC0415 - Windows has none
 
         if memory:
-            # Not the address space: a linear algebra library reserves gigabytes of that which it never uses.
+            # Not the address space: linear algebra libraries reserve gigabytes that they never use.
             _, most = resource.getrlimit(resource.RLIMIT_DATA)
             resource.setrlimit(resource.RLIMIT_DATA, (memory, most))
         if processor_seconds:

@@ -1,4 +1,4 @@
-"""A recipe for one image: the steps of another, each with the λ that was chosen for this image."""
+"""A recipe for one image: the steps of another recipe, each with a λ chosen for this image."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tvtasks.steps import STEPS, Minimised
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """What is proposed for an image.
+    """What tvtasks proposes for an image.
 
     Attributes
     ----------
     recipe
-        With numbers for every λ.
+        The recipe, with a number for every λ.
     choices
-        How each came about, by step; a fallback where nothing could be chosen.
+        How each λ was chosen, by step; a fallback where none could be chosen.
     restoration
-        What the recipe makes of the image.
+        The image restored by the recipe.
     """
 
     recipe: Recipe
@@ -40,9 +40,9 @@ def propose(
     steps: Collection[str] = tuple(STEPS),
     feature_size: str | float | None = None,
 ) -> Proposal:
-    """Restore an image with ``lam = "auto"`` in the steps that are asked for, and keep the numbers.
+    """Restore an image with ``lam = "auto"`` in some steps, and keep the numbers.
 
-    Contrast gets the λ of the background, as in the paper, where both have the same model.
+    Contrast gets the λ of the background, as in the paper, if both have the same model.
 
     Parameters
     ----------
@@ -51,15 +51,19 @@ def propose(
     recipe
         Its steps, models and directions are kept; its values of λ are the fallback.
     steps
-        For which λ is chosen; so it is where the recipe itself asks for it.
+        Steps whose λ is chosen, besides those whose λ the recipe itself leaves open.
     feature_size
-        The largest feature to keep in the flat image: pixels, or a length such as ``"2 nm"``. It decides the
-        λ of the background.
+        The largest feature to keep in the flat image: pixels, or a length such as ``"2 nm"``. It sets the λ
+        of the background.
+
+    Returns
+    -------
+    Proposal
 
     Raises
     ------
     UnusableImageError, RecipeError
-        As `restore` does; or if the size cannot be.
+        As `tvtasks.restore` raises them, or because of an impossible size.
     """
     recipe = recipe.for_technique(micrograph.technique, micrograph.name)
     asked: dict[str, Minimised] = {}
@@ -91,7 +95,7 @@ def propose(
 
 
 def toml(proposal: Proposal) -> str:
-    """Return the recipe as a TOML file, with the reasons as comments."""
+    """Return the recipe as a TOML file, with the reasons for each λ as comments."""
     content = proposal.recipe.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
     tables = {key: content.pop(key) for key in STEPS if key in content}
     lines = [f"{key} = {_value(value)}" for key, value in content.items()]
@@ -107,4 +111,5 @@ def toml(proposal: Proposal) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers, booleans and lists are JSON's
+    # TOML writes strings, numbers, booleans and lists as JSON does
+    return json.dumps(value, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""How good a restoration is, judged without a truth to compare with.
+"""Score a restoration without a truth to compare with.
 
-All of it is cheap (see the tests), so that every image of a watch can have it.
+All scores are cheap (see the tests), so every image of a watch gets them.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import numpy as np
 from tvtasks.choosing.spectrum import Spectrum, peak_box, power_of, spectrum, surroundings, transform
 from tvtasks.operators import Array
 
-_CROP = 256  # px; a lattice shows in the middle of a larger image as well
-LEAST_SIDE = 32  # px; below, a spectrum says nothing
+_CROP = 256  # px; the middle of a larger image shows its lattice as well
+LEAST_SIDE = 32  # px; a smaller image has no meaningful spectrum
 
 
 @dataclass(frozen=True)
-class Marks:
-    """What a restoration shows of its quality without a truth to compare with; None where it cannot be told.
+class QualityScores:
+    """Scores of a restoration that need no truth; None where a score cannot be determined.
 
     Attributes
     ----------
     whiteness
-        1 where what denoising took away is structureless, as noise is; below 0.9 it took some of the sample.
+        1 if what denoising removed is structureless, as noise is; below 0.9 it removed part of the sample.
     line_jumps_before, line_jumps_after
-        RMS difference of the levels of neighbouring lines, in the image's unit: stripes, before and after.
+        RMS difference between the levels of neighbouring scan lines, in the unit of the image: stripes.
     lattice_before, lattice_after
         How many times the strongest wave of the lattice stands above the noise around it in the spectrum.
     lattice_in_background
-        Part of the lattice's amplitude that went into the background: above 0.2 λ is too large.
+        Fraction of the lattice's amplitude that went into the background: above 0.2, λ is too large.
     saturated
-        Part of the raw pixels at the least or the greatest value, where the detector saw no difference.
+        Fraction of the raw pixels at the lowest or highest value, where the detector saw no difference.
     """
 
     whiteness: float | None
@@ -45,45 +45,58 @@ class Marks:
 
     @property
     def record(self) -> dict[str, float | None]:
-        """The same by name, safe for JSON."""
+        """The scores by name, safe for JSON."""
         return asdict(self)
 
     def facts(self, units: str) -> dict[str, str]:
-        """Return the same in words, by what it is about; `units` are the image's."""
+        """Return the scores as text, by subject; `units` is the unit of the image."""
         before, after = self.line_jumps_before, self.line_jumps_after
-        told = {}
+        texts = {}
         if before is not None and after is not None:
-            told["line jumps"] = f"{before:.3g} before, {after:.3g} after{units and f' ({units})'}"
+            texts["line jumps"] = f"{before:.3g} before, {after:.3g} after{units and f' ({units})'}"
         if self.lattice_before is not None and self.lattice_after is not None:
-            told["lattice"] = (
+            texts["lattice"] = (
                 f"{self.lattice_before:.3g} times above the noise of the spectrum before, "
                 f"{self.lattice_after:.3g} after"
             )
         if self.lattice_in_background is not None:
-            told["lattice in the background"] = f"{self.lattice_in_background:.1%} of its amplitude"
+            texts["lattice in the background"] = f"{self.lattice_in_background:.1%} of its amplitude"
         if self.whiteness is not None:
-            told["whiteness"] = f"{self.whiteness:.3f} of what was taken away (1: noise alone)"
-        told["saturated"] = f"{self.saturated:.2%} of the raw pixels"
-        return told
+            texts["whiteness"] = f"{self.whiteness:.3f} for the removed part (1: pure noise)"
+        texts["saturated"] = f"{self.saturated:.2%} of the raw pixels"
+        return texts
 
 
-def assess(raw: Array, restored: Array, background: Array | None = None, flat: Array | None = None) -> Marks:
-    """Look at a restoration, arrays of shape (M, N) in one unit.
+def assess(
+    raw: Array, restored: Array, background: Array | None = None, flat: Array | None = None
+) -> QualityScores:
+    """Score a restoration; all arrays have shape (M, N) and one unit.
 
     Parameters
     ----------
     raw, restored
-        What came from the microscope, and the result.
+        The image as acquired, and the result.
     background
-        What was subtracted; None where nothing was.
+        What was subtracted; None if nothing was.
     flat
-        What was denoised: this less `restored` should be white. None without denoising.
+        What was denoised: `flat` − `restored` should be white. None without denoising.
+
+    Returns
+    -------
+    QualityScores
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> raw = np.array([[0.0, 2.0], [1.0, 3.0]])
+    >>> assess(raw, raw).line_jumps_before
+    1.0
     """
     with np.errstate(over="ignore", invalid="ignore"):  # a score that overflows is None
         return _assess(raw, restored, background, flat)
 
 
-def _assess(raw: Array, restored: Array, background: Array | None, flat: Array | None) -> Marks:
+def _assess(raw: Array, restored: Array, background: Array | None, flat: Array | None) -> QualityScores:
     before, after = np.asarray(raw, np.float64), np.asarray(restored, np.float64)
     found = spectrum(_middle(before)) if min(before.shape) >= LEAST_SIDE else None
     prominence = lost = None
@@ -91,7 +104,7 @@ def _assess(raw: Array, restored: Array, background: Array | None, flat: Array |
         prominence = _prominence(found.power, found)
         if background is not None:
             lost = amplitude(_middle(np.asarray(background, np.float64)), found, _middle(before))
-    return Marks(
+    return QualityScores(
         whiteness=None if flat is None else _finite(whiteness(np.asarray(flat, np.float64) - after)),
         line_jumps_before=_finite(line_jumps(before)),
         line_jumps_after=_finite(line_jumps(after)),
@@ -103,9 +116,10 @@ def _assess(raw: Array, restored: Array, background: Array | None, flat: Array |
 
 
 def whiteness(residual: Array) -> float | None:
-    """Flatness of the spectrum of what was taken away, 1 for white noise; None where nothing was.
+    """Return the flatness of a residual's spectrum: 1 for white noise; None if the residual is zero.
 
-    It is the geometric over the arithmetic mean of the power in neighbourhoods of 8 × 8 modes.
+    It is the ratio of the geometric to the arithmetic mean of the power in blocks of 8 × 8 modes. The
+    residual has shape (M, N).
     """
     part = _middle(residual)
     power = power_of(part)
@@ -117,22 +131,22 @@ def whiteness(residual: Array) -> float | None:
 
 
 def line_jumps(image: Array) -> float:
-    """RMS difference of the medians of neighbouring lines, in the image's unit; 0 for a single line."""
+    """Return the RMS difference between the medians of neighbouring lines, in the unit of the image."""
     if len(image) < 2:
         return 0.0
-    # Every other column is enough for a median.
+    # Every other column suffices for a median.
     levels = np.median(image[:, :: 1 + image.shape[1] // 256], axis=1)
     return float(np.sqrt(np.mean(np.diff(levels) ** 2)))
 
 
 def saturated(raw: Array) -> float:
-    """Part of the pixels that share the least or the greatest value, where more than one does."""
+    """Return the fraction of pixels at the lowest or highest value, if several share it."""
     counts = [int(np.count_nonzero(raw == value)) for value in (raw.min(), raw.max())]
     return sum(count for count in counts if count > 1) / raw.size
 
 
 def amplitude(image: Array, lattice: Spectrum, reference: Array) -> float:
-    """Return how much of the lattice waves of the reference an image of the same shape has, in phase."""
+    """Return how much of the reference's lattice an image of the same shape contains, in phase with it."""
     ours, theirs = transform(image), transform(reference)
     boxes = [peak_box(peak, lattice.shape) for peak in lattice.peaks]
     shared = sum(float(np.sum(ours[box] * theirs[box].conj()).real) for box in boxes)
@@ -140,7 +154,7 @@ def amplitude(image: Array, lattice: Spectrum, reference: Array) -> float:
 
 
 def _prominence(power: Array, lattice: Spectrum) -> float:
-    """Return how many times the strongest of the lattice's waves stands above what surrounds it."""
+    """Return how many times the strongest lattice wave stands above its surroundings."""
     return max(
         float(power[peak_box(peak, lattice.shape)].max() / surroundings(power, peak, lattice.shape))
         for peak in lattice.peaks
@@ -148,7 +162,7 @@ def _prominence(power: Array, lattice: Spectrum) -> float:
 
 
 def _finite(value: float | None) -> float | None:
-    """Return None for what has overflowed: values near the greatest of their type do."""
+    """Return None for a value that has overflowed, as happens near the largest number of a dtype."""
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -1,6 +1,6 @@
-"""A recipe: which steps of the paper's workflow (its figure 2) are done, and with what parameters.
+"""A recipe: the steps of the paper's workflow (its figure 2) and their parameters.
 
-Recipes are TOML files; the presets that come with tvtasks are files of the same kind.
+Recipes are TOML files; the presets of tvtasks are such files, too.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ __all__ = [
 ]
 
 NOT_PARAMETERS = {"name", "description", "channel", "direction"}
-"""Keys of a recipe that do not decide what becomes of an image."""
+"""Keys of a recipe that do not influence the result."""
 Technique = Literal["STM", "AFM", "SEM", "STEM", "TEM", "other"]
 _LONGEST_NAME = 80
 
 
 class _SideBySide:
-    """Puts the models beside "None" in the dashboard's form, which cannot name a choice within a choice."""
+    """Lists the models next to "None" in the dashboard's form, which cannot show a choice within a choice."""
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         schema = handler(core_schema)
@@ -56,19 +56,20 @@ class _SideBySide:
 
 
 class _Head(BaseModel):
-    # The words beside the fields are shown in the dashboard's form.
+    # The dashboard's form shows the texts below the fields.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)] = "recipe"
-    """What to call it."""
+    """Name of the recipe."""
     description: str = ""
-    """When to use it, in a line."""
+    """When to use it, in one line."""
     scale: Literal["range", "max", "percentile"] | Positive = "range"
-    """How the image is brought to the [0, 1] that λ and α refer to: range (least and greatest value), max
-    (divide by the greatest value, as the paper's code does), percentile (0.1 and 99.9 %, robust against
-    spikes), or a number: the least value becomes 0, and so much more, in the image's own unit, becomes 1."""
+    """How to bring the image to [0, 1], to which λ and α refer: range (lowest and highest value), max (divide
+    by the highest value, as the paper's code does), percentile (0.1 and 99.9 %, robust against spikes), or a
+    number in the unit of the image: the lowest value becomes 0, and that much more becomes 1.
+    """
     databar: Annotated[int, Field(ge=0)] | None = None
-    """Rows at the bottom that are no image but a bar with text; if not given, as the file says."""
+    """Height of a data bar at the bottom, in rows; if empty, as the file says."""
 
 
 if TYPE_CHECKING:
@@ -94,17 +95,27 @@ else:
 
 
 class Recipe(_Steps):
-    """The steps to do, in the order of `tvtasks.steps.STEPS`; None for a step left out."""
+    """The steps to run, in the order of `tvtasks.steps.STEPS`; None for a step that is left out.
+
+    Examples
+    --------
+    >>> Recipe.load("afm-background").steps
+    ('background', 'median')
+    >>> Recipe.model_validate({"denoise": {"model": "tv-l1", "lam": 1.0}}).arrays
+    ('restored',)
+    """
 
     channel: str | tuple[str, ...] | None = None
-    """Which images of a file: the name of a channel (Z), what it measures (height), a pattern for either
-    (Frequency*), or several of these; if not given, what is usual for the technique."""
+    """Images to take from a file: the name of a channel (Z), a quantity (height), a pattern for either
+    (Frequency*), or several of these; if empty, the usual ones for the technique.
+    """
     direction: Literal["forward", "backward", "both"] | None = None
-    """Which fast-scan direction; forward if not given."""
-    # Recipes as they are in TOML, not as models: Prefect cannot make a form out of a model within itself.
+    """Fast-scan direction to take; forward if empty."""
+    # Recipes as in TOML and not as models: Prefect cannot make a form of a model that contains itself.
     by_technique: dict[Technique, dict[str, Any]] | None = None
-    """Instead of steps, the recipe for each technique: the name of a preset, a TOML file, or the recipe
-    itself; other is for what names no technique, or one that is not there."""
+    """Instead of steps, a recipe for each technique: the name of a preset, a TOML file, or the recipe itself;
+    `other` applies where the file names no technique or one that is not listed.
+    """
 
     @field_validator("by_technique", mode="before")
     @classmethod
@@ -115,14 +126,16 @@ class Recipe(_Steps):
         for technique, given in value.items():
             recipe = cls.load(given) if isinstance(given, str) else cls.model_validate(given)
             if recipe.by_technique:
-                raise ValueError(f"must name a recipe with steps for {technique}, not one that chooses again")
+                raise ValueError(
+                    f"must name a recipe with steps for {technique}, not another list of techniques"
+                )
             recipes[technique] = recipe.model_dump(mode="json", exclude_none=True)
         return recipes
 
     @model_validator(mode="before")
     @classmethod
     def _with_numbers(cls, content: Any) -> Any:
-        """Write ``lam = "auto"``, or a size without λ, as the λ that is usual and that another is chosen."""
+        """Replace ``lam = "auto"``, or a size without λ, by the usual λ and the request to choose another."""
         if not isinstance(content, dict):
             return content
         changed = {}
@@ -140,7 +153,7 @@ class Recipe(_Steps):
     def _makes_sense(self) -> Self:
         if self.by_technique:
             if self.steps:
-                raise ValueError("it has steps of its own beside by_technique: leave out one of the two")
+                raise ValueError("it has both steps and by_technique: leave out one of the two")
             return self
         if not self.steps:
             possible = ", ".join(name for name, step in STEPS.items() if not step.follows)
@@ -150,17 +163,19 @@ class Recipe(_Steps):
             if other:
                 before = self.tables.get(other)
                 if before is None:
-                    raise ValueError(f"{name} is given back from the {other}: add a [{other}] step")
+                    raise ValueError(f"{name} works on the {other}: add a [{other}] step")
                 if table.chooses and getattr(table, "model", "") != getattr(before, "model", ""):
                     raise ValueError(
-                        f'{name} with lam = "auto" takes the λ of the {other}, so give both the same model'
+                        f'{name} with lam = "auto" takes the λ of the {other}: give both the same model'
                     )
             if getattr(table, "feature_size", None) is not None and not step.sized:
-                raise ValueError(f"{name} has a feature_size, which only a background can have: leave it out")
+                raise ValueError(
+                    f"{name} has a feature_size, which only the background can have: leave it out"
+                )
         return self
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy, some fields changed; see pydantic."""
+        """Return a copy with some fields changed, as pydantic does."""
         copy = super().model_copy(update=update, deep=deep)
         for derived in ("parameters", "digest"):
             copy.__dict__.pop(derived, None)
@@ -168,71 +183,69 @@ class Recipe(_Steps):
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Names of the steps that are done, in order."""
+        """Names of the steps to run, in order."""
         return tuple(self.tables)
 
     @property
     def tables(self) -> dict[str, Settings]:
-        """What it says of each step that is done, by name, in order."""
+        """The settings of each step to run, by name, in order."""
         return {name: table for name in STEPS if (table := getattr(self, name)) is not None}
 
     @property
     def arrays(self) -> tuple[str, ...]:
-        """Names of the arrays that a result has, beside the raw image."""
+        """Names of the arrays of a result, without the raw image."""
         made = [(*STEPS[name].arrays, *table.arrays) for name, table in self.tables.items()]
         return (*dict.fromkeys(name for names in made for name in names), "restored")
 
     @property
     def chooses(self) -> bool:
-        """Whether λ of any step is chosen for each image."""
+        """Whether the λ of any step is chosen for each image."""
         return any(table.chooses for table in self.tables.values())
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
-        """Everything that decides what becomes of an image, defaults included, safe for JSON; not to change.
+        """Everything that influences the result, defaults included, safe for JSON. Do not change it.
 
-        Not its name and description, nor which images of a file it is for.
+        Name and description are left out, and so are the images that the recipe takes from a file.
         """
         return self.model_dump(mode="json", exclude=NOT_PARAMETERS, exclude_none=True)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of `parameters`, hexadecimal: equal for recipes that do the same."""
+        """SHA-256 of `parameters`, hexadecimal: equal for recipes that give the same results."""
         return hashlib.sha256(canonical_json(self.parameters).encode()).hexdigest()
 
     @property
     def file_digest(self) -> str:
-        """SHA-256 of `parameters` and of which images it takes: equal where files end up the same."""
+        """SHA-256 of `parameters` and of the images to take: equal if files give the same results."""
         selection = self.model_dump(mode="json", include={"channel", "direction"}, exclude_none=True)
         if not selection:
             return self.digest
         return hashlib.sha256(canonical_json([self.digest, selection]).encode()).hexdigest()
 
     def for_technique(self, technique: str | None, image: str = "The image") -> Recipe:
-        """Return the recipe for an image: this one, or what it has chosen for the image's technique.
+        """Return the recipe for an image: this one, or the one that it lists for the image's technique.
 
         Parameters
         ----------
         technique
-            What the file says: ``STM``, ``SEM`` …; None where it says nothing.
+            As the file gives it: ``STM``, ``SEM`` …; None if it gives none.
         image
-            What to call the image in a message.
+            Name of the image, for a message.
 
         Raises
         ------
         RecipeError
-            Where it chooses by technique and has nothing for this one.
+            The recipe lists techniques, and not this one.
         """
         if self.by_technique is None:
             return self
         choices: dict[str, dict[str, Any]] = dict(self.by_technique.items())
         found = choices.get(technique or "other") or choices.get("other")
         if found is None:
-            says = (
-                f"was taken by {technique}" if technique else "does not say by which technique it was taken"
-            )
+            why = f"was taken by {technique}" if technique else "names no technique"
             raise RecipeError(
-                f"{image} {says}, so the recipe {self.name} cannot choose for it. Name one of "
+                f"{image} {why}, and the recipe {self.name} has no entry for that. Use one of the recipes "
                 f"{', '.join(name for name in preset_names() if name != self.name)}, or a TOML file."
             )
         chosen = Recipe.model_validate(found)
@@ -246,7 +259,7 @@ class Recipe(_Steps):
         Raises
         ------
         RecipeError
-            If there is neither, or if it holds what a recipe cannot hold; the message names key and value.
+            There is no such recipe, or it is invalid; the message names key and value.
         """
         text, place = _find(name_or_path)
         try:
@@ -255,7 +268,7 @@ class Recipe(_Steps):
             raise RecipeError(f"{place} is not valid TOML: {error}.") from error
         content.setdefault("name", Path(name_or_path).stem[:_LONGEST_NAME])
         choices = content.get("by_technique")
-        if isinstance(choices, dict):  # a file that it names lies beside it
+        if isinstance(choices, dict):  # a file name is relative to this file
             for technique, given in choices.items():
                 if isinstance(given, str) and given not in preset_names():
                     choices[technique] = str(Path(name_or_path).parent / given)
@@ -266,19 +279,19 @@ class Recipe(_Steps):
 
 
 def canonical_json(value: Any) -> str:
-    """JSON in one definite form: keys sorted, no spaces, so that equal content has equal text."""
+    """Return JSON in one definite form (sorted keys, no spaces), so that equal content has equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def preset_names() -> list[str]:
-    """Names of the recipes that come with tvtasks."""
+    """Return the names of the recipes that come with tvtasks."""
     return sorted(entry.name[:-5] for entry in _presets() if entry.name.endswith(".toml"))
 
 
 def preset_text(name: str) -> str:
-    """TOML of a preset, comments included."""
+    """Return the TOML of a preset, comments included."""
     if name not in preset_names():
-        raise RecipeError(f"There is no preset named {name!r}. Presets: {', '.join(preset_names())}.")
+        raise RecipeError(f"There is no preset {name!r}. Presets: {', '.join(preset_names())}.")
     return (resources.files("tvtasks") / "presets" / f"{name}.toml").read_text("utf-8")
 
 
@@ -287,27 +300,27 @@ def _presets() -> list[Any]:
 
 
 def _find(name_or_path: str | Path) -> tuple[str, str]:
-    """Text of a recipe, and what to call it in a message."""
+    """Return the text of a recipe, and its name for a message."""
     if str(name_or_path) in preset_names():
         return preset_text(str(name_or_path)), f"Preset {name_or_path}"
     path = Path(name_or_path)
     try:
-        return path.read_text("utf-8-sig"), f"Recipe {path}"  # Windows' Notepad may write a byte-order mark
+        return path.read_text("utf-8-sig"), f"Recipe {path}"  # Notepad may write a byte-order mark
     except FileNotFoundError:
         raise RecipeError(
-            f"There is no recipe {str(name_or_path)!r}: it is neither a file nor a preset. "
+            f"There is no recipe {str(name_or_path)!r}, neither as a file nor as a preset. "
             f"Presets: {', '.join(preset_names())}."
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: bytes that are not UTF-8, or a path no file can have
-        reason = getattr(error, "strerror", None) or "a recipe is a text file in UTF-8, and this is none"
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an impossible path
+        reason = getattr(error, "strerror", None) or "it is not a text file in UTF-8"
         raise RecipeError(f"Recipe {path} cannot be read: {reason}.") from error
 
 
 def sentences(error: ValidationError) -> list[str]:
-    """Say each fault with its key, its value and what is allowed."""
+    """Describe each fault by its key, its value and what is allowed."""
     found = []
     for fault in error.errors():
-        # Tags of the unions stand in the location too; they are not keys of the file.
+        # The location includes the tags of unions, which are not keys of the file.
         tags = {*MODELS, "gap", "published"}
         key = ".".join(str(part) for part in fault["loc"] if part not in tags and "[" not in str(part))
         value, kind = fault["input"], fault["type"]
@@ -319,11 +332,11 @@ def sentences(error: ValidationError) -> list[str]:
             allowed = "" if kind == "missing" else f" (one of {', '.join(map(repr, STEPS[key].models))})"
             found.append(f"{missing} is missing{allowed}.")
         elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
-            found.append(f"{key} is not a key that is known there; check its spelling.")
+            found.append(f"{key} is an unknown key; check its spelling.")
         elif kind in ("model_attributes_type", "dataclass_type") or (
             kind == "union_tag_invalid" and not isinstance(value, dict)
         ):
-            found.append(f"{key} = {value!r} is not allowed: it must be a table of its own keys.")
+            found.append(f"{key} = {value!r} is not allowed: it must be a table with keys of its own.")
         elif kind == "union_tag_invalid":
             which = "rule" if key.endswith("stop") else "model"
             tag = value.get(which)

@@ -1,7 +1,7 @@
 """The workflow of the paper's figure 2 on plain arrays: a micrograph and a recipe in, a Restoration out.
 
 f → background b → flat u = f − b → median → u + contrast → denoised u. Each step is a function from one
-`Draft` to the next, so that a caller can run, watch or retry them one by one; `restore` runs them all.
+`Draft` to the next, so a caller can run, watch or retry the steps one by one; `restore` runs them all.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tvtasks.steps import STEPS, Draft, Made, StepRecord
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
-    from tvtasks.quality import Marks
+    from tvtasks.quality import QualityScores
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 ALGORITHM_VERSION = 4
-"""Raised whenever the same image and recipe give other numbers than before."""
+"""Raise it whenever the same image and recipe give other numbers than before."""
 
 
 class Call(Protocol):
@@ -41,21 +41,21 @@ class Call(Protocol):
 
 
 class Arrays:
-    """The arrays of a result by name, and the usual ones as attributes: None without their step.
+    """The arrays of a result by name, and the usual ones as attributes (None if their step was left out).
 
     Attributes
     ----------
     arrays
-        What the steps made, in the unit of the raw image: ``restored`` always, ``background`` and ``flat``
-        with a background … Each has the shape of the region, unless its step says otherwise.
+        The arrays that the steps made, in the unit of the raw image: ``restored`` always, ``background`` and
+        ``flat`` with a background … Each has the shape of the region unless its step says otherwise.
     unitless
-        Names of those that are not in the unit of the raw image (numbers of looks …).
+        Names of those that are not in the unit of the raw image.
     background
-        All that was subtracted.
+        Everything that was subtracted.
     flat
         raw − background.
     contrast
-        The smoothed background that was added back.
+        The smoothed background that was added again.
     restored
         The result.
     """
@@ -82,20 +82,20 @@ class Arrays:
 
 @dataclass(frozen=True, eq=False)
 class Restoration(Arrays):
-    """A micrograph with what a recipe made of it.
+    """A micrograph and what a recipe made of it.
 
     Attributes
     ----------
     micrograph, recipe
-        What went in.
+        The input.
     region
-        The part of the raw image that was worked on; the arrays below have its shape.
+        The part of the raw image that was restored.
     offset, factor
-        The scaling: λ and α saw (raw − offset) / factor.
+        The scaling: λ and α refer to (raw − offset) / factor.
     steps
-        One record for each step, in order.
+        One record per step, in order.
     notes
-        Sentences on what had to be decided (rows left out …).
+        Sentences on what had to be decided (rows were left out …).
     quality
         Scores that need no truth, in the unit of the raw image.
     """
@@ -108,7 +108,7 @@ class Restoration(Arrays):
     arrays: Mapping[str, Image]
     steps: tuple[StepRecord, ...]
     notes: tuple[str, ...]
-    quality: Marks
+    quality: QualityScores
     unitless: frozenset[str] = frozenset()
 
     @property
@@ -134,25 +134,25 @@ class Restoration(Arrays):
 
 
 def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
-    """Choose the part that holds data and scale it.
+    """Select the part of the image that holds data, and scale it.
 
-    Integers of up to 16 bits and float32 are worked on in float32, everything else in float64.
+    Integers of up to 16 bits and float32 are restored in float32, everything else in float64.
 
     Raises
     ------
     UnusableImageError
-        If nothing in the image can be restored: it is empty, constant, or no row is complete.
+        The image is empty or constant, or no row is complete.
     """
     data = micrograph.data
     if data.ndim != 2 or data.size == 0 or data.dtype.kind not in "biuf":
         raise UnusableImageError(
-            f"{micrograph.name}: an image of real numbers with rows and columns is needed, "
-            f"this is {data.dtype} of shape {data.shape}."
+            f"{micrograph.name}: only an image of real numbers with rows and columns can be restored, "
+            f"and this is {data.dtype} of shape {data.shape}."
         )
     region, notes = usable(micrograph, recipe.databar)
     values = data[region.slices].astype(np.float64)
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8 and np.abs(values).max() > 2.0**53:
-        notes += ("Values beyond 2^53 are restored to 16 digits; the raw image is stored exactly.",)
+        notes += ("Values beyond 2^53 are restored with 16 digits; the raw image is stored exactly.",)
     offset, factor = scaling(values, recipe, micrograph.name)
     working = np.float32 if np.result_type(data.dtype, np.float32) == np.float32 else np.float64
     scaled: NDArray[np.floating[Any]] = ((values - offset) / factor).astype(working)
@@ -160,7 +160,7 @@ def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
 
 
 def finish(draft: Draft) -> Restoration:
-    """Bring everything back to the unit of the raw image, in the dtype that was worked in, and judge it."""
+    """Convert all arrays to the unit of the raw image and the working dtype, and score the result."""
     from tvtasks.quality import assess  # noqa: PLC0415 - brings in scipy.ndimage
 
     dtype = draft.current.dtype
@@ -185,7 +185,7 @@ def finish(draft: Draft) -> Restoration:
     names[last].append("restored")
     denoised = None
     if "denoise" in draft.recipe.steps:
-        # With what a median filter took: what denoising takes after one is never white.
+        # What the median filter removed is included: what denoising removes after a median is never white.
         denoised = arrays.get("flat", raw)
         if "contrast" in arrays:
             denoised = denoised + arrays["contrast"]
@@ -204,7 +204,7 @@ def finish(draft: Draft) -> Restoration:
 
 
 def call_directly(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `step`, and nothing else."""
+    """Call `step`, nothing else."""
     return step(*args, **kwargs)
 
 
@@ -216,16 +216,31 @@ def restore(
     Parameters
     ----------
     image
-        A `Micrograph`, or an array of shape (rows, columns).
+        A `Micrograph`, or an array of shape (rows, columns) of real numbers.
     recipe
         A `Recipe`, the name of a preset, or the path of a TOML file.
     call
         How each step is called.
 
+    Returns
+    -------
+    Restoration
+
     Raises
     ------
     UnusableImageError, RecipeError
-        With a sentence that says what to do.
+        The message says what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tvtasks import restore
+    >>> y, x = np.mgrid[:32, :32]
+    >>> result = restore(0.1 * y + np.sin(x), "afm-background")
+    >>> bool(np.allclose(result.background + result.flat, 0.1 * y + np.sin(x)))
+    True
+    >>> result.gap <= 1e-4
+    True
     """
     micrograph = image if isinstance(image, Micrograph) else Micrograph(np.asarray(image))
     chosen = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)

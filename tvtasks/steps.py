@@ -1,8 +1,8 @@
-"""The steps of the workflow and the models that they may use: the two tables that everything else goes by.
+"""The steps of the workflow and the models that they use: the two tables from which everything else derives.
 
-Recipes, forms, sweeps, archives and figures derive from `STEPS` and `MODELS` at the end of this module. A
-step is a function from one `Draft` to the next. A model is a dataclass of its parameters: variational ones
-are those of `tvtasks.models`, solved by `tvtasks.solvers`; any other brings an `apply` of its own.
+Recipes, forms, sweeps, results and figures derive from `STEPS` and `MODELS` at the end of this module. A step
+is a function from one `Draft` to the next. A model is a dataclass of its parameters: the variational ones are
+in `tvtasks.models` and solved by `tvtasks.solvers`; any other model has an `apply` of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating[Any]]
 Kind = Literal["level", "difference", "plain"]
 
-_DIGITS = 4  # of a λ that was chosen: more would say more than is known
+_DIGITS = 4  # of a chosen λ: the image does not determine more
 
 
 class Made(NamedTuple):
@@ -41,12 +41,12 @@ class Made(NamedTuple):
     Attributes
     ----------
     values
-        As the models see the image: scaled.
+        The array, scaled as the models see the image.
     kind
-        What its values are: a ``level`` contains the zero level of the raw image, a ``difference`` does not,
-        and ``plain`` values are not in the unit of the image at all.
+        A ``level`` contains the zero level of the raw image, a ``difference`` does not, and ``plain`` values
+        are not in the unit of the image.
     step
-        Name of the step that made it, or changed it last.
+        Name of the step that made it or changed it last.
     """
 
     values: NDArray[Any]
@@ -56,24 +56,24 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What was done in one step.
+    """What one step did.
 
     Attributes
     ----------
     name
         Its name in `STEPS`.
     parameters
-        All of them, defaults included, safe for JSON; λ is the one that was used.
+        All parameters, defaults included, safe for JSON; λ is the one that was used.
     started_at, seconds
-        When, and for how long, choosing λ included.
+        When the step started and how long it took, choosing λ included.
     convergence
-        How the minimisation went, for the image scaled to [0, 1]; None where nothing is minimised.
+        How the minimisation went, for the image scaled to [0, 1]; None if the step minimises nothing.
     choice
-        How λ was chosen; None where the recipe gives it.
+        How λ was chosen; None if the recipe gives it.
     evidence
         Further numbers that the step found in the image, safe for JSON.
     arrays
-        Names of the arrays that it made; known when the restoration is finished.
+        Names of the arrays that it made; filled in when the restoration is finished.
     """
 
     name: str
@@ -88,23 +88,23 @@ class StepRecord:
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """A restoration under way; arrays are scaled as the models want them.
+    """A restoration in progress; its arrays are scaled as the models see the image.
 
     Attributes
     ----------
     micrograph, recipe, region, offset, factor
         As in `tvtasks.restoration.Restoration`.
     current
-        What the next step works on.
+        The image that the next step works on, shape (M, N), float32 or float64.
     lifted
-        Whether `current` contains the image's zero level, which subtracting the background takes away and
-        contrast brings back.
+        Whether `current` contains the zero level of the image: subtracting the background removes it, and
+        contrast brings it back.
     arrays
-        What the steps have made so far, by name.
+        The arrays that the steps have made so far, by name.
     unfiltered
-        What the median filter was given: in it the noise is still white.
+        The input of the median filter, in which the noise is still white.
     steps, notes
-        A record for each step that is done, and sentences for the user.
+        A record of each finished step, and sentences for the user.
     """
 
     micrograph: Micrograph
@@ -120,10 +120,18 @@ class Draft:
     notes: tuple[str, ...] = ()
 
     def without(self, taken: Floats, step: str, *, level: bool) -> Draft:
-        """Subtract something from the image, and add it to the background.
+        """Subtract something from the image and add it to the background.
 
-        The background is all that was ever subtracted, so that raw = background + flat whatever steps there
-        are. `level` says whether what is taken contains the zero level of the image.
+        The background is everything that was ever subtracted, so raw = background + flat whatever the steps.
+
+        Parameters
+        ----------
+        taken
+            What to subtract, shape (M, N).
+        step
+            Name of the step that subtracts it.
+        level
+            Whether `taken` contains the zero level of the image.
         """
         before = self.arrays.get("background")
         total = taken if before is None else before.values + taken
@@ -143,13 +151,13 @@ class Applied:
     Attributes
     ----------
     u
-        The result, of the image's shape.
+        The result, shape (M, N).
     used
-        Parameters that were found in the image, in place of those of the recipe.
+        Parameters that were determined from the image, in place of those of the recipe.
     convergence, choice, evidence
         As in `StepRecord`.
     arrays
-        Further arrays by name; the model names them in its `arrays`.
+        Further arrays by name, each with its kind; the model lists the names in its `arrays`.
     notes
         Sentences for the user.
     """
@@ -164,12 +172,12 @@ class Applied:
 
 
 class Settings:
-    """What a recipe says of a step; the base of all its tables.
+    """One table of a recipe: the parameters of a step. All such classes derive from this one.
 
     Attributes
     ----------
     arrays
-        Names of the arrays that such a step makes beside those that every such step makes.
+        Names of the arrays that a step with these settings makes, besides those of every such step.
     chooses
         Whether λ is chosen for each image.
     """
@@ -182,14 +190,14 @@ class Settings:
 
 
 class ModelSettings(Settings):
-    """What a recipe says of a step that is done by a model.
+    """The table of a step that uses a model.
 
     Attributes
     ----------
     name, title, summary
-        How the model is called in a recipe and on a page, and what it does, for the form.
+        The model's name in a recipe, its title on pages, and what it does, for the form.
     usual_lam
-        The steps that it can do, each with the λ that is usual there; None for a model without λ.
+        The steps that can use the model, each with the λ that is usual there; None for a model without λ.
     """
 
     name: ClassVar[str]
@@ -199,30 +207,41 @@ class ModelSettings(Settings):
     model: str
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
-        """Return what the model makes of an image in a step."""
+        """Return what the model makes of an image.
+
+        Parameters
+        ----------
+        step
+            Name of the step.
+        draft
+            The restoration so far.
+        image
+            What to apply the model to, shape (M, N), scaled.
+        """
         raise NotImplementedError
 
 
 @validated(frozen=True, config=STRICT, kw_only=True)
 class Minimised(ModelSettings):
-    """What a recipe says of a variational model, beside the parameters that are the model's own."""
+    """The settings of every variational model; each adds its own parameters."""
 
     lam: Lam
     choose: Annotated[
         Literal["auto"] | None,
-        Field(description="auto: λ is chosen for each image; the λ above is for those that do not tell."),
+        Field(description="auto: choose λ for each image. Where that fails, the λ above is used."),
     ] = None
     feature_size: Annotated[
         Positive | str | None,
         Field(
-            description="Of a background: the largest feature to keep in the flat image, in pixels or as a "
-            "length ('2 nm'). It sets λ.",
+            description="The largest feature to keep in the flat image, in pixels or as a length ('2 nm'). "
+            "It sets the λ of the background.",
         ),
     ] = None
     direction: Annotated[
-        Direction, Field(description="x: every row for itself; y: every column; both: the image as a whole.")
+        Direction,
+        Field(description="x: each row by itself; y: each column by itself; both: the whole image."),
     ] = "both"
-    stop: Annotated[StoppingRule, Field(description="When the iteration ends.")] = Field(default_factory=Gap)
+    stop: Annotated[StoppingRule, Field(description="When the iteration stops.")] = Field(default_factory=Gap)
 
     @field_validator("feature_size")
     @classmethod
@@ -237,7 +256,8 @@ class Minimised(ModelSettings):
     def _is_in_the_published_code(self) -> Self:
         if isinstance(self.stop, Published) and getattr(self, "gradient", "jacobian") != "jacobian":
             raise ValueError(
-                'stop.rule = "published" repeats code that has the full Jacobian: add gradient = "jacobian"'
+                'stop.rule = "published" repeats the published code, which uses the full Jacobian: add '
+                'gradient = "jacobian"'
             )
         return self
 
@@ -246,13 +266,14 @@ class Minimised(ModelSettings):
         return self.choose is not None or self.feature_size is not None
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
-        """Minimise the model, with a λ that is chosen for the image where the recipe leaves it open."""
+        """Choose λ for the image if the recipe leaves it open, and minimise the model."""
         choice, settings = None, self
         notes: tuple[str, ...] = ()
         if self.chooses:
             choice = _choose(STEPS[step], self, draft)
-            if choice.confidence in ("none", "low") and not STEPS[step].follows:  # there one note is enough
-                notes = (f"λ of the {step}: {choice.words}",)
+            # the step that it follows has the note already
+            if choice.confidence in ("none", "low") and not STEPS[step].follows:
+                notes = (f"Step {step}: {choice.words}",)
             settings = replace(self, lam=float(f"{choice.lam:.{_DIGITS}g}"))
         model = cast(Model, settings)
         solution = solve(image, model, direction=self.direction, stop=self.stop)
@@ -261,7 +282,7 @@ class Minimised(ModelSettings):
 
 
 def _settings(model: type[Any]) -> Any:
-    """Return the class of a recipe's table for a variational model."""
+    """Return the class of a variational model's table in a recipe."""
     key = Annotated[Literal[model.name], Field(json_schema_extra={"default": model.name})]  # type: ignore[name-defined]
     members = {"__module__": __name__, "__doc__": model.summary, "__annotations__": {"model": key}}
     made = type(f"{model.__name__}Step", (Minimised, model), members)
@@ -273,7 +294,7 @@ HuberROFStep, TVL1Step, TGVL1Step = _settings(HuberROF), _settings(TVL1), _setti
 
 @validated(frozen=True, config=STRICT)
 class Median(Settings):
-    """A median filter; 3 rows × 1 column takes out scratches that are one row thin."""
+    """A median filter; 3 rows × 1 column remove scratches that are one row thin."""
 
     rows: Annotated[int, Field(ge=1, description="An odd number of rows.")] = 3
     columns: Annotated[int, Field(ge=1, description="An odd number of columns.")] = 1
@@ -293,7 +314,7 @@ def extract_background(draft: Draft) -> Draft:
 
 
 def median_filter(draft: Draft) -> Draft:
-    """Median-filter; at the border the window sees the image mirrored."""
+    """Median-filter the image; at the border the window sees it mirrored."""
     from tvtasks import medians  # noqa: PLC0415 - brings in scipy.ndimage
 
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -305,20 +326,20 @@ def median_filter(draft: Draft) -> Draft:
 
 
 def retrieve_contrast(draft: Draft) -> Draft:
-    """Smooth the background once more and add it: the contrast between terraces comes back."""
+    """Smooth the background once more and add it, which restores the contrast between terraces."""
     u, draft = _apply("contrast", draft, draft.arrays["background"].values)
     arrays = {**draft.arrays, "contrast": Made(u, "level", "contrast")}
     return replace(draft, current=draft.current + u, lifted=True, arrays=arrays)
 
 
 def denoise(draft: Draft) -> Draft:
-    """Minimise the recipe's denoising model for what there is by now."""
+    """Minimise the recipe's denoising model for the image so far."""
     u, draft = _apply("denoise", draft, draft.current)
     return replace(draft, current=u)
 
 
 def _apply(name: str, draft: Draft, image: Floats) -> tuple[Floats, Draft]:
-    """Do a step by its model, and return what came out and the draft with its record."""
+    """Run a step by its model; return the result, and the draft with a record of the step."""
     settings: ModelSettings = getattr(draft.recipe, name)
     started, clock = datetime.now(UTC), time.perf_counter()
     done = settings.apply(name, draft, image)
@@ -341,7 +362,7 @@ def _apply(name: str, draft: Draft, image: Floats) -> tuple[Floats, Draft]:
 
 
 def _choose(step: Step, settings: Minimised, draft: Draft) -> Choice:
-    """Choose λ for a step from the image as it is by then; a step that follows another has the other's."""
+    """Choose λ for a step from the image so far; a step that follows another takes the other's λ."""
     from tvtasks import choosing  # noqa: PLC0415 - most recipes have numbers
 
     model, direction = cast(Model, settings), settings.direction
@@ -361,8 +382,8 @@ def _choose(step: Step, settings: Minimised, draft: Draft) -> Choice:
         )
     if draft.unfiltered is None:
         return choosing.choose_denoise(draft.current, model, direction=direction)
-    # After the median the noise is not white any more, so the rule sees the image before it; contrast is
-    # smooth, and the median hardly changes it.
+    # After the median the noise is no longer white, so the rule sees the image before it. Contrast is smooth,
+    # and the median hardly changes it.
     contrast = draft.arrays.get("contrast")
     unfiltered = draft.unfiltered if contrast is None else draft.unfiltered + contrast.values
     return choosing.choose_denoise(unfiltered, model, direction=direction, median=median)
@@ -375,22 +396,21 @@ class Step:
     Attributes
     ----------
     name
-        The table of a recipe that asks for it.
+        The name of its table in a recipe.
     title
-        What the dashboard calls its task.
+        The name of its task on the dashboard.
     summary
         What it does, for the form.
     run
-        The step itself.
+        The function that does it.
     settings
-        What its table may hold; None where that is one of the `models`.
+        The class of its table; None if the table is that of one of its `models`.
     arrays
-        The arrays that it makes, besides those of its model.
+        Names of the arrays that it makes, besides those of its model.
     follows
-        The step whose array it works on, which a recipe must have too; with ``lam = "auto"`` it takes the λ
-        of that step.
+        The step whose array it works on. A recipe must have that step, too, and ``lam = "auto"`` takes its λ.
     sized
-        Whether its λ may be given by a `feature_size`.
+        Whether a `feature_size` can set its λ.
     """
 
     name: str
@@ -404,14 +424,14 @@ class Step:
 
     @cached_property
     def models(self) -> dict[str, type[ModelSettings]]:
-        """The models that can do it, by name; empty for a step without a model."""
+        """The models that it can use, by name; empty for a step without a model."""
         if self.settings is not None:
             return {}
         return {name: model for name, model in MODELS.items() if self.name in model.usual_lam}
 
     @property
     def table(self) -> Any:
-        """What pydantic checks its table in a recipe against."""
+        """The type that pydantic validates its table in a recipe with."""
         if self.settings is not None:
             return self.settings
         kinds = tuple(self.models.values())
@@ -419,7 +439,7 @@ class Step:
 
 
 MODELS: dict[str, type[ModelSettings]] = {model.name: model for model in (HuberROFStep, TVL1Step, TGVL1Step)}
-"""The models by name. A new one is a class and its place here."""
+"""All models by name. A new model is a class and an entry here."""
 
 STEPS: dict[str, Step] = {
     step.name: step
@@ -427,32 +447,32 @@ STEPS: dict[str, Step] = {
         Step(
             "background",
             "extract background",
-            "Extract a background and subtract it.",
+            "Extract the background and subtract it.",
             extract_background,
             arrays=("background", "flat"),
             sized=True,
         ),
-        Step("median", "median", "Median-filter.", median_filter, Median),
+        Step("median", "median", "Remove thin scratches with a median filter.", median_filter, Median),
         Step(
             "contrast",
             "contrast",
-            "Smooth the background once more and add it, which gives contrast between terraces back.",
+            "Smooth the background once more and add it, which restores the contrast between terraces.",
             retrieve_contrast,
             arrays=("contrast",),
             follows="background",
         ),
-        Step("denoise", "denoise", "Denoise what there is by then.", denoise),
+        Step("denoise", "denoise", "Denoise the result of the steps before.", denoise),
     )
 }
-"""The steps by name, in the order in which they are done. A new one is a function and its place here."""
+"""All steps by name, in the order in which they run. A new step is a function and an entry here."""
 
 
 def parameters_of(model: str) -> set[str]:
-    """Return the keys that a recipe can give for a model, but for the model itself."""
+    """Return the keys that a recipe can set for a model, without the key ``model``."""
     return {key.name for key in fields(cast(Any, MODELS[model]))} - {"model"}
 
 
 def symbols() -> dict[str, str]:
-    """Return the letters of parameters, by name: ``lam`` is λ."""
+    """Return the symbols of the parameters, by name: ``lam`` is λ."""
     fields = (model.__pydantic_fields__ for model in MODELS.values())  # type: ignore[attr-defined]
     return {name: about.title for known in fields for name, about in known.items() if about.title}

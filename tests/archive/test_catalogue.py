@@ -132,7 +132,7 @@ class TestDamage:
 
     def test_a_file_of_something_else(self, written):
         written.write_bytes(b"not HDF5 at all")
-        assert "cannot be read as an archive file" in entries(written.parent)[0].fault
+        assert "cannot be read as a result" in entries(written.parent)[0].fault
 
     def test_a_folder_with_the_name_of_a_file(self, tmp_path):
         (tmp_path / "folder.nxs").mkdir()

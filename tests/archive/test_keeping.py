@@ -80,8 +80,8 @@ class TestNXem:
         ("changes", "why"),
         [
             ({"technique": "STM"}, "for electron microscopes, and this is an image of STM"),
-            ({"technique": None}, "does not say that an electron microscope"),
-            ({"acquired_at": None}, "does not say when the image was acquired"),
+            ({"technique": None}, "does not name an electron microscope"),
+            ({"acquired_at": None}, "has no time of acquisition"),
         ],
     )
     def test_what_cannot_be_one_has_its_sample_all_the_same(
@@ -135,8 +135,10 @@ class TestSample:
         (tmp_path / "gold.toml").write_text(f"\ufeff{TOML}is_simulation = true\n", "utf-8")
         found = Sample.load(tmp_path / "gold.toml")
         assert (found.name, found.atom_types, found.preparation_date) == (
-            "Gold on carbon", ("Au", "C"), "2024-04-30",
-        )  # fmt: skip
+            "Gold on carbon",
+            ("Au", "C"),
+            "2024-04-30",
+        )
         assert found.is_simulation
 
     @pytest.mark.parametrize(
@@ -157,15 +159,15 @@ class TestSample:
         ("change", "told"),
         [
             (("= [", "= 3 #"), "atom_types = 3 is not allowed"),
-            (('"Au"', '"Xx"'), "it has 'Xx', but should have symbols of elements"),
+            (('"Au"', '"Xx"'), "it contains 'Xx'; use symbols of elements"),
             (('["Au", "C"]', "[]"), "at least 1 item"),
             (
                 ("2024-04-30", "2024-04-30T12:00:00"),
-                "2024-04-30T12:00:00' is not allowed: it should have its",
+                "2024-04-30T12:00:00' is not allowed: it should have an",
             ),
             (("2024-04-30", '"last May"'), "should be a date such as"),
             (("2024-04-30", '"2024-04-30Tnoon"'), "should be a date such as"),
-            (("name", "nmae"), "name is missing. nmae is not a key"),
+            (("name", "nmae"), "name is missing. nmae is an unknown key"),
             (("name =", "name"), "is not valid TOML"),
         ],
     )

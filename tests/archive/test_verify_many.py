@@ -31,7 +31,7 @@ def test_results_are_computed_again_only_where_the_file_is_whole(path: Path, tmp
     bad = tmp_path / "bad.nxs"
     bad.write_bytes(path.read_bytes() + b"\0")
     found = verify([path, bad], again=True, workers=1)
-    assert ["the same bit for bit" in finding.message for finding in found[path]] == [True]
+    assert ["reproduced bit for bit" in finding.message for finding in found[path]] == [True]
     assert ["was changed" in finding.message for finding in found[bad]] == [True]
 
 
@@ -61,7 +61,7 @@ def test_a_file_that_is_never_read_to_its_end_is_given_up_and_the_next_one_is_ch
     pipe = tmp_path / "endless.nxs"
     os.mkfifo(pipe)
     found = verify([pipe, path], workers=1, patience=0.3)
-    assert "takes for ever" in found[pipe][0].message
+    assert "never finishes reading it" in found[pipe][0].message
     assert found[path] == []
 
 
@@ -85,9 +85,10 @@ def test_the_death_of_an_examiner_is_that_of_one_file(
     found = verify([deadly, path], workers=1)
     assert found[deadly] == [
         FileFinding(
-            "damaged", "",
-            f"{deadly} is damaged: its structure is broken, so that HDF5 ends the program that reads it. "
-            "Take the file from a backup, or restore the image again.",
+            "damaged",
+            "",
+            f"{deadly} is damaged: HDF5 crashes on it. "
+            "Restore the file from a backup, or restore the image again.",
         )
-    ]  # fmt: skip
+    ]
     assert found[path] == []

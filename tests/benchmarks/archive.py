@@ -145,7 +145,13 @@ def flips(original: Path, number: int, seed: int = 0, workers: int = 2) -> Flips
 
 
 def _place(finding: FileFinding) -> str:
-    told = ("cannot be read", "HDF5 takes for ever", "HDF5 ends", "was changed after", "has no seal")
+    told = (
+        "cannot be read",
+        "HDF5 never finishes reading it",
+        "HDF5 ends",
+        "was changed after",
+        "has no seal",
+    )
     what = finding.what.split(",")[0]
     return what or next((text for text in told if text in finding.message), finding.message)
 

@@ -77,7 +77,7 @@ class TestSweep:
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [
-            (["--lam", ".1"], "Say which model"),
+            (["--lam", ".1"], "Choose a model for the step background"),
             (["--model", "huber-rof", "--lam", "x"], "background.lam = 'x' is not allowed"),
             (["--model", "huber-rof", "--lam", ".1,,2"], "A value of lam is missing"),
             (["--model", "huber-rof=1", "--set", "median.rows"], "not of the form KEY=VALUES"),
@@ -134,7 +134,7 @@ class TestProfile:
         ("words", "sentence"),
         [
             (["--line", "0,5,40"], "not four numbers"),
-            (["--line", "0,5,400,5"], "from 0 to 47 pixels in x"),
+            (["--line", "0,5,400,5"], "covers 0 to 47 pixels in x"),
             (["--line", "0,5,40,5", "--output", "p.gif"], "neither a .png nor a .pdf"),
         ],
     )
@@ -145,7 +145,7 @@ class TestProfile:
 
     def test_a_file_of_another_kind_is_a_sentence(self, tvtasks, scan):
         code, _, err = tvtasks("profile", scan, "--line", "0,5,40,5")
-        assert (code, "cannot be read as an archive file" in " ".join(err.split())) == (1, True)
+        assert (code, "cannot be read as a result" in " ".join(err.split())) == (1, True)
 
 
 class TestCollectAndExport:

@@ -57,7 +57,7 @@ def test_a_damaged_file_is_named_and_the_others_are_checked(archive: Path, origi
 def test_results_are_reproduced(archive: Path) -> None:
     found = run(app, ["verify", str(archive), "--recompute"])
     assert found.exit_code == 0
-    assert found.stderr.count("the same bit for bit") == 2
+    assert found.stderr.count("reproduced bit for bit") == 2
 
 
 def test_json(archive: Path, original: Path) -> None:

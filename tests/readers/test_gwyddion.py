@@ -35,8 +35,10 @@ class TestGwy:
     def test_every_field_is_an_image(self, tmp_path: Path) -> None:
         images = readers.read(gwy(tmp_path / "a.gwy", "Z (Forward)", "Z (Backward)", "Phase"))
         assert [(image.channel, image.direction) for image in images] == [
-            ("Z (Forward)", "forward"), ("Z (Backward)", "backward"), ("Phase", None),
-        ]  # fmt: skip
+            ("Z (Forward)", "forward"),
+            ("Z (Backward)", "backward"),
+            ("Phase", None),
+        ]
         for number, image in enumerate(images):
             np.testing.assert_array_equal(image.data, SURFACE + number)
         assert (images[0].quantity, images[0].units) == ("height", "m")
@@ -137,9 +139,13 @@ class TestGsf:
 @pytest.mark.parametrize(
     ("title", "direction"),
     [
-        ("Z (Forward)", "forward"), ("HeightTrace", "forward"), ("HeightRetrace", "backward"),
-        ("Height (retrace)", "backward"), ("Current bwd", "backward"), ("Topography", None),
+        ("Z (Forward)", "forward"),
+        ("HeightTrace", "forward"),
+        ("HeightRetrace", "backward"),
+        ("Height (retrace)", "backward"),
+        ("Current bwd", "backward"),
+        ("Topography", None),
     ],
-)  # fmt: skip
+)
 def test_directions_in_titles(title: str, direction: str | None) -> None:
     assert direction_of(title) == direction

@@ -50,8 +50,9 @@ def _needs_the_extra() -> None:
 def test_channels_lie_as_they_were_scanned(tmp_path: Path, order: str) -> None:
     images = readers.read(ibw(tmp_path / "a.ibw", "HeightRetrace", "PhaseTrace", order=order))
     assert [(image.channel, image.quantity, image.units, image.direction) for image in images] == [
-        ("HeightRetrace", "height", "m", "backward"), ("PhaseTrace", "phase", "deg", "forward"),
-    ]  # fmt: skip
+        ("HeightRetrace", "height", "m", "backward"),
+        ("PhaseTrace", "phase", "deg", "forward"),
+    ]
     for image in images:
         np.testing.assert_array_equal(image.data, SURFACE)
         assert image.data.dtype.isnative

@@ -31,15 +31,31 @@ def sxm(
     table = [ROW.format(number=n, name=a, unit=b, direction=c) for n, (a, b, c) in enumerate(channels)]
     header = "\n".join(
         [
-            ":NANONIS_VERSION:", "2", ":SCANIT_TYPE:", "              FLOAT            MSBFIRST",
-            ":REC_DATE:", " 16.12.2015", ":REC_TIME:", "11:39:44",
-            ":SCAN_PIXELS:", f"       {columns}       {rows}",
-            ":SCAN_RANGE:", "           4.000000E-9           6.000000E-9", ":SCAN_DIR:", scan,
+            ":NANONIS_VERSION:",
+            "2",
+            ":SCANIT_TYPE:",
+            "              FLOAT            MSBFIRST",
+            ":REC_DATE:",
+            " 16.12.2015",
+            ":REC_TIME:",
+            "11:39:44",
+            ":SCAN_PIXELS:",
+            f"       {columns}       {rows}",
+            ":SCAN_RANGE:",
+            "           4.000000E-9           6.000000E-9",
+            ":SCAN_DIR:",
+            scan,
             *([extra] if extra else []),
-            ":DATA_INFO:", "\tChannel\tName\tUnit\tDirection\tCalibration\tOffset", *table, "",
-            ":SCANIT_END:", "", "", "",
+            ":DATA_INFO:",
+            "\tChannel\tName\tUnit\tDirection\tCalibration\tOffset",
+            *table,
+            "",
+            ":SCANIT_END:",
+            "",
+            "",
+            "",
         ]
-    )  # fmt: skip
+    )
     stored = surface[::-1] if scan == "up" else surface
     blocks = []
     for _, _, direction in channels:
@@ -88,8 +104,9 @@ def test_passes_over_the_same_lines_are_told_apart(tmp_path: Path) -> None:
     channels = (("[P1]_Z", "m", "both"), ("[P2]_Z", "m", "both"))
     images = readers.read(sxm(tmp_path / "a.sxm", channels=channels))
     assert [(image.channel, image.frame, image.quantity) for image in images[::2]] == [
-        ("[P1]_Z", 0, "height"), ("[P2]_Z", 1, "height"),
-    ]  # fmt: skip
+        ("[P1]_Z", 0, "height"),
+        ("[P2]_Z", 1, "height"),
+    ]
 
 
 @pytest.mark.parametrize(

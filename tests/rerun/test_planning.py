@@ -5,7 +5,7 @@ import pytest
 
 from tvtasks import archive, readers
 from tvtasks.archive import catalogue
-from tvtasks.archive.selection import chosen_by
+from tvtasks.archive.conditions import chosen_by
 from tvtasks.errors import ConfigurationError
 from tvtasks.ledger import Ledger
 from tvtasks.micrograph import file_sha256

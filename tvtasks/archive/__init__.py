@@ -1,4 +1,4 @@
-"""Restorations kept as NeXus HDF5 files: one immutable file per run, written whole or not at all."""
+"""Results as NeXus HDF5 files: one immutable file per run, written completely or not at all."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tvtasks.archive.store import remove_partials as remove_partials
     from tvtasks.archive.store import write as write
 
-# HDF5 and the solvers are loaded when they are used: a list of an archive needs neither.
+# HDF5 and the solvers are loaded on first use: listing an archive needs neither.
 _HOME = {
     "ArchivedRun": "reading",
     "Identity": "identity",

@@ -14,32 +14,32 @@ from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.recipe import Recipe, canonical_json
 from tvtasks.restoration import ALGORITHM_VERSION
 
-# What Windows does not take in a name, surrogates of a name that was not UTF-8, and what would hide a file.
+# Characters that Windows forbids, surrogates of names that were not UTF-8, and dots that hide a file.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|^\.+')
-# A device's name before the first dot is that device, whatever follows.
+# Windows takes a device's name before the first dot for the device.
 _DEVICE = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(?=\.)", re.IGNORECASE)
 # File systems allow 255 bytes; the checksums and the name of an unfinished file take 70.
 _NAME_BYTES = 120
 
 
 def content_sha256(micrograph: Micrograph) -> str:
-    """Return the checksum of the file that an image came from, or of its values where there is no file.
+    """Return the checksum of the file that an image came from, or of its values if it came from memory.
 
     Raises
     ------
     ArchiveError
-        If the values are long doubles.
+        The values are long doubles.
     """
     if micrograph.data.dtype.kind == "f" and micrograph.data.dtype.itemsize > 8:
         raise ArchiveError(
-            f"{micrograph.name}: {micrograph.data.dtype} values differ between machines and cannot be "
-            "archived bit for bit. Convert the image to float64 first."
+            f"{micrograph.name}: {micrograph.data.dtype} differs between machines and cannot be archived bit "
+            "for bit. Convert the image to float64 first."
         )
     return micrograph.source.sha256 if micrograph.source else array_sha256(micrograph.data)
 
 
 def work_id(source_sha256: str, channel: str, direction: str | None, frame: int, recipe: Recipe) -> str:
-    """Return the run_id of an image of which only this is known."""
+    """Return the run_id of an image from its checksum and its place in the file alone."""
     identity: dict[str, Any] = {
         "source_sha256": source_sha256,
         "channel": channel,
@@ -49,7 +49,7 @@ def work_id(source_sha256: str, channel: str, direction: str | None, frame: int,
         "algorithm_version": ALGORITHM_VERSION,
     }
     if recipe.chooses:
-        from tvtasks.choosing import RULES  # noqa: PLC0415 - most recipes have numbers
+        from tvtasks.choosing import RULES  # noqa: PLC0415 - most recipes give numbers
 
         identity["rules"] = RULES
     return hashlib.sha256(canonical_json(identity).encode(errors="surrogatepass")).hexdigest()
@@ -57,18 +57,18 @@ def work_id(source_sha256: str, channel: str, direction: str | None, frame: int,
 
 @dataclass(frozen=True)
 class Identity:
-    """Which run a restoration is, and the name of its file; computed once for an image and handed on.
+    """Which run a restoration is, and the name of its file; computed once per image and passed on.
 
     Attributes
     ----------
     content_sha256
-        Checksum of the file that the image came from, or of its values.
+        Checksum of the file that the image came from, or of its values, hexadecimal.
     run_id
-        What identifies the work of restoring this image by this recipe: 64 hexadecimal digits. It changes
-        with the content of the file, the image chosen in it, any parameter and the version of the algorithms
-        (and, where λ is chosen, of the rules for that); not with the names of file and recipe.
+        Identity of restoring this image by this recipe: 64 hexadecimal digits. It depends on the content of
+        the file, the image in it, all parameters and the version of the algorithms (and of the rules, where λ
+        is chosen); not on the names of file and recipe.
     image_name
-        The name of the image as every system takes it.
+        Name of the image, made valid on every system.
     """
 
     content_sha256: str
@@ -77,12 +77,19 @@ class Identity:
 
     @classmethod
     def of(cls, micrograph: Micrograph, recipe: Recipe, content: str | None = None) -> Identity:
-        """Return the identity of restoring an image by a recipe; `content` is its checksum where it is known.
+        """Return the identity of restoring an image by a recipe.
+
+        Parameters
+        ----------
+        micrograph, recipe
+            The image and the recipe.
+        content
+            The checksum of the image, if it is known.
 
         Raises
         ------
         ArchiveError
-            If the values are long doubles.
+            The values are long doubles.
         """
         content = content or content_sha256(micrograph)
         run = work_id(content, micrograph.channel, micrograph.direction, micrograph.frame, recipe)
@@ -92,11 +99,11 @@ class Identity:
 
     @property
     def stem(self) -> str:
-        """The name of the archive file without its ending."""
+        """The name of the result without its suffix."""
         return f"{self.image_name}__{self.content_sha256[:8]}__{self.run_id[:12]}"
 
     def path(self, directory: str | Path) -> Path:
-        """Return where the archive file lies in a folder, whether it is there or not."""
+        """Return the path of the result in a folder, whether it exists or not."""
         return Path(directory) / f"{self.stem}.nxs"
 
 

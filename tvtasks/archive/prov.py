@@ -1,4 +1,10 @@
-"""The run record as W3C PROV-JSON (https://www.w3.org/submissions/prov-json/)."""
+"""The run record as W3C PROV-JSON.
+
+References
+----------
+T. D. Huynh, M. O. Jewell, A. Sezavar Keshavarz, D. T. Michaelides, H. Yang, L. Moreau, "The PROV-JSON
+Serialization", W3C Member Submission, 2013, https://www.w3.org/submissions/prov-json/.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -8,11 +14,11 @@ from typing import Any
 from tvtasks.recipe import canonical_json
 from tvtasks.steps import STEPS
 
-_MACHINE = ("commit", "python", "system", "machine", "processor")  # what decides the last digits
+_MACHINE = ("commit", "python", "system", "machine", "processor")  # what influences the last digits
 
 
 def prov(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run record as PROV-JSON: the file, the arrays, and each step that made some of them."""
+    """Return a run record as PROV-JSON: the file, the arrays, and the step that made each of them."""
     source, steps, software = record["source"], record["steps"], record["software"]
     document: dict[str, Any] = {
         "prefix": {"run": f"urn:uuid:{record['uuid']}#", "tvtasks": "urn:tvtasks:"},

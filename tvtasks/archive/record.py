@@ -1,4 +1,4 @@
-"""The run record: everything that is needed to know, and to repeat, what was done; safe for JSON."""
+"""The run record: everything needed to understand and repeat a run; safe for JSON."""
 
 import hashlib
 import json
@@ -21,13 +21,13 @@ from tvtasks.restoration import ALGORITHM_VERSION, Restoration
 from tvtasks.steps import StepRecord
 
 SCHEMA = 2
-"""Version of the record and of the tree that it describes; raised with each change of either."""
+"""Version of the record and of the tree that it describes; raise it with each change of either."""
 
 
 def stored_arrays(restoration: Restoration) -> dict[str, NDArray[Any]]:
-    """Return the arrays to keep, in this machine's byte order and with truth values as 0 and 1.
+    """Return the arrays to store, in this machine's byte order and with booleans as 0 and 1.
 
-    HDF5 has no truth values; the enumeration that h5py writes in their place is not shown by viewers.
+    HDF5 has no booleans; viewers do not show the enumeration that h5py writes in their place.
     """
     return {
         name: array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
@@ -42,23 +42,23 @@ def run_record(
     identity: Identity,
     sample: Sample | None = None,
 ) -> dict[str, Any]:
-    """Describe a run, and where each thing lies in its file.
+    """Describe a run and where each of its parts is in the file.
 
-    Neither the folder of the image nor the name of the machine or of the user is in it, so that an archive
-    file can be given away; a caller who wants them there puts them into `context`.
+    The record contains neither the folder of the image nor the name of the machine or the user, so that a
+    result can be given away; a caller who wants them puts them into `context`.
 
     Parameters
     ----------
     restoration
-        What was done.
+        The restoration.
     arrays
         The arrays as they are stored, by name.
     context
-        Further provenance, kept as it is.
+        Further provenance, stored unchanged.
     identity
         Which run it is.
     sample
-        What is known of the sample.
+        The sample data.
     """
     micrograph, recipe = restoration.micrograph, restoration.recipe
     steps = [_step(number, step) for number, step in enumerate(restoration.steps, 1)]
@@ -171,7 +171,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return `value` as JSON that is plain ASCII, so that no character in it can be lost on the way."""
+    """Return `value` as JSON in ASCII, so that no character can be lost on the way."""
     return json.dumps(json_safe(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
         "ascii"
     )

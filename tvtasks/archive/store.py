@@ -1,4 +1,4 @@
-"""Write an archive file whole or not at all, and find the one that is already there."""
+"""Write a result completely or not at all, and find one that exists."""
 
 import time
 from collections.abc import Mapping
@@ -27,23 +27,23 @@ def write(
     context: Mapping[str, Any] | None = None,
     keeping: Keeping = AS_USUAL,
 ) -> Path:
-    """Keep a restoration as a NeXus HDF5 file.
+    """Write a restoration as a NeXus HDF5 file.
 
-    The file appears under its name when it is on the disk and was read back without a fault. Where it is
-    there already, the same work was done before: it is left as it is.
+    The file appears under its name once it is on the disk and was read back without a fault. If it exists
+    already, the same work was done before, and the file is left as it is.
 
     Parameters
     ----------
     restoration
-        What to keep.
+        What to write.
     directory
-        Where; it is made if it is missing.
+        The archive; it is created if missing.
     identity
-        Which run it is, where that is known already.
+        Which run it is, if that is known already.
     context
-        Further provenance for the run record, safe for JSON (which flow run this was …).
+        Further provenance for the run record, safe for JSON (the flow run …).
     keeping
-        How the images are packed, and what is known of the sample. The run_id does not depend on it.
+        Compression and sample data. They do not influence the run_id.
 
     Returns
     -------
@@ -53,14 +53,24 @@ def write(
     Raises
     ------
     ArchiveError
-        If the file cannot be written, is not read back as it was written, or the name is taken by something
+        The file cannot be written, is not read back as it was written, or its name is taken by something
         else.
     ConfigurationError
-        If the compression needs a package that is not installed.
+        The compression needs a package that is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from tvtasks import restore
+    >>> result = restore(np.eye(8), "afm-background")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(result, folder).suffix
+    '.nxs'
     """
     identity = identity or Identity.of(restoration.micrograph, restoration.recipe)
     path = identity.path(directory)
-    with suppress(OSError):  # where the folder cannot be reached, writing says so
+    with suppress(OSError):  # if the folder cannot be reached, the error comes from writing
         if path.exists():
             return _same_work(path, identity)
     arrays = stored_arrays(restoration)
@@ -71,7 +81,7 @@ def write(
             load(partial)
         except ArchiveError as error:
             raise ArchiveError(
-                f"{path} could not be written: what was read back is not what was written ({error}) "
+                f"{path} was not written correctly: reading it back failed ({error}) "
                 "Check the disk or the network share."
             ) from error
 
@@ -80,7 +90,7 @@ def write(
 
 
 def find(directory: str | Path, identity: Identity) -> Path | None:
-    """Return the finished archive file of a run, None where there is none that can be read."""
+    """Return the result of a run if it exists and can be read, otherwise None."""
     path = identity.path(directory)
     try:
         return path if summary(path)["run_id"] == identity.run_id else None
@@ -89,15 +99,15 @@ def find(directory: str | Path, identity: Identity) -> Path | None:
 
 
 def remove_partials(directory: str | Path, older_than: timedelta) -> list[Path]:
-    """Remove what writers that were killed left behind, and return it.
+    """Remove what killed writers left behind, and return it.
 
-    What a process of this computer left that runs no more goes at once. What another computer writes, on a
-    share, or a process that still runs, goes when it is older than `older_than`.
+    Files of processes of this computer that have ended are removed at once. Files of a process that still
+    runs, or of another computer on a share, are removed once they are older than `older_than`.
     """
     removed = []
     folder = Path(directory)
     for partial in chain.from_iterable(folder.glob(f".*{kind}{PARTIAL}*") for kind in (".nxs", ".png")):
-        with suppress(OSError):  # its writer has just finished, or it may not be removed
+        with suppress(OSError):  # its writer has just finished, or it must not be removed
             writer = partial.name.rpartition(PARTIAL)[2].rpartition("-")[0]
             old = time.time() - partial.stat().st_mtime > older_than.total_seconds()
             if old or writers.is_gone(writer):
@@ -110,7 +120,7 @@ def _same_work(path: Path, identity: Identity) -> Path:
     try:
         found = summary(path)["run_id"]
     except ArchiveError as error:
-        raise ArchiveError(f"{path} is in the way: {error} Move it away and try again.") from error
+        raise ArchiveError(f"{path} is in the way: {error} Move it away, then try again.") from error
     if found != identity.run_id:
-        raise ArchiveError(f"{path} is in the way: it belongs to another run. Move it away and try again.")
+        raise ArchiveError(f"{path} is in the way: it belongs to another run. Move it away, then try again.")
     return path

@@ -1,8 +1,8 @@
-"""Whether the tree of an archive file is the one that its run record implies.
+"""Compare the tree of a result with the tree that its run record implies.
 
-The tree is written anew, in memory, from the record and the arrays, and compared with the one that is there:
-every group, dataset and attribute. So a wrong parameter, axis or unit is found and named in a file that has
-no seal, or whose seal is broken.
+The tree is built again in memory from the record and the arrays, and compared with the one in the file: every
+group, dataset and attribute. So a wrong parameter, axis or unit is found and named in a file that has no
+seal, or whose seal is broken.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ import numpy as np
 from tvtasks.archive.layout import ENTRY, fill
 from tvtasks.archive.reading import ArchivedRun
 from tvtasks.archive.sealing import SEAL
-from tvtasks.quality import Marks
+from tvtasks.quality import QualityScores
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration
 from tvtasks.solvers import Check, Convergence
 from tvtasks.steps import StepRecord
 
-# Which scales a dataset has is compared by their names: references differ in a copy.
+# The scales of a dataset are compared by name, because references differ in a copy.
 _SCALES = {"DIMENSION_LIST", "REFERENCE_LIST"}
 _CURVES = ("iteration", "energy", "relative_gap")
-_SOURCE_TYPE = f"/{ENTRY}/source/type"  # the system that it was written on may know other types
+_SOURCE_TYPE = f"/{ENTRY}/source/type"  # the system that wrote it may know other types
 
 
 def differences(file: h5py.File, entry: str, run: ArchivedRun) -> list[str]:
-    """Return the paths of what is missing, added or other than the record of a run implies.
+    """Return the paths of everything that is missing, added or different from what the record implies.
 
     Parameters
     ----------
     file
-        An open archive file.
+        An open result.
     entry
-        The name of the group of the run in it.
+        Name of the run's group in it.
     run
-        What was read of it; its arrays are not compared again.
+        The run as it was read; its arrays are not compared again.
     """
     record = run.record
     arrays = {"raw": run.raw, **run.arrays}
@@ -66,7 +66,7 @@ def _restoration(run: ArchivedRun, entry: h5py.Group) -> Restoration:
         arrays=run.arrays,
         steps=tuple(_step(step, entry) for step in record["steps"]),
         notes=tuple(record["notes"]),
-        quality=Marks(**record["quality"]),
+        quality=QualityScores(**record["quality"]),
     )
 
 
@@ -98,7 +98,7 @@ def _history(plot: h5py.Group | None) -> tuple[Check, ...]:
 
 
 def _compare(found: h5py.Group, expected: h5py.Group, known: set[str]) -> Iterator[str]:
-    """Yield, as paths in an archive file, what differs below two groups; what is `known` is not read."""
+    """Yield the paths of differences below two groups; the contents of `known` are not read."""
     yield from _attributes(found, expected)
     for name in sorted({*found, *expected}):
         path = f"{expected.name}/{name}"
@@ -138,17 +138,19 @@ def _scales(dataset: h5py.Dataset) -> list[list[str]]:
 
 
 def _value(read: Callable[[], Any]) -> Any:
-    """Return something by which values can be compared, NaN being equal to itself."""
+    """Return something that values can be compared by; NaN equals itself."""
     value = _read(read)
     if isinstance(value, np.ndarray) and value.dtype.hasobject:
         return value.tolist()
-    return (np.asarray(value).dtype.str, np.asarray(value).shape, np.asarray(value).tobytes()) if isinstance(
-        value, np.ndarray | np.generic
-    ) else value  # fmt: skip
+    return (
+        (np.asarray(value).dtype.str, np.asarray(value).shape, np.asarray(value).tobytes())
+        if isinstance(value, np.ndarray | np.generic)
+        else value
+    )
 
 
 def _read(read: Callable[[], Any]) -> Any:
-    """Return what is read, None where HDF5 cannot."""
+    """Return what is read, or None if HDF5 cannot read it."""
     try:
         return read()
     except Exception:  # HDF5 raises anything at all when a file is damaged

@@ -1,7 +1,7 @@
-"""Verify many archive files, several at a time, each in a child process.
+"""Verify many results, several at a time, each in a child process.
 
-HDF5 may crash on a damaged file, or never return. Then the child dies, or is killed; the file is reported and
-another child goes on with the next one.
+HDF5 may crash on a damaged file, or never return. Then the child dies or is killed, the file is reported, and
+another child continues with the next file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tvtasks.errors import ArchiveError
 from tvtasks.processes import Child, ChildEndedError, serve
 
 PATIENCE = 60.0
-"""Seconds in which a file must have been read, and one more for each of its megabytes."""
+"""Seconds in which a file must have been read, plus one per megabyte."""
 
 
 def verify(
@@ -29,25 +29,25 @@ def verify(
     patience: float = PATIENCE,
     report: Callable[[Path, list[FileFinding]], object] = lambda path, findings: None,
 ) -> dict[Path, list[FileFinding]]:
-    """Check archive files, and compute their results again where that is asked for.
+    """Check results, and reproduce them on request.
 
     Parameters
     ----------
     paths
         The files.
     again
-        Whether to restore each stored raw image by its stored parameters as well, and compare.
+        Whether to restore each stored raw image with the stored parameters as well, and compare.
     workers
-        How many files are worked on at a time.
+        Files to work on at a time.
     patience
         Seconds after which a file that is still being read is given up.
     report
-        Called for each file when it is done, in any order, from one thread at a time.
+        Called for each finished file, in any order, by one thread at a time.
 
     Returns
     -------
     dict
-        What was found of each file, in the order of `paths`.
+        The findings for each file, in the order of `paths`.
     """
     files = list(dict.fromkeys(Path(path) for path in paths))
     children = [Child("tvtasks.archive.verify_many") for _ in range(max(1, min(workers, len(files))))]
@@ -77,7 +77,7 @@ def verify(
 
 
 def _findings(child: Child, path: Path, *, again: bool, patience: float) -> list[FileFinding]:
-    """Return what is found of a file, whatever the file does to HDF5."""
+    """Return the findings for a file, whatever it does to HDF5."""
     try:
         limit = patience + path.stat().st_size / 1e6
     except OSError as error:
@@ -85,21 +85,20 @@ def _findings(child: Child, path: Path, *, again: bool, patience: float) -> list
     try:
         found = _asked(child, path, "check", limit)
     except ChildEndedError as error:
-        how = "takes for ever" if error.timed_out else "ends the program that reads it"
+        how = "HDF5 never finishes reading it" if error.timed_out else "HDF5 crashes on it"
         return [
             FileFinding(
                 "damaged",
                 "",
-                f"{path} is damaged: its structure is broken, so that HDF5 {how}. "
-                "Take the file from a backup, or restore the image again.",
+                f"{path} is damaged: {how}. Restore the file from a backup, or restore the image again.",
             )
         ]
     if again and not any(finding.grave for finding in found):
         try:
-            found += _asked(child, path, "recompute", None)  # a large image may take its time
+            found += _asked(child, path, "recompute", None)  # a large image takes a while
         except ChildEndedError:
-            reason = "the program ended; there may not be enough memory"
-            found.append(FileFinding("differs", "", f"{path} cannot be computed again: {reason}."))
+            reason = "the program ended, perhaps because it ran out of memory"
+            found.append(FileFinding("differs", "", f"{path} cannot be reproduced: {reason}."))
     return found
 
 

@@ -65,7 +65,7 @@ def list_runs(
     be read.
     """
     from tvtasks.archive import catalogue
-    from tvtasks.archive.selection import chosen_by
+    from tvtasks.archive.conditions import chosen_by
 
     chosen = chosen_by(select or [])
     with counting("Reading the archive", None, quiet or as_json) as progress:

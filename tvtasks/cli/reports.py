@@ -47,9 +47,9 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
         known = [f"{word}{run[key]}" for key, word in _RUN.items() if run.get(key)]
         add("flow run", ", ".join(known))
     if quality := record.get("quality"):
-        from tvtasks.quality import Marks
+        from tvtasks.quality import QualityScores
 
-        for name, fact in Marks(**quality).facts(image["units"]).items():
+        for name, fact in QualityScores(**quality).facts(image["units"]).items():
             add(name, fact)
     for note in record["notes"]:
         add("note", note)

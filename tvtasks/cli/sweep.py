@@ -112,7 +112,7 @@ def sweep(
         complain(note)
     if base:
         base = base.for_technique(micrograph.technique, micrograph.name)
-    points = sweeps.grid(base, asked.models(model or []), axes, step)
+    points = sweeps.build_points(base, asked.models(model or []), axes, step)
     silent = quiet or as_json
     load_solvers(silent)
     trials: list[Trial] = []

@@ -17,7 +17,7 @@ from tvtasks.errors import ConfigurationError
 from tvtasks.words import count
 
 if TYPE_CHECKING:
-    from tvtasks.archive.verification import Finding
+    from tvtasks.archive.verification import FileFinding
 
 
 def verify(
@@ -46,14 +46,14 @@ def verify(
     every result was reproduced, and 1 otherwise.
     """
     files = _files(paths)
-    from tvtasks.archive import examiners
+    from tvtasks.archive import verify_many
 
     done = 0
     bad = 0
     text = "Restoring again" if recompute else "Checking"
     with counting(text, len(files), quiet or as_json) as progress:
 
-        def report(path: Path, findings: list[Finding]) -> None:
+        def report(path: Path, findings: list[FileFinding]) -> None:
             nonlocal done, bad
             done += 1
             bad += any(finding.grave for finding in findings)
@@ -61,7 +61,7 @@ def verify(
             if not as_json:
                 _tell(findings, quiet=quiet)
 
-        found = examiners.verify(files, again=recompute, workers=workers, report=report)
+        found = verify_many.verify(files, again=recompute, workers=workers, report=report)
     if as_json:
         print(json.dumps(_record(found), indent=2))
     elif not quiet:
@@ -88,7 +88,7 @@ def _files(paths: list[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _tell(findings: list[Finding], *, quiet: bool) -> None:
+def _tell(findings: list[FileFinding], *, quiet: bool) -> None:
     for finding in findings:
         if finding.grave:
             errors.print(Text(finding.message, style="red"), soft_wrap=True)
@@ -96,7 +96,7 @@ def _tell(findings: list[Finding], *, quiet: bool) -> None:
             errors.print(Text(finding.message, style="dim"), soft_wrap=True)
 
 
-def _record(found: dict[Path, list[Finding]]) -> dict[str, object]:
+def _record(found: dict[Path, list[FileFinding]]) -> dict[str, object]:
     wrong = [path for path, findings in found.items() if any(finding.grave for finding in findings)]
     return {
         "checked": len(found),

@@ -44,7 +44,7 @@ def _text(result: Restoration, target: Path) -> str:
     largest = "" if result.gap is None else f" Largest relative gap: {result.gap:.1e}."
     lines += ["", f"Recipe: {plain(result.recipe.name)}.{largest} {result.seconds:.2f} s in all."]
     for name, choice in result.choices.items():
-        lines += ["", f"λ of the {name}: {plain(choice.words)}"]
+        lines += ["", f"Step {name}: {plain(choice.words)}"]
     facts = result.quality.facts(result.micrograph.units)
     lines += ["", "Quality: " + plain("; ".join(f"{name} {fact}" for name, fact in facts.items())) + "."]
     lines += ["", f"Archive: `{target.resolve()}`"]

@@ -55,7 +55,7 @@ class Candidates:
         ending = path.suffix.lower()
         if ending in self._ignored or ending in readers.endings() or not path.is_file():
             return
-        if not readers.is_half(path):
+        if not readers.is_companion(path):
             kind = f"files ending in {ending}" if ending else "files without an ending"
             self._say(
                 ending, f"{path.name}: tvtasks does not read {kind} and leaves them alone.", logging.INFO

@@ -15,7 +15,7 @@ class Companions:
 
     def note(self, image: Path) -> dict[Path, FileStatus | None]:
         """Note and return the status of the other files of an image, and that they belong to it."""
-        halves = {half: status_of(half) for half in readers.other_halves(image)}
+        halves = {half: status_of(half) for half in readers.companions(image)}
         self.forget(image)
         if halves:
             self._halves[image] = halves

@@ -9,13 +9,20 @@ from pathlib import Path
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
-from tvtasks.readers.completeness import is_half
+from tvtasks.readers.completeness import is_companion
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.registry import ending_of, endings, reader_for
 
 __all__ = [
-    "Reader", "endings", "incomplete", "is_candidate", "is_half", "other_halves", "read", "unfinished",
-]  # fmt: skip
+    "Reader",
+    "companions",
+    "endings",
+    "incomplete",
+    "is_candidate",
+    "is_companion",
+    "read",
+    "unfinished",
+]
 
 _HEAD_BYTES = 4096
 
@@ -98,15 +105,15 @@ def incomplete(path: str | Path) -> str | None:
     path = Path(path)
     if missing := unfinished(path):
         return missing
-    for half in other_halves(path):
-        if not half.exists():
-            return f"{half.name}, which belongs to it, is not there yet"
-        if missing := unfinished(half):
-            return f"{half.name}, which belongs to it, is not whole: {missing}"
+    for companion in companions(path):
+        if not companion.exists():
+            return f"{companion.name}, which belongs to it, is not there yet"
+        if missing := unfinished(companion):
+            return f"{companion.name}, which belongs to it, is not whole: {missing}"
     return None
 
 
-def other_halves(path: str | Path) -> tuple[Path, ...]:
+def companions(path: str | Path) -> tuple[Path, ...]:
     """Return the files without which an image is not to be read by itself, there or not.
 
     That is the description in a file of its own, where the format has one: ``.emi`` beside ``.ser``, ``.hdr``
@@ -120,7 +127,7 @@ def other_halves(path: str | Path) -> tuple[Path, ...]:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
         known = reader_for(path, head)
-        return known.other_halves(path) if known else ()
+        return known.companions(path) if known else ()
     except (OSError, UnreadableFileError):
         return ()
 

@@ -22,7 +22,7 @@ _MRC_HEADER = 1024
 _MRC_BITS = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 101: 4}  # of a pixel, by the mode
 
 
-def is_half(path: Path) -> bool:
+def is_companion(path: Path) -> bool:
     """Return whether a file is named like one that belongs to an image beside it."""
     return path.suffix.lower() in {".hdr", ".emi", ".mtrx"}
 

@@ -33,7 +33,7 @@ def jeol(path: Path) -> Iterator[Signal]:
 
 def ser(path: Path) -> Iterator[Signal]:
     """Read one series of TIA, described by the .emi beside it where that is there."""
-    emi = next((half for half in _emi_of(path) if half.is_file()), None)
+    emi = next((companion for companion in _emi_of(path) if companion.is_file()), None)
     if emi is None:
         return _signals("rsciio.tia", path)
     return (one for one in _signals("rsciio.tia", emi) if one.about["file"].lower() == path.name.lower())

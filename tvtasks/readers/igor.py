@@ -24,9 +24,13 @@ _HEADER_BYTES = 384
 _SIDES_AT = 132
 # What Asylum's software records, in the units that it records it in.
 _UNITS = {
-    "height": "m", "amplitude": "m", "deflection": "m", "phase": "deg", "current": "A",
+    "height": "m",
+    "amplitude": "m",
+    "deflection": "m",
+    "phase": "deg",
+    "current": "A",
     "frequency_shift": "Hz",
-}  # fmt: skip
+}
 
 
 def _matches(head: bytes) -> bool:

@@ -36,7 +36,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             f"{path} holds the parameters of a MATRIX session and no image. "
             "The images are in the files whose names end in _mtrx."
         )
-    if missing := [half.name for half in parameters if not half.is_file()]:
+    if missing := [companion.name for companion in parameters if not companion.is_file()]:
         raise UnreadableFileError(
             f"{path} cannot be read without {missing[0]}, which holds the parameters of its session. "
             "Copy that file into the same folder."

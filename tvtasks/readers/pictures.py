@@ -136,9 +136,9 @@ def _unfinished_bmp(content: bytes) -> str | None:
     return None
 
 
-def _other_halves(path: Path) -> tuple[Path, ...]:
+def _companions(path: Path) -> tuple[Path, ...]:
     beside = sidecar_of(path)
     return (beside,) if beside else ()
 
 
-READER = Reader("a picture (PNG, BMP, JPEG)", _matches, _read, _unfinished, _other_halves)
+READER = Reader("a picture (PNG, BMP, JPEG)", _matches, _read, _unfinished, _companions)

@@ -25,7 +25,7 @@ class Reader:
     unfinished
         What is missing in a file, as a clause without a full stop; None where it is whole or not of this
         family. Raises nothing but OSError.
-    other_halves
+    companions
         The files that belong to the image in a file, there or not: with them missing or still being written,
         it is not to be read by itself. Raises nothing but OSError.
     """
@@ -34,7 +34,7 @@ class Reader:
     matches: Callable[[bytes], bool]
     read: Callable[[Path, Source], list[Micrograph]]
     unfinished: Callable[[Path], str | None]
-    other_halves: Callable[[Path], tuple[Path, ...]] = lambda path: ()
+    companions: Callable[[Path], tuple[Path, ...]] = lambda path: ()
 
 
 def require_extra(module: str, extra: str, path: Path) -> None:

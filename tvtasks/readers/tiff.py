@@ -124,7 +124,7 @@ def _without_palette(
     return table[indices], ("The image has a colour table, which was applied (grey by ITU-R BT.601 luma).",)
 
 
-def _other_halves(path: Path) -> tuple[Path, ...]:
+def _companions(path: Path) -> tuple[Path, ...]:
     try:
         header = tescan_header(path)
     except OSError:
@@ -135,4 +135,4 @@ def _other_halves(path: Path) -> tuple[Path, ...]:
     return (beside,) if beside else ()
 
 
-READER = Reader("TIFF", _matches, _read, unfinished, _other_halves)
+READER = Reader("TIFF", _matches, _read, unfinished, _companions)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tvtasks.archive import remove_partials
+from tvtasks.archive.conditions import chosen_by
 from tvtasks.archive.keeping import AS_USUAL, Keeping
-from tvtasks.archive.selection import chosen_by
 from tvtasks.listener import Listener
 from tvtasks.outcome import BatchReport, Outcome
 from tvtasks.recipe import Recipe

@@ -136,16 +136,23 @@ def solve(
     f = _checked(image)
     rule = Gap() if stop is None else stop
     # The methods load compiled code; a caller who only describes a recipe should not wait for it.
-    from tvtasks.solvers import linear, lines, primal_dual, published, tgv_lines  # noqa: PLC0415
+    from tvtasks.solvers import kernels, linear, lines, primal_dual, published, tgv_lines  # noqa: PLC0415
 
+    kernels.keep_freed_memory()
     if isinstance(rule, Published):
         return published.solve(f.astype(np.float64), model, direction, rule)
     if not _changes(f, direction):
         v = np.zeros((2, *f.shape), f.dtype) if isinstance(model, TGVL1) else None
         return Solution(
-            u=f.copy(), v=v, energy=0.0, gap=0.0, bound="the energy is zero", iterations=0, converged=True,
+            u=f.copy(),
+            v=v,
+            energy=0.0,
+            gap=0.0,
+            bound="the energy is zero",
+            iterations=0,
+            converged=True,
             method="constant",
-        )  # fmt: skip
+        )
     exact, start = None, None
     if isinstance(model, HuberROF) and model.alpha > 0:
         exact, start = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)

@@ -36,9 +36,17 @@ def _ball_row(px: Array, py: Array, mx: Array, here: float, x: Array, y: Array) 
 
 @summed
 def _huber_rof_row(
-    u: Array, below: Array, f: Array, x: Array, y: Array, y_above: Array, mx: Array, here: float,
-    lam: float, alpha: float,
-) -> Any:  # fmt: skip
+    u: Array,
+    below: Array,
+    f: Array,
+    x: Array,
+    y: Array,
+    y_above: Array,
+    mx: Array,
+    here: float,
+    lam: float,
+    alpha: float,
+) -> Any:
     curvature = 0.5 / alpha if alpha > 0 else 0.0
     energy = 0.0
     gap = 0.0
@@ -91,9 +99,19 @@ def huber_rof_gap(
 
 @summed
 def _tv_l1_row(
-    u: Array, below: Array, f: Array, x: Array, y: Array, y_above: Array, mx: Array, here: float, lam: float,
-    least: float, greatest: float, largest: Array,
-) -> Any:  # fmt: skip
+    u: Array,
+    below: Array,
+    f: Array,
+    x: Array,
+    y: Array,
+    y_above: Array,
+    mx: Array,
+    here: float,
+    lam: float,
+    least: float,
+    greatest: float,
+    largest: Array,
+) -> Any:
     energy = 0.0
     product = 0.0
     outside = 0.0
@@ -111,9 +129,17 @@ def _tv_l1_row(
 
 @summed
 def tv_l1_bounds(
-    u: Array, p: Array, image: Array, low: float, extent: float, mx: Array, my: Array, lam: float,
-    least: float, greatest: float,
-) -> Any:  # fmt: skip
+    u: Array,
+    p: Array,
+    image: Array,
+    low: float,
+    extent: float,
+    mx: Array,
+    my: Array,
+    lam: float,
+    least: float,
+    greatest: float,
+) -> Any:
     """Energy, ⟨w, f⟩ and what the box costs of each row, max |w| of each column; w = ∇ᵀp, `p` projected.
 
     `least` and `greatest` are values between which a minimiser lies: those of the scaled image.
@@ -158,9 +184,16 @@ def _jacobian_row(v: Array, i: int, below: int, mx: Array, here: float, e: Array
 
 @summed
 def _symmetrised_row(
-    v: Array, above: int, i: int, mx: Array, ex: Array, mixed_above: float, mixed_here: float, middle: float,
+    v: Array,
+    above: int,
+    i: int,
+    mx: Array,
+    ex: Array,
+    mixed_above: float,
+    mixed_here: float,
+    middle: float,
     e: Array,
-) -> None:  # fmt: skip
+) -> None:
     for j in range(1, e.shape[1] - 1):
         e[0, j], e[1, j], e[2, j] = symmetrised(v, 0, above, i, j, mx, ex, mixed_above, mixed_here, middle)
 
@@ -176,9 +209,18 @@ def _adjoint_jacobian_row(
 
 @summed
 def _adjoint_symmetrised_row(
-    q: Array, i: int, below: int, mx: Array, ex: Array, mixed_above: float, mixed_here: float,
-    middle: float, under: float, p: Array, k: int,
-) -> None:  # fmt: skip
+    q: Array,
+    i: int,
+    below: int,
+    mx: Array,
+    ex: Array,
+    mixed_above: float,
+    mixed_here: float,
+    middle: float,
+    under: float,
+    p: Array,
+    k: int,
+) -> None:
     for j in range(1, p.shape[2] - 1):
         p[0, k, j], p[1, k, j] = adjoint_symmetrised(
             q, i, below, j, mx, ex, mixed_above, mixed_here, middle, under
@@ -187,9 +229,18 @@ def _adjoint_symmetrised_row(
 
 @summed
 def _tgv_l1_row(
-    u: Array, below: Array, v: Array, i: int, f: Array, e: Array, mx: Array, here: float,
-    lam: float, alpha1: float, alpha2: float,
-) -> float:  # fmt: skip
+    u: Array,
+    below: Array,
+    v: Array,
+    i: int,
+    f: Array,
+    e: Array,
+    mx: Array,
+    here: float,
+    lam: float,
+    alpha1: float,
+    alpha2: float,
+) -> float:
     """Energy of a row, which is row `i` of `v`; `v` and `e`, the components of E v there, in float64."""
     energy = 0.0
     for j in range(1, f.size - 1):
@@ -218,9 +269,21 @@ def _dual_row(
 
 @summed
 def tgv_l1_bounds(
-    u: Array, v: Array, q: Array, image: Array, low: float, extent: float,
-    mx: Array, my: Array, ex: Array, ey: Array, mixed: float, lam: float, alpha1: float, alpha2: float,
-) -> Any:  # fmt: skip
+    u: Array,
+    v: Array,
+    q: Array,
+    image: Array,
+    low: float,
+    extent: float,
+    mx: Array,
+    my: Array,
+    ex: Array,
+    ey: Array,
+    mixed: float,
+    lam: float,
+    alpha1: float,
+    alpha2: float,
+) -> Any:
     """Energy and ⟨w, f⟩ of each row, max |p|² and max |w| of each column, for p = Eᵀq and w = ∇ᵀp.
 
     `q` is projected on its ball of radius α2 first; E is the Jacobian where it has four components, the

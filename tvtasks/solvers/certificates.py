@@ -37,14 +37,27 @@ class Iterates(NamedTuple):
 
 
 def solution(
-    certificate: Certificate, u: Array, v: Array | None = None, *, method: str, converged: bool = True,
-    iterations: int = 0, history: tuple[Check, ...] = (),
-) -> Solution:  # fmt: skip
+    certificate: Certificate,
+    u: Array,
+    v: Array | None = None,
+    *,
+    method: str,
+    converged: bool = True,
+    iterations: int = 0,
+    history: tuple[Check, ...] = (),
+) -> Solution:
     """Join a minimiser and its certificate."""
     return Solution(
-        u=u, v=v, energy=certificate.energy, gap=certificate.gap, bound=certificate.bound,
-        iterations=iterations, converged=converged, method=method, history=history,
-    )  # fmt: skip
+        u=u,
+        v=v,
+        energy=certificate.energy,
+        gap=certificate.gap,
+        bound=certificate.bound,
+        iterations=iterations,
+        converged=converged,
+        method=method,
+        history=history,
+    )
 
 
 def relative_gap(energy: float, gap: float) -> float:
@@ -71,9 +84,7 @@ def certify(
     projected on its ball first.
     """
     grid = Grid.of(u.shape, direction, np.float64)
-    padded = Iterates(
-        pad(u, np.float64), None if v is None else pad(v, np.float64), pad(dual, np.float64)
-    )  # fmt: skip
+    padded = Iterates(pad(u, np.float64), None if v is None else pad(v, np.float64), pad(dual, np.float64))
     return certify_padded(model, padded, np.ascontiguousarray(image, np.float64), 0.0, 1.0, grid)
 
 

@@ -19,6 +19,7 @@ caller is tvtasks.solvers.wavefront.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-
-# The C library of Linux gives freed memory back to the system and is given it again page by page, which takes
-# longer than solving an image of 512² pixels. How much it keeps follows the largest block freed so far, up to
-# 32 MB: this one, of which no page is ever touched.
-np.empty(2**25 - 2**14, np.uint8)
 
 # "nnan" and "ninf" stay out: a diverging iterate must be seen. "afn" lets the processor estimate 1/√x in
 # float32 and improve that to within rounding, instead of a root and a division. error_model="numpy" drops the
@@ -40,6 +36,17 @@ compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract
 summed = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"}
 )
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Make the C library of Linux keep up to 32 MB of freed memory for the next arrays.
+
+    Call it before solving. Otherwise the library returns the memory to the system and gets it back page by
+    page, which takes longer than solving an image of 512 × 512 pixels. How much it keeps follows the largest
+    block freed so far: this one, whose pages nobody touches.
+    """
+    np.empty(2**25 - 2**14, np.uint8)
 
 
 @njit(inline="always")
@@ -62,7 +69,7 @@ def same(a: Array, k: int) -> None:
 @compiled
 def _ball_row(
     p: Array, i: int, z: Array, k: int, below: int, step_x: Any, step_y: Any, shrink: Any, rho: Any
-) -> None:  # fmt: skip
+) -> None:
     """Row of p: a step along ∇z, shrunk, projected on the unit ball, over-relaxed."""
     one = p.dtype.type(1)
     for j in range(1, p.shape[2] - 1):
@@ -76,7 +83,7 @@ def _ball_row(
 @compiled
 def _huber_rof_primal(
     u: Array, p: Array, f: Array, i: int, z: Array, k: int, tau: Any, pull: Any, shrink: Any, rho: Any
-) -> None:  # fmt: skip
+) -> None:
     two = u.dtype.type(2)
     for j in range(1, u.shape[1] - 1):
         w = p[0, i, j - 1] - p[0, i, j] + p[1, i - 1, j] - p[1, i, j]
@@ -87,9 +94,21 @@ def _huber_rof_primal(
 
 @compiled
 def huber_rof(
-    u: Array, p: Array, f: Array, along_x: float, along_y: float, lam: float, alpha: float,
-    tau: float, sigma: float, rho: float, iterations: int, rows: Array, first: int, last: int,
-) -> None:  # fmt: skip
+    u: Array,
+    p: Array,
+    f: Array,
+    along_x: float,
+    along_y: float,
+    lam: float,
+    alpha: float,
+    tau: float,
+    sigma: float,
+    rho: float,
+    iterations: int,
+    rows: Array,
+    first: int,
+    last: int,
+) -> None:
     """Over-relaxed primal–dual iteration for Huber-ROF with α > 0. Lag 2, two stages."""
     end = u.shape[0] - 1
     real = u.dtype.type
@@ -107,9 +126,16 @@ def huber_rof(
             r = i - 1
             if r >= 1:
                 _ball_row(
-                    p, r, z, r % 4, min(i, end - 1) % 4, real(sigma * along_x), real(sigma * along_y),
-                    real(1 / (1 + sigma * alpha)), real(rho),
-                )  # fmt: skip
+                    p,
+                    r,
+                    z,
+                    r % 4,
+                    min(i, end - 1) % 4,
+                    real(sigma * along_x),
+                    real(sigma * along_y),
+                    real(1 / (1 + sigma * alpha)),
+                    real(rho),
+                )
 
 
 @compiled
@@ -145,9 +171,18 @@ def _residual_row(s: Array, p: Array, i: int, b: Array, k: int) -> None:
 
 @compiled
 def _tv_primal(
-    u: Array, i: int, b: Array, above: int, k: int, below: int, z: Array,
-    centre: Any, side_x: Any, side_y: Any, rho: Any,
-) -> None:  # fmt: skip
+    u: Array,
+    i: int,
+    b: Array,
+    above: int,
+    k: int,
+    below: int,
+    z: Array,
+    centre: Any,
+    side_x: Any,
+    side_y: Any,
+    rho: Any,
+) -> None:
     """Row of u, moved against the smoothed residual and over-relaxed; of z, moved by twice as much."""
     two = u.dtype.type(2)
     for j in range(1, u.shape[1] - 1):
@@ -168,9 +203,22 @@ def fidelity_row(
 
 @compiled
 def tv(
-    u: Array, s: Array, p: Array, f: Array, along_x: float, along_y: float, sigma: float, omega: float,
-    shrink: float, bound: float, rho: float, iterations: int, rows: Array, first: int, last: int,
-) -> None:  # fmt: skip
+    u: Array,
+    s: Array,
+    p: Array,
+    f: Array,
+    along_x: float,
+    along_y: float,
+    sigma: float,
+    omega: float,
+    shrink: float,
+    bound: float,
+    rho: float,
+    iterations: int,
+    rows: Array,
+    first: int,
+    last: int,
+) -> None:
     """Preconditioned primal–dual iteration (Bredies & Sun 2015), for TV-L1 and ROF. Lag 2, three stages.
 
     The fidelity has a dual variable s too, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
@@ -198,17 +246,33 @@ def tv(
             r = i - 1
             if 1 <= r < end:
                 _tv_primal(
-                    u, r, b, max(r - 1, 1) % 4, r % 4, min(r + 1, end - 1) % 4, z, centre, side_x, side_y,
+                    u,
+                    r,
+                    b,
+                    max(r - 1, 1) % 4,
+                    r % 4,
+                    min(r + 1, end - 1) % 4,
+                    z,
+                    centre,
+                    side_x,
+                    side_y,
                     real(rho),
-                )  # fmt: skip
+                )
                 same(z, r % 4)
                 fidelity_row(s, f, r, z, r % 4, real(omega), real(shrink), real(bound), real(rho))
             r = i - 2
             if r >= 1:
                 _ball_row(
-                    p, r, z, r % 4, min(r + 1, end - 1) % 4, real(sigma * along_x), real(sigma * along_y),
-                    real(1), real(rho),
-                )  # fmt: skip
+                    p,
+                    r,
+                    z,
+                    r % 4,
+                    min(r + 1, end - 1) % 4,
+                    real(sigma * along_x),
+                    real(sigma * along_y),
+                    real(1),
+                    real(rho),
+                )
 
 
 @compiled

@@ -64,9 +64,7 @@ def _certify(u: Array, image: Array, model: HuberROF, direction: Direction) -> t
     sums, steepest = _quadratic_sums(u, image, 1 / (model.alpha * model.lam), *kept(direction))
     gradients, distances, residuals = (float(total) for total in sums.sum(axis=1))
     energy, gap = gradients / (2 * model.alpha) + model.lam / 2 * distances, model.lam / 2 * residuals
-    certificate = Certificate(
-        energy, energy - gap, certificates.relative_gap(energy, gap), "primal-dual gap"
-    )  # fmt: skip
+    certificate = Certificate(energy, energy - gap, certificates.relative_gap(energy, gap), "primal-dual gap")
     return certificate, float(steepest.max()) / model.alpha**2 - 1
 
 
@@ -163,9 +161,15 @@ def _down_columns(u: Array, weight: float, diagonal: Array) -> None:
 
 @kernels.summed
 def _quadratic_row(
-    above: Array, here: Array, below: Array, f: Array, along_x: float, along_y: float, curvature: float,
+    above: Array,
+    here: Array,
+    below: Array,
+    f: Array,
+    along_x: float,
+    along_y: float,
+    curvature: float,
     steepest: Array,
-) -> Any:  # fmt: skip
+) -> Any:
     steep = 0.0
     far = 0.0
     left = 0.0

@@ -17,9 +17,9 @@ from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Solution, certificates, kernels, linear, tgv
 from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
+from tvtasks.solvers.gap_checks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_check
 from tvtasks.solvers.grid import Grid, crop, kept, pad
 from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMean
-from tvtasks.solvers.looks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_look
 from tvtasks.solvers.stopping import Check, Gap
 from tvtasks.solvers.wavefront import Threads, Wavefront
 
@@ -94,7 +94,7 @@ def solve(
                 f = _scaled(image, low, extent, dtype)
                 iteration = _start(f, in_range, direction, team, phase, state, mean)
             # Rounding blurs the proof, not the way: a few iterations in float64 are enough to look again.
-            block = LEAST_BLOCK if rounds else until_next_look(history, rule.rtol, began, approaching)
+            block = LEAST_BLOCK if rounds else until_next_check(history, rule.rtol, began, approaching)
             block = min(block, rule.max_iterations - done)
             iteration.advance(block)
             done += block
@@ -130,9 +130,14 @@ def _scaled(image: Array, low: float, extent: float, dtype: Any) -> Array:
 
 
 def _start(
-    f: Array, model: Model, direction: Direction, threads: Threads | None, phase: int = 0,
-    state: Sequence[Array] | None = None, mean: RecentMean | None = None,
-) -> Iteration:  # fmt: skip
+    f: Array,
+    model: Model,
+    direction: Direction,
+    threads: Threads | None,
+    phase: int = 0,
+    state: Sequence[Array] | None = None,
+    mean: RecentMean | None = None,
+) -> Iteration:
     """Begin an iteration, or go on from the `state` of another."""
     if isinstance(model, TGVL1):
         return tgv.start(f, model, direction, threads, phase, state, mean)
@@ -162,9 +167,20 @@ def _huber_rof(
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.huber_rof(
-            u, p, f, *kept(direction), lam, alpha, mu / (2 * lam), mu / (2 * alpha), _RELAXATION_HUBER,
-            iterations, rows, first, last,
-        )  # fmt: skip
+            u,
+            p,
+            f,
+            *kept(direction),
+            lam,
+            alpha,
+            mu / (2 * lam),
+            mu / (2 * alpha),
+            _RELAXATION_HUBER,
+            iterations,
+            rows,
+            first,
+            last,
+        )
 
     return Iteration(
         lambda n: front.run(iterate, n),
@@ -183,17 +199,34 @@ def _rof(
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), _SIGMA_ROF, _SIGMA_ROF, shrink, np.inf, RELAXATION, iterations,
-            rows, first, last,
-        )  # fmt: skip
+            u,
+            s,
+            p,
+            f,
+            *kept(direction),
+            _SIGMA_ROF,
+            _SIGMA_ROF,
+            shrink,
+            np.inf,
+            RELAXATION,
+            iterations,
+            rows,
+            first,
+            last,
+        )
 
     return Iteration(lambda n: front.run(iterate, n), (u, s, p), lambda: (Iterates(u, None, p),))
 
 
 def _tv_l1(
-    f: Array, model: TVL1, direction: Direction, threads: Threads | None, phase: int,
-    state: Sequence[Array] | None, mean: RecentMean | None,
-) -> Iteration:  # fmt: skip
+    f: Array,
+    model: TVL1,
+    direction: Direction,
+    threads: Threads | None,
+    phase: int,
+    state: Sequence[Array] | None,
+    mean: RecentMean | None,
+) -> Iteration:
     """TV-L1, from the image itself."""
     front, (u, s, p) = _tv_start(f, threads, state)
     recent = mean or RecentMean(p.shape)
@@ -201,9 +234,21 @@ def _tv_l1(
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), sigma, sigma, 1.0, model.lam, RELAXATION, iterations,
-            rows, first, last,
-        )  # fmt: skip
+            u,
+            s,
+            p,
+            f,
+            *kept(direction),
+            sigma,
+            sigma,
+            1.0,
+            model.lam,
+            RELAXATION,
+            iterations,
+            rows,
+            first,
+            last,
+        )
 
     return Iteration(
         lambda n: recent.advance(front, iterate, p, n),

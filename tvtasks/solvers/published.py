@@ -93,6 +93,11 @@ def _iterate(
 
 def _solution(u: Array, v: Array | None, certificate: Certificate, count: int, converged: bool) -> Solution:
     return certificates.solution(
-        certificate, u, v, method="published", converged=converged, iterations=count,
+        certificate,
+        u,
+        v,
+        method="published",
+        converged=converged,
+        iterations=count,
         history=(Check(count, certificate.energy, certificate.gap),),
-    )  # fmt: skip
+    )

@@ -23,9 +23,14 @@ _SIGMA_P = 100.0
 
 
 def start(
-    f: Array, model: TGVL1, direction: Direction, threads: Threads | None, phase: int,
-    state: Sequence[Array] | None, mean: RecentMean | None,
-) -> Iteration:  # fmt: skip
+    f: Array,
+    model: TGVL1,
+    direction: Direction,
+    threads: Threads | None,
+    phase: int,
+    state: Sequence[Array] | None,
+    mean: RecentMean | None,
+) -> Iteration:
     """Begin an iteration from the image and v = 0, or go on from the `state` of another."""
     if state is None:
         u = f.copy()
@@ -66,9 +71,20 @@ def _preconditioned(
             tgv_kernels.residuals(s, p, q, *grid, z)
             list((threads.pool.map if threads else map)(go, range(3)))
             tgv_kernels.duals(
-                s, p, q, z, f, *grid, model.lam, model.alpha1, model.alpha2, omega, sigma_p, sigma_q,
+                s,
+                p,
+                q,
+                z,
+                f,
+                *grid,
+                model.lam,
+                model.alpha1,
+                model.alpha2,
+                omega,
+                sigma_p,
+                sigma_q,
                 RELAXATION,
-            )  # fmt: skip
+            )
 
     return Iteration(
         advance,
@@ -82,9 +98,14 @@ def _preconditioned(
 
 
 def _plain(
-    f: Array, model: TGVL1, direction: Direction, threads: Threads | None, phase: int,
-    state: Sequence[Array], mean: RecentMean | None,
-) -> Iteration:  # fmt: skip
+    f: Array,
+    model: TGVL1,
+    direction: Direction,
+    threads: Threads | None,
+    phase: int,
+    state: Sequence[Array],
+    mean: RecentMean | None,
+) -> Iteration:
     """Over-relaxed primal–dual iteration with separate steps for u and v."""
     grid = Grid.of(crop(f).shape, direction, f.dtype)
     front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2, threads=threads)
@@ -96,9 +117,25 @@ def _plain(
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         tgv_kernels.tgv_l1(
-            u, v, p, q, f, *grid, model.lam, model.alpha1, model.alpha2, tau_u, tau_v, sigma_p, sigma_q,
-            RELAXATION, iterations, rows, first, last,
-        )  # fmt: skip
+            u,
+            v,
+            p,
+            q,
+            f,
+            *grid,
+            model.lam,
+            model.alpha1,
+            model.alpha2,
+            tau_u,
+            tau_v,
+            sigma_p,
+            sigma_q,
+            RELAXATION,
+            iterations,
+            rows,
+            first,
+            last,
+        )
 
     recent = mean or RecentMean(q.shape)
     return Iteration(

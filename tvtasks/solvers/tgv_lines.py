@@ -130,9 +130,17 @@ def _barrier(z: Array, c: float, a: Array, r: int, mu: Array, theta: Array, d: A
 
 @compiled
 def _eliminate(
-    r: int, t1: float, t2: float, theta: Array, d: Array, f: Array, pivot: Array, near: Array, far: Array,
+    r: int,
+    t1: float,
+    t2: float,
+    theta: Array,
+    d: Array,
+    f: Array,
+    pivot: Array,
+    near: Array,
+    far: Array,
     y: Array,
-) -> None:  # fmt: skip
+) -> None:
     """Row of the five-diagonal matrix and of the right-hand side, eliminated (LDLᵀ)."""
     for lane in range(_LANES):
         w0, w1, w2 = theta[0, r, lane], theta[0, r + 1, lane], theta[0, r + 2, lane]
@@ -213,9 +221,18 @@ def _primal(f: Array, a: Array, r: int, inner: float, u: Array, v: Array) -> Non
 
 @compiled
 def _energy(
-    r: int, f: Array, q: Array, a: Array, v: Array, t: float, lam: float, alpha1: float, alpha2: float,
-    energy: Array, product: Array,
-) -> None:  # fmt: skip
+    r: int,
+    f: Array,
+    q: Array,
+    a: Array,
+    v: Array,
+    t: float,
+    lam: float,
+    alpha1: float,
+    alpha2: float,
+    energy: Array,
+    product: Array,
+) -> None:
     """Add a row's part of the energy and of ⟨w, f⟩."""
     for lane in range(_LANES):
         misfit = abs(a[0, 0, r, lane] - a[0, 1, r, lane])
@@ -264,9 +281,7 @@ def _newton(
             _barrier(z, line.bounds[k], a[k], r, mu, theta[k], d[k])
     last = line.ends[2]
     for r in range(2, last):
-        _eliminate(
-            r, line.t[r + 1], line.t[r + 2], theta, d, f, factors[0], factors[1], factors[2], y
-        )  # fmt: skip
+        _eliminate(r, line.t[r + 1], line.t[r + 2], theta, d, f, factors[0], factors[1], factors[2], y)
     y[last:] = 0.0
     for r in range(last - 1, 1, -1):
         _substitute(r, factors[0], factors[1], factors[2], y)

@@ -54,9 +54,16 @@ class Wavefront:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: Any, *, arrays: int, variables: int, lag: int, stages: int,
+        self,
+        shape: tuple[int, ...],
+        dtype: Any,
+        *,
+        arrays: int,
+        variables: int,
+        lag: int,
+        stages: int,
         threads: Threads | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         rows, columns = shape
         row_bytes = arrays * columns * np.dtype(dtype).itemsize
         self._depth = int(np.clip((_CACHE // row_bytes - 2) // lag, 1, _DEEPEST))

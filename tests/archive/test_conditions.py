@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from tvtasks.archive.catalogue import CatalogueEntry
-from tvtasks.archive.selection import FIELDS, chosen_by
+from tvtasks.archive.conditions import FIELDS, chosen_by
 from tvtasks.errors import ConfigurationError
 
 ENTRY = CatalogueEntry(
@@ -29,15 +29,44 @@ ENTRY = CatalogueEntry(
 @pytest.mark.parametrize(
     "expression",
     [
-        "gap>1e-4", "gap >= 5e-4", "gap<1", "gap=0.0005", "gap!=1", "technique=stm", "technique!=AFM",
-        "name~stm_*", "Name~*.SXM", "name!~afm*", "file~stm_7__*", "converged=yes", "converged!=no",
-        "acquired=2024", "acquired=2024-05", "acquired=2024-5-1", "acquired>=2024-05-01", "acquired<=2024-05",
-        "acquired=2024-05-01T12:56", "acquired>2024-05-01T12:55", "acquired<2024-05-02", "acquired!=2023",
-        "written>2020", "rows=256", "columns>256", "frame=2", "quantity=none",
-        "direction=none", "gap!=none", "direction!=forward", "direction!~f*", "denoise.lam<1",
-        "denoise.model=TV-L1", "denoise.stop.rtol=1e-3", "background.lam=none", "background.lam!=3",
+        "gap>1e-4",
+        "gap >= 5e-4",
+        "gap<1",
+        "gap=0.0005",
+        "gap!=1",
+        "technique=stm",
+        "technique!=AFM",
+        "name~stm_*",
+        "Name~*.SXM",
+        "name!~afm*",
+        "file~stm_7__*",
+        "converged=yes",
+        "converged!=no",
+        "acquired=2024",
+        "acquired=2024-05",
+        "acquired=2024-5-1",
+        "acquired>=2024-05-01",
+        "acquired<=2024-05",
+        "acquired=2024-05-01T12:56",
+        "acquired>2024-05-01T12:55",
+        "acquired<2024-05-02",
+        "acquired!=2023",
+        "written>2020",
+        "rows=256",
+        "columns>256",
+        "frame=2",
+        "quantity=none",
+        "direction=none",
+        "gap!=none",
+        "direction!=forward",
+        "direction!~f*",
+        "denoise.lam<1",
+        "denoise.model=TV-L1",
+        "denoise.stop.rtol=1e-3",
+        "background.lam=none",
+        "background.lam!=3",
     ],
-)  # fmt: skip
+)
 def test_it_fits(expression):
     assert chosen_by([expression])(ENTRY)
 
@@ -45,12 +74,28 @@ def test_it_fits(expression):
 @pytest.mark.parametrize(
     "expression",
     [
-        "gap>5e-4", "gap=none", "technique=AFM", "technique!=STM", "name~afm*", "name!~stm*", "converged=no",
-        "acquired=2023", "acquired<2024-05-01", "acquired>2024-05", "acquired>2024", "acquired!=2024-05",
-        "quantity=height", "quantity~*", "direction=forward",
-        "background.lam<1", "denoise.lam=tv-l1", "denoise.lam.more=1", "denoise.stop=1", "written<2020",
+        "gap>5e-4",
+        "gap=none",
+        "technique=AFM",
+        "technique!=STM",
+        "name~afm*",
+        "name!~stm*",
+        "converged=no",
+        "acquired=2023",
+        "acquired<2024-05-01",
+        "acquired>2024-05",
+        "acquired>2024",
+        "acquired!=2024-05",
+        "quantity=height",
+        "quantity~*",
+        "direction=forward",
+        "background.lam<1",
+        "denoise.lam=tv-l1",
+        "denoise.lam.more=1",
+        "denoise.stop=1",
+        "written<2020",
     ],
-)  # fmt: skip
+)
 def test_it_does_not_fit(expression):
     assert not chosen_by([expression])(ENTRY)
 
@@ -74,17 +119,17 @@ def test_files_that_cannot_be_read_fit_only_where_they_are_asked_for():
     ("expression", "sentence"),
     [
         ("gapp>1", r"There is no field 'gapp'.* Fields: name, file, .*gap.*denoise\.lam"),
-        ("gap", "'gap' is no condition: give a field, one of .* such as"),
-        ("", "is no condition"),
+        ("gap", "'gap' is not a condition. Give a field, one of .* such as"),
+        ("", "is not a condition"),
         ("gap>small", "'small' is not a number"),
-        ("gap~1*", "~ is for texts, and gap is a number"),
-        ("converged=perhaps", "it can be =yes or =no"),
-        ("converged>no", "it can be =yes or =no"),
-        ("acquired>yesterday", "'yesterday' is not a time: write 2024-05-01"),
+        ("gap~1*", "~ compares text, but gap is a number"),
+        ("converged=perhaps", "use =yes or =no"),
+        ("converged>no", "use =yes or =no"),
+        ("acquired>yesterday", "'yesterday' is not a time; write 2024-05-01"),
         ("acquired>2024-13-01", "there is no time '2024-13-01'"),
         ("acquired>0000", "there is no time '0000'"),
         ("acquired>=9999", "there is no time"),
-        ("name>a", "a text can be compared by = != ~ !~"),
+        ("name>a", "text can only be compared by = != ~ !~"),
         ("__class__=1", "is no condition|There is no field"),
     ],
 )

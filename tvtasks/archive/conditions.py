@@ -1,4 +1,4 @@
-"""Choosing images of an archive by conditions such as ``gap>1e-4`` and ``name~stm_*``."""
+"""Choose images of an archive by conditions such as ``gap>1e-4`` and ``name~stm_*``."""
 
 from __future__ import annotations
 
@@ -40,34 +40,46 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = Map
         "written": ("time", lambda entry: None if entry.fault else _clock(entry.written_at.astimezone())),
     }
 )
-"""What can be asked for: the kind of each field and where it is found."""
+"""The fields of a condition: their kind, and how to get their value."""
 
 _OPERATORS: Final = {
-    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
     ">=": operator.ge,
-}  # fmt: skip
+}
 _TRUTHS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _EXPRESSION = re.compile(r"\s*([a-z_.]+)\s*(!=|<=|>=|!~|=|<|>|~)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL)
 _TIME = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:[T ](\d\d?):(\d\d)(?::(\d\d))?)?)?)?")
 
 
 def chosen_by(expressions: Iterable[str]) -> Condition:
-    """Return the condition that all of some expressions hold.
+    """Return the condition that all of the given expressions hold.
 
     An expression is a field, one of ``= != < <= > >= ~ !~`` and a value. ``~`` compares with a pattern of
-    file names (``stm_*``); texts do so without regard to the case of letters. A time may be given in part:
-    ``acquired=2024-05`` is any time in that month, ``acquired>2024-05`` any after it. Times are those of the
-    clock of whoever wrote them, ``written`` that of this computer. A field of a step's parameters is called
-    as in a recipe: ``background.lam``. What is not known fits only ``=none`` and anything with ``!``.
+    file names (``stm_*``); upper and lower case are the same. A time may be partial: ``acquired=2024-05`` is
+    any time in that month, ``acquired>2024-05`` any later time. Times are those of the clock of the computer
+    that wrote them, ``written`` that of this computer. Parameters of a step are named as in a recipe:
+    ``background.lam``. An unknown value matches only ``=none`` and expressions with ``!``.
 
     Raises
     ------
     ConfigurationError
-        Naming the fields there are, or what a value must be.
+        An expression is invalid; the message lists the fields, or the values that are possible.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tvtasks.archive.catalogue import CatalogueEntry
+    >>> condition = chosen_by(["gap>1e-4", "name~STM_*"])
+    >>> condition(CatalogueEntry(Path("a.nxs"), 0, source_name="stm_1.sxm", gap=1e-3))
+    True
     """
     expressions = list(expressions)
     conditions = [_condition(expression) for expression in expressions]
-    # A file that cannot be read has no values: it comes with a choice only if its fault was asked for.
+    # A file that cannot be read has no values: it is chosen only by conditions on its fault.
     of_faults = any(expression.strip().casefold().startswith("fault") for expression in expressions)
 
     def holds(entry: CatalogueEntry) -> bool:
@@ -82,8 +94,8 @@ def _condition(expression: str) -> Condition:
     parts = _EXPRESSION.fullmatch(expression)
     if parts is None:
         raise ConfigurationError(
-            f"{expression!r} is no condition: give a field, one of = != < <= > >= ~ !~, and a value, such as "
-            f"'gap>1e-4' or 'name~stm_*'. {_fields()}"
+            f"{expression!r} is not a condition. Give a field, one of = != < <= > >= ~ !~, and a value, such "
+            f"as 'gap>1e-4' or 'name~stm_*'. {_fields()}"
         )
     field, sign, text = parts[1].casefold(), parts[2], parts[3]
     if _is_parameter(field):
@@ -91,22 +103,22 @@ def _condition(expression: str) -> Condition:
     elif field in FIELDS:
         kind, value_of = FIELDS[field]
     else:
-        raise ConfigurationError(f"There is no field {parts[1]!r} to choose by. {_fields()}")
+        raise ConfigurationError(f"There is no field {parts[1]!r}. {_fields()}")
     if text.casefold() == "none" and sign in {"=", "!="}:
         return lambda entry: (value_of(entry) is None) == (sign == "=")
     if sign.endswith("~"):
         if kind != "text":
-            raise ConfigurationError(f"{expression!r}: ~ is for texts, and {field} is a {kind}.")
+            raise ConfigurationError(f"{expression!r}: ~ compares text, but {field} is a {kind}.")
         pattern = text.casefold()
         return _known(value_of, sign, lambda value: fnmatchcase(str(value).casefold(), pattern))
     try:
         return _known(value_of, sign, _comparison(kind, sign, text))
     except ValueError as error:
-        raise ConfigurationError(f"{expression!r} is no condition: {error}.") from None
+        raise ConfigurationError(f"{expression!r} is not a condition: {error}.") from None
 
 
 def _known(value_of: Callable[[CatalogueEntry], Value], sign: str, fits: Callable[[Any], bool]) -> Condition:
-    """Return a condition that for what is not known is false, or true for a negation."""
+    """Return a condition that is false for an unknown value, or true if it is a negation."""
     negated = sign.startswith("!")
     return lambda entry: ((value := value_of(entry)) is not None and fits(value)) != negated
 
@@ -118,12 +130,12 @@ def _comparison(kind: str, sign: str, text: str) -> Callable[[Any], bool]:
         return _time(sign.removeprefix("!"), text)
     if kind == "text":
         if sign not in {"=", "!="}:
-            raise ValueError("a text can be compared by = != ~ !~")
+            raise ValueError("text can only be compared by = != ~ !~")
         wanted = text.casefold()
         return lambda value: str(value).casefold() == wanted
     if kind == "truth":
         if sign not in {"=", "!="} or text.casefold() not in _TRUTHS:
-            raise ValueError("it can be =yes or =no")
+            raise ValueError("use =yes or =no")
         truth = _TRUTHS[text.casefold()]
         return lambda value: bool(value) == truth
     try:
@@ -137,7 +149,7 @@ def _time(sign: str, text: str) -> Callable[[datetime], bool]:
     """Return what compares a time with another that may be a whole day, month or year."""
     parts = _TIME.fullmatch(text)
     if parts is None:
-        raise ValueError(f"{text!r} is not a time: write 2024-05-01 or 2024-05-01T12:30")
+        raise ValueError(f"{text!r} is not a time; write 2024-05-01 or 2024-05-01T12:30")
     year, month, day, hour, minute, second = (int(part) if part else None for part in parts.groups())
     try:
         first = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0)
@@ -161,12 +173,12 @@ def _time(sign: str, text: str) -> Callable[[datetime], bool]:
 
 
 def _clock(time: datetime | None) -> datetime | None:
-    """Return what the clock showed: images may or may not know their time zone."""
+    """Return what the clock showed, because only some images know their time zone."""
     return time.replace(tzinfo=None) if time else None
 
 
 def _is_parameter(field: str) -> bool:
-    from tvtasks.steps import STEPS  # noqa: PLC0415 - few conditions are on a parameter
+    from tvtasks.steps import STEPS  # noqa: PLC0415 - few conditions name a parameter
 
     step, dot, key = field.partition(".")
     return bool(dot and key) and step in STEPS

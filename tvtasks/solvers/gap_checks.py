@@ -51,7 +51,7 @@ def phase_ends(history: list[Check], enough: float, began: int, approaching: boo
     return last.iteration - began >= max(8 * LEAST_BLOCK, 2 * began)
 
 
-def until_next_look(history: list[Check], rtol: float, began: int, approaching: bool) -> int:
+def until_next_check(history: list[Check], rtol: float, began: int, approaching: bool) -> int:
     """Choose the iterations until the next look at the gap, which costs as much as one to five of them.
 
     The gap falls like a power of the number of iterations, for a while: that power, from the last two looks,
