@@ -18,7 +18,7 @@ from flows.restore import ImageFile
 from tvtasks import figures, sweep
 from tvtasks.dashboard import allowed
 from tvtasks.dashboard.forms import Help
-from tvtasks.dashboard.markdown import plain
+from tvtasks.dashboard.markdown import code, plain
 from tvtasks.errors import TvtasksError
 from tvtasks.recipe import Recipe
 from tvtasks.steps import MODELS, STEPS
@@ -75,8 +75,8 @@ def sweep_flow(
     except TvtasksError as error:  # the page shows the sentence
         return Failed(message=str(error), data=error)
     words = [plain(line) for line in (note, *faults) if line]
-    text = "\n\n".join([_picture(files[0]), *words, *(f"`{file}`" for file in files)])
-    create_markdown_artifact(text, key="sweep", description=f"{micrograph.name}: {len(trials)} points")
+    text = "\n\n".join([_picture(files[0]), *words, *(code(str(file)) for file in files)])
+    create_markdown_artifact(text, key="sweep", description=f"{plain(micrograph.name)}: {len(trials)} points")
     return Completed(message=f"{len(trials) - len(faults)} points, {len(faults)} failed. {files[0]}")
 
 

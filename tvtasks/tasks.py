@@ -17,6 +17,7 @@ from prefect.context import SyncClientContext, TaskRunContext
 
 from tvtasks import figures, restoration, workflow
 from tvtasks.dashboard.image_page import image_page
+from tvtasks.dashboard.markdown import plain
 from tvtasks.dashboard.private import post_artifact
 from tvtasks.options import PREVIEW_SIZE
 from tvtasks.restoration import Call, Restoration
@@ -36,7 +37,7 @@ def publish_preview(result: Restoration, target: Path, *, page_kb: int = PREVIEW
     path = workflow.save_preview(picture, target)
     text = image_page(result, target, lambda room: figures.jpeg(picture, max_bytes=room), page_kb)
     name = f"{result.micrograph.name}: raw, background, restored ({result.recipe.name})"
-    _show("restored-image", text, name)
+    _show("restored-image", text, plain(name))
     return path
 
 

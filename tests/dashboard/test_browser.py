@@ -11,6 +11,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.sorting import FlowRunSort
 
+from flows.rerun import rerun_and_show
 from flows.restore import restore_and_show
 from tests.dashboard.test_deployments import wait_for
 from tests.dashboard.test_setup import clear
@@ -20,9 +21,11 @@ from tvtasks.dashboard.setup import Wishes
 from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.dashboard.watch_page import WatchPage
 from tvtasks.errors import CancelledRunError, UnreadableFileError
+from tvtasks.listener import Listener
 from tvtasks.options import WatchOptions
 from tvtasks.outcome import Change
 from tvtasks.recipe import HuberROFStep, Recipe
+from tvtasks.rerun import Request
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -234,3 +237,66 @@ def test_the_form_refuses_a_wrong_number_and_a_worker_does_the_rerun(
     assert run.state.message == "1 restored, 0 failed."
     (entry,) = results.glob("*.nxs")
     assert archive.summary(entry)["recipe"]["background"]["lam"] == 0.5
+
+
+HOSTILE = "![a](http:&#x2F;&#x2F;evil.example&#x2F;a)<img src=http:&#47;&#47;evil.example&#47;b>.npy"
+
+
+@pytest.fixture(scope="module")
+def hostile(server, save_scan, tmp_path_factory):
+    """Addresses of pages on a file, and on a folder, whose name is Markdown that loads a picture."""
+    if os.name == "nt":
+        pytest.skip("such a name is impossible there")
+    root = tmp_path_factory.mktemp("hostile") / HOSTILE
+    scan, damaged = save_scan(root / HOSTILE), root / f"damaged {HOSTILE}"
+    damaged.write_bytes(scan.read_bytes()[:200])
+    recipe = Recipe(name=HOSTILE[:80], background=RECIPE.background)
+    recipe_file = root / "recipe.toml"
+    recipe_file.write_text(f"name = '{recipe.name}'\n[background]\nmodel = 'huber-rof'\nlam = 0.5\n", "utf-8")
+    options = WatchOptions(folder=root, archive=root / "archive", recipes=())
+    with prefect_at(server.api_url) as supervisor, get_client(sync_client=True) as client:
+        restore_and_show(scan, recipe, root / "archive")
+        run = supervisor.run_of(scan)
+        with pytest.raises(UnreadableFileError):
+            restore_and_show(damaged, recipe, root / "archive")
+        failed_run = supervisor.run_of(damaged)
+        request = Request((root,), (str(recipe_file),), root / "batch")
+        rerun_and_show(request, Listener(), Event())
+        watch_page = WatchPage(supervisor, server.api_url, options)
+        watch_page.changed(Change(scan, "done", recipe.name))
+        watch_page.changed(Change(damaged, "quarantined", recipe.name, f"{damaged.name} is damaged."))
+        watch_page.publish()
+        shown = [
+            found
+            for found in client.read_artifacts()
+            if "evil" in f"{found.data} {found.description}" or found.key.endswith(watch_page.name)
+        ]
+        kinds = {found.key.partition("-")[0] for found in shown}
+        assert kinds >= {"restored", "batch", "files", "health"}
+        batch = client.read_flow_runs(sort=NEWEST, limit=1)[0]
+    runs = [f"/runs/flow-run/{one}" for one in (run, failed_run, batch.id)]
+    artifacts = [f"/artifacts/artifact/{one.id}" for one in shown]
+    return [
+        "/dashboard",
+        "/runs",
+        "/artifacts",
+        *runs,
+        *artifacts,
+        *(f"{page}?tab=Artifacts" for page in runs),
+    ]
+
+
+def test_a_name_that_is_markdown_contacts_nobody(server, hostile, page, hosts):
+    for path in hostile:
+        page.goto(f"{server.dashboard}{path}")
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.querySelectorAll('img[src*=evil]').length") == 0, path
+        assert hosts - {None} == {"127.0.0.1"}, path
+
+
+def test_no_page_of_the_server_contacts_anyone_or_advertises(server, page, hosts):
+    for path in ("/", "/dashboard", "/v2/", "/v2/dashboard", "/settings", "/automations", "/deployments"):
+        page.goto(f"{server.dashboard}{path}")
+        page.wait_for_load_state("networkidle")
+        assert "Prefect Cloud" not in page.inner_text("body"), path
+    assert hosts - {None} == {"127.0.0.1"}

@@ -10,6 +10,7 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from tvtasks.dashboard.markdown import plain
 from tvtasks.listener import Listener
 from tvtasks.outcome import BatchReport, Outcome
 from tvtasks.periodic import Periodic
@@ -60,7 +61,8 @@ class BatchPage(Listener):
 
     def _show(self, report: BatchReport) -> None:
         percent = 100.0 * report.done / report.total if report.total else 100.0
-        text = f"{report.done} of {report.total} images: {report.sentence}. Archive: {report.archive}"
+        archive = plain(str(report.archive))
+        text = f"{report.done} of {report.total} images: {report.sentence}. Archive: {archive}"
         rows = table(report)
         if self._bar is None:
             self._bar = cast(UUID, create_progress_artifact(percent, "batch-progress", text))
@@ -83,13 +85,14 @@ def table(report: BatchReport) -> list[dict[str, str]]:
 
 
 def _row(outcome: Outcome) -> dict[str, str]:
+    name = plain(outcome.name)
     if outcome.state == "failed":
-        return {"image": outcome.name, "state": "failed", "gap": "", "seconds": "", "result": outcome.reason}
+        return {"image": name, "state": "failed", "gap": "", "seconds": "", "result": plain(outcome.reason)}
     gap = "" if outcome.gap is None else f"{outcome.gap:.1e}"
     return {
-        "image": outcome.name,
+        "image": name,
         "state": "current already" if outcome.state == "current" else "restored",
         "gap": f"{gap} (not reached)" if outcome.converged is False else gap,
         "seconds": "" if outcome.seconds is None else f"{outcome.seconds:.2f}",
-        "result": str(outcome.archive),
+        "result": plain(str(outcome.archive)),
     }

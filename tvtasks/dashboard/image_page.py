@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable
 from pathlib import Path
 
-from tvtasks.dashboard.markdown import plain
+from tvtasks.dashboard.markdown import code, plain
 from tvtasks.restoration import Restoration
 
 
@@ -47,6 +47,6 @@ def _text(result: Restoration, target: Path) -> str:
         lines += ["", f"Step {name}: {plain(choice.words)}"]
     facts = result.quality.facts(result.micrograph.units)
     lines += ["", "Quality: " + plain("; ".join(f"{name} {fact}" for name, fact in facts.items())) + "."]
-    lines += ["", f"Archive: `{target.resolve()}`"]
+    lines += ["", f"Archive: {code(str(target.resolve()))}"]
     lines += [f"\n{plain(note)}" for note in result.notes]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import certifi
 import httpx
+import prefect
 from prefect import Flow, runtime
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
@@ -170,6 +171,26 @@ def is_unreachable(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
         return "Failed to reach API" in str(error)
     return isinstance(error, httpx.HTTPError)
+
+
+@contextmanager
+def without_new_interface() -> Iterator[None]:
+    """Make servers that are created in this context offer the first interface alone.
+
+    The second one asks an analytics host on the internet for its configuration, and the first one advertises
+    the second.
+
+    Goes when the second interface asks nobody, or when a setting removes it.
+    """
+    path = prefect.__ui_v2_static_path__
+    if not Path(prefect.__ui_static_path__).exists():  # there is no other
+        yield
+        return
+    prefect.__ui_v2_static_path__ = path / "removed by tvtasks"
+    try:
+        yield
+    finally:
+        prefect.__ui_v2_static_path__ = path
 
 
 def send_what_is_left() -> None:

@@ -2,7 +2,8 @@
 
 A browser sends the requests of any page to any address, including servers on this computer. So each request
 must name a host that this server is known by (otherwise a foreign name that resolves to this computer would
-pass), and a request from a page must come from one of the server's own pages.
+pass), and a request from a page must come from one of the server's own pages. These pages, in turn, may load
+nothing from elsewhere: they show names and notes from files of any origin.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from tvtasks import writers
@@ -48,7 +50,6 @@ ENVIRONMENT = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "50",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # The newer dashboard contacts an analytics host on the internet; this one contacts nobody.
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
     "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     "DO_NOT_TRACK": "1",
@@ -159,10 +160,13 @@ class OwnPagesOnly:
         Names that it is known by besides those of this computer, without ports.
     mark
         What it answers at `MARK_PATH`.
+    policy
+        What its pages may load, as a Content-Security-Policy.
     """
 
-    def __init__(self, app: App, hosts: Collection[str] = (), mark: bytes = b"") -> None:
+    def __init__(self, app: App, hosts: Collection[str] = (), mark: bytes = b"", policy: str = "") -> None:
         self._app = app
+        self._policy = (b"content-security-policy", policy.encode())
         self._named = {host.lower() for host in hosts}
         self._mark = mark
 
@@ -176,7 +180,15 @@ class OwnPagesOnly:
         elif scope["type"] == "http" and scope["path"] == MARK_PATH:
             await _answer(send, 200, b"application/json", self._mark)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, self._with_policy(send))
+
+    def _with_policy(self, send: Send) -> Send:
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], self._policy]}
+            await send(message)
+
+        return answer
 
     def _is_own(self, headers: dict[bytes, bytes]) -> bool:
         host, port = _split(headers.get(b"host", b""))
@@ -206,6 +218,19 @@ def _split(address: bytes) -> tuple[str, str]:
     return host + bracket + name, port
 
 
+def page_policy(api_url: str, port: int) -> str:
+    """Return the policy by which a browser lets pages contact this server and nobody else."""
+    where = urlsplit(api_url)
+    places = {where.netloc, f"127.0.0.1:{port}", f"localhost:{port}"}
+    secure = "s" if where.scheme == "https" else ""
+    own = " ".join(f"http{secure}://{place} ws{secure}://{place}" for place in sorted(places))
+    return (
+        "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+        "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+        f"connect-src 'self' {own}; object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
+    )
+
+
 def serve(host: str, port: int, hosts: Collection[str]) -> None:
     """Run a Prefect server until it is stopped.
 
@@ -231,6 +256,8 @@ def serve(host: str, port: int, hosts: Collection[str]) -> None:
         temporary_settings,
     )
 
+    from tvtasks.dashboard.private import without_new_interface  # noqa: PLC0415
+
     settings = get_current_settings()
     usual = f"sqlite+aiosqlite:///{settings.home}/prefect.db"
     own = f"sqlite+aiosqlite:///{settings.home}/{DATABASE}"
@@ -242,7 +269,9 @@ def serve(host: str, port: int, hosts: Collection[str]) -> None:
         temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: own} if is_usual else {}),
         leaving(mark, settings.home),
     ):
-        app = OwnPagesOnly(create_app(final=True), hosts, mark.record)
+        policy = page_policy(os.environ["PREFECT_SERVER_UI_API_URL"], port)
+        with without_new_interface():
+            app = OwnPagesOnly(create_app(final=True), hosts, mark.record, policy)
         uvicorn.run(
             app,
             host=host,

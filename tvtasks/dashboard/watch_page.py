@@ -21,7 +21,7 @@ from prefect.states import Cancelled, Completed, Failed, Running
 
 from tvtasks.dashboard import automations, private
 from tvtasks.dashboard.client import Connection
-from tvtasks.dashboard.markdown import plain
+from tvtasks.dashboard.markdown import code, plain
 from tvtasks.dashboard.runs import TAG, archive_tag, close_lost_runs, create_run
 from tvtasks.dashboard.supervision import RunSupervisor
 from tvtasks.errors import ArchiveError
@@ -107,10 +107,11 @@ class WatchPage(Listener):
         self._has_changed = True
         self._run: UUID | None = None
         self._was_cancelled = False
+        watched = plain(str(self._folder))
         self._artifacts = {
-            "progress": _Artifact("progress", f"Progress of the watch of {self._folder}, in per cent"),
-            "files": _Artifact("markdown", f"The latest files of the watch of {self._folder}"),
-            "health": _Artifact("markdown", f"Health of the watch of {self._folder}"),
+            "progress": _Artifact("progress", f"Progress of the watch of {watched}, in per cent"),
+            "files": _Artifact("markdown", f"The latest files of the watch of {watched}"),
+            "health": _Artifact("markdown", f"Health of the watch of {watched}"),
         }
         self._connection = Connection(api_url)
         # The thread needs the caller's settings: without an address, Prefect would start a server of its own.
@@ -258,7 +259,7 @@ class WatchPage(Listener):
         numbers = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
         with self._lock:
             changes = list(reversed(self._rows.values()))
-        lines = [f"{numbers or 'No files yet'}. Archive: `{self._archive}`", ""]
+        lines = [f"{numbers or 'No files yet'}. Archive: {code(str(self._archive))}", ""]
         lines += [f"- {sentence}" for sentence in dict.fromkeys(filter(None, map(_sentence, changes)))]
         lines += ["", "| file | state | recipe | seconds | gap |", "| --- | --- | --- | --- | --- |"]
         return "\n".join([*lines, *map(self._row, changes)])
