@@ -24,6 +24,7 @@ EVERYTHING = WatchOptions(
     max_wait=44.0,
     observer="polling",
     dashboard=False,
+    port=4300,
     preview_size=0,
     metrics=9100,
     compression="none",

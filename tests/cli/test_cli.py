@@ -141,7 +141,7 @@ class TestRefusals:
             ("watch scans --recursive --archive scans/out --recipe recipe.toml", "is inside"),
             ("restore nothing.tif --archive archive --recipe recipe.toml", "no file or folder nothing.tif"),
             ("restore empty --archive archive --recipe recipe.toml", "neither results nor image files"),
-            ("recipes --show unheard-of", "no preset named 'unheard-of'"),
+            ("recipes --show unheard-of", "There is no preset 'unheard-of'"),
         ],
     )
     def test_a_mistake_ends_in_one_sentence_and_exit_code_2(
@@ -159,10 +159,10 @@ class TestRefusals:
         assert sentence in line
         assert not (tmp_path / "archive").exists()
 
-    def test_so_does_a_server_that_does_not_answer(self, offline, write_scan, tmp_path):
+    def test_a_server_that_does_not_answer_needs_attention(self, offline, write_scan, tmp_path):
         write_scan("stm_1.npy")
         run = offline.run(*WATCH)
-        assert (run.returncode, run.stdout) == (2, "")
+        assert (run.returncode, run.stdout) == (1, "")
         (line,) = run.stderr.splitlines()
         assert line.startswith("tvtasks: ")
         assert "does not answer" in line

@@ -156,7 +156,7 @@ class TestChoice:
     def test_a_recipe_that_chooses_by_technique(self, filled):
         found = plan([filled], book(Recipe.load("auto")))
         assert len(found.faults) == 3
-        assert "does not say by which technique" in next(iter(found.faults.values()))
+        assert "names no technique" in next(iter(found.faults.values()))
 
     def test_failed_only_means_unconverged_images_and_files_the_watch_failed_to_restore(self, scans, filled):
         limited = {"model": "tv-l1", "lam": 0.5, "stop": {"rule": "gap", "rtol": 1e-9, "max_iterations": 30}}

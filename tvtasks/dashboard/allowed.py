@@ -1,4 +1,4 @@
-"""The folders that runs started on a server may use: whoever reaches the server names any path in a form."""
+"""The folders that runs started on a server may use: anyone who reaches the server can name any path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = "TVTASKS_ALLOW"
 
 
 def check(paths: Iterable[Path | None], recipes: Iterable[str] = ()) -> None:
-    """Raise if this run was started on a server and names a path outside the allowed folders.
+    """Raise an error if this run was started on a server and names a path outside the allowed folders.
 
     Runs that this process started itself, such as those of a watch, may use any path.
 

@@ -20,7 +20,7 @@ class State(StrEnum):
     QUARANTINED = "quarantined"
     """The file itself is at fault; tvtasks retries it only if its content changes or someone asks."""
     CANCELLED = "cancelled"
-    """Someone cancelled its run in the dashboard; the next start of a watch restores it, or whoever asks."""
+    """Someone cancelled it in the dashboard; the next start of a watch restores it, or ``tvtasks retry``."""
     OVERWRITTEN = "overwritten"
     """The file was overwritten or removed before this content was restored; nothing is left to do."""
 
