@@ -16,6 +16,7 @@ from pydantic import Field
 from tvtasks.acquisition.loop import RestoreFile, Tally
 from tvtasks.acquisition.watch import Watch
 from tvtasks.archive.folder import server_log_path
+from tvtasks.dashboard import allowed
 from tvtasks.dashboard import server as servers
 from tvtasks.dashboard.forms import Help
 from tvtasks.dashboard.runs import tagged_with
@@ -56,6 +57,7 @@ def acquire_flow(
     worker ends, the watch ends too; for a permanent watch use a service.
     """
     try:
+        allowed.check([folder, archive], recipes)
         options = WatchOptions(
             folder=folder,
             archive=archive,
@@ -80,7 +82,7 @@ def _watch(options: WatchOptions) -> Tally:
     with stopping_gently(lambda text: None) as stop:
         watch = Watch(options, stop)
         log = server_log_path(options.archive)
-        with ServerKeeper(servers.find() or servers.start(log), log) as keeper:
+        with ServerKeeper(servers.find() or servers.start(log, port=options.port), log) as keeper:
             return watch.run(listener=Listener(), open_dashboard=partial(dashboard, keeper))
 
 

@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
 from tvtasks.archive.keeping import AS_USUAL
-from tvtasks.dashboard import private
+from tvtasks.dashboard import allowed, private
 from tvtasks.dashboard.batch_page import BatchPage
 from tvtasks.dashboard.forms import NONE_OF_MY_OWN, Help, OwnRecipe
 from tvtasks.dashboard.runs import TAG, call_flow
@@ -117,6 +117,7 @@ def rerun_flow(
     if supervisor:
         supervisor.begin(run, cancel=cancel)
     try:
+        allowed.check([*sources, archive], recipes)
         request = Request(
             tuple(sources),
             (*recipes, *recipe.recipes),

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tvtasks import workflow
 from tvtasks.archive.keeping import AS_USUAL, Keeping
-from tvtasks.dashboard import private
+from tvtasks.dashboard import allowed, private
 from tvtasks.dashboard.forms import Help
 from tvtasks.dashboard.runs import TAG, call_flow
 from tvtasks.dashboard.supervision import current_supervisor, supervised
@@ -73,6 +73,7 @@ def restore_flow(
     """
     with supervised(UUID(runtime.flow_run.id), path) as around:
         try:
+            allowed.check([path, archive])
             call = around(as_tasks(page_kb))
             context = private.run_context()
             return workflow.restore_file(path, recipe, archive, call=call, context=context, keeping=keeping)

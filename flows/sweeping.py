@@ -16,6 +16,7 @@ from pydantic import Field
 from flows import sweep as asked
 from flows.restore import ImageFile
 from tvtasks import figures, sweep
+from tvtasks.dashboard import allowed
 from tvtasks.dashboard.forms import Help
 from tvtasks.dashboard.markdown import plain
 from tvtasks.errors import TvtasksError
@@ -57,6 +58,7 @@ def sweep_flow(
     This does what `tvtasks sweep` does. The sheet is also among the artifacts of the run.
     """
     try:
+        allowed.check([path, output], [recipe])
         base = Recipe.load(recipe) if recipe else None
         axes = asked.axes({"lam": lam, "alpha": alpha}, further)
         micrograph, note = asked.image(path, base, channel or None)

@@ -118,8 +118,8 @@ def database(server: "Server", home: Path) -> Callable[[Path], Path]:
     def copy(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            closing(sqlite3.connect(home / "prefect.db")) as source,
-            closing(sqlite3.connect(folder / "prefect.db")) as target,
+            closing(sqlite3.connect(home / "tvtasks.db")) as source,
+            closing(sqlite3.connect(folder / "tvtasks.db")) as target,
         ):
             source.backup(target)
         return folder

@@ -134,7 +134,7 @@ class TestChosenByTheFile:
         record = archive.summary(outcome.archive)
         assert outcome.recipe == record["recipe"]["name"] == "afm-background"
         assert record["recipe_sha256"] == Recipe.load("afm-background").digest
-        said = "Recipe auto: the file says AFM, so it was restored by afm-background."
+        said = "Recipe auto: the file names AFM, so it was restored by afm-background."
         assert said in outcome.notes
         assert said in record["notes"]
 

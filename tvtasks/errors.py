@@ -30,7 +30,11 @@ class ArchiveAwayError(ArchiveError):
 
 
 class CancelledRunError(TvtasksError):
-    """Work that a user has cancelled; it waits until someone asks for it again."""
+    """A user has cancelled work; the next start of the watch does it."""
+
+
+class ServerError(TvtasksError):
+    """A Prefect server that does not answer, or asks for a password."""
 
 
 class ConfigurationError(TvtasksError):

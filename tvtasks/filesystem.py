@@ -72,16 +72,16 @@ def is_network_folder(folder: Path, mounts: Path = MOUNTS) -> bool:
 
 
 class MountedFolder:
-    """A folder that has to stay on the mount that it lay on when this object was made.
+    """A folder that must stay on the mount where it was when this object was made.
 
-    When a disk or a share is unmounted, its mount point is an empty folder: the files are away, not deleted.
+    When a disk or a share is unmounted, its mount point is an empty folder, but the files are not deleted.
 
     Parameters
     ----------
     folder
         The folder.
     mounts
-        Linux's list of mounts; where there is none, a folder that can be read is there.
+        Linux's list of mounts. Without one, a folder counts as present if it can be read.
     """
 
     def __init__(self, folder: Path, mounts: Path = MOUNTS) -> None:
@@ -90,7 +90,7 @@ class MountedFolder:
         self._point = _mount_of(self._folder, mounts)[0]
 
     def fault(self) -> str:
-        """Return why the folder cannot be read; empty where it can."""
+        """Return why the folder cannot be read; empty if it can."""
         try:
             with os.scandir(self._folder) as entries:
                 next(entries, None)
@@ -102,7 +102,7 @@ class MountedFolder:
 
 
 def _mount_of(folder: Path, mounts: Path) -> tuple[str, str]:
-    """Return the mount point that a folder lies on and its type; empty where that is not known."""
+    """Return the mount point of a folder and the type of the mount; empty if unknown."""
     try:
         lines = os.fsdecode(mounts.read_bytes()).rstrip("\n").split("\n")
     except OSError:

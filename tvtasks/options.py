@@ -82,6 +82,8 @@ class WatchOptions(MonitorOptions):
         Whether each file becomes a run on a Prefect server.
     preview_size
         Largest page of an image in the dashboard, in kB; 0 for no picture.
+    port
+        Port of a new Prefect server; None for the usual one.
     metrics
         Port for Prometheus; None for no metrics.
     compression, sample
@@ -95,6 +97,7 @@ class WatchOptions(MonitorOptions):
     workers: int = 2
     dashboard: bool = True
     preview_size: int = PREVIEW_SIZE
+    port: int | None = None
     metrics: int | None = None
     compression: Compression = "gzip"
     sample: Path | None = None
@@ -144,6 +147,7 @@ _OPTIONS = {
     "observer": "--observer",
     "dashboard": "--no-dashboard",
     "preview_size": "--preview-size",
+    "port": "--port",
     "metrics": "--metrics",
     "compression": "--compression",
     "sample": "--sample",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-FINAL = frozenset({"done", "failed", "quarantined", "incomplete", "overwritten"})
+FINAL = frozenset({"done", "failed", "quarantined", "cancelled", "incomplete", "overwritten"})
 """States of a file in which nothing more happens to it for now."""
 
 LAST = 50

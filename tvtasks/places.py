@@ -1,8 +1,8 @@
-"""Archives that this process works for: each must stay the folder that it was when the work began.
+"""Archives that this process works on: each must stay the same folder until the work has ended.
 
-A path is not enough. When a disk is unmounted, its mount point is an empty folder of the same name, and what
-is written there is hidden once the disk is back. So an archive has an id in a marker file, and whoever works
-for an archive holds it: every writer then checks that it is still there.
+A path is not enough. When a disk is unmounted, its mount point is an empty folder of the same name, and files
+written there are hidden once the disk is back. So an archive has an id in a marker file. A process holds the
+archive that it works on, and every writer then checks that the archive is still there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uuid import uuid4
 from tvtasks.errors import ArchiveAwayError, ArchiveError
 
 MARKER = Path(".tvtasks", "archive.json")
-"""Where the id of an archive lies in it."""
+"""Where an archive keeps its id."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ _lock = threading.Lock()
 
 
 def archive_id(folder: Path) -> str:
-    """Return the id of an archive; empty where the folder is none, or is not there."""
+    """Return the id of an archive; empty if the folder is no archive or does not exist."""
     try:
         content = json.loads((folder / MARKER).read_text("utf-8"))
         return str(content["id"])
@@ -46,22 +46,22 @@ def archive_id(folder: Path) -> str:
 
 @contextmanager
 def holding(folder: Path, expected: str = "") -> Iterator[str]:
-    """Hold an archive, which is created unless it exists; give its id.
+    """Hold an archive, created if it does not exist; yield its id.
 
     While it is held, `check` refuses every path in it once its disk is unmounted, and accepts them again when
-    it is back.
+    the disk is back.
 
     Parameters
     ----------
     folder
         The archive.
     expected
-        The id that it must have; any if empty.
+        The id that the archive must have; empty for any.
 
     Raises
     ------
     ArchiveAwayError
-        It has another id than expected, or none.
+        The archive has another id, or none.
     ArchiveError
         It cannot be created.
     """
@@ -86,9 +86,9 @@ def holding(folder: Path, expected: str = "") -> Iterator[str]:
 
 
 def check(path: Path) -> None:
-    """Raise where a path lies in an archive that this process holds and that is not there.
+    """Raise an error if a path is in an archive that this process holds and that is not there.
 
-    It takes a few microseconds: only an archive on another device than before is asked for its id.
+    This takes a few microseconds: the id is read only if the archive is on another device than before.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def _device(folder: Path) -> tuple[int, int]:
 
 
 def _identify(folder: Path, expected: str) -> str:
-    """Return the id of an archive, and mark a folder that has none."""
+    """Return the id of an archive; give one to a folder that has none."""
     found = archive_id(folder)
     if found or expected:
         return found
@@ -133,7 +133,7 @@ def _identify(folder: Path, expected: str) -> str:
     new = {"id": uuid4().hex}
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
-        # Two processes may begin at once: whoever comes second takes the id of the first.
+        # Two processes may start at once: the second takes the id of the first.
         draft = marker.with_name(f"{marker.name}.{new['id']}")
         draft.write_text(json.dumps(new), "utf-8")
         with suppress(FileExistsError):
@@ -148,7 +148,7 @@ def _identify(folder: Path, expected: str) -> str:
 
 
 def _move_if_free(draft: Path, target: Path) -> None:
-    """Move a file to a name that nobody has; raise FileExistsError where somebody has it."""
+    """Move a file to a free name; raise FileExistsError if the name is taken."""
     try:
         os.link(draft, target)
     except FileExistsError:

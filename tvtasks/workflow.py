@@ -143,8 +143,8 @@ def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, .
     """Return a note on the choice if a recipe chose another by technique."""
     if chosen is recipe:
         return ()
-    says = f"says {micrograph.technique}" if micrograph.technique else "names no technique"
-    return (f"Recipe {recipe.name}: the file {says}, so it was restored by {chosen.name}.",)
+    technique = micrograph.technique or "no technique"
+    return (f"Recipe {recipe.name}: the file names {technique}, so it was restored by {chosen.name}.",)
 
 
 def _why_not_nxem(micrograph: Micrograph, keeping: Keeping) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pytest
 from tvtasks.acquisition.dispatch import AWAY_SECONDS, Dispatcher
 from tvtasks.errors import (
     ArchiveError,
+    CancelledRunError,
     ConfigurationError,
     RecipeError,
     UnreadableFileError,
@@ -309,6 +310,15 @@ class TestFailure:
             assert run_all(dispatcher) == []
         assert bench.ledger.entries()[0].reason == "scan.tif: a sentence."
 
+    def test_a_cancelled_file_is_left_alone_until_the_next_start(self, bench: Bench) -> None:
+        bench.queue("scan.tif")
+        with bench.dispatcher(raising(error(CancelledRunError))) as dispatcher:
+            assert states(run_all(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "cancelled")]
+            bench.now += timedelta(days=1)
+            assert run_all(dispatcher) == []
+        with bench.dispatcher() as dispatcher:
+            assert states(run_all(dispatcher)) == [("scan.tif", "running"), ("scan.tif", "done")]
+
     @pytest.mark.parametrize("raised", [ZeroDivisionError("division by zero"), MemoryError()], ids=repr)
     def test_a_defect_is_given_up_at_the_third_attempt_and_logged_each_time(
         self, bench: Bench, raised: Exception, caplog: pytest.LogCaptureFixture
@@ -380,7 +390,7 @@ class TestBeforeTheWork:
         path.unlink()
         with bench.dispatcher() as dispatcher:
             assert states(run_all(dispatcher))[-1] == ("scan.tif", "overwritten")
-            assert "Put it back" in bench.ledger.entries()[0].reason
+            assert "put it back" in bench.ledger.entries()[0].reason
             bench.queue("scan.tif")
             assert states(run_all(dispatcher))[-1] == ("scan.tif", "done")
 

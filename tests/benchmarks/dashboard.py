@@ -131,7 +131,7 @@ def main() -> None:
             run = str(supervisor.run_of(root / "scan.npy"))
         time.sleep(10)  # the server writes task runs and events a while later
         running.stop()
-        database = home / "prefect.db"
+        database = home / "tvtasks.db"
         shorten_pictures(database)
         began = time.perf_counter()
         fill(database, run, given.runs - 1)
@@ -148,7 +148,7 @@ def main() -> None:
 
 def prune(root: Path, home: Path, port: int) -> None:
     """Have a server remove what is older than half a month, and count what lies in its database."""
-    before = rows(home / "prefect.db")
+    before = rows(home / "tvtasks.db")
     os.environ |= {
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(DAYS // 2 * 86_400),
         "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "10",
@@ -158,7 +158,7 @@ def prune(root: Path, home: Path, port: int) -> None:
     try:
         assert running.process
         after, cpu = before, cpu_of(running.process.pid)
-        while (now := rows(home / "prefect.db")) != after or now == before:
+        while (now := rows(home / "tvtasks.db")) != after or now == before:
             after = now
             if time.perf_counter() - began > 600:
                 break

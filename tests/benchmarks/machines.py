@@ -133,7 +133,7 @@ class Program:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *self._words],
+                [sys.executable, "-m", *self._words],
                 env=self._environment,
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,
@@ -164,16 +164,13 @@ def kill(root: Path, images: int, per_run: int) -> None:
     with ExitStack() as stack:
         database = stack.enter_context(Database(root / "postgres").running())
         environment = {
-            **server._RETENTION,
-            **server._ENVIRONMENT,
             "PREFECT_HOME": str(root / "home"),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.url,
             "DO_NOT_TRACK": "1",
             "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
             "PREFECT_API_AUTH_STRING": PASSWORD,
         }
-        words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        serving = Program(root, "server", words, environment)
+        serving = Program(root, "server", ["tvtasks.cli", "server", "--port", str(port)], environment)
         stack.callback(serving.kill)
         wait(lambda: server.answers(api), 180)
         print(f"a stranger is answered {httpx.get(f'{api}/admin/version').status_code}", flush=True)
@@ -184,13 +181,15 @@ def kill(root: Path, images: int, per_run: int) -> None:
             env=os.environ | environment,
         )
         client = httpx.Client(base_url=api, auth=tuple(PASSWORD.split(":")), timeout=30)
+        token = client.get("/csrf-token", params={"client": "benchmark"}).json()["token"]
+        client.headers |= {"Prefect-Csrf-Client": "benchmark", "Prefect-Csrf-Token": token}
         (found,) = client.post(
             "/deployments/filter", json={"deployments": {"name": {"any_": ["rerun"]}}}
         ).json()
         client.patch(f"/deployments/{found['id']}", json={"concurrency_limit": 4}).raise_for_status()
         workers = []
         for name in ("a", "b"):
-            words = ["worker", "start", "--pool", "tvtasks", "--limit", "1", "--name", name]
+            words = ["prefect", "worker", "start", "--pool", "tvtasks", "--limit", "1", "--name", name]
             workers.append(Program(root, f"worker-{name}", words, environment))
             stack.callback(workers[-1].kill)
         for start in range(0, images, per_run):

@@ -137,10 +137,10 @@ class TestRefusals:
             ("watch scans --archive archive --recipe unheard-of", "no recipe 'unheard-of'"),
             ("watch scans --archive archive --recipe broken.toml", "broken.toml is not valid TOML"),
             ("watch scans --archive archive --recipe wrong.toml", "wrong.toml: background.lam = -1 is not"),
-            ("watch scans --archive scans --recipe recipe.toml", "cannot go into the watched folder"),
+            ("watch scans --archive scans --recipe recipe.toml", "cannot be the watched folder"),
             ("watch scans --recursive --archive scans/out --recipe recipe.toml", "is inside"),
             ("restore nothing.tif --archive archive --recipe recipe.toml", "no file or folder nothing.tif"),
-            ("restore empty --archive archive --recipe recipe.toml", "neither archive files nor image files"),
+            ("restore empty --archive archive --recipe recipe.toml", "neither results nor image files"),
             ("recipes --show unheard-of", "no preset named 'unheard-of'"),
         ],
     )

@@ -51,9 +51,9 @@ class TestSweep:
 
     def test_it_takes_the_raw_image_of_a_result(self, tvtasks, scan, runs):
         code, out, _ = tvtasks("sweep", runs[0], "--model", "huber-rof=.5", "--output", "s", "--json")
-        told = json.loads(out)
-        assert (code, told["image"], told["left"]) == (0, "stm_0001.npy", 0)
-        (found,) = [path for path in told["files"] if path.endswith(".nxs")]
+        record = json.loads(out)
+        assert (code, record["image"], record["left"]) == (0, "stm_0001.npy", 0)
+        (found,) = [path for path in record["files"] if path.endswith(".nxs")]
         np.testing.assert_array_equal(archive.load(found).raw, np.load(scan))
         assert archive.load(found).record["run_id"] == archive.load(runs[0]).record["run_id"]
 
@@ -80,7 +80,7 @@ class TestSweep:
             (["--lam", ".1"], "Choose a model for the step background"),
             (["--model", "huber-rof", "--lam", "x"], "background.lam = 'x' is not allowed"),
             (["--model", "huber-rof", "--lam", ".1,,2"], "A value of lam is missing"),
-            (["--model", "huber-rof=1", "--set", "median.rows"], "not of the form key=value"),
+            (["--model", "huber-rof=1", "--set", "median.rows"], "not of the form KEY=VALUES"),
             (["--model", "huber-rof=1", "--set", "stop=3"], "background.stop = 3 is not allowed"),
             (["--model", "huber-rof=1", "--recipe", "nowhere"], "no recipe 'nowhere'"),
         ],

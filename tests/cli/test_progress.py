@@ -218,7 +218,7 @@ class TestStatus:
 
     def test_without_heartbeat_and_ledger_it_shows_what_it_can(self):
         lines = self.shown(life=None, heartbeat=None, overview=None, problems=(DISK,))
-        assert "watch none has left a heartbeat" in lines
+        assert "watch no heartbeat found" in lines
 
     def test_all_of_it_is_in_the_record(self):
         record = Status(Path("/archive"), "alive", WELL, OVERVIEW, (DISK,)).record
@@ -246,7 +246,7 @@ class TestFindings:
 
     @pytest.mark.parametrize(
         ("level", "verdict"),
-        [("ok", "A watch can work."), ("warn", "A watch can work, but note the warnings.")],
+        [("ok", "A watch can work."), ("warn", "A watch can work, but read the warnings.")],
     )
     def test_the_verdict_is_the_last_line(self, level, verdict):
         assert self.shown(Finding("disk", level, "It is a disk."))[-1] == verdict

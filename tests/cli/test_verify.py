@@ -64,9 +64,9 @@ def test_json(archive: Path, original: Path) -> None:
     (archive / "rubbish.nxs").write_bytes(b"rubbish")
     found = run(app, ["verify", str(archive), "--json", "--recompute"])
     assert found.exit_code == 1
-    told = json.loads(found.stdout)
-    assert (told["checked"], told["wrong"]) == (3, 1)
-    whole = {Path(file["file"]).name: file["whole"] for file in told["files"]}
+    record = json.loads(found.stdout)
+    assert (record["checked"], record["wrong"]) == (3, 1)
+    whole = {Path(file["file"]).name: file["whole"] for file in record["files"]}
     assert whole == {original.name: True, "rubbish.nxs": False}
 
 
@@ -90,7 +90,7 @@ def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
         pipe.open("wb"),  # opened once the examiner has opened it
     ):
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=20)
     assert process.returncode not in {0, 1}
-    assert "Traceback" not in told
-    assert "damaged" not in told
+    assert "Traceback" not in stderr
+    assert "damaged" not in stderr

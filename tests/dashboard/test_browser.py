@@ -82,10 +82,10 @@ def table(server, shown, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def deployment(server):
+def deployment(server, tmp_path_factory):
     """The id of the deployment of reruns."""
     with prefect_at(server.api_url), get_client(sync_client=True) as client:
-        list(deploying.deploy(client, Wishes(POOL)))
+        list(deploying.deploy(client, Wishes(POOL, allow=(tmp_path_factory.getbasetemp(),))))
         yield client.read_deployment_by_name("rerun/rerun").id
         clear(client)
 

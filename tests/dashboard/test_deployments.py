@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +20,6 @@ from prefect.events.schemas.events import Event, Resource
 from prefect.workers.process import ProcessWorker
 
 from tests.dashboard.test_setup import TRIGGER, clear
-from tvtasks.dashboard import server
 from tvtasks.dashboard import setup as deploying
 from tvtasks.dashboard.setup import Wishes
 from tvtasks.dashboard.supervision import prefect_at
@@ -137,29 +135,7 @@ def wait_for(look, seconds=30.0):
     return found
 
 
-class TestSettingsOfTheServer:
-    def test_they_match_the_server_that_a_watch_starts(self):
-        found = settings(DEPLOYMENTS / "server.env")
-        ours = server._ENVIRONMENT | server._RETENTION
-        assert {name: found[name] for name in ours} == ours
-        assert set(found) - set(ours) == {"DO_NOT_TRACK", "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY"}
-
-    def test_prefect_reads_them_as_intended(self):
-        script = (
-            "from prefect.settings import get_current_settings as now; s = now().server; v = s.services;"
-            "print(s.analytics_enabled, s.ui.v2_enabled, v.task_run_recorder.batch_size,"
-            "v.db_vacuum.retention_period, s.events.retention_period, sorted(v.db_vacuum.enabled))"
-        )
-        said = subprocess.run(
-            [sys.executable, "-c", script],
-            check=True,
-            capture_output=True,
-            text=True,
-            env=os.environ | settings(DEPLOYMENTS / "server.env"),
-        ).stdout
-        expected = f"False False 200 {timedelta(days=30)} {timedelta(days=2)} ['events', 'flow_runs']"
-        assert said.strip() == expected
-
+class TestSettings:
     def test_every_variable_in_the_example_is_explained(self):
         lines = (DEPLOYMENTS / "example.env").read_text("utf-8").splitlines()
         found = settings(DEPLOYMENTS / "example.env")

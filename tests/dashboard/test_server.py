@@ -4,11 +4,12 @@ import logging
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from tests.prefect_fixtures import unused_port
 from tvtasks.dashboard import server as servers
 from tvtasks.dashboard.server import Server, ServerKeeper
-from tvtasks.errors import ConfigurationError
+from tvtasks.errors import ConfigurationError, ServerError
 
 
 class Clock:
@@ -41,6 +42,38 @@ def test_a_killed_server_restarts_on_the_same_port(database, tmp_path, clock, ca
     finally:
         keeper.server.stop()
     assert not servers.answers(first.api_url)
+
+
+class TestTheServerThatTheUserNamed:
+    @pytest.fixture
+    def at(self, monkeypatch):
+        def at(url, password=None):
+            return temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: password})
+
+        return at
+
+    def test_it_is_used_and_is_not_ours(self, server, at):
+        with at(server.api_url):
+            assert servers.find() == Server(server.api_url, is_ours_to_start=False)
+
+    def test_one_that_does_not_answer_is_a_sentence(self, dead_url, at):
+        with at(dead_url), pytest.raises(ServerError, match=r"does not answer\. Start it, correct the"):
+            servers.find()
+
+    def test_one_that_asks_for_a_password_is_not_taken_for_a_dead_one(
+        self, database, tmp_path, at, monkeypatch
+    ):
+        monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "lab:secret")
+        guarded = servers.start(tmp_path / "server.log", home=database(tmp_path), port=unused_port())
+        try:
+            with at(guarded.api_url), pytest.raises(ServerError, match="asks for a password"):
+                servers.find()
+            with at(guarded.api_url, "lab:wrong"), pytest.raises(ServerError, match="refuses the password"):
+                servers.find()
+            with at(guarded.api_url, "lab:secret"):
+                assert servers.find().api_url == guarded.api_url
+        finally:
+            guarded.stop()
 
 
 class TestServersThatCannotBeStarted:

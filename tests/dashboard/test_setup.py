@@ -1,6 +1,7 @@
 """`tvtasks deploy` as a user runs it, on a real server."""
 
 import json
+import os
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from prefect.server.events.schemas.events import ReceivedEvent
 from tests.prefect_fixtures import unused_port
 from tvtasks.dashboard import automations
 from tvtasks.dashboard import setup as deploying
+from tvtasks.dashboard.allowed import VARIABLE
 from tvtasks.dashboard.supervision import prefect_at
 
 TRIGGER = "tvtasks: restore a file when an event says that it is written"
@@ -146,6 +148,28 @@ class TestDeploy:
         tvtasks("deploy", "--quiet")
         assert not client.read_automations_by_name(TRIGGER)[0].enabled
 
+    def test_folders_are_allowed_one_after_another(self, client, tvtasks, tmp_path):
+        def allowed_there():
+            return client.read_work_pool("tvtasks").base_job_template["job_configuration"]["env"][VARIABLE]
+
+        tvtasks("deploy", "--quiet")
+        assert allowed_there() == ""
+        _, out, _ = tvtasks("deploy", "--allow", "scans", "--allow", tmp_path / "archive", "--json")
+        assert done(out)["work pool", "tvtasks"] == "updated"
+        assert allowed_there().split(os.pathsep) == [str(tmp_path / "scans"), str(tmp_path / "archive")]
+        words = ["--nightly", tmp_path / "other", "--recipe", "auto"]
+        assert done(tvtasks("deploy", *words, "--json")[1])["work pool", "tvtasks"] == "updated"
+        assert allowed_there().endswith(f"{os.pathsep}{tmp_path / 'other'}")
+        _, out, _ = tvtasks("deploy", "--allow", "scans", "--json")
+        assert done(out)["work pool", "tvtasks"] == "unchanged"
+
+    def test_a_run_chooses_neither_its_command_nor_its_environment(self, client, tvtasks):
+        tvtasks("deploy", "--quiet")
+        template = client.read_work_pool("tvtasks").base_job_template
+        assert not {"command", "env", "working_dir"} & set(template["variables"]["properties"])
+        assert "{{ command }}" not in str(template)
+        assert "{{ env }}" not in str(template)
+
     def test_it_prints_a_table_and_what_to_do_next(self, client, tvtasks, server):
         code, out, err = tvtasks("deploy", "--pool", "others")
         assert (code, err) == (0, "")
@@ -205,7 +229,7 @@ class TestRefusals:
             (["--nightly", "a"], "Name a recipe"),
             (["--nightly", "a", "--recipe", "nope"], "There is no recipe 'nope'"),
             (["--nightly", "a", "--recipe", "auto", "--timezone", "Mars/Base"], "no time zone Mars/Base"),
-            (["--events", "a", "--recipe", "auto", "--recipe", "sem-charging"], "takes one --recipe"),
+            (["--events", "a", "--recipe", "auto", "--recipe", "sem-charging"], "takes exactly one --recipe"),
             (["--pool", "a/b"], "cannot be the name of a work pool"),
         ],
     )
@@ -220,7 +244,7 @@ class TestRefusals:
         monkeypatch.setattr("tvtasks.dashboard.server.LOCAL_PORT", unused_port())
         code, _, err = tvtasks("deploy")
         assert code == 2
-        assert "prefect server start" in err
+        assert "tvtasks server" in err
 
     def test_a_pool_of_another_type_is_left_alone(self, client, tvtasks):
         from prefect.client.schemas.actions import WorkPoolCreate

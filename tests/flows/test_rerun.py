@@ -62,7 +62,7 @@ class TestList:
             "run",
         ]
         assert [line.split()[0] for line in lines[1:4]] == ["stm_0.npy", "stm_1.npy", "stm_2.npy"]
-        assert lines[4].startswith("3 of 3 runs, of 3 images")
+        assert lines[4].startswith("3 of 3 runs, 3 images")
 
     def test_as_json(self, tvtasks, filled):
         code, out, _ = tvtasks("list", filled, "--json", "--select", "name=stm_1.npy")
@@ -106,7 +106,7 @@ class TestRerun:
         code, out, _ = tvtasks("rerun", filled, "--recipe", recipe, "--plan")
         assert code == 0
         assert "3 images: 0 current, 3 outdated, 0 missing" in out
-        assert "as in runs of the same models" in out
+        assert "from runs of the same models" in out
         assert "s of reading, pictures and writing (as in earlier runs)" in out
         assert "Disk: about" in out
         assert sorted(filled.iterdir()) == before
@@ -226,7 +226,7 @@ class TestHowResultsAreKept:
         assert one.notes == ()
         other = archive.Keeping(sample=dataclasses.replace(sample, name="Ge"))
         (one,) = restore_file(path, FIRST, place, keeping=other)
-        assert "was archived before, with other sample data" in one.notes[0]
+        assert "was archived earlier, with other sample data" in one.notes[0]
 
 
 class TestTheFlow:

@@ -274,7 +274,7 @@ class TestCancelling:
             run = run_of(client, path)
         assert run.state.is_cancelled()
         assert "stm_0001.npy was cancelled in the dashboard" in run.state.message
-        assert entry.state is State.QUARANTINED
+        assert entry.state is State.CANCELLED
         assert "tvtasks retry" in entry.reason
         assert not list(directory.glob("*.nxs"))
 

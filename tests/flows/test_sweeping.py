@@ -22,4 +22,4 @@ def test_the_sheet_is_on_the_page_and_in_the_folder(at_server, write_scan, tmp_p
 def test_an_error_is_the_message_of_the_run(at_server, write_scan, tmp_path):
     state = sweep_flow(write_scan("stm_0001.npy"), tmp_path / "sweep", further=["lam"], return_state=True)
     assert state.is_failed()
-    assert state.message == "--set lam is not of the form key=value,value."
+    assert state.message == "--set lam is not of the form KEY=VALUES, such as median.rows=3,5."

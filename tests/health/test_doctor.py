@@ -197,7 +197,7 @@ class TestOtherWatches:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({}, "fail: A watch (process 42 on lab-3) writes into this archive from"),
+            ({}, "fail: A watch (process 42 on lab-3) writes to this archive from"),
             ({"written": NOW - timedelta(hours=1)}, "warn: A watch (process 42 on lab-3) was killed"),
             ({"ended": NOW}, "ok: No watch writes"),
             ({"rival": "process 7 on lab-4"}, "fail: Two watches"),

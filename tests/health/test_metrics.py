@@ -139,14 +139,14 @@ class TestAlertsAndBoard:
     @pytest.fixture
     def promtool(self):
         if not shutil.which("promtool"):
-            pytest.skip("promtool is not here: it comes with Prometheus")
+            pytest.skip("promtool is not installed; it comes with Prometheus")
         return lambda *words: subprocess.run(
             ["promtool", *map(str, words)], check=False, capture_output=True, text=True
         )
 
     def test_the_alerts_fire_when_they_should_and_not_during_a_quiet_night(self, promtool):
-        said = promtool("test", "rules", Path(__file__).with_name("alerts.yml"))
-        assert said.returncode == 0, said.stdout + said.stderr
+        run = promtool("test", "rules", Path(__file__).with_name("alerts.yml"))
+        assert run.returncode == 0, run.stdout + run.stderr
 
     def test_prometheus_accepts_the_queries_of_the_board(self, promtool, tmp_path):
         board = json.loads((DEPLOYMENTS / "grafana.json").read_text("utf-8"))
@@ -154,6 +154,6 @@ class TestAlertsAndBoard:
         rules = [{"record": f"board:{number}", "expr": ask} for number, ask in enumerate(asks)]
         path = tmp_path / "board.yml"
         path.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}), "utf-8")
-        said = promtool("check", "rules", path)
-        assert said.returncode == 0, said.stdout + said.stderr
-        assert f"{len(asks)} rules found" in said.stdout
+        run = promtool("check", "rules", path)
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert f"{len(asks)} rules found" in run.stdout

@@ -133,6 +133,7 @@ class TestLife:
         assert ledger.counts() == {
             State.QUEUED: 1,
             State.RUNNING: 0,
+            State.CANCELLED: 0,
             State.DONE: 0,
             State.FAILED: 0,
             State.QUARANTINED: 1,
@@ -192,6 +193,19 @@ class TestEnqueue:
         ledger.quarantine(running(ledger), "scan.tif holds no image.")
         assert enqueue(ledger, mtime_ns=2) is None
         assert state(ledger) is State.QUARANTINED
+
+    def test_cancelled_content_waits_for_the_next_start(self, ledger: Ledger) -> None:
+        ledger.cancel(running(ledger), "scan.tif was cancelled.")
+        assert enqueue(ledger, mtime_ns=2) is None
+        assert ledger.claim("stm") is None
+        assert state(ledger) is State.CANCELLED
+        ledger.recover("stm")
+        assert claimed(ledger).path == SCAN
+
+    def test_whoever_asks_has_cancelled_content_restored(self, ledger: Ledger) -> None:
+        ledger.cancel(running(ledger), "scan.tif was cancelled.")
+        assert ledger.retry(SCAN) == 1
+        assert claimed(ledger).path == SCAN
 
     def test_new_content_under_a_quarantined_name_is_queued(self, ledger: Ledger) -> None:
         ledger.quarantine(running(ledger), "scan.tif holds no image.")

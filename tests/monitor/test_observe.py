@@ -64,12 +64,12 @@ class TestPolling:
             assert not observer.ensure_alive(), "but only once"
 
     def test_only_auto_gives_up_native_notification(self, tmp_path: Path) -> None:
-        with observing(tmp_path, "auto") as free, observing(tmp_path, "native") as told:
+        with observing(tmp_path, "auto") as free, observing(tmp_path, "native") as native:
             free.poll("nothing is reported")
-            told.poll("nothing is reported")
+            native.poll("nothing is reported")
             assert free.polls
             assert free.is_alive
-            assert not told.polls
+            assert not native.polls
 
 
 class TestNative:

@@ -191,7 +191,7 @@ class Dashboard:
     def start(cls, home: Path) -> Dashboard:
         """Start it, which takes up to half a minute."""
         home.mkdir(parents=True, exist_ok=True)
-        return cls(home, servers.start(home / "server.log", home=home, port=servers._free_port()))
+        return cls(home, servers.start(home / "server.log", home=home, port=servers.free_port()))
 
     def stop(self) -> None:
         """Stop it for good."""

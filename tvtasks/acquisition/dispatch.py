@@ -198,6 +198,8 @@ class Dispatcher:
         retry = retry_after(error)
         if retry is Retry.NEVER:
             return self._ledger.quarantine(entry, reason)
+        if retry is Retry.AT_NEXT_START:
+            return self._ledger.cancel(entry, reason)
         failed = self._ledger.fail(entry, reason, heals=retry is Retry.FOR_EVER)
         if retry is Retry.A_FEW_TIMES:
             log_defect(entry.path, error)  # only once it is recorded, which may take several turns

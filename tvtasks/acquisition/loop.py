@@ -18,7 +18,7 @@ from tvtasks.archive import remove_partials
 from tvtasks.archive.folder import ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import Pulse
-from tvtasks.ledger import Entry, Ledger, State
+from tvtasks.ledger import UNRESTORED, Entry, Ledger, State
 from tvtasks.listener import Listener
 from tvtasks.monitor import Monitor, check_folders
 from tvtasks.options import WatchOptions
@@ -144,7 +144,7 @@ class AcquisitionLoop:
         # Before the dispatcher's turn: it claims files that settle later at the next turn.
         nothing_comes = self._nothing_comes()
         changes = self._dispatcher.turn(begin=self.phase is not Phase.STOPPING)
-        for entry in self._monitor.newly_queued():  # meanwhile, and perhaps begun already
+        for entry in self._monitor.newly_queued():  # since the poll, and perhaps started already
             self._report(Change(entry.path, State.QUEUED))
         for change in changes:
             self.restored += bool(change.outcomes)
@@ -308,12 +308,12 @@ def _tidy(ledger: Path, archive: Path) -> None:
 def _tally(ledger: Ledger, monitor: Monitor, recipes: RecipeBook, restored: int) -> Tally:
     failed = dict(monitor.stuck)
     left = list(monitor.settling)
-    open_states = (State.QUEUED, State.RUNNING, State.FAILED, State.QUARANTINED, State.OVERWRITTEN)
+    open_states = (State.QUEUED, State.RUNNING, State.OVERWRITTEN, *UNRESTORED)
     for entry in ledger.entries(recipes.digest, *open_states):
         path = entry.path
         if monitor.folder not in path.parents or path in left or not path.exists():
             continue
-        if entry.state in {State.FAILED, State.QUARANTINED}:
+        if entry.state in UNRESTORED:
             failed[path] = entry.reason
         elif entry.state in {State.QUEUED, State.RUNNING}:
             left.append(path)

@@ -22,6 +22,7 @@ from tvtasks.cli import (
     rerun,
     restore,
     retry,
+    server,
     show,
     status,
     suggest,
@@ -60,6 +61,7 @@ _add(WATCHING, "watch", watch.watch, "Restore all images in a folder, and new on
 _add(WATCHING, "doctor", doctor.doctor, "Check that a watch can work.")
 _add(WATCHING, "status", status.status, "Show the status of a watch.")
 _add(WATCHING, "retry", retry.retry, "Queue failed files again.")
+_add(WATCHING, "server", server.server, "Run a Prefect server for several watches and workers.")
 _add(WATCHING, "deploy", deploy.deploy, "Set up a Prefect server for workers and schedules.")
 _add(RESTORING, "restore", restore.restore, "Restore files, or folders of files.")
 _add(RESTORING, "rerun", rerun.rerun, "Restore archived images again by another recipe.")

@@ -22,6 +22,13 @@ from tvtasks.options import absolute_recipe
 
 def deploy(
     pool: Annotated[str, typer.Option(help="Name of the work pool.", metavar="NAME")] = "tvtasks",
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder that runs started in the dashboard or by events may use. May be repeated.",
+            metavar="DIR",
+        ),
+    ] = None,
     nightly: Annotated[
         Path | None,
         typer.Option(
@@ -61,7 +68,7 @@ def deploy(
     Give paths as the workers see them. Limits, schedules and switches that you changed in the dashboard are
     kept.
     """
-    wishes = _wishes(pool, nightly, at, timezone, events, recipe or [])
+    wishes = _wishes(pool, allow, nightly, at, timezone, events, recipe or [])
     server, actions = _deploy(wishes, quiet or as_json)
     if as_json:
         print(json.dumps({"server": server, "done": [one._asdict() for one in actions]}, indent=2))
@@ -81,7 +88,7 @@ def _deploy(wishes: Any, silent: bool) -> tuple[str, list[Any]]:
     found = servers.find(by_profile=False)
     if found is None:
         raise ConfigurationError(
-            "No Prefect server is running on this computer. Start one with 'prefect server start', or set "
+            "No Prefect server is running on this computer. Start one with 'tvtasks server', or set "
             "PREFECT_API_URL to the address of another server."
         )
     with spinner("Setting up the server", silent):
@@ -112,7 +119,13 @@ def _deploy(wishes: Any, silent: bool) -> tuple[str, list[Any]]:
 
 
 def _wishes(
-    pool: str, nightly: Path | None, at: str, timezone: str | None, events: Path | None, recipe: list[str]
+    pool: str,
+    allow: list[Path] | None,
+    nightly: Path | None,
+    at: str,
+    timezone: str | None,
+    events: Path | None,
+    recipe: list[str],
 ) -> Any:
     """Return the user's wishes; refuse those that cannot work before contacting a server."""
     from tvtasks.recipe import Recipe
@@ -148,7 +161,8 @@ def _wishes(
         parameters = {"archive": str(events.absolute()), "recipe": chosen}
     from tvtasks.dashboard.setup import Wishes
 
-    return Wishes(pool, schedule, parameters)
+    folders = [path.absolute() for path in (*(allow or ()), nightly, events) if path]
+    return Wishes(pool, tuple(folders), schedule, parameters)
 
 
 def _time(text: str) -> tuple[int, int]:

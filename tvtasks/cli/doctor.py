@@ -11,7 +11,7 @@ import typer
 
 from tvtasks.cli import options
 from tvtasks.cli.terminal import Exit, console
-from tvtasks.errors import ConfigurationError
+from tvtasks.errors import ServerError
 from tvtasks.options import MonitorOptions
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _server() -> Finding:
 
     try:
         found = server.find()
-    except ConfigurationError as error:
+    except ServerError as error:
         sentence, _, advice = str(error).partition(". ")
         return Finding("dashboard", "fail", f"{sentence}.", advice)
     if found:

@@ -29,7 +29,14 @@ from tvtasks.cli.terminal import console, errors, say
 from tvtasks.listener import Listener
 from tvtasks.outcome import BatchReport, Change, Outcome
 
-_STYLES = {"done": "green", "failed": "red", "quarantined": "red", "incomplete": "red", "running": "cyan"}
+_STYLES = {
+    "done": "green",
+    "failed": "red",
+    "quarantined": "red",
+    "cancelled": "red",
+    "incomplete": "red",
+    "running": "cyan",
+}
 _ROWS = 15
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from tvtasks.health.doctor import Finding
 from tvtasks.health.heartbeat import Heartbeat
 from tvtasks.health.status import Status
-from tvtasks.ledger import Overview, State
+from tvtasks.ledger import UNRESTORED, Overview, State
 from tvtasks.words import amount, moment
 
 _RUN = {"flow_run_name": "", "flow_run_id": "", "run_count": "attempt ", "deployment_id": "deployment "}
@@ -192,7 +192,7 @@ def _counts(found: Status, overview: Overview) -> Table:
     if overview.next_retry:
         remarks[State.FAILED] = f"next attempt at {moment(overview.next_retry)}"
     for state, number in counts.items():
-        if number or state not in {State.OVERWRITTEN, State.FAILED, State.QUARANTINED}:
+        if number or state not in {State.OVERWRITTEN, *UNRESTORED}:
             table.add_row(str(state), str(number), remarks.get(state, ""))
     return table
 

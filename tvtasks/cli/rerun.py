@@ -129,11 +129,12 @@ def _print(plan: Plan, request: Request, free: int | None) -> None:
     expected = plan.estimate
     whole = expected.duration(request.workers, apart=bool(request.dask))
     time = "unknown" if whole is None else f"about {duration(whole)} with {request.workers} workers"
-    solving = "" if expected.seconds is None else f"{duration(expected.seconds)} of "
+    if expected.seconds is not None:
+        time += f": {duration(expected.seconds)} of solving"
     beside = "time for reading and writing comes on top; no run shows how much"
     if expected.beside is not None:
         beside = f"{duration(expected.beside)} of reading, pictures and writing (as in earlier runs)"
-    say(f"Time: {time}: {solving}solving ({expected.time_rests_on}); {beside}.")
+    say(f"Time: {time} ({expected.time_rests_on}); {beside}.")
     room = "" if free is None else f" {amount(free)} are free."
     say(f"Disk: about {amount(expected.size)} and the pictures ({expected.size_rests_on}).{room}")
     if free is not None and (expected.size or 0) > free:

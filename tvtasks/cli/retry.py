@@ -21,9 +21,9 @@ def retry(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Files in the watched folder.", metavar="FILE")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All failed and quarantined files.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All files that were not restored.")] = False,
 ) -> None:
-    """Queue failed and quarantined files again.
+    """Queue failed, quarantined and cancelled files again.
 
     A running watch restores them at once; otherwise the next watch does.
     """
@@ -48,7 +48,7 @@ def retry(
             if not queued:
                 missed.append(path)
     for path in missed:
-        complain(f"{path} is not among the failed or quarantined files of {archive}.")
+        complain(f"{path} is not among the failed, quarantined or cancelled files of {archive}.")
     if everything and not number:
         say("No file has failed: there is nothing to retry.")
     else:

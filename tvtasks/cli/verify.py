@@ -1,4 +1,4 @@
-"""``tvtasks verify``: checks that archive files are unchanged and that their results can be reproduced."""
+"""``tvtasks verify``: checks that results are unchanged and can be reproduced."""
 
 from __future__ import annotations
 

@@ -57,6 +57,12 @@ def watch(
             metavar="KB",
         ),
     ] = PREVIEW_SIZE,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port for a new Prefect server.", show_default="4200", metavar="PORT"
+        ),
+    ] = None,
     metrics: Annotated[
         int | None,
         typer.Option(
@@ -86,6 +92,7 @@ def watch(
         observer=observer,
         dashboard=not no_dashboard,
         preview_size=preview_size,
+        port=port,
         metrics=metrics,
         compression=compression,
         sample=sample,
@@ -146,7 +153,7 @@ def _dashboard(
     from tvtasks.dashboard import server as servers
 
     log = server_log_path(watch.options.archive)
-    server = servers.find() if home is None else None
+    server = servers.running(home) if home else servers.find()
     loading = threading.Thread(target=load_solvers, args=(True,), daemon=True)
     loading.start()
     if server is None:
@@ -156,7 +163,7 @@ def _dashboard(
                 raise ConfigurationError("Stopped before the Prefect server was ready; no file was restored.")
 
         with spinner("Starting the Prefect server (the first time takes half a minute)", silent):
-            server = servers.start(log, home=home, waiting=check)
+            server = servers.start(log, home=home, port=watch.options.port, keep=keep_server, waiting=check)
     with spinner("Loading the solvers (compiled once on each computer)", silent):
         loading.join()
     if keep_server and server.process and not silent:

@@ -1,4 +1,4 @@
-"""The Prefect server that shows the runs: the configured one, one that is running here, or a new one.
+"""The Prefect server that shows the runs: the one that the user named, ours if it runs, or a new one.
 
 A `ServerKeeper` looks after it while a watch is running.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tvtasks.errors import ConfigurationError
+from tvtasks import writers
+from tvtasks.dashboard.serve import MARK_PATH, STARTER_VARIABLE, Mark, api_url, mark_path, prefect_home
+from tvtasks.errors import ConfigurationError, ServerError
 from tvtasks.health.heartbeat import ServerState
 from tvtasks.periodic import Periodic
 
@@ -38,34 +41,15 @@ OTHERS_PATIENCE = 15.0
 """Seconds without an answer after which a server that someone else started counts as gone: its owner may
 restart it first."""
 
+BUSY_SECONDS = 20.0
+"""Seconds to wait for the first answer of a server that the user named: it may be busy."""
+
 WEDGED_SECONDS = 180.0
 """Seconds without an answer after which we end our own server although its process lives; a busy server
 answers late."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds between attempts to start a server: at first and at most, doubling each time."""
-
-# A run of four tasks makes about a hundred small writes. With the defaults they lock SQLite so long that the
-# next run gets the answer "busy" and waits two seconds; in batches they do not.
-_ENVIRONMENT = {
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "50",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # The newer dashboard contacts an analytics host on the internet; this one contacts nobody.
-    "PREFECT_SERVER_UI_V2_ENABLED": "false",
-}
-
-# Defaults that the user may override: keep runs with their pictures for a month, and events, which fill most
-# of the database, for two days. The archives hold the results, so nothing depends on either.
-_RETENTION = {
-    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
-    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
-}
 
 LOG_SIZE = 5_000_000
 """Bytes of the server's log above which a new log begins; the previous one is kept."""
@@ -83,11 +67,14 @@ class Server:
         The server process if we started it; None if it was already running.
     is_ours_to_start
         Whether we may replace it when it dies: not if the user named it.
+    mark
+        How a server of ours that was running already introduced itself.
     """
 
     api_url: str
     process: subprocess.Popen[bytes] | None = None
     is_ours_to_start: bool = True
+    mark: Mark | None = None
 
     @property
     def dashboard(self) -> str:
@@ -95,8 +82,11 @@ class Server:
         return self.api_url.removesuffix("/").removesuffix("/api")
 
     def stop(self) -> None:
-        """Stop the server if we started it."""
+        """Stop the server if we started it, or if the process that started it was killed."""
         if self.process is None:
+            if self.mark and self.mark.is_orphan:
+                with suppress(OSError):
+                    os.kill(self.mark.pid, signal.SIGTERM)
             return
         self.process.terminate()
         try:
@@ -111,26 +101,60 @@ def configured() -> Server | None:
 
     Raises
     ------
-    ConfigurationError
-        That server does not answer.
+    ServerError
+        That server does not answer, or refuses the password.
     """
-    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415 - importing Prefect takes a second
+    from prefect.settings import (  # noqa: PLC0415 - importing Prefect takes a second
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_KEY,
+        PREFECT_API_URL,
+    )
 
     url = PREFECT_API_URL.value()
     if not url:
         return None
-    if not answers(url):
-        raise ConfigurationError(
+    if not answers(url, timeout=BUSY_SECONDS):
+        raise ServerError(
             f"The Prefect server at {url} (PREFECT_API_URL) does not answer. Start it, correct the address, "
             "or unset PREFECT_API_URL to use a server on this computer."
+        )
+    password = PREFECT_API_AUTH_STRING.value()
+    name, _, secret = (password or "").partition(":")
+    login = httpx.BasicAuth(name, secret) if password else None
+    if not PREFECT_API_KEY.value() and _refuses(url, login):
+        what = "refuses the password in PREFECT_API_AUTH_STRING" if password else "asks for a password"
+        raise ServerError(
+            f"The Prefect server at {url} {what}. Set PREFECT_API_AUTH_STRING to the name:password that it "
+            "was started with."
         )
     return Server(url, is_ours_to_start=False)
 
 
-def running() -> Server | None:
-    """Return the server on this computer if one answers at the usual port; else None."""
-    url = _local_url(LOCAL_PORT)
-    return Server(url) if answers(url) else None
+def _refuses(api_url: str, login: httpx.BasicAuth | None) -> bool:
+    with suppress(httpx.HTTPError):
+        reply = httpx.get(f"{api_url.removesuffix('/')}/admin/version", auth=login, timeout=BUSY_SECONDS)
+        return reply.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+    return False
+
+
+def running(home: Path | None = None) -> Server | None:
+    """Return the server of ours that runs on this computer, if there is one.
+
+    A server that is not ours may belong to someone else, and answers the pages of any site: use it only by
+    its name.
+
+    Parameters
+    ----------
+    home
+        Folder of its database; Prefect's home if not given.
+    """
+    with suppress(OSError, httpx.HTTPError):
+        mark = Mark.of(mark_path(home or prefect_home()).read_bytes())
+        if mark:
+            reply = httpx.get(mark.url.removesuffix("/api") + MARK_PATH, timeout=2.0)
+            if reply.content == mark.record and answers(mark.url):
+                return Server(mark.url, mark=mark)
+    return None
 
 
 def start(
@@ -138,6 +162,7 @@ def start(
     *,
     home: Path | None = None,
     port: int | None = None,
+    keep: bool = False,
     waiting: Callable[[], object] = lambda: None,
 ) -> Server:
     """Start a server on loopback with Prefect's embedded database, and wait until it answers.
@@ -149,7 +174,9 @@ def start(
     home
         Folder for its database; Prefect's own place if not given.
     port
-        Its port; if not given, the usual one, or any free one if that is taken.
+        Its port; if not given, PREFECT_SERVER_API_PORT or 4200, or any free one if that is taken.
+    keep
+        Whether it keeps running when this process has ended.
     waiting
         Called several times a second during the start; may raise an error to give up.
 
@@ -158,16 +185,16 @@ def start(
     ConfigurationError
         The server does not start; the message gives the reason.
     """
-    if port is None:
-        port = LOCAL_PORT if _is_free(LOCAL_PORT) else _free_port()
-    environment = {**_RETENTION, **os.environ, **_ENVIRONMENT}
-    environment.pop("PREFECT_API_URL", None)
-    # Without this, the dashboard looks for its server at the usual port, whatever --port says.
-    environment["PREFECT_SERVER_UI_API_URL"] = _local_url(port)
+    wanted = port or int(os.environ.get("PREFECT_SERVER_API_PORT") or LOCAL_PORT)
+    if not is_free(wanted):
+        if port:
+            raise ConfigurationError(f"Another program uses port {port}. Choose another port.")
+        wanted = free_port()
+    settings = {**os.environ, STARTER_VARIABLE: "" if keep else writers.name()}
     if home is not None:
-        environment["PREFECT_HOME"] = str(home.resolve())
-    environment["PYTHONSAFEPATH"] = "1"  # never import a file from the current folder
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        settings["PREFECT_HOME"] = str(home.resolve())
+    settings["PYTHONSAFEPATH"] = "1"  # never import a file from the current folder
+    command = [sys.executable, "-m", "tvtasks.cli", "server", "--port", str(wanted)]
     # In a process group of its own, so that Ctrl-C reaches only us: runs need the server until they end.
     own_group: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -178,7 +205,7 @@ def start(
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
-                env=environment,
+                env=settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -189,7 +216,7 @@ def start(
             f"The Prefect server cannot be started with its output in {log}: {error.strerror or error}. "
             "Check that you may write to this folder."
         ) from error
-    server = Server(_local_url(port), process)
+    server = Server(api_url(wanted), process)
     deadline = time.monotonic() + START_SECONDS
     try:
         while not answers(server.api_url):
@@ -292,7 +319,7 @@ class ServerKeeper:
         where = urlsplit(self.server.api_url)
         try:
             self.server.stop()
-            if where.port is None or not _is_free(where.port):
+            if where.port is None or not is_free(where.port):
                 raise ConfigurationError(f"Another program uses port {where.port}.")
             logger.info("Restarting the Prefect server at %s", self.server.api_url)
             self.server = start(self._log, home=self._home, port=where.port, waiting=self._check_stop)
@@ -316,11 +343,11 @@ class _StoppedError(Exception):
     """The watch ended while a server was starting."""
 
 
-def answers(api_url: str, client: httpx.Client | None = None) -> bool:
-    """Return whether a Prefect server answers at this address."""
+def answers(api_url: str, client: httpx.Client | None = None, *, timeout: float = 2.0) -> bool:
+    """Return whether a Prefect server answers at this address within so many seconds."""
     get = client.get if client else httpx.get
     try:
-        reply = get(f"{api_url.removesuffix('/')}/health", timeout=2.0)
+        reply = get(f"{api_url.removesuffix('/')}/health", timeout=timeout)
         return reply.status_code == httpx.codes.OK and reply.json() is True
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
@@ -337,16 +364,14 @@ def rotate(log: Path) -> None:
             os.truncate(log, 0)
 
 
-def _local_url(port: int) -> str:
-    return f"http://127.0.0.1:{port}/api"
-
-
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether no program on this computer listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which no program listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -359,7 +384,7 @@ def _tail(log: Path) -> str:
 
 
 def find(*, by_profile: bool = True) -> Server | None:
-    """Return the configured server, or else one that is running on this computer; None if there is none.
+    """Return the server that the user named, or else one of ours on this computer; None if there is none.
 
     Parameters
     ----------
@@ -368,8 +393,8 @@ def find(*, by_profile: bool = True) -> Server | None:
 
     Raises
     ------
-    ConfigurationError
-        The configured server does not answer.
+    ServerError
+        The server that the user named does not answer, or refuses the password.
     """
     named = configured() if by_profile or os.environ.get("PREFECT_API_URL") else None
     return named or running()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from prefect.exceptions import ObjectNotFound
@@ -18,7 +19,7 @@ from prefect.flows import Flow
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
-from tvtasks.dashboard import automations
+from tvtasks.dashboard import allowed, automations
 from tvtasks.dashboard.own_flows import flow_at
 from tvtasks.errors import ConfigurationError
 
@@ -48,6 +49,8 @@ class Wishes:
     ----------
     pool
         Name of the work pool.
+    allow
+        Folders that forms and events may use besides those they may use already, as the workers see them.
     nightly
         The nightly schedule in Prefect's form; None keeps it as it is, paused at first.
     event
@@ -56,6 +59,7 @@ class Wishes:
     """
 
     pool: str = "tvtasks"
+    allow: tuple[Path, ...] = ()
     nightly: Mapping[str, Any] | None = None
     event: Mapping[str, Any] | None = None
 
@@ -70,7 +74,7 @@ def deploy(client: SyncPrefectClient, wishes: Wishes) -> Iterator[Action]:
     ConfigurationError
         The work pool exists with another type.
     """
-    yield _pool(client, wishes.pool)
+    yield _pool(client, wishes)
     for name, priority in QUEUES.items():
         yield _queue(client, wishes.pool, name, priority)
     for spec in definitions()["deployments"]:
@@ -109,19 +113,42 @@ def includes(there: Any, wanted: Any) -> bool:
     return bool(there == wanted)
 
 
-def _pool(client: SyncPrefectClient, name: str) -> Action:
+def template(allow: Sequence[Path]) -> dict[str, Any]:
+    """Return the template of the pool's jobs: a run chooses neither its command nor its environment."""
+    found: dict[str, Any] = ProcessWorker.get_default_base_job_template()
+    for name in ("command", "env", "working_dir"):
+        del found["variables"]["properties"][name]
+    environment = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+        allowed.VARIABLE: os.pathsep.join(dict.fromkeys(map(str, allow))),
+    }
+    found["job_configuration"] |= {"command": None, "env": environment, "working_dir": None}
+    return found
+
+
+def _pool(client: SyncPrefectClient, wishes: Wishes) -> Action:
+    name = wishes.pool
     try:
         pool = client.read_work_pool(name)
     except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+        wanted = template(wishes.allow)
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=wanted))
         return Action("work pool", name, "created")
     if pool.type != "process":
         raise ConfigurationError(
             f"The work pool {name} has the type {pool.type}, but tvtasks needs one of the type process. "
             "Choose another name with --pool."
         )
-    return Action("work pool", name, "unchanged")
+    there = pool.base_job_template
+    environment = there.get("job_configuration", {}).get("env")
+    before = environment.get(allowed.VARIABLE, "") if isinstance(environment, dict) else ""
+    kept = [Path(folder) for folder in before.split(os.pathsep) if folder]
+    wanted = template([*kept, *wishes.allow])
+    if there == wanted:
+        return Action("work pool", name, "unchanged")
+    client.update_work_pool(name, WorkPoolUpdate(base_job_template=wanted))
+    return Action("work pool", name, "updated")
 
 
 def _queue(client: SyncPrefectClient, pool: str, name: str, priority: int) -> Action:
@@ -156,7 +183,6 @@ def _wanted(
         "tags": spec["tags"],
         "work_pool_name": pool,
         "work_queue_name": spec["work_pool"]["work_queue_name"],
-        "job_variables": spec["work_pool"]["job_variables"],
         "concurrency_limit": limit["limit"] if limit else None,
         "concurrency_options": {"collision_strategy": limit["collision_strategy"]} if limit else None,
         "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json", exclude_unset=True),

@@ -215,8 +215,8 @@ def supervised(run: UUID, path: Path) -> Iterator[Callable[[Call], Call]]:
     def check() -> None:
         if supervisor.is_cancelled(run):
             raise CancelledRunError(
-                f"{path.name} was cancelled in the dashboard. To restore it after all, run tvtasks retry "
-                "with it. If its content changes, tvtasks restores it by itself."
+                f"{path.name} was cancelled in the dashboard. The next start of the watch restores it; to "
+                "restore it now, run tvtasks retry with it."
             )
 
     def around(call: Call) -> Call:

@@ -25,7 +25,7 @@ from tvtasks.dashboard.markdown import plain
 from tvtasks.dashboard.runs import TAG, archive_tag, close_lost_runs, create_run
 from tvtasks.dashboard.supervision import RunSupervisor
 from tvtasks.errors import ArchiveError
-from tvtasks.ledger import State
+from tvtasks.ledger import UNRESTORED, State
 from tvtasks.listener import Listener
 from tvtasks.options import WatchOptions
 from tvtasks.outcome import FINAL, Change
@@ -40,9 +40,9 @@ ROWS = 50
 """Number of files in the table: those that started or finished last."""
 
 _SHOWN = {*FINAL, State.RUNNING}
-_FAULTS = {"failed", "quarantined", "incomplete"}
+_FAULTS = {*UNRESTORED, "incomplete"}
 _WAITING = (State.QUEUED, State.RUNNING, State.FAILED)
-_ENDED = (State.DONE, State.QUARANTINED)
+_ENDED = (State.DONE, State.QUARANTINED, State.CANCELLED)
 _EXPECTED = (httpx.HTTPError, RuntimeError, OSError, ArchiveError)
 
 

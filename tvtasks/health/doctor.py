@@ -281,16 +281,16 @@ def ledger(archive: Path) -> list[Finding]:
 
 
 def other_watch(folder: Path, archive: Path, *, now: datetime) -> list[Finding]:
-    """Check whether another watch writes into the archive."""
+    """Check whether another watch writes to the archive."""
     heartbeat = read_heartbeat(archive)
     if heartbeat is None or heartbeat.ended:
-        return [Finding("other watches", "ok", "No watch writes into this archive.")]
+        return [Finding("other watches", "ok", "No watch writes to this archive.")]
     if life(heartbeat, now) == "stalled":
         sentence = f"A watch ({heartbeat.who}) was killed, or hangs."
         return [Finding("other watches", "warn", sentence, f"Run: tvtasks status {archive}")]
-    sentence = f"A watch ({heartbeat.who}) writes into this archive from {heartbeat.options.folder}."
+    sentence = f"A watch ({heartbeat.who}) writes to this archive from {heartbeat.options.folder}."
     if heartbeat.rival:
-        sentence = f"Two watches write into this archive: {heartbeat.who} and {heartbeat.rival}."
+        sentence = f"Two watches write to this archive: {heartbeat.who} and {heartbeat.rival}."
         return [Finding("other watches", "fail", sentence, "Stop one of them.")]
     if heartbeat.options.folder.resolve() != folder.resolve():
         return [Finding("other watches", "fail", sentence, "Give this watch another archive.")]

@@ -136,12 +136,12 @@ def utc_now() -> datetime:
 
 
 def read_heartbeat(archive: Path, *, attempts: int = 3) -> Heartbeat | None:
-    """Return the newest heartbeat of an archive, None where no watch has left one that can be read."""
+    """Return the newest heartbeat in an archive; None if there is none that can be read."""
     return _read(heartbeat_path(archive), attempts)
 
 
 def read_local_heartbeat(archive: Path) -> Heartbeat | None:
-    """Return the newest heartbeat of a watch on this computer, which is there while the archive is away."""
+    """Return the newest heartbeat of a watch on this computer; it exists even if the archive is away."""
     return _read(local_heartbeat_path(archive), 3)
 
 

@@ -179,7 +179,7 @@ class HeartbeatWriter:
         rival = self._rival(heartbeat_path(archive))
         fault, full = "", False
         content = self._heartbeat.to_json()
-        with suppress(OSError, TvtasksError):  # it is only read while the archive is away
+        with suppress(OSError, TvtasksError):  # only read while the archive is away
             write_whole(local_heartbeat_path(archive), content)
         try:
             _replace(heartbeat_path(archive), content)

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tvtasks.errors import ArchiveError, ConfigurationError
-from tvtasks.ledger import Overview, State
+from tvtasks.ledger import UNRESTORED, Overview, State
 from tvtasks.listener import Listener
 from tvtasks.outcome import Change
 
@@ -80,7 +80,7 @@ class Metrics(Listener):
             for outcome in change.outcomes:
                 if outcome.gap is not None:
                     self._gaps.observe(outcome.gap)
-        elif change.state in {State.FAILED, State.QUARANTINED}:
+        elif change.state in UNRESTORED:
             self._unrestored.inc()
 
     def timed(self, call: Call) -> Call:

@@ -36,6 +36,7 @@ Kind = Literal[
     "waiting",
     "failed",
     "quarantined",
+    "cancelled",
 ]
 Life = Literal["alive", "stalled", "stopped"]
 

@@ -94,7 +94,7 @@ def read_status(archive: Path, *, now: Callable[[], datetime] = utc_now) -> Stat
 
 
 def _status_of_one_that_is_away(archive: Path, now: datetime) -> Status:
-    """Return what a watch on this computer last reported of an archive that is not there."""
+    """Return the last report of a watch on this computer on an archive that is not there."""
     heartbeat = read_local_heartbeat(archive)
     if heartbeat is None:
         find_ledger(archive)  # raises
@@ -134,9 +134,16 @@ def _problems_with_files(archive: Path, overview: Overview, state: Life | None) 
         verb = "is" if bad == 1 else "are"
         sentence = (
             f"{count(bad, 'file')} {verb} quarantined: the file itself is at fault, so tvtasks does not "
-            f"retry it. The last error says what to do; then run: tvtasks retry {archive} --all"
+            f"retry it. The last error explains what to do; then run: tvtasks retry {archive} --all"
         )
         found.append(Problem("quarantined", sentence))
+    if cancelled := counts[State.CANCELLED]:
+        verb, them = ("was", "it") if cancelled == 1 else ("were", "them")
+        sentence = (
+            f"{count(cancelled, 'file')} {verb} cancelled in the dashboard. The next start of the watch "
+            f"restores {them}; to do it now, run: tvtasks retry {archive} --all"
+        )
+        found.append(Problem("cancelled", sentence))
     return found
 
 

@@ -19,8 +19,14 @@ class State(StrEnum):
     """The cause lies outside the file; tvtasks retries it."""
     QUARANTINED = "quarantined"
     """The file itself is at fault; tvtasks retries it only if its content changes or someone asks."""
+    CANCELLED = "cancelled"
+    """Someone cancelled its run in the dashboard; the next start of a watch restores it, or whoever asks."""
     OVERWRITTEN = "overwritten"
     """The file was overwritten or removed before this content was restored; nothing is left to do."""
+
+
+UNRESTORED = frozenset({State.FAILED, State.QUARANTINED, State.CANCELLED})
+"""States of a file that was not restored and needs attention."""
 
 
 class Priority(StrEnum):

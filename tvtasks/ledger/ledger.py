@@ -18,7 +18,7 @@ from tvtasks import places
 from tvtasks.errors import ArchiveAwayError, ArchiveError
 from tvtasks.filesystem import FileStatus, is_network_folder
 from tvtasks.ledger import retries, rows
-from tvtasks.ledger.entries import Attempt, Entry, Overview, Priority, State
+from tvtasks.ledger.entries import UNRESTORED, Attempt, Entry, Overview, Priority, State
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that writes to the ledger."""
@@ -79,12 +79,11 @@ class Ledger:
         """Record the content that a path now holds; return the entry if there is work to do.
 
         Content and recipe identify work. If it was done for any path, this path is recorded as done with the
-        same outputs. If the content is queued, running or quarantined under this very path, there is nothing
-        to do either. In all these cases the method returns None.
+        same outputs. If the content is queued, running, quarantined or cancelled under this very path, there
+        is nothing to do either. In all these cases the method returns None.
 
         Earlier content of the path that was not restored cannot be read any more and is marked as
         overwritten. Running content is left alone: its bytes may have been read before they were overwritten.
-        Content that is running is left alone: its bytes may have been read before they were overwritten.
         """
         with self._transaction() as db:
             for other in rows.select(db, "recipe = ? AND folder = ? AND name = ?", recipe, *rows.place(path)):
@@ -197,6 +196,11 @@ class Ledger:
         with self._transaction() as db:
             return self._end(db, rows.current(db, entry), State.QUARANTINED, reason)
 
+    def cancel(self, entry: Entry, reason: str) -> Entry:
+        """Record that someone cancelled the work: it is queued again by `recover` or `retry`."""
+        with self._transaction() as db:
+            return self._end(db, rows.current(db, entry), State.CANCELLED, reason)
+
     def mark_overwritten(self, entry: Entry, reason: str = "") -> Entry:
         """Record that the path no longer holds this content; `reason` explains it if it was not overwritten.
 
@@ -207,17 +211,19 @@ class Ledger:
             return self._end(db, entry, State.OVERWRITTEN, entry.reason)
 
     def recover(self, recipe: str) -> list[Entry]:
-        """Queue the work again that was running when the power failed or the process was killed.
+        """Queue the work again that was cancelled, or running when the power failed or tvtasks was killed.
 
         Call this at the start, when nothing is running. Returns the entries that were running. A file that
         was interrupted several times in a row may be the cause: it is put off like failed work, so that the
         others go first.
         """
         with self._transaction() as db:
+            for entry in rows.in_state(db, recipe, State.CANCELLED):
+                self._write(db, entry.queued())
             return [self._interrupted(db, entry) for entry in rows.in_state(db, recipe, State.RUNNING)]
 
     def retry(self, path: Path | None = None, *, recipe: str | None = None) -> int:
-        """Queue failed and quarantined files again, due now; return how many.
+        """Queue failed, quarantined and cancelled files again, due now; return how many.
 
         Parameters
         ----------
@@ -232,7 +238,7 @@ class Ledger:
         with self._transaction() as db:
             return db.execute(
                 "UPDATE files SET state = 'queued', reason = '', next_attempt = '', failures = 0, "
-                f"priority = ?, updated = ? WHERE state IN ('failed', 'quarantined') {where}",
+                f"priority = ?, updated = ? WHERE state IN ('failed', 'quarantined', 'cancelled') {where}",
                 (priority.value, rows.timestamp(self._now()), *values),
             ).rowcount
 
@@ -265,7 +271,7 @@ class Ledger:
             number += db.execute(
                 "DELETE FROM files WHERE state = 'overwritten' AND updated < ?", (rows.timestamp(now - age),)
             ).rowcount
-        old = "state IN ('done', 'failed', 'quarantined') AND updated < ?"
+        old = "state IN ('done', 'failed', 'quarantined', 'cancelled') AND updated < ?"
         with self._transaction("DEFERRED") as db:
             before = (rows.timestamp(now - gone_age),)
             found = db.execute(f"SELECT DISTINCT folder FROM files WHERE {old}", before).fetchall()
@@ -317,7 +323,7 @@ class Ledger:
         with self._transaction("DEFERRED") as db:
             errors = [
                 rows.select(db, f"state = ? {of} ORDER BY updated DESC LIMIT 1", state.value, *recipes)
-                for state in (State.FAILED, State.QUARANTINED)
+                for state in UNRESTORED
             ]
             (hour,) = db.execute(
                 "SELECT count(*) FROM attempts JOIN files ON file = files.id "
@@ -403,7 +409,7 @@ class Ledger:
             try:
                 places.check(self.path)
             except ArchiveAwayError:
-                # The open file is on the disk that is gone: what is written there nobody sees.
+                # The open file is on the disk that is gone: nobody would see what is written there.
                 self._lost = True
                 raise
             if self._lost:
@@ -472,7 +478,7 @@ class Ledger:
         db.execute("PRAGMA foreign_keys = ON")
 
 
-_REPLACEABLE = {State.QUEUED, State.FAILED, State.QUARANTINED}
+_REPLACEABLE = {State.QUEUED, *UNRESTORED}
 _CONNECTION_LOST = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 

@@ -19,7 +19,7 @@ from tvtasks.errors import (
 
 logger = logging.getLogger(__name__)
 
-NEVER_RETRIED = (UnreadableFileError, UnusableImageError, RecipeError, CancelledRunError)
+NEVER_RETRIED = (UnreadableFileError, UnusableImageError, RecipeError)
 """Errors that quarantine a file at once, unless the system caused them."""
 
 FIRST_DELAY = timedelta(seconds=10)
@@ -36,6 +36,8 @@ class Retry(Enum):
 
     NEVER = auto()
     """The file itself is at fault."""
+    AT_NEXT_START = auto()
+    """Someone cancelled the work."""
     FOR_EVER = auto()
     """The cause heals: a full disk, a locked file, a share or a server that is gone for a while."""
     A_FEW_TIMES = auto()
@@ -46,6 +48,8 @@ def retry_after(error: BaseException) -> Retry:
     """Return whether to retry work that ended with this error."""
     if is_passing(error):
         return Retry.FOR_EVER
+    if isinstance(error, CancelledRunError):
+        return Retry.AT_NEXT_START
     if isinstance(error, NEVER_RETRIED):
         return Retry.NEVER
     return Retry.FOR_EVER if isinstance(error, TvtasksError) else Retry.A_FEW_TIMES

@@ -185,7 +185,7 @@ class Monitor:
         return self.newly_queued()
 
     def newly_queued(self) -> list[Entry]:
-        """Return what was queued since the last poll, without a look at the folder."""
+        """Return what was queued since the last poll, without looking at the folder."""
         return [self._queued.popleft() for _ in range(len(self._queued))]
 
     def notice(self, path: Path) -> None:

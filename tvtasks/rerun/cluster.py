@@ -54,7 +54,7 @@ def cluster(address: str, workers: int) -> Iterator[Pool | None]:
         import distributed  # noqa: F401, PLC0415 - few need it
     except ImportError as error:
         raise ConfigurationError(
-            "A rerun over several processes or computers needs Dask: pip install 'tvtasks[dask]'"
+            "A rerun in several processes or on several computers needs Dask: pip install 'tvtasks[dask]'"
         ) from error
     with ExitStack() as stack:
         client = _local(workers, stack) if address == LOCAL else _at(address, stack)
@@ -91,7 +91,7 @@ def _at(address: str, stack: ExitStack) -> Client:
     except (OSError, ValueError, TypeError) as error:  # the last two mean that it is not an address
         raise ConfigurationError(
             f"No Dask scheduler answers at {address}. Start one with 'dask scheduler', correct the address, "
-            f"or give --dask {LOCAL} for processes of this computer. ({str(error) or type(error).__name__})"
+            f"or give --dask {LOCAL} for processes on this computer. ({str(error) or type(error).__name__})"
         ) from error
     ours = versions()
     try:

@@ -20,7 +20,7 @@ from tvtasks.restoration import ALGORITHM_VERSION
 
 _SAME = "from runs of the same recipe"
 _SIMILAR = "from runs of the same models with other parameters"
-_UNKNOWN = "unknown, since there is no run of the same models yet"
+_UNKNOWN = "there is no run of the same models yet"
 _AS_THERE = "from earlier runs"
 _UNCOMPRESSED = "at most, since there is no similar run yet"
 _ODD = 10  # times the usual duration, above which a run counts as an exception

@@ -16,12 +16,13 @@ from tvtasks.archive.folder import has_watch, ledger_path
 from tvtasks.archive.identity import content_sha256, work_id
 from tvtasks.archive.keeping import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
-from tvtasks.ledger import ReadOnlyLedger, State
+from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
 from tvtasks.listener import Progress, no_progress
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.estimate import NOTHING, Estimate, ImageState, Item, estimate
+from tvtasks.words import count
 
 _ARCHIVE_NAME = re.compile(r"__[0-9a-f]{8}__[0-9a-f]{12}\.nxs")
 _READERS = 4  # original files read at a time, to find the images in them
@@ -75,7 +76,7 @@ class Plan:
         """The figures in words."""
         counts = self.counts
         text = (
-            f"{len(self.items)} images: {counts['current']} current, {counts['outdated']} outdated, "
+            f"{count(len(self.items), 'image')}: {counts['current']} current, {counts['outdated']} outdated, "
             f"{counts['missing']} missing"
         )
         if self.without_recipe:
@@ -209,7 +210,7 @@ def _items(
 
 
 def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the archives (and single archive files), and the original files."""
+    """Return the archives (and single results), and the original files."""
     archives: list[Path] = []
     files: list[Path] = []
     for source in sources:
@@ -243,12 +244,12 @@ def _only(archives: Iterable[Path]) -> Path:
 
 
 def _failed_files(archive: Path) -> Iterator[Path]:
-    """Yield the files that are failed or quarantined in the ledger of an archive and still exist."""
+    """Yield the files that the ledger of an archive lists as unrestored and that still exist."""
     ledger = ledger_path(archive)
     if not ledger.is_file():
         return
     with ReadOnlyLedger(ledger) as found:
-        for file in found.entries(None, State.FAILED, State.QUARANTINED):
+        for file in found.entries(None, *UNRESTORED):
             if file.path.is_file():
                 yield file.path
 

@@ -211,7 +211,7 @@ def _has_work(directory: Path) -> bool:
 def _do_batch(
     jobs: Sequence[Job], directory: Path, archive_id: str, context: Mapping[str, Any], keeping: Keeping
 ) -> list[Outcome]:
-    """Do some files, in whatever process this is called."""
+    """Restore some files, in whichever process this is called."""
     try:
         with holding(directory, archive_id):
             return [outcome for job in jobs for outcome in _do(job, directory, context, keeping)]
