@@ -54,7 +54,8 @@ def _tgv_l1(image: Array, model: TGVL1, direction: Direction, rule: Published) -
     """Iterate TGV-L1 on the stacked variable (u, v_x, v_y); the published code has only the full Jacobian."""
     if model.gradient != "jacobian":
         raise RecipeError(
-            "The published code uses the full Jacobian. With Published(), use TGVL1(..., gradient='jacobian')."
+            "The published code uses the full Jacobian. "
+            "With Published(), use TGVL1(..., gradient='jacobian')."
         )
     tau, sigma = rule.tau, 1 / (rule.tau * 12)
 
