@@ -233,7 +233,7 @@ class TestSteps:
 class TestRefusals:
     def test_a_damaged_file(self, scan, directory):
         scan.write_bytes(scan.read_bytes()[:500])
-        with pytest.raises(UnreadableFileError, match=r"stm_1\.npy is not whole"):
+        with pytest.raises(UnreadableFileError, match=r"stm_1\.npy is incomplete"):
             restore_file(scan, RECIPE, directory)
 
     def test_an_image_of_one_value(self, scan, directory):
