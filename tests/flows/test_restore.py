@@ -104,8 +104,8 @@ class TestWhatTheServerShows:
         path = write_scan("stm_0001.npy")
         restore_and_show(path, RECIPE, tmp_path / "archive")
         parameters = run_of(client, path).parameters
-        assert parameters.keys() == {"path", "recipe", "archive", "page_kb", "keeping"}
-        assert parameters["keeping"] == {"compression": "gzip", "sample": None}
+        assert parameters.keys() == {"path", "recipe", "archive", "page_kb", "storage"}
+        assert parameters["storage"] == {"compression": "gzip", "sample": None}
         assert parameters["archive"] == str(tmp_path / "archive")
         assert parameters["recipe"]["background"]["lam"] == 0.5
 
@@ -161,7 +161,7 @@ class TestWhatTheServerShows:
             "path": str(path),
             "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
             "archive": str(tmp_path / "archive"),
-            "keeping": {"compression": "none", "sample": sample},
+            "storage": {"compression": "none", "sample": sample},
         }
         flow = client.create_flow(restore_flow)
         schema = parameter_schema(restore_flow).model_dump()
