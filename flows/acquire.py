@@ -124,9 +124,9 @@ class WatchDashboard:
             # Finding out for each file that the server is dead would take longer than restoring the file.
             if self._keeper.state().answers:
                 return restore.restore_and_show(
-                    path, recipe, archive, page_kb=options.preview_size, keeping=watch.keeping
+                    path, recipe, archive, page_kb=options.preview_size, storage=watch.storage
                 )
-            return restore_file(path, recipe, archive, call=watch.direct, keeping=watch.keeping)
+            return restore_file(path, recipe, archive, call=watch.direct, storage=watch.storage)
 
         return restore_one
 

@@ -19,7 +19,7 @@ from prefect import flow, runtime, tags
 from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
-from tvtasks.archive.keeping import AS_USUAL
+from tvtasks.archive.storage import DEFAULT_STORAGE
 from tvtasks.dashboard import allowed, private
 from tvtasks.dashboard.batch_page import BatchPage
 from tvtasks.dashboard.forms import NONE_OF_MY_OWN, Help, OwnRecipe
@@ -30,7 +30,7 @@ from tvtasks.listener import Listener, Listeners
 from tvtasks.outcome import BatchReport
 from tvtasks.rerun import Request, run_batch
 
-from .restore import KeepingResults
+from .restore import StorageOptions
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def rerun_flow(
     dask: Annotated[
         str, Help('The address of a Dask cluster, or "local" for processes on the worker\'s computer.')
     ] = "",
-    keeping: KeepingResults = AS_USUAL,
+    storage: StorageOptions = DEFAULT_STORAGE,
 ) -> Any:
     """Restore archived images, or the files they came from, by another recipe, unless they are current.
 
@@ -126,7 +126,7 @@ def rerun_flow(
             failed_only,
             workers,
             dask,
-            keeping,
+            storage,
             caller.yields,
         )
         with BatchPage() as page:
@@ -203,7 +203,7 @@ def _call(request: Request) -> None:
         "failed_only": request.failed_only,
         "workers": request.workers,
         "dask": request.dask,
-        "keeping": request.keeping,
+        "storage": request.storage,
     }
     supervisor = current_supervisor()
     with tags(TAG):

@@ -14,7 +14,7 @@ from prefect.states import Cancelled, Failed
 from pydantic import Field
 
 from tvtasks import workflow
-from tvtasks.archive.keeping import AS_USUAL, Keeping
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.dashboard import allowed, private
 from tvtasks.dashboard.forms import Help
 from tvtasks.dashboard.runs import TAG, call_flow
@@ -36,7 +36,7 @@ PageSize = Annotated[
     Field(ge=0, le=5000),
     Help("Largest page of an image in the dashboard, in kB; 0 leaves out the picture."),
 ]
-KeepingResults = Annotated[Keeping, Help("How to compress the images, and what you know about the sample.")]
+StorageOptions = Annotated[Storage, Help("How to compress the images, and what you know about the sample.")]
 
 
 def _run_name() -> str:
@@ -54,7 +54,7 @@ def restore_flow(
     recipe: Recipe,
     archive: ArchiveFolder,
     page_kb: PageSize = PREVIEW_SIZE,
-    keeping: KeepingResults = AS_USUAL,
+    storage: StorageOptions = DEFAULT_STORAGE,
 ) -> Any:
     """Restore the images of a file and archive the results.
 
@@ -68,7 +68,7 @@ def restore_flow(
         The folder for results.
     page_kb
         The largest page of an image in the dashboard, in kB; 0 leaves out the picture.
-    keeping
+    storage
         How to compress the images, and the sample data.
     """
     with supervised(UUID(runtime.flow_run.id), path) as around:
@@ -76,7 +76,7 @@ def restore_flow(
             allowed.check([path, archive])
             call = around(as_tasks(page_kb))
             context = private.run_context()
-            return workflow.restore_file(path, recipe, archive, call=call, context=context, keeping=keeping)
+            return workflow.restore_file(path, recipe, archive, call=call, context=context, storage=storage)
         except CancelledRunError as error:
             return Cancelled(message=str(error))
         except TvtasksError as error:
@@ -92,7 +92,12 @@ private.store_no_results(restore_flow)
 
 
 def restore_and_show(
-    path: Path, recipe: Recipe, archive: Path, *, page_kb: int = PREVIEW_SIZE, keeping: Keeping = AS_USUAL
+    path: Path,
+    recipe: Recipe,
+    archive: Path,
+    *,
+    page_kb: int = PREVIEW_SIZE,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> list[Outcome]:
     """Restore a file as a flow run, or without one if the Prefect server cannot be reached.
 
@@ -107,13 +112,13 @@ def restore_and_show(
         supervisor = current_supervisor()
         with tags(TAG, recipe.name):
             if supervisor is None:
-                return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, keeping))
+                return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, storage))
             parameters = {
                 "path": path,
                 "recipe": recipe,
                 "archive": archive,
                 "page_kb": page_kb,
-                "keeping": keeping,
+                "storage": storage,
             }
             done = call_flow(supervisor.deployments, restore_flow, _name(path, recipe), parameters)
             return cast(list[Outcome], done)
@@ -125,5 +130,5 @@ def restore_and_show(
         if not private.is_unreachable(error):
             raise
         note = _WITHOUT_PAGE
-    outcomes = workflow.restore_file(path, recipe, archive, keeping=keeping)
+    outcomes = workflow.restore_file(path, recipe, archive, storage=storage)
     return [replace(outcome, notes=(*outcome.notes, note)) for outcome in outcomes]

@@ -95,12 +95,12 @@ class TestHowItIsKept:
     def test_a_missing_compressor_is_reported_before_the_file_is_read(self, tmp_path, directory, monkeypatch):
         monkeypatch.setitem(sys.modules, "hdf5plugin", None)
         with pytest.raises(ConfigurationError, match="hdf5plugin"):
-            restore_file(tmp_path / "nothing.npy", RECIPE, directory, keeping=archive.Keeping("lz4"))
+            restore_file(tmp_path / "nothing.npy", RECIPE, directory, storage=archive.Storage("lz4"))
         assert not directory.exists()
 
     def test_no_nxem_without_what_it_demands_and_a_note_says_so(self, scan, directory):
         (image,) = readers.read(scan)
-        keeping = archive.Keeping(sample=self.SAMPLE)
+        storage = archive.Storage(sample=self.SAMPLE)
         when = datetime(2024, 5, 1, tzinfo=UTC)
         directory.mkdir(parents=True)
         cases = [
@@ -110,7 +110,7 @@ class TestHowItIsKept:
         ]
         for number, (known, reasons) in enumerate(cases):
             images = [replace(image, frame=number, **known)]
-            (outcome,) = workflow.restore_images(images, RECIPE, directory, keeping=keeping)
+            (outcome,) = workflow.restore_images(images, RECIPE, directory, storage=storage)
             told = [f"The sample is kept with the image, but not as NXem: {reason}." for reason in reasons]
             assert [note for note in outcome.notes if "NXem" in note] == told
 
@@ -233,7 +233,7 @@ class TestSteps:
 class TestRefusals:
     def test_a_damaged_file(self, scan, directory):
         scan.write_bytes(scan.read_bytes()[:500])
-        with pytest.raises(UnreadableFileError, match=r"stm_1\.npy is not whole"):
+        with pytest.raises(UnreadableFileError, match=r"stm_1\.npy is incomplete"):
             restore_file(scan, RECIPE, directory)
 
     def test_an_image_of_one_value(self, scan, directory):

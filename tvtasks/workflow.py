@@ -12,7 +12,7 @@ from PIL.Image import Image
 from tvtasks import archive, channels, figures, readers
 from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
-from tvtasks.archive.keeping import AS_USUAL, Keeping, not_nxem
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage, not_nxem
 from tvtasks.errors import UnusableImageError
 from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph
@@ -29,7 +29,7 @@ def restore_file(
     *,
     call: Call = call_directly,
     context: Mapping[str, Any] | None = None,
-    keeping: Keeping = AS_USUAL,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> list[Outcome]:
     """Read a file, restore the images that the recipe selects, and archive them with pictures.
 
@@ -47,7 +47,7 @@ def restore_file(
         Calls each step.
     context
         Further provenance for the run record (who ran it), safe for JSON.
-    keeping
+    storage
         How to compress the results, and the sample data. Existing results stay as they are.
 
     Raises
@@ -59,10 +59,10 @@ def restore_file(
     ConfigurationError
         The package for the compression is not installed.
     """
-    options(keeping.compression)  # reports a missing package before reading
+    options(storage.compression)  # reports a missing package before reading
     micrographs, notes = channels.choose(call(read, path), recipe)
     return restore_images(
-        micrographs, recipe, directory, call=call, context=context, keeping=keeping, notes=notes
+        micrographs, recipe, directory, call=call, context=context, storage=storage, notes=notes
     )
 
 
@@ -73,7 +73,7 @@ def restore_images(
     *,
     call: Call = call_directly,
     context: Mapping[str, Any] | None = None,
-    keeping: Keeping = AS_USUAL,
+    storage: Storage = DEFAULT_STORAGE,
     notes: tuple[str, ...] = (),
 ) -> list[Outcome]:
     """Restore images that were read from files or results, as `restore_file` does.
@@ -81,14 +81,14 @@ def restore_images(
     `notes` are added to those of each run. If one of several images cannot be restored (the detector was
     off), the outcomes of the others get a note.
     """
-    options(keeping.compression)  # reports a missing package before the work
+    options(storage.compression)  # reports a missing package before the work
     create_folder(directory)
     outcomes: list[Outcome] = []
     unusable: list[UnusableImageError] = []
     left_out: list[str] = []
     for micrograph in micrographs:
         try:
-            outcomes.append(_restore_image(micrograph, recipe, directory, call, context, keeping, notes))
+            outcomes.append(_restore_image(micrograph, recipe, directory, call, context, storage, notes))
         except UnusableImageError as error:
             unusable.append(error)
             left_out.append(f"{micrograph.channel or f'Frame {micrograph.frame}'} was left out: {error}")
@@ -103,7 +103,7 @@ def _restore_image(
     directory: Path,
     call: Call,
     context: Mapping[str, Any] | None,
-    keeping: Keeping,
+    storage: Storage,
     notes: tuple[str, ...],
 ) -> Outcome:
     chosen = recipe.for_technique(micrograph.technique, micrograph.name)
@@ -118,14 +118,14 @@ def _restore_image(
             source_sha256=checksum,
             archive=done,
             preview=done.with_suffix(".png"),
-            notes=_sample_left_out(done, keeping),
+            notes=_sample_left_out(done, storage),
         )
     result = restore(micrograph, chosen, call=call)
     why = _why(recipe, chosen, micrograph)
-    result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, keeping)))
+    result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, storage)))
     # The result comes last: if it exists, everything does, however often the work was cut short.
     picture = call(write_preview, result, identity.path(directory))
-    target = call(write_archive, result, directory, context, keeping, identity)
+    target = call(write_archive, result, directory, context, storage, identity)
     return Outcome(
         name=micrograph.name,
         recipe=chosen.name,
@@ -147,16 +147,16 @@ def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, .
     return (f"Recipe {recipe.name}: the file names {technique}, so it was restored by {chosen.name}.",)
 
 
-def _why_not_nxem(micrograph: Micrograph, keeping: Keeping) -> tuple[str, ...]:
+def _why_not_nxem(micrograph: Micrograph, storage: Storage) -> tuple[str, ...]:
     """Return a note if an image with sample data cannot be kept as NXem."""
-    reason = keeping.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
+    reason = storage.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
     return (f"The sample is kept with the image, but not as NXem: {reason}.",) if reason else ()
 
 
-def _sample_left_out(done: Path, keeping: Keeping) -> tuple[str, ...]:
+def _sample_left_out(done: Path, storage: Storage) -> tuple[str, ...]:
     """Return a note if an existing result lacks the sample data."""
     # In the form of the record: JSON has no tuples.
-    wanted = keeping.sample and json_safe(asdict(keeping.sample))
+    wanted = storage.sample and json_safe(asdict(storage.sample))
     if not wanted or archive.summary(done)["sample"] == wanted:
         return ()
     return (
@@ -174,11 +174,11 @@ def write_archive(
     result: Restoration,
     directory: Path,
     context: Mapping[str, Any] | None,
-    keeping: Keeping,
+    storage: Storage,
     identity: archive.Identity,
 ) -> Path:
     """Write the NeXus file and return its path."""
-    return archive.write(result, directory, identity=identity, context=context, keeping=keeping)
+    return archive.write(result, directory, identity=identity, context=context, storage=storage)
 
 
 def write_preview(result: Restoration, target: Path) -> Path:

@@ -45,7 +45,7 @@ class TestAnEntry:
 
     def test_the_sample(self, restoration, tmp_path):
         sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
-        archive.write(restoration, tmp_path, keeping=archive.Keeping(sample=sample))
+        archive.write(restoration, tmp_path, storage=archive.Storage(sample=sample))
         (entry,) = entries(tmp_path)
         assert archive.Sample(**entry.sample) == sample
 

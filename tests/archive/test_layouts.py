@@ -44,8 +44,8 @@ def test_its_run_can_be_repeated(path: Path) -> None:
 
 
 def test_it_is_whole_and_can_be_computed_again(path: Path) -> None:
-    assert not any(found.grave for found in check(path))
-    assert not any(found.grave for found in recompute(path))
+    assert not any(found.is_fault for found in check(path))
+    assert not any(found.is_fault for found in recompute(path))
 
 
 def test_another_layout_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

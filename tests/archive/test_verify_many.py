@@ -45,7 +45,7 @@ def test_a_file_beside_the_archive_is_never_taken_for_a_module(
 
 def test_a_missing_file_is_a_finding(tmp_path: Path) -> None:
     ((finding,),) = verify([tmp_path / "none.nxs"]).values()
-    assert finding.grave
+    assert finding.is_fault
 
 
 def test_no_file_is_no_work() -> None:

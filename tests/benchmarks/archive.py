@@ -138,7 +138,7 @@ def flips(original: Path, number: int, seed: int = 0, workers: int = 2) -> Flips
             path.write_bytes(changed)
             offsets[path] = at
         found = verify(offsets, workers=workers, patience=20.0)
-        missed = [path for path in found if not any(finding.grave for finding in found[path])]
+        missed = [path for path in found if not any(finding.is_fault for finding in found[path])]
         wrong = [offsets[path] for path in missed if everything(path) != everything(original)]
         faults = collections.Counter(_place(finding) for path in found for finding in found[path][:1])
     return Flips(number, faults, [offsets[path] for path in missed], wrong, time.perf_counter() - began)

@@ -144,7 +144,7 @@ def test_the_artifact_is_a_picture_with_the_place_of_the_archive(server, shown, 
 
 def test_the_page_of_a_failed_run_says_which_file_what_is_wrong_and_what_to_do(server, failed, page):
     page.goto(f"{server.dashboard}/runs/flow-run/{failed}")
-    page.get_by_text("stm_0008.npy is not whole").first.wait_for()
+    page.get_by_text("stm_0008.npy is incomplete").first.wait_for()
     assert page.get_by_text("copy it again from the microscope").count()
 
 

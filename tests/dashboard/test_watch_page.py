@@ -89,7 +89,7 @@ class TestWhatItShows:
         assert "1 done, 1 quarantined, 2 queued" in texts["files"]
         assert f"| [stm_1.npy](/runs/flow-run/{links[good]}) | done | all-steps |" in texts["files"]
         assert rf"| [stm\|2.npy](/runs/flow-run/{links[bad]}) | **quarantined** |" in texts["files"]
-        assert r"stm\|2.npy is not whole" in texts["files"]
+        assert r"stm\|2.npy is incomplete" in texts["files"]
         (run,) = runs_of(client, archive)
         assert run.state.is_completed()
         assert "The watch has ended." in shown(client, run)["health"]

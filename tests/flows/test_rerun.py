@@ -214,18 +214,18 @@ class TestHowResultsAreKept:
         """Even if a later run of the same image had none, and also from the original file."""
         sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
         path, place = write_scan("stm_9.npy"), tmp_path / "archive"
-        keeping = archive.Keeping(sample=sample)
-        restore_file(path, FIRST, place, keeping=keeping)
+        storage = archive.Storage(sample=sample)
+        restore_file(path, FIRST, place, storage=storage)
         restore_file(path, Recipe.model_validate({"median": {"rows": 7}}), place)
         for source, target in ((place, "stored"), (path.parent, "archive")):
             words = ["rerun", source, "--archive", tmp_path / target, "--recipe", recipe]
             assert tvtasks(*words)[0] == 0
             written = max((tmp_path / target).glob("*.nxs"), key=lambda file: file.stat().st_mtime_ns)
             assert archive.Sample(**archive.summary(written)["sample"]) == sample
-        (one,) = restore_file(path, FIRST, place, keeping=keeping)
+        (one,) = restore_file(path, FIRST, place, storage=storage)
         assert one.notes == ()
-        other = archive.Keeping(sample=dataclasses.replace(sample, name="Ge"))
-        (one,) = restore_file(path, FIRST, place, keeping=other)
+        other = archive.Storage(sample=dataclasses.replace(sample, name="Ge"))
+        (one,) = restore_file(path, FIRST, place, storage=other)
         assert "was archived earlier, with other sample data" in one.notes[0]
 
 

@@ -104,8 +104,8 @@ class TestWhatTheServerShows:
         path = write_scan("stm_0001.npy")
         restore_and_show(path, RECIPE, tmp_path / "archive")
         parameters = run_of(client, path).parameters
-        assert parameters.keys() == {"path", "recipe", "archive", "page_kb", "keeping"}
-        assert parameters["keeping"] == {"compression": "gzip", "sample": None}
+        assert parameters.keys() == {"path", "recipe", "archive", "page_kb", "storage"}
+        assert parameters["storage"] == {"compression": "gzip", "sample": None}
         assert parameters["archive"] == str(tmp_path / "archive")
         assert parameters["recipe"]["background"]["lam"] == 0.5
 
@@ -161,7 +161,7 @@ class TestWhatTheServerShows:
             "path": str(path),
             "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
             "archive": str(tmp_path / "archive"),
-            "keeping": {"compression": "none", "sample": sample},
+            "storage": {"compression": "none", "sample": sample},
         }
         flow = client.create_flow(restore_flow)
         schema = parameter_schema(restore_flow).model_dump()
@@ -196,7 +196,7 @@ class TestWhatTheServerShows:
         run = run_of(client, path)
         assert run.state.is_failed()
         assert run.state.message == str(raised.value)
-        assert "stm_0002.npy is not whole" in run.state.message
+        assert "stm_0002.npy is incomplete" in run.state.message
 
     def test_a_defect_is_a_sentence_too_and_its_traceback_is_in_the_log_of_the_run(
         self, client, write_scan, tmp_path, monkeypatch
@@ -305,7 +305,7 @@ class TestWithoutServer:
     def test_a_damaged_file_is_refused_with_the_same_sentence(self, dead_url, write_scan, tmp_path):
         path = write_scan("stm_0002.npy")
         path.write_bytes(path.read_bytes()[:200])
-        with prefect_at(dead_url), pytest.raises(UnreadableFileError, match=r"stm_0002\.npy is not whole"):
+        with prefect_at(dead_url), pytest.raises(UnreadableFileError, match=r"stm_0002\.npy is incomplete"):
             restore_and_show(path, RECIPE, tmp_path / "archive")
 
     def test_runs_that_were_cut_short_stay_as_they_are(self, dead_url, tmp_path, caplog):

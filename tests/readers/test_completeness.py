@@ -148,9 +148,9 @@ class TestPairs:
     def test_whole_only_together(self, pair: tuple[Path, Path, bytes]) -> None:
         path, half, content = pair
         assert readers.unfinished(path) is None, "by itself nothing is missing in it"
-        assert "which belongs to it, is not there yet" in str(readers.incomplete(path))
+        assert "which belongs to it, does not exist yet" in str(readers.incomplete(path))
         half.touch()
-        assert readers.incomplete(path) == f"{half.name}, which belongs to it, is not whole: it is empty"
+        assert readers.incomplete(path) == f"{half.name}, which belongs to it, is incomplete: it is empty"
         half.write_bytes(content)
         assert readers.incomplete(path) is None
         assert readers.companions(path) == (half,)
@@ -195,7 +195,7 @@ class TestPairs:
     def test_a_half_that_is_a_broken_link_is_not_there(self, tmp_path: Path) -> None:
         (tmp_path / "scan_1.ser").write_bytes(ser())
         (tmp_path / "scan.emi").symlink_to(tmp_path / "missing")
-        assert "is not there yet" in str(readers.incomplete(tmp_path / "scan_1.ser"))
+        assert "does not exist yet" in str(readers.incomplete(tmp_path / "scan_1.ser"))
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the folder of sample files is not on this machine")

@@ -111,12 +111,12 @@ class TestRead:
     @pytest.mark.parametrize("keep", [13, 60, 150])
     def test_one_that_is_cut_is_refused(self, path: Path, keep: int) -> None:
         path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(UnreadableFileError, match="holds no image that can be read"):
+        with pytest.raises(UnreadableFileError, match="contains no readable image"):
             readers.read(path)
 
     def test_the_parameters_alone_are_no_image(self, path: Path) -> None:
         with pytest.raises(
-            UnreadableFileError, match="holds the parameters of a MATRIX session and no image"
+            UnreadableFileError, match="contains the parameters of a MATRIX session, not an image"
         ):
             readers.read(path.with_name(PARAMETERS))
 
@@ -127,7 +127,7 @@ def test_the_monitor_waits_for_the_parameters(path: Path) -> None:
     assert readers.is_companion(path.with_name(PARAMETERS))
     assert readers.incomplete(path) is None
     path.with_name(PARAMETERS).unlink()
-    assert readers.incomplete(path) == f"{PARAMETERS}, which belongs to it, is not there yet"
+    assert readers.incomplete(path) == f"{PARAMETERS}, which belongs to it, does not exist yet"
     with pytest.raises(UnreadableFileError, match=rf"cannot be read without {PARAMETERS}"):
         readers.read(path)
 

@@ -129,9 +129,9 @@ def test_the_technique_is_what_holds_the_tip(
     ("old", "new", "what"),
     [
         (b"MSBFIRST", b"LSBFIRST", "FLOAT LSBFIRST"),
-        (b"       4       3", b"       4        ", "how many pixels"),
-        (b"\tboth\t", b"\tdiag\t", "makes no sense"),
-        (b":SCAN_DIR:", b"::        ", r"line 13 of its header, '::'"),
+        (b"       4       3", b"       4        ", "number of pixels is unknown"),
+        (b"\tboth\t", b"\tdiag\t", "description of a channel is invalid"),
+        (b":SCAN_DIR:", b"::        ", r"line 13 of its header is '::'"),
     ],
 )
 def test_a_header_that_is_not_nanonis_is_refused(tmp_path: Path, old: bytes, new: bytes, what: str) -> None:
@@ -186,5 +186,5 @@ class TestSamples:
                 assert image.units == channel.si_unit_z
 
     def test_what_another_program_made_is_refused(self) -> None:
-        with pytest.raises(UnreadableFileError, match=r"createc_converted.*another program made it"):
+        with pytest.raises(UnreadableFileError, match=r"createc_converted.*Another program wrote it"):
             readers.read(SAMPLES / "createc_converted_A250320.sxm")

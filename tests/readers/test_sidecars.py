@@ -60,7 +60,7 @@ def test_an_image_that_was_saved_at_another_size_has_no_scale(tmp_path: Path, te
     (micrograph,) = readers.read(write(tmp_path / "a.tif", text))
     assert micrograph.pixel_size is None
     assert micrograph.valid is None
-    assert "describes an image with 1280 columns" in micrograph.notes[0]
+    assert "describes 1280 columns" in micrograph.notes[0]
 
 
 @pytest.mark.parametrize(

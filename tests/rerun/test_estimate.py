@@ -77,9 +77,9 @@ class TestDuration:
     def test_threads_solve_in_parallel_and_processes_do_everything_in_parallel(self, monkeypatch):
         monkeypatch.setattr(os, "cpu_count", lambda: 4)
         found = Estimate(100.0, "", 0, "", 20.0)
-        assert found.duration(1) == found.duration(1, apart=True) == 120.0
+        assert found.duration(1) == found.duration(1, processes=True) == 120.0
         assert found.duration(2) == 70.0
-        assert found.duration(2, apart=True) == 60.0
+        assert found.duration(2, processes=True) == 60.0
 
     def test_more_workers_than_processors_are_no_faster(self, monkeypatch):
         monkeypatch.setattr(os, "cpu_count", lambda: 2)

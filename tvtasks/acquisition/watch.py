@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from tvtasks.acquisition.log import ChangeLog, logging_to
 from tvtasks.acquisition.loop import RestoreFile, Tally, acquire
 from tvtasks.archive.folder import ledger_path
-from tvtasks.archive.keeping import Keeping
+from tvtasks.archive.storage import Storage
 from tvtasks.errors import ConfigurationError
 from tvtasks.health.heartbeat import ServerState
 from tvtasks.health.heartbeat_writer import HeartbeatWriter
@@ -68,7 +68,7 @@ class Watch:
 
     Attributes
     ----------
-    recipes, keeping
+    recipes, storage
         The recipes and settings that `options` names, loaded.
     around
         Takes a function that calls the steps of a restoration and returns the one to use instead, which times
@@ -84,7 +84,7 @@ class Watch:
         self.options = options
         self.stop = stop or Stop()
         self.recipes = RecipeBook.load(options.recipes)
-        self.keeping = Keeping.of(options.compression, options.sample)
+        self.storage = Storage.of(options.compression, options.sample)
         self.around: Callable[[Call], Call] = lambda call: call
         check_folders(options.folder, options.archive, options)
         refuse_second(ledger_path(options.archive))
@@ -132,7 +132,7 @@ class Watch:
                 self.around = metrics.timed
                 everyone.add(metrics)
             dashboard = stack.enter_context(open_dashboard(self)) if open_dashboard else None
-            restore: RestoreFile = partial(restore_file, call=self.direct, keeping=self.keeping)
+            restore: RestoreFile = partial(restore_file, call=self.direct, storage=self.storage)
             if dashboard:
                 everyone.add(dashboard.page)
                 restore = dashboard.restore()

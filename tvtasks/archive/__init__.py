@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tvtasks.archive.identity import Identity as Identity
     from tvtasks.archive.identity import run_id as run_id
-    from tvtasks.archive.keeping import Keeping as Keeping
-    from tvtasks.archive.keeping import Sample as Sample
     from tvtasks.archive.reading import ArchivedRun as ArchivedRun
     from tvtasks.archive.reading import load as load
     from tvtasks.archive.reading import raw as raw
     from tvtasks.archive.reading import runs as runs
     from tvtasks.archive.reading import summary as summary
+    from tvtasks.archive.storage import Sample as Sample
+    from tvtasks.archive.storage import Storage as Storage
     from tvtasks.archive.store import find as find
     from tvtasks.archive.store import remove_partials as remove_partials
     from tvtasks.archive.store import write as write
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _HOME = {
     "ArchivedRun": "reading",
     "Identity": "identity",
-    "Keeping": "keeping",
-    "Sample": "keeping",
+    "Storage": "storage",
+    "Sample": "storage",
     "find": "store",
     "load": "reading",
     "raw": "reading",

@@ -17,10 +17,10 @@ from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
 from tvtasks.archive.filters import Compression, options
-from tvtasks.archive.keeping import not_nxem
 from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
+from tvtasks.archive.storage import not_nxem
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import NOT_PARAMETERS, canonical_json
 from tvtasks.restoration import Restoration

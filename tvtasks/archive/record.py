@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvtasks.archive.identity import Identity
-from tvtasks.archive.keeping import Sample
 from tvtasks.archive.software import software
+from tvtasks.archive.storage import Sample
 from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.readers.metadata import json_safe
 from tvtasks.restoration import ALGORITHM_VERSION, Restoration

@@ -10,10 +10,10 @@ from typing import Any
 
 from tvtasks import writers
 from tvtasks.archive.identity import Identity
-from tvtasks.archive.keeping import AS_USUAL, Keeping
 from tvtasks.archive.layout import build
 from tvtasks.archive.reading import load, summary
 from tvtasks.archive.record import run_record, stored_arrays
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.errors import ArchiveError
 from tvtasks.files import PARTIAL, write_whole
 from tvtasks.restoration import Restoration
@@ -25,7 +25,7 @@ def write(
     *,
     identity: Identity | None = None,
     context: Mapping[str, Any] | None = None,
-    keeping: Keeping = AS_USUAL,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> Path:
     """Write a restoration as a NeXus HDF5 file.
 
@@ -42,7 +42,7 @@ def write(
         Which run it is, if that is known already.
     context
         Further provenance for the run record, safe for JSON (the flow run …).
-    keeping
+    storage
         Compression and sample data. They do not influence the run_id.
 
     Returns
@@ -74,7 +74,7 @@ def write(
         if path.exists():
             return _same_work(path, identity)
     arrays = stored_arrays(restoration)
-    record = run_record(restoration, arrays, context or {}, identity, keeping.sample)
+    record = run_record(restoration, arrays, context or {}, identity, storage.sample)
 
     def read_back(partial: Path) -> None:
         try:
@@ -85,7 +85,7 @@ def write(
                 "Check the disk or the network share."
             ) from error
 
-    write_whole(path, build(restoration, record, arrays, keeping.compression), check=read_back)
+    write_whole(path, build(restoration, record, arrays, storage.compression), check=read_back)
     return path
 
 

@@ -50,7 +50,7 @@ class FileFinding:
     run: str = ""
 
     @property
-    def grave(self) -> bool:
+    def is_fault(self) -> bool:
         """Whether something is wrong."""
         return self.kind != "note"
 
@@ -86,8 +86,8 @@ def check(path: str | Path) -> list[FileFinding]:
         whole = None  # collected runs had seals of their own
     found = [finding for name in names for finding in _check_run(path, name, whole=whole)]
     if not names:
-        found.append(_broken(path, f"/{ENTRY}", "it holds no run"))
-    if whole is False and not any(finding.grave for finding in found):
+        found.append(_broken(path, f"/{ENTRY}", "it contains no run"))
+    if whole is False and not any(finding.is_fault for finding in found):
         found.append(
             FileFinding(
                 "damaged",

@@ -93,7 +93,7 @@ def _findings(child: Child, path: Path, *, again: bool, patience: float) -> list
                 f"{path} is damaged: {how}. Restore the file from a backup, or restore the image again.",
             )
         ]
-    if again and not any(finding.grave for finding in found):
+    if again and not any(finding.is_fault for finding in found):
         try:
             found += _asked(child, path, "recompute", None)  # a large image takes a while
         except ChildEndedError:

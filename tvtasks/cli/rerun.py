@@ -72,7 +72,7 @@ def rerun(
 
     The exit code is 0 if all images are current at the end, and 1 if images failed or are left.
     """
-    from tvtasks.archive.keeping import Keeping
+    from tvtasks.archive.storage import Storage
     from tvtasks.rerun import Request
 
     request = Request(
@@ -83,7 +83,7 @@ def rerun(
         failed_only,
         workers,
         dask,
-        Keeping.of(compression, sample),
+        Storage.of(compression, sample),
     )
     if plan:
         _print_plan(request, quiet=quiet, as_json=as_json)
@@ -127,7 +127,7 @@ def _print(plan: Plan, request: Request, free: int | None) -> None:
     if not todo:
         return
     expected = plan.estimate
-    whole = expected.duration(request.workers, apart=bool(request.dask))
+    whole = expected.duration(request.workers, processes=bool(request.dask))
     time = "unknown" if whole is None else f"about {duration(whole)} with {request.workers} workers"
     if expected.seconds is not None:
         time += f": {duration(expected.seconds)} of solving"
@@ -150,7 +150,7 @@ def _record(plan: Plan, request: Request, free: int | None) -> dict[str, Any]:
         "seconds": plan.estimate.seconds,
         "seconds_rest_on": plan.estimate.time_rests_on,
         "seconds_beside": plan.estimate.beside,
-        "seconds_in_all": plan.estimate.duration(request.workers, apart=bool(request.dask)),
+        "seconds_in_all": plan.estimate.duration(request.workers, processes=bool(request.dask)),
         "bytes": plan.estimate.size,
         "bytes_rest_on": plan.estimate.size_rests_on,
         "free": free,

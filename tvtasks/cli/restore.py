@@ -29,7 +29,7 @@ def restore(
     the dashboard shows the batch. The exit code is 0 if all images are current at the end, and 1 if images
     failed or are left.
     """
-    from tvtasks.archive.keeping import Keeping
+    from tvtasks.archive.storage import Storage
     from tvtasks.cli import batch
     from tvtasks.rerun import Request
 
@@ -38,7 +38,7 @@ def restore(
         tuple(recipe),
         archive,
         workers=workers,
-        keeping=Keeping.of(compression, sample),
+        storage=Storage.of(compression, sample),
         yields=False,  # the user is waiting for these very files
     )
     batch.run(request, dashboard=not no_dashboard, quiet=quiet, as_json=as_json)

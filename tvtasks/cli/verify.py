@@ -56,7 +56,7 @@ def verify(
         def report(path: Path, findings: list[FileFinding]) -> None:
             nonlocal done, bad
             done += 1
-            bad += any(finding.grave for finding in findings)
+            bad += any(finding.is_fault for finding in findings)
             progress(done, len(files))
             if not as_json:
                 _tell(findings, quiet=quiet)
@@ -90,14 +90,14 @@ def _files(paths: list[Path]) -> list[Path]:
 
 def _tell(findings: list[FileFinding], *, quiet: bool) -> None:
     for finding in findings:
-        if finding.grave:
+        if finding.is_fault:
             errors.print(Text(finding.message, style="red"), soft_wrap=True)
         elif not quiet:
             errors.print(Text(finding.message, style="dim"), soft_wrap=True)
 
 
 def _record(found: dict[Path, list[FileFinding]]) -> dict[str, object]:
-    wrong = [path for path, findings in found.items() if any(finding.grave for finding in findings)]
+    wrong = [path for path, findings in found.items() if any(finding.is_fault for finding in findings)]
     return {
         "checked": len(found),
         "wrong": len(wrong),

@@ -1,4 +1,4 @@
-"""Read a file with RosettaSciIO, in a child process. The only module that imports it."""
+"""Read files with RosettaSciIO in a child process. No other module imports it."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from tvtasks.readers.isolated import Signal
 
 
 def digital_micrograph(path: Path) -> Iterator[Signal]:
-    """Read DM3 and DM4."""
+    """Read a DM3 or DM4 file."""
     return _signals("rsciio.digitalmicrograph", path)
 
 
@@ -22,7 +22,7 @@ def emd(path: Path) -> Iterator[Signal]:
 
 
 def mrc(path: Path) -> Iterator[Signal]:
-    """Read MRC."""
+    """Read an MRC file."""
     return _signals("rsciio.mrc", path)
 
 
@@ -32,7 +32,7 @@ def jeol(path: Path) -> Iterator[Signal]:
 
 
 def ser(path: Path) -> Iterator[Signal]:
-    """Read one series of TIA, described by the .emi beside it where that is there."""
+    """Read a series of TIA, with the description in the .emi beside it if there is one."""
     emi = next((companion for companion in _emi_of(path) if companion.is_file()), None)
     if emi is None:
         return _signals("rsciio.tia", path)
@@ -40,7 +40,7 @@ def ser(path: Path) -> Iterator[Signal]:
 
 
 def emi(path: Path) -> Iterator[Signal]:
-    """Read all series that lie beside an .emi."""
+    """Read all series beside an .emi."""
     return _signals("rsciio.tia", path)
 
 
@@ -56,7 +56,7 @@ def _signals(plugin: str, path: Path, **options: Any) -> Iterator[Signal]:
         found: list[dict[str, Any]] = import_module(plugin).file_reader(str(path), **options)
     for signal in found:
         data = np.asarray(signal["data"])
-        if data.dtype.kind not in "buifc":  # colours, as a structure
+        if data.dtype.kind not in "buifc":  # colours, stored as a structured dtype
             continue
         general: Mapping[str, Any] = signal["metadata"].get("General", {})
         yield Signal(

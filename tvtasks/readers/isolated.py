@@ -1,8 +1,8 @@
-"""Read a file with another package's library in a child process.
+"""Read a file with the library of another package, in a child process.
 
-That has two uses. A damaged file on which the library hangs, asks for all memory or crashes becomes an error
-message and not the end of the watch. And a library under the GPL runs as a program of its own: none of it is
-in the process of tvtasks, which only takes the arrays that it prints.
+This has two purposes. If the library hangs on a damaged file, crashes, or takes all memory, the result is an
+error message instead of the end of the watch. And a library under the GPL runs as a separate program: none of
+it is in the process of tvtasks, which only receives the arrays.
 """
 
 import atexit
@@ -24,9 +24,9 @@ from tvtasks.processes import Child, ChildEndedError, serve
 from tvtasks.readers.metadata import json_safe
 
 _MOST_MEMORY = 2 * 2**30
-_TIMES_ITS_SIZE = 8  # decoded, as float64, and once more on the way out
-_PROCESSOR_SECONDS = 5.0  # imports and a small file take one
-_SECONDS = 60.0  # where processor time cannot be limited, and while a disk does not answer
+_TIMES_ITS_SIZE = 8  # decoded, as float64, and once more when it is sent
+_PROCESSOR_SECONDS = 5.0  # imports and a small file take 1 s
+_SECONDS = 60.0  # if processor time cannot be limited, and while a disk does not respond
 _BYTES_PER_SECOND = 2e6  # a compressed file on a slow network drive
 _FILES_PER_PROCESS = 200
 
@@ -41,9 +41,9 @@ class Signal:
     Attributes
     ----------
     data
-        The values, any shape; of numbers.
+        Numbers, of any shape.
     about
-        What the library says about them, in values that JSON knows.
+        The library's description of them; values that JSON can store.
     """
 
     data: NDArray[Any]
@@ -51,7 +51,7 @@ class Signal:
 
 
 def call(place: str, path: Path, *, seconds: float | None = None) -> list[Signal]:
-    """Return what a function makes of a file in another process.
+    """Return the result of a function that reads a file in a child process.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ def call(place: str, path: Path, *, seconds: float | None = None) -> list[Signal
     path
         The file.
     seconds
-        How long it may take; by default as long as a file of that size may need.
+        Time limit; by default long enough for a file of that size.
 
     Raises
     ------
     UnreadableFileError
-        Where the function raises one.
+        The function raised one.
     RuntimeError
-        Where it raises anything else, takes too long or too much memory, or its process dies.
+        The function raised another error or exceeded the limits of time or memory, or its process died.
     """
     size = path.stat().st_size
     slow = size / _BYTES_PER_SECOND
@@ -81,12 +81,12 @@ def call(place: str, path: Path, *, seconds: float | None = None) -> list[Signal
             answer = json.loads(stream.readline())
             signals = [Signal(_received(stream), about) for about in answer.get("signals", ())]
     except ChildEndedError as error:
-        reason = "the program that reads it crashed or used up its time or memory on it"
+        reason = "the program that reads it crashed, or exceeded its limit of time or memory"
         raise RuntimeError(f"it was not read within {limit:.0f} s" if error.timed_out else reason) from error
     if "refused" in answer:
         raise UnreadableFileError(answer["refused"])
     if "out_of_memory" in answer:
-        raise RuntimeError(f"it asks for more than {memory / 2**30:.0f} GiB of memory")
+        raise RuntimeError(f"reading it needs more than {memory / 2**30:.0f} GiB of memory")
     if "failed" in answer:
         raise RuntimeError(answer["failed"])
     return signals
@@ -105,7 +105,7 @@ def _received(stream: IO[bytes]) -> NDArray[Any]:
 
 
 def _answer(request: Mapping[str, Any]) -> Iterator[Any]:
-    """Read a file: what is said of each array, then the arrays."""
+    """Read a file; yield the descriptions of the arrays, then the arrays."""
     sys.path[:] = request["search"]
     try:
         module, _, name = request["place"].partition(":")
@@ -116,12 +116,12 @@ def _answer(request: Mapping[str, Any]) -> Iterator[Any]:
         yield {"refused": str(error)}
     except MemoryError:
         yield {"out_of_memory": True}
-    except Exception as error:  # the libraries raise anything at all when a file is damaged
+    except Exception as error:  # the libraries raise all kinds of errors for a damaged file
         yield {"failed": next(iter(str(error).splitlines()), "") or type(error).__name__}
     else:
         yield {"signals": about}
         for one in signals:
-            # Not format.write_array: it hands an open file to C, which seeks in it; a pipe cannot.
+            # Not format.write_array, which lets C seek in an open file; a pipe cannot seek.
             data, header = np.ascontiguousarray(one.data), BytesIO()
             npy_format.write_array_header_1_0(header, npy_format.header_data_from_array_1_0(data))
             yield header.getvalue()

@@ -74,16 +74,16 @@ class Estimate(NamedTuple):
     size_rests_on: str
     beside: float | None = 0.0
 
-    def duration(self, workers: int, *, apart: bool = False) -> float | None:
+    def duration(self, workers: int, *, processes: bool = False) -> float | None:
         """Return the estimated duration in seconds; None if the time of solving is unknown.
 
         Threads solve in parallel, but everything else, such as compressing and writing HDF5, runs in one
-        thread at a time. Processes (`apart`) do everything in parallel.
+        thread at a time. With `processes`, all of them do everything in parallel.
         """
         if self.seconds is None:
             return None
         beside, at_once = self.beside or 0.0, min(workers, os.cpu_count() or 1)
-        return (self.seconds + beside) / at_once if apart else self.seconds / at_once + beside
+        return (self.seconds + beside) / at_once if processes else self.seconds / at_once + beside
 
 
 NOTHING = Estimate(0.0, "there is nothing to do", 0, "there is nothing to do")

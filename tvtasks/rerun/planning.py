@@ -14,7 +14,7 @@ from tvtasks import channels, readers
 from tvtasks.archive.catalogue import CatalogueEntry, ImageKey, archive_files, entries, entry, latest
 from tvtasks.archive.folder import has_watch, ledger_path
 from tvtasks.archive.identity import content_sha256, work_id
-from tvtasks.archive.keeping import Sample
+from tvtasks.archive.storage import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
 from tvtasks.listener import Progress, no_progress

@@ -11,7 +11,7 @@ from typing import Any
 
 from tvtasks.archive import remove_partials
 from tvtasks.archive.conditions import chosen_by
-from tvtasks.archive.keeping import AS_USUAL, Keeping
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.listener import Listener
 from tvtasks.outcome import BatchReport, Outcome
 from tvtasks.recipe import Recipe
@@ -41,7 +41,7 @@ class Request:
         Files worked on at a time.
     dask
         Address of a Dask cluster, or ``local`` for processes on this computer; empty for threads.
-    keeping
+    storage
         How to compress results, and the sample data for images without any in the archive.
     yields
         Whether to wait while a watch of the same archive has files to restore.
@@ -54,7 +54,7 @@ class Request:
     failed_only: bool = False
     workers: int = 2
     dask: str = ""
-    keeping: Keeping = AS_USUAL
+    storage: Storage = DEFAULT_STORAGE
     yields: bool = True
 
     def plan(self, listener: Listener | None = None) -> Plan:
@@ -133,6 +133,6 @@ def run_batch(
             listener=bookkeeper,
             live=live_work(*archives) if request.yields else lambda: False,
             context=context,
-            keeping=request.keeping,
+            storage=request.storage,
         )
     return report

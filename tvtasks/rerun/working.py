@@ -16,7 +16,7 @@ from typing import Any
 
 from tvtasks import archive, channels, workflow
 from tvtasks.archive.folder import ledger_path
-from tvtasks.archive.keeping import AS_USUAL, Keeping
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.errors import ArchiveAwayError, ArchiveError, TvtasksError
 from tvtasks.health.heartbeat import read_heartbeat, utc_now
 from tvtasks.health.problems import life
@@ -68,7 +68,7 @@ def execute(
     listener: Listener | None = None,
     live: Callable[[], bool] = lambda: False,
     context: Mapping[str, Any] | None = None,
-    keeping: Keeping = AS_USUAL,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> str:
     """Carry out the work of a plan, a few files at a time. A failure does not stop the others.
 
@@ -94,7 +94,7 @@ def execute(
         While this returns True, no file is started.
     context
         Further provenance for the run records, safe for JSON.
-    keeping
+    storage
         How to compress the results, and the sample data; without any here, those in the archive count.
 
     Returns
@@ -131,7 +131,7 @@ def execute(
                 else:
                     jobs_now, batch = batch, list(islice(rest, pool.batch))
                 begun = pool.executor.submit(
-                    _do_batch, jobs_now, directory, archive_id, context or {}, keeping
+                    _do_batch, jobs_now, directory, archive_id, context or {}, storage
                 )
                 running[begun] = jobs_now
             if not running:
@@ -209,19 +209,19 @@ def _has_work(directory: Path) -> bool:
 
 
 def _do_batch(
-    jobs: Sequence[Job], directory: Path, archive_id: str, context: Mapping[str, Any], keeping: Keeping
+    jobs: Sequence[Job], directory: Path, archive_id: str, context: Mapping[str, Any], storage: Storage
 ) -> list[Outcome]:
     """Restore some files, in whichever process this is called."""
     try:
         with holding(directory, archive_id):
-            return [outcome for job in jobs for outcome in _do(job, directory, context, keeping)]
+            return [outcome for job in jobs for outcome in _do(job, directory, context, storage)]
     except ArchiveAwayError as error:
         return [_failed(job.source.name, job, error) for job in jobs]
 
 
-def _do(job: Job, directory: Path, context: Mapping[str, Any], keeping: Keeping) -> list[Outcome]:
+def _do(job: Job, directory: Path, context: Mapping[str, Any], storage: Storage) -> list[Outcome]:
     """Restore those images of a file that are in the plan."""
-    keeping = replace(keeping, sample=keeping.sample or job.sample)
+    storage = replace(storage, sample=storage.sample or job.sample)
     notes: tuple[str, ...] = ()
     try:
         if job.stored:
@@ -235,7 +235,7 @@ def _do(job: Job, directory: Path, context: Mapping[str, Any], keeping: Keeping)
     if not chosen:
         reason = f"{job.source.name} has changed since the plan was made. Run the same command again."
         return [Outcome(name=job.source.name, recipe=job.recipe.name, state="failed", reason=reason)]
-    return [_restored(image, job, directory, context, keeping, notes) for image in chosen]
+    return [_restored(image, job, directory, context, storage, notes) for image in chosen]
 
 
 def _restored(
@@ -243,12 +243,12 @@ def _restored(
     job: Job,
     directory: Path,
     context: Mapping[str, Any],
-    keeping: Keeping,
+    storage: Storage,
     notes: tuple[str, ...],
 ) -> Outcome:
     try:
         (outcome,) = workflow.restore_images(
-            [image], job.recipe, directory, context=context, keeping=keeping, notes=notes
+            [image], job.recipe, directory, context=context, storage=storage, notes=notes
         )
     except Exception as error:
         return _failed(image.name, job, error)

@@ -1,9 +1,9 @@
-"""Compiled sums behind the certificates: energies and lower bounds of padded iterates, row by row.
+"""Compiled sums for the certificates: energies and lower bounds of padded iterates, row by row.
 
-Iterates come padded in their own dtype, the image as it is; each is taken to float64 a row at a time, so that
-no array of the image's size is made. `low` and `extent` bring the image to where the iterates are:
-f = (image − low) / extent. What a kernel returns has a sum for each row of the padded image, which the caller
-adds up, and a maximum for each column.
+Iterates come padded and in their own dtype, the image as it is. Each is converted to float64 row by row, so
+no array of the image's size is created. `low` and `extent` scale the image like the iterates: f = (image −
+low) / extent. A kernel returns one sum per row of the padded image, which the caller adds up, and one maximum
+per column.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _image_row(row: Array, low: float, extent: float, f: Array) -> None:
 
 @summed
 def _ball_row(px: Array, py: Array, mx: Array, here: float, x: Array, y: Array) -> None:
-    """Project a row of p on the unit ball."""
+    """Project a row of p onto the unit ball."""
     for j in range(1, px.size - 1):
         a = np.float64(px[j]) * mx[j]
         b = np.float64(py[j]) * here
@@ -77,11 +77,11 @@ def huber_rof_gap(
     lam: float,
     alpha: float,
 ) -> Any:
-    """Energy and primal–dual gap of Huber-ROF, a pair for each row; `p` is projected on the unit ball.
+    """Return the energy and the primal–dual gap of Huber-ROF, one pair per row.
 
-    The gap is written as a sum of terms that are each ≥ 0 (Fenchel–Young per pixel, and the square of the
-    optimality condition), so that nothing cancels: it is meaningful down to rounding, even where the iterates
-    come from float32.
+    `p` is projected onto the unit ball. The gap is a sum of terms that are each ≥ 0 (Fenchel–Young per pixel,
+    and the square of the optimality condition), so nothing cancels: it is meaningful down to rounding, even
+    if the iterates are float32.
     """
     rows, columns = u.shape
     sums = np.zeros((2, rows))
@@ -140,9 +140,9 @@ def tv_l1_bounds(
     least: float,
     greatest: float,
 ) -> Any:
-    """Energy, ⟨w, f⟩ and what the box costs of each row, max |w| of each column; w = ∇ᵀp, `p` projected.
+    """Return energy, ⟨w, f⟩ and the cost of the box per row, and max |w| per column; w = ∇ᵀp, `p` projected.
 
-    `least` and `greatest` are values between which a minimiser lies: those of the scaled image.
+    `least` and `greatest` enclose the values of a minimiser: those of the scaled image.
     """
     rows, columns = u.shape
     sums = np.zeros((3, rows))
@@ -161,7 +161,7 @@ def tv_l1_bounds(
 
 @summed
 def _second_ball_row(q: Array, i: int, alpha2: float, scale: Array, ball: Array, k: int) -> None:
-    """Row `i` of q, projected on the ball of radius α2, to row `k` of `ball`."""
+    """Project row `i` of q onto the ball of radius α2, into row `k` of `ball`."""
     scale[:] = 0.0
     for c in range(q.shape[0]):
         component = q[c, i]
@@ -241,7 +241,7 @@ def _tgv_l1_row(
     alpha1: float,
     alpha2: float,
 ) -> float:
-    """Energy of a row, which is row `i` of `v`; `v` and `e`, the components of E v there, in float64."""
+    """Return the energy of a row, row `i` of `v`; `e` holds the components of E v there, in float64."""
     energy = 0.0
     for j in range(1, f.size - 1):
         value = np.float64(u[j])
@@ -257,7 +257,7 @@ def _tgv_l1_row(
 def _dual_row(
     x: Array, y: Array, y_above: Array, f: Array, mx: Array, above: float, here: float, largest: Array
 ) -> float:
-    """Return ⟨w, f⟩ of a row, for p = (x, y) and w = ∇ᵀp; note max |p|² and max |w| of each column."""
+    """Return ⟨w, f⟩ of a row for p = (x, y) and w = ∇ᵀp; update max |p|² and max |w| per column."""
     product = 0.0
     for j in range(1, f.size - 1):
         w = mx[j - 1] * x[j - 1] - mx[j] * x[j] + above * y_above[j] - here * y[j]
@@ -284,10 +284,10 @@ def tgv_l1_bounds(
     alpha1: float,
     alpha2: float,
 ) -> Any:
-    """Energy and ⟨w, f⟩ of each row, max |p|² and max |w| of each column, for p = Eᵀq and w = ∇ᵀp.
+    """Return energy and ⟨w, f⟩ per row, max |p|² and max |w| per column, for p = Eᵀq and w = ∇ᵀp.
 
-    `q` is projected on its ball of radius α2 first; E is the Jacobian where it has four components, the
-    symmetrised gradient where it has three.
+    First `q` is projected onto its ball of radius α2. E is the Jacobian if `q` has four components, and the
+    symmetrised gradient if it has three.
     """
     rows, columns = u.shape
     components = q.shape[0]
@@ -296,7 +296,7 @@ def tgv_l1_bounds(
     f = np.zeros(columns)
     scale = np.zeros(columns)
     e = np.zeros((4, columns))
-    # Rows i − 1, i and i + 1 of v and of the projected q, by row number modulo 3; of p, modulo 2.
+    # Rows i − 1, i and i + 1 of v and of the projected q, by row number modulo 3; rows of p modulo 2.
     field = np.zeros((2, 3, columns))
     ball = np.zeros((components, 3, columns))
     p = np.zeros((2, 2, columns))

@@ -1,4 +1,4 @@
-"""Looks at a running iteration: what is kept of them, when the next is due, and what they ask for."""
+"""Checks of a running iteration: what they keep, when the next is due, and what they lead to."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tvtasks.solvers import certificates
 from tvtasks.solvers.certificates import Certificate, Iterates
 from tvtasks.solvers.stopping import Check
 
-# Fewer iterations than this between two looks at the gap are not worth the look.
+# Fewer iterations than this between two checks of the gap are not worth a check.
 LEAST_BLOCK = 25
 
 
 @dataclass
 class Best:
-    """The least energy with its iterate, and the greatest lower bound; they may come from different looks."""
+    """The lowest energy with its iterate, and the highest lower bound, perhaps of different checks."""
 
     energy: float = np.inf
     u: Array | None = None
@@ -26,7 +26,7 @@ class Best:
     bound: str = ""
 
     def note(self, certificate: Certificate, at: Iterates) -> None:
-        """Take over what is better at this look."""
+        """Keep what is better at this check."""
         if self.u is None or certificate.energy < self.energy:
             self.energy = certificate.energy
             self.u, self.v = at.u.copy(), None if at.v is None else at.v.copy()
@@ -40,10 +40,10 @@ class Best:
 
 
 def phase_ends(history: list[Check], enough: float, began: int, approaching: bool) -> bool:
-    """Whether it is time for other steps.
+    """Return whether the next phase, with other steps, is due.
 
-    The energy is above the minimum by less than three times what the last quarter of the iterations took off
-    it. Where the proof does not come in time it may be the energy that is not low enough.
+    The energy exceeds the minimum by less than three times the decrease of the last quarter of the
+    iterations. If the proof does not follow in time, the energy may be too high.
     """
     last = history[-1]
     if approaching:
@@ -52,11 +52,11 @@ def phase_ends(history: list[Check], enough: float, began: int, approaching: boo
 
 
 def until_next_check(history: list[Check], rtol: float, began: int, approaching: bool) -> int:
-    """Choose the iterations until the next look at the gap, which costs as much as one to five of them.
+    """Return the iterations until the next check of the gap, which costs as much as one to five of them.
 
-    The gap falls like a power of the number of iterations, for a while: that power, from the last two looks,
-    says when it will be there. Going only most of the way, and not far at a time, allows for errors. Where
-    the start had a gap already, as with Huber-ROF alone, it falls by the same factor in each iteration.
+    For a while the gap falls like a power of the number of iterations; that power, from the last two checks,
+    predicts when it will be reached. Going only most of the way, and not far at a time, allows for errors. If
+    the start had a gap already, as with Huber-ROF alone, the gap falls by the same factor in each iteration.
     """
     last = history[-1]
     done, gap = last.iteration - began, last.gap
@@ -74,6 +74,6 @@ def until_next_check(history: list[Check], rtol: float, began: int, approaching:
 
 
 def rounding_matters(history: list[Check], floor: float, began: int) -> bool:
-    """Whether float32 may keep the gap from falling: it nears the `floor`, or has ceased to fall."""
+    """Return whether float32 may keep the gap from falling: it is near the `floor`, or has stalled."""
     last = history[-1]
     return last.gap < floor or (last.iteration - began > 200 and last.gap > 0.9 * history[-2].gap)

@@ -1,20 +1,20 @@
 """Compiled iterations of the primal–dual methods (numba; they release the interpreter's lock).
 
-Every array is padded by one pixel on each side. A difference across the border must be zero: `same` repeats
-the outermost pixels of a row, above the first row stands the first, below the last the last; dual arrays stay
-zero where a difference is none. So there is no branch in an inner loop, and one kernel serves all three
-directions. Iterates are float32 or float64; constants are converted to that dtype first (a float64 literal
-would turn the whole loop into float64).
+Every array has a border of one pixel. A difference across the border must be zero: `same` repeats the
+outermost pixels of a row, the first row stands above the first, the last below the last, and dual arrays stay
+zero where there is no difference. So no inner loop has a branch, and one kernel serves all three directions.
+Iterates are float32 or float64; constants are converted to that dtype first, because a float64 literal would
+turn the whole loop into float64.
 
-A row function is given whole arrays and the number of the row: a slice would cost as much as fifty pixels.
-Its loops are small enough that the compiler can tell that no two arrays overlap, and vectorises them.
+A row function receives whole arrays and the number of the row: a slice would cost as much as fifty pixels.
+Its loops are small enough for the compiler to see that no two arrays overlap, and to vectorise them.
 
-An iteration goes through the image once, a stage after the other, each stage a row behind the one that it
-needs. Several iterations follow one another down the image (a wavefront), while the rows that they share are
-in the cache; the numbers are the same as with one iteration after the other. A kernel is given the steps of
-the wavefront to make, from `first` up to `last`: at step s, the first stage of iteration t is at row
-s − lag · t. What passes from stage to stage lives in `rows` (iteration, variable, row modulo 4, column). The
-caller is tvtasks.solvers.wavefront.
+An iteration passes through the image once, stage after stage, each stage one row behind the one that it
+needs. Several iterations follow each other down the image (a wavefront) while the rows that they share are in
+the cache; the numbers are the same as one iteration after the other. A kernel receives the steps of the
+wavefront to make, from `first` up to `last`: at step s, the first stage of iteration t is at row s − lag · t.
+`rows` (iteration, variable, row modulo 4, column) holds what passes from stage to stage. The caller is
+tvtasks.solvers.wavefront.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# "nnan" and "ninf" stay out: a diverging iterate must be seen. "afn" lets the processor estimate 1/√x in
-# float32 and improve that to within rounding, instead of a root and a division. error_model="numpy" drops the
-# test for a division by zero, which keeps loops from being vectorised.
+# "nnan" and "ninf" are left out so that a diverging iterate is noticed. "afn" lets the processor estimate
+# 1/√x in float32 and improve it to within rounding, instead of a root and a division. error_model="numpy"
+# drops the test for a division by zero, which prevents vectorising.
 compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "afn"})
-# Sums and maxima may be taken in any order, which lets them be vectorised; a NaN still makes a sum NaN.
+# Sums and maxima may be taken in any order, so that they can be vectorised; a NaN still makes a sum NaN.
 summed = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"}
 )
@@ -51,9 +51,9 @@ def keep_freed_memory() -> None:
 
 @njit(inline="always")
 def larger(a: Any, b: Any) -> Any:
-    """Return the larger, in a form that is vectorised.
+    """Return the larger value, in a form that is vectorised.
 
-    A running maximum in one variable is not; so a row's are kept apart, a maximum for each column.
+    A running maximum in one variable is not vectorised, so there is one maximum per column.
     """
     return a if a > b else b
 
@@ -70,7 +70,7 @@ def same(a: Array, k: int) -> None:
 def _ball_row(
     p: Array, i: int, z: Array, k: int, below: int, step_x: Any, step_y: Any, shrink: Any, rho: Any
 ) -> None:
-    """Row of p: a step along ∇z, shrunk, projected on the unit ball, over-relaxed."""
+    """Row of p: a step along ∇z, shrunk, projected onto the unit ball, over-relaxed."""
     one = p.dtype.type(1)
     for j in range(1, p.shape[2] - 1):
         a = (p[0, i, j] + step_x * (z[k, j + 1] - z[k, j])) * shrink
@@ -109,7 +109,7 @@ def huber_rof(
     first: int,
     last: int,
 ) -> None:
-    """Over-relaxed primal–dual iteration for Huber-ROF with α > 0. Lag 2, two stages."""
+    """Run the over-relaxed primal–dual iteration for Huber-ROF with α > 0. Lag 2, two stages."""
     end = u.shape[0] - 1
     real = u.dtype.type
     for step in range(first, last):
@@ -150,7 +150,7 @@ def _huber_dual_row(u: Array, i: int, alpha: Any, along_x: Any, along_y: Any, p:
 
 @compiled
 def huber_dual(u: Array, alpha: float, along_x: float, along_y: float, p: Array) -> None:
-    """Write p = ∇u / max(α, |∇u|), the dual that goes with u."""
+    """Write p = ∇u / max(α, |∇u|), the dual field that belongs to u."""
     rows, columns = u.shape[0] - 2, u.shape[1] - 2
     real = u.dtype.type
     for i in range(1, rows + 1):
@@ -183,7 +183,7 @@ def _tv_primal(
     side_y: Any,
     rho: Any,
 ) -> None:
-    """Row of u, moved against the smoothed residual and over-relaxed; of z, moved by twice as much."""
+    """Row of u, moved against the smoothed residual and over-relaxed; row of z, moved twice as far."""
     two = u.dtype.type(2)
     for j in range(1, u.shape[1] - 1):
         move = centre * b[k, j] + side_x * (b[k, j - 1] + b[k, j + 1]) + side_y * (b[above, j] + b[below, j])
@@ -219,12 +219,18 @@ def tv(
     first: int,
     last: int,
 ) -> None:
-    """Preconditioned primal–dual iteration (Bredies & Sun 2015), for TV-L1 and ROF. Lag 2, three stages.
+    """Run the preconditioned primal–dual iteration for TV-L1 and ROF. Lag 2, three stages.
 
-    The fidelity has a dual variable s too, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
-    Two Richardson steps, with the middle of the spectrum for their length, stand for the inverse: they leave
-    of every mode a part in [0, 1), which keeps the iteration convergent for every σ and ω. Together they are
-    a smoothing over the neighbours.
+    The fidelity has a dual variable s as well, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
+    Two Richardson steps, as long as the middle of the spectrum allows, replace the inverse: they leave a
+    fraction in [0, 1) of every mode, which keeps the iteration convergent for every σ and ω. Together they
+    smooth over the neighbours.
+
+    References
+    ----------
+    K. Bredies, H. Sun, "Preconditioned Douglas–Rachford Algorithms for TV- and TGV-Regularized Variational
+    Imaging Problems", Journal of Mathematical Imaging and Vision 52 (2015) 317–344,
+    doi:10.1007/s10851-015-0564-1.
     """
     end = u.shape[0] - 1
     real = u.dtype.type
@@ -277,7 +283,7 @@ def tv(
 
 @compiled
 def add_to_mean(mean: Array, sample: Array, share: float) -> None:
-    """Move a running mean towards a sample by its share."""
+    """Move a running mean towards a sample by the sample's share."""
     weight = mean.dtype.type(share)
     there, here = mean.ravel(), sample.ravel()
     for j in range(there.size):

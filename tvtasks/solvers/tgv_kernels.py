@@ -1,13 +1,13 @@
-"""The compiled iteration of TGV-L1; how its rows run is told in tvtasks.solvers.kernels.
+"""The compiled iteration of TGV-L1; tvtasks.solvers.kernels explains how its rows run.
 
 The dual of the second-order term, `q`, has three components (xx, yy, √2·xy) for the symmetrised gradient and
-four (∂x vx, ∂y vx, ∂x vy, ∂y vy) for the Jacobian; see tvtasks.operators. Both operators take their masks
-along: `mx[j]` is 1 where ∂x is a true forward difference, `ex[j]` where the backward difference on the
-diagonal of the symmetrised gradient is one; `my`, `ey` likewise, `mixed` is the factor of its off-diagonal.
+four (∂x vx, ∂y vx, ∂x vy, ∂y vy) for the Jacobian; see tvtasks.operators. Both operators receive masks:
+`mx[j]` is 1 where ∂x is a true forward difference, `ex[j]` where the backward difference on the diagonal of
+the symmetrised gradient is one; `my` and `ey` likewise, and `mixed` is the factor of its off-diagonal.
 
-The operators are written for one pixel and become part of the loop that uses them: half of the time of an
-iteration is spent on carrying numbers between the cache and the processor, so no row is written that the next
-loop reads again.
+The operators are written for one pixel and become part of the loop that uses them. Half of the time of an
+iteration is spent moving numbers between cache and processor, so no row is written only to be read again by
+the next loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pixel = njit(inline="always")
 def adjoint_jacobian(
     q: Array, c: int, above: int, i: int, j: int, mx: Array, my_above: Any, my_here: Any
 ) -> Any:
-    """Return component c of Eᵀq at (i, j) for the Jacobian; q has rows above and i."""
+    """Return component c of Eᵀq at (i, j) for the Jacobian; q has the rows above and i."""
     x, y = 2 * c, 2 * c + 1
     return mx[j - 1] * q[x, i, j - 1] - mx[j] * q[x, i, j] + my_above * q[y, above, j] - my_here * q[y, i, j]
 
@@ -51,7 +51,7 @@ def adjoint_symmetrised(
     middle: Any,
     under: Any,
 ) -> Any:
-    """Return both components of Eᵀq at (i, j) for the symmetrised gradient; q has rows i and below."""
+    """Return both components of Eᵀq at (i, j) for the symmetrised gradient; q has the rows i and below."""
     return (
         ex[j] * q[0, i, j]
         - ex[j + 1] * q[0, i, j + 1]
@@ -75,7 +75,7 @@ def symmetrised(
     mixed_here: Any,
     middle: Any,
 ) -> Any:
-    """Return (E_xx, E_yy, √2·E_xy) at (i, j) of components c and c + 1 of v, which has rows above and i."""
+    """Return (E_xx, E_yy, √2·E_xy) at (i, j) of components c and c + 1 of v, with the rows above and i."""
     return (
         ex[j] * (v[c, i, j] - v[c, i, j - 1]),
         middle * (v[c + 1, i, j] - v[c + 1, above, j]),
@@ -167,7 +167,7 @@ def _primal_v_symmetrised(
 def _dual_p(
     p: Array, i: int, z: Array, k: int, below: int, mx: Array, here: Any, step: Any, tight: Any, rho: Any
 ) -> None:
-    """Row of p: a step along ∇u − v for z = (u, v), projected on the ball |p|² ≤ 1/tight, over-relaxed."""
+    """Row of p: a step along ∇u − v for z = (u, v), projected onto the ball |p|² ≤ 1/tight, over-relaxed."""
     one = p.dtype.type(1)
     for j in range(1, p.shape[2] - 1):
         a = p[0, i, j] + step * (mx[j] * (z[0, k, j + 1] - z[0, k, j]) - z[1, k, j])
@@ -181,7 +181,7 @@ def _dual_p(
 def _dual_q_jacobian(
     q: Array, i: int, z: Array, k: int, below: int, mx: Array, here: Any, step: Any, tight: Any, rho: Any
 ) -> None:
-    """Row of q: a step along E v, projected on the ball |q|² ≤ 1/tight, over-relaxed."""
+    """Row of q: a step along E v, projected onto the ball |q|² ≤ 1/tight, over-relaxed."""
     one = q.dtype.type(1)
     for j in range(1, q.shape[2] - 1):
         xx, xy = jacobian(z, 1, k, below, j, mx, here)
@@ -211,7 +211,7 @@ def _dual_q_symmetrised(
     tight: Any,
     rho: Any,
 ) -> None:
-    """Row of q: a step along E v, projected on the ball |q|² ≤ 1/tight, over-relaxed."""
+    """Row of q: a step along E v, projected onto the ball |q|² ≤ 1/tight, over-relaxed."""
     one = q.dtype.type(1)
     for j in range(1, q.shape[2] - 1):
         xx, yy, xy = symmetrised(z, 1, above, k, j, mx, ex, mixed_above, mixed_here, middle)
@@ -247,9 +247,9 @@ def tgv_l1(
     first: int,
     last: int,
 ) -> None:
-    """Over-relaxed primal–dual iteration with separate steps for u, v, p and q. Lag 2, two stages.
+    """Run the over-relaxed primal–dual iteration with separate steps for u, v, p and q. Lag 2, two stages.
 
-    E is the Jacobian where `q` has four components, the symmetrised gradient where it has three.
+    E is the Jacobian if `q` has four components, and the symmetrised gradient if it has three.
     """
     end = u.shape[0] - 1
     full = q.shape[0] == 4
@@ -362,7 +362,7 @@ def residuals(
 
 @compiled
 def move(x: Array, d: Array, scale: float, rho: float, z: Array) -> None:
-    """Move x against `scale` · d, over-relaxed; write to z what it would be after twice the move."""
+    """Move x against `scale` · d, over-relaxed; write its value after twice the move to z."""
     once, twice = x.dtype.type(rho * scale), x.dtype.type(2 * scale)
     for i in range(d.shape[0]):
         for j in range(d.shape[1]):
@@ -390,7 +390,7 @@ def duals(
     sigma_q: float,
     rho: float,
 ) -> None:
-    """Move s, p and q along z = (u, v), each projected on its ball, over-relaxed."""
+    """Move s, p and q along z = (u, v), each projected onto its ball, over-relaxed."""
     real = s.dtype.type
     half, relax = real(mixed), real(rho)
     step_p, step_q = real(sigma_p), real(sigma_q)

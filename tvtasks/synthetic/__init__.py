@@ -1,7 +1,11 @@
-"""Synthetic scans whose components are known: lattice, terraces, background, streaks and noise.
+"""Synthetic scans with known components: lattice, terraces, background, streaks and noise.
 
-Each component is a function of its own, with lengths in pixels and heights in the unit of the image; each
-``*_scan`` puts components together at the amplitudes of one technique. The same seed gives the same scan.
+One function creates each component, with lengths in pixels and heights in the unit of the image. Each
+``*_scan`` function adds components with the amplitudes of one technique. The same seed gives the same scan.
+
+>>> scan = stm_terrace_scan(seed=1, shape=(64, 64))
+>>> scan.image.shape, scan.units, scan.technique
+((64, 64), 'm', 'STM')
 """
 
 from tvtasks.synthetic.coordinates import Coordinates, FloatImage, Shape, centred

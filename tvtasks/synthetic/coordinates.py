@@ -1,4 +1,4 @@
-"""Types and pixel coordinates that the components of a synthetic scan share."""
+"""Types and pixel coordinates shared by the components of a synthetic scan."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 FloatImage = NDArray[np.float64]
 Shape = tuple[int, int]
 Coordinates = tuple[FloatImage, FloatImage]
-"""y and x of the pixels, in pixels; arrays that broadcast to the shape of the image."""
+"""y and x of the pixels, in pixels; the arrays broadcast to the shape of the image."""
 
 
 def centred(shape: Shape) -> Coordinates:
-    """Return y (a column) and x (a row) of the pixels, from the middle of the image."""
+    """Return y (a column) and x (a row) of the pixels, measured from the centre of the image."""
     y, x = (np.arange(size, dtype=np.float64) - (size - 1) / 2 for size in shape)
     return y[:, np.newaxis], x[np.newaxis, :]

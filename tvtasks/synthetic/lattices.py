@@ -1,4 +1,4 @@
-"""Lattices: smooth waves, and columns."""
+"""Lattices of smooth waves and of atomic columns."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def wave_lattice(
     angle: float,
     symmetry: Literal["hexagonal", "square"],
 ) -> FloatImage:
-    """Return a lattice of smooth maxima: three plane waves (hexagonal) or two (square), of mean zero.
+    """Return a lattice of smooth maxima with mean zero: three plane waves (hexagonal) or two (square).
 
-    `period` is the distance between neighbouring maxima, `corrugation` the height from the deepest
-    minimum to a maximum, `angle` (radians) turns the first wave from the rows.
+    `period` is the distance between neighbouring maxima, `corrugation` the height from the deepest minimum to
+    a maximum, and `angle` (radians) the angle between the first wave and the rows.
     """
     y, x = centred(shape)
-    # Peak to peak, three waves at 60° go from 3 to -1.5, two at 90° from 2 to -2.
+    # Three waves at 60° range from -1.5 to 3, two at 90° from -2 to 2.
     if symmetry == "hexagonal":
         turns, wavelength, span = [0.0, np.pi / 3, 2 * np.pi / 3], period * np.sqrt(3) / 2, 4.5
     else:
@@ -40,7 +40,7 @@ def column_lattice(
 ) -> FloatImage:
     """Return Gaussian columns on a square lattice and at the centres of its cells.
 
-    `width` is the standard deviation of a column; `heights` are those of the corners and of the centres.
+    `width` is the standard deviation of a column; `heights` are the heights at corners and centres.
     """
     y, x = centred(shape)
     reach = int(np.ceil(np.hypot(*shape) / 2 / period)) + 1
@@ -50,7 +50,7 @@ def column_lattice(
         a, b = period * (along + shift), period * (across + shift)
         column_x = a * np.cos(angle) - b * np.sin(angle)
         column_y = a * np.sin(angle) + b * np.cos(angle)
-        # A Gaussian is a product of one in y and one in x, so all columns are one product of matrices.
+        # A Gaussian is the product of one in y and one in x, so all columns are one matrix product.
         in_y = np.exp(-0.5 * ((y - column_y) / width) ** 2)
         in_x = np.exp(-0.5 * ((x.T - column_x) / width) ** 2)
         lattice += height * in_y @ in_x.T

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from tests.archive.test_layout import assert_valid
 from tvtasks import Restoration
-from tvtasks.archive import Keeping, Sample, load, run_id, summary, write
+from tvtasks.archive import Sample, Storage, load, run_id, summary, write
 from tvtasks.archive.collect import collect
-from tvtasks.archive.keeping import not_nxem
+from tvtasks.archive.storage import not_nxem
 from tvtasks.archive.verification import check
 from tvtasks.errors import ConfigurationError
 
@@ -49,7 +49,7 @@ class TestNXem:
     def test_an_image_of_an_electron_microscope_is_one(
         self, electrons: Restoration, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        path = write(electrons, tmp_path, keeping=Keeping(sample=SAMPLE))
+        path = write(electrons, tmp_path, storage=Storage(sample=SAMPLE))
         tree = chexus.read_hdf5(str(path))
         found = chexus.validate(next(tree), validators=chexus.validators.base_validators(has_scipp=False))
         tree.close()
@@ -68,7 +68,7 @@ class TestNXem:
         self, electrons: Restoration, tmp_path: Path, missing: str
     ) -> None:
         """`sampleID` stands for any name with `sample`; nexusformat takes it by the letter."""
-        path = write(electrons, tmp_path, keeping=Keeping(sample=SAMPLE))
+        path = write(electrons, tmp_path, storage=Storage(sample=SAMPLE))
         with h5py.File(shutil.copy(path, tmp_path / "copy.nxs"), "r+") as file:
             assert file["entry/definition"].asstr()[()] == "NXem"
             file.move("entry/sample", "entry/sampleID")
@@ -89,7 +89,7 @@ class TestNXem:
     ) -> None:
         micrograph = replace(electrons.micrograph, **changes)
         assert why in not_nxem(micrograph.technique, micrograph.acquired_at)
-        path = write(replace(electrons, micrograph=micrograph), tmp_path, keeping=Keeping(sample=SAMPLE))
+        path = write(replace(electrons, micrograph=micrograph), tmp_path, storage=Storage(sample=SAMPLE))
         assert_valid(path)
         assert check(path) == []
         with h5py.File(path) as file:
@@ -107,7 +107,7 @@ class TestNXem:
 
 class TestInTheFile:
     def test_it_changes_no_run_id_and_is_in_the_record(self, electrons: Restoration, tmp_path: Path) -> None:
-        run = load(write(electrons, tmp_path, keeping=Keeping("none", SAMPLE)))
+        run = load(write(electrons, tmp_path, storage=Storage("none", SAMPLE)))
         assert run.record["run_id"] == run_id(electrons.micrograph, electrons.recipe)
         assert Sample(**run.record["sample"]) == SAMPLE
 
@@ -115,19 +115,19 @@ class TestInTheFile:
         "name", ["sample/name", "sample/atom_types", "sample/preparation_date", "definition"]
     )
     def test_a_change_is_named(self, electrons: Restoration, tmp_path: Path, name: str) -> None:
-        path = write(electrons, tmp_path, keeping=Keeping(sample=SAMPLE))
+        path = write(electrons, tmp_path, storage=Storage(sample=SAMPLE))
         with h5py.File(path, "r+") as file:
             file[f"entry/{name}"][()] = "Ag"
         (found,) = check(path)
         assert found.what == f"/entry/{name}"
 
     def test_a_collected_file_keeps_it(self, electrons: Restoration, tmp_path: Path) -> None:
-        path = write(electrons, tmp_path, keeping=Keeping(sample=SAMPLE))
+        path = write(electrons, tmp_path, storage=Storage(sample=SAMPLE))
         (name,) = collect([path], tmp_path / "several.nxs")
         with h5py.File(tmp_path / "several.nxs") as file:
             assert file[f"{name}/sample/atom_types"].asstr()[()] == "Au, C"
         assert Sample(**summary(tmp_path / "several.nxs")["sample"]) == SAMPLE
-        assert not any(found.grave for found in check(tmp_path / "several.nxs"))
+        assert not any(found.is_fault for found in check(tmp_path / "several.nxs"))
 
 
 class TestSample:
@@ -188,4 +188,4 @@ class TestSample:
 
 def test_another_way_of_packing_is_refused() -> None:
     with pytest.raises(ValidationError):
-        Keeping("rar")  # type: ignore[arg-type]
+        Storage("rar")  # type: ignore[arg-type]

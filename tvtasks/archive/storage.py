@@ -115,7 +115,7 @@ class Sample:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Keeping:
+class Storage:
     """How results are stored.
 
     Attributes
@@ -134,7 +134,7 @@ class Keeping:
     )
 
     @classmethod
-    def of(cls, compression: Compression = "gzip", sample: Path | None = None) -> Keeping:
+    def of(cls, compression: Compression = "gzip", sample: Path | None = None) -> Storage:
         """Return what the command line asks for; `sample` is a TOML file.
 
         Raises
@@ -146,7 +146,7 @@ class Keeping:
         return cls(compression, Sample.load(sample) if sample else None)
 
 
-AS_USUAL = Keeping()
+DEFAULT_STORAGE = Storage()
 """Compression by gzip, without sample data."""
 
 
