@@ -18,7 +18,7 @@ from tvtasks.figures.curves import profile_figure
 from tvtasks.figures.sheet import rendered
 from tvtasks.profile import profile
 from tvtasks.proposal import propose, toml
-from tvtasks.sweep import build_points
+from tvtasks.sweep.points import build_points
 from tvtasks.tasks import TASKS
 
 TOML = """

@@ -143,7 +143,6 @@ _OPTIONS = {
     "ignore": "--ignore",
     "settle": "--settle",
     "max_wait": "--max-wait",
-    "rescan": "--rescan",
     "observer": "--observer",
     "dashboard": "--no-dashboard",
     "preview_size": "--preview-size",

@@ -11,9 +11,9 @@ import tifffile
 from PIL import Image
 
 from tvtasks import archive
-from tvtasks import sweep as sweeps
 from tvtasks.cli.sweep import _repeated
 from tvtasks.recipe import Recipe
+from tvtasks.sweep import points as sweeps
 from tvtasks.workflow import restore_file
 
 RECIPE = Recipe.model_validate({"name": "flat", "background": {"model": "huber-rof", "lam": 0.5}})

@@ -7,7 +7,7 @@ from prefect.utilities.schema_tools.validation import ValidationError, validate
 from flows.acquire import acquire_flow
 from flows.rerun import rerun_flow
 from flows.restore import restore_flow
-from flows.sweeping import sweep_flow
+from flows.sweep import sweep_flow
 from tvtasks.dashboard.forms import NONE_OF_MY_OWN, OwnRecipe
 from tvtasks.errors import RecipeError
 from tvtasks.recipe import Recipe
