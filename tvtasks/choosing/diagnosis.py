@@ -1,0 +1,233 @@
+"""What is wrong with one image, told from the image itself, and the image without it.
+
+f = u + o(y) + s(y, x) + b + noise: the sample u, offsets of lines o, scars and tip changes in mid-line s, a
+background b of tilt, bow and drift. u is what is left. Each part is found by a model of its own and taken only
+where the evidence is more than thin; the transposed image is the control, for columns have no line faults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import label
+
+from tvtasks.choosing.bow import bow
+from tvtasks.choosing.slow import surface, tell
+from tvtasks.choosing.waves import waves
+from tvtasks.operators import Array
+from tvtasks.solvers.offsets import Offsets, line_offsets, roughness, spread
+from tvtasks.solvers.scars import scars
+
+Vector = NDArray[np.float64]
+Part = Literal["offsets", "scars", "tilt", "bow", "slow background", "streaks"]
+
+_ROW = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0]])
+_FALSE = 0.2  # share of the scars, by area, that may be the sample's
+_ROUGHER = 1.6  # times what the transposed image shows that offsets must be rough (0.7-1.3 without faults)
+_EM = ("SEM", "STEM", "TEM")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a part was taken out of the image, and why.
+
+    Attributes
+    ----------
+    part
+        ``offsets``, ``scars``, ``tilt``, ``bow``, ``slow background`` or ``streaks``.
+    taken
+        Whether it was.
+    reason
+        A sentence for the person at the microscope.
+    evidence
+        The numbers behind it, safe for JSON.
+    """
+
+    part: Part
+    taken: bool
+    reason: str
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """An image taken apart; all arrays in the image's unit, float64.
+
+    Attributes
+    ----------
+    offsets
+        One for each scan line; zero where none was taken.
+    scars
+        Scars, tip changes in mid-line or streaks, shape (M, N).
+    background
+        Tilt, bow and drift, shape (M, N).
+    restored
+        The image less the three.
+    decisions
+        What was taken and what was not, in the order in which it was decided.
+    direction
+        Of the scan lines: ``x`` along rows, ``y`` along columns.
+    counts
+        Whether the values are counts, whose noise grows with them.
+    """
+
+    offsets: Vector
+    scars: Array
+    background: Array
+    restored: Array
+    decisions: tuple[Decision, ...]
+    direction: Literal["x", "y"] = "x"
+    counts: bool = False
+
+    @property
+    def taken(self) -> tuple[Part, ...]:
+        """The parts that were taken out."""
+        return tuple(decision.part for decision in self.decisions if decision.taken)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was decided and why, safe for JSON."""
+        return {
+            "direction": self.direction, "counts": self.counts,
+            "decisions": [vars(decision) for decision in self.decisions],
+        }  # fmt: skip
+
+
+def diagnose(
+    image: Array,
+    *,
+    technique: str | None = None,
+    pixel_size: tuple[float, float] | None = None,
+    direction: Literal["x", "y"] = "x",
+) -> Diagnosis:
+    """Find what is wrong with an image, and take it out.
+
+    Parameters
+    ----------
+    image
+        Shape (M, N), real and finite, as the microscope gave it.
+    technique
+        As in `Micrograph`; None where it is not known.
+    pixel_size
+        (dy, dx) in metres; None where it is not known.
+    direction
+        Of the scan lines.
+
+    Returns
+    -------
+    Diagnosis
+    """
+    f = np.asarray(image, np.float64)
+    if direction == "y":
+        turned = diagnose(f.T, technique=technique, pixel_size=pixel_size and pixel_size[::-1])
+        return Diagnosis(
+            turned.offsets, turned.scars.T, turned.background.T, turned.restored.T, turned.decisions, "y",
+            turned.counts,
+        )  # fmt: skip
+    unit, level = float(np.ptp(f)), float(np.median(f))
+    if unit == 0.0 or min(f.shape) < 16:
+        zero = np.zeros(f.shape)
+        return Diagnosis(zero[:, 0].copy(), zero, zero, f, ())
+    if technique in _EM:
+        return _of_counts(f)
+    found = _of_heights((f - level) / unit)
+    o, s, b = unit * found.offsets, unit * found.scars, unit * found.background
+    return Diagnosis(o, s, b, f - o[:, np.newaxis] - s - b, found.decisions)
+
+
+def _of_heights(f: Array) -> Diagnosis:
+    """A probe's image, scaled to a range of 1."""
+    decisions = []
+    curved = bow(f)
+    b = curved.surface
+    g = f - b
+    hidden = waves(g).values
+    h = g - hidden
+    turned = np.ascontiguousarray(h.T)
+    control = line_offsets(turned, certify=False)
+    allowed = scars(turned - control.values[:, np.newaxis]).values
+    s = np.zeros(f.shape)
+    for _ in range(2):
+        o = line_offsets(h - s)
+        v = h - o.values[:, np.newaxis]
+        found = scars(v).values
+        s = keep_runs(found, allowed, 0.5 * spread(np.diff(v, axis=0)))
+    open_offsets = line_offsets(g, certify=False)
+    open_control = line_offsets(np.ascontiguousarray(g.T), certify=False)
+    rho = min(_rougher(o, control, f.shape), _rougher(open_offsets, open_control, f.shape))
+    taken = rho >= _ROUGHER
+    decisions.append(
+        Decision("offsets", taken, "", {"rougher": rho, "gap": o.gap})
+    )
+    values = o.values
+    if not taken:
+        values = np.zeros(len(f))
+        down = bow(np.ascontiguousarray(f.T))
+        y = np.linspace(-1, 1, len(f))
+        by = (down.tilt * y + down.bend * (y**2 - np.mean(y**2)))[:, np.newaxis]
+        b = b + by
+        v = g - by
+        s = keep_runs(
+            scars(v).values, scars(np.ascontiguousarray(v.T)).values, 0.5 * spread(np.diff(v, axis=0))
+        )
+    decisions.append(Decision("scars", bool(s.any()), ""))
+    left = f - b - values[:, np.newaxis] - s
+    told = tell(left)
+    slow = told.edges < 0.13
+    decisions.append(Decision("slow background", slow, "", vars(told)))
+    if slow:
+        z = surface(left)
+        b = b + z
+        left = left - z
+    return Diagnosis(values, s, b, left, tuple(decisions))
+
+
+def _rougher(found: Offsets, control: Offsets, shape: tuple[int, ...]) -> float:
+    """How many times rougher offsets are than those of the transposed image, noise taken into account."""
+    fair = np.sqrt(shape[1] / shape[0])  # offsets of lines of N pixels are noisy as 1/√N
+    return float(fair * roughness(found.values) / max(roughness(control.values), 1e-12))
+
+
+def _of_counts(f: Array) -> Diagnosis:
+    a = 2 * np.sqrt(np.maximum(f, 0) + 0.375)
+    s0 = scars(a, along=4.0, size=0.1, iterations=400).values
+    control = scars(np.ascontiguousarray(a.T), along=4.0, size=0.1, iterations=400).values
+    s = keep_runs(s0, control, 0.3 * spread(np.diff(a, axis=0)))
+    restored = np.where(s != 0, ((a - s) / 2) ** 2 - 0.375, f)
+    return Diagnosis(
+        np.zeros(len(f)), f - restored, np.zeros(f.shape), restored, (Decision("streaks", bool(s.any()), ""),),
+        counts=True,
+    )  # fmt: skip
+
+
+def keep_runs(found: Array, control: Array, least: float, false: float = _FALSE) -> Array:
+    """Keep the runs along lines that the control hardly has.
+
+    A run is a piece of a line with one sign and more than `least`; its area is the sum over it. Runs are kept
+    from the largest area down to where the control's, as large, make up the share `false` of them.
+    """
+    labels, area = _runs(found, least)
+    if len(area) < 2:
+        return np.zeros(found.shape)
+    _, theirs = _runs(control, least)
+    ours = np.sort(area[1:])[::-1]
+    theirs = np.sort(theirs[1:])[::-1]
+    sums = np.concatenate([[0.0], np.cumsum(theirs)])
+    rate = sums[np.searchsorted(-theirs, -ours, "right")] / np.maximum(np.cumsum(ours), 1e-300)
+    good = np.flatnonzero(rate <= false)
+    if not good.size:
+        return np.zeros(found.shape)
+    return np.where((area >= ours[good[-1]])[labels] & (labels > 0), found, 0.0)
+
+
+def _runs(s: Array, least: float) -> tuple[NDArray[np.intp], Vector]:
+    """Label the runs, and return the area of each; area 0 for what is none."""
+    high, n = label(s > least, _ROW)
+    low, m = label(s < -least, _ROW)
+    labels = high + np.where(low > 0, low + n, 0)
+    area = np.bincount(labels.ravel(), np.abs(s).ravel().astype(np.float64), n + m + 1)
+    area[0] = 0.0
+    return labels, area
