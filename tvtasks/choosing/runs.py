@@ -1,0 +1,178 @@
+"""Runs of scars: which of them are faults, and how high they are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.ndimage import label
+
+from tvtasks.operators import Array
+
+FALSE = 0.2
+"""Share of the scars, by area, that may be the sample's."""
+SHARP = 0.6
+"""Part of a scar that the lines beyond it must not foresee: a scar has sharp sides, the top of a molecule is
+foreseen by its slopes (synthetic molecules, particles)."""
+_ROW = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0]])
+
+Vector = NDArray[np.float64]
+
+
+class Runs(NamedTuple):
+    """Pieces of lines with one sign.
+
+    Attributes
+    ----------
+    labels
+        Shape (M, N); 0 for no run.
+    area
+        Sum of absolute values of each run, and 0 for label 0.
+    """
+
+    labels: NDArray[np.intp]
+    area: Vector
+
+
+def runs(s: Array, least: float) -> Runs:
+    """Find the pieces of lines that exceed `least` with one sign."""
+    high, n = label(s > least, _ROW)
+    low, m = label(s < -least, _ROW)
+    labels = high + np.where(low > 0, low + n, 0)
+    area = np.bincount(labels.ravel(), np.abs(s).ravel().astype(np.float64), n + m + 1)
+    area[0] = 0.0
+    return Runs(labels, area)
+
+
+def true_scars(
+    image: Array, found: Array, control: Array, least: float, false: float = FALSE
+) -> NDArray[np.float64]:
+    """Keep of the scars what is hardly the sample's, at its full height.
+
+    Runs have sharp sides, and are kept from the largest area down to where the control's, as large and as
+    sharp, make up the share `false` of them.
+
+    Parameters
+    ----------
+    image
+        What the scars were found in, shape (M, N).
+    found
+        The scars.
+    control
+        The transposed image, and
+    least
+        What a run must exceed.
+    """
+    g = np.ascontiguousarray(image, np.float64)
+    ours = runs(found, least)
+    if len(ours.area) < 2:
+        return np.zeros(g.shape)
+    sharp = ours.area * (sharpness(g, found, ours) >= SHARP)
+    sharp[0] = 0.0
+    limit = _limit(sharp, control, false)
+    kept = (sharp >= limit) & (sharp > 0)
+    s = np.where(kept[ours.labels], found, 0.0)
+    return at_full_height(g, s)
+
+
+def sharp_areas(image: Array, found: Array, least: float) -> Vector:
+    """Areas of the runs with sharp sides, the largest first: what a control has."""
+    ours = runs(found, least)
+    if len(ours.area) < 2:
+        return np.zeros(0)
+    g = np.ascontiguousarray(image, np.float64)
+    area = ours.area[sharpness(g, found, ours) >= SHARP]
+    return np.sort(area[area > 0])[::-1]
+
+
+def _limit(area: Vector, control: Vector, false: float) -> float:
+    ours = np.sort(area[area > 0])[::-1]
+    if not ours.size:
+        return np.inf
+    sums = np.concatenate([[0.0], np.cumsum(control)])
+    rate = sums[np.searchsorted(-control, -ours, "right")] / np.cumsum(ours)
+    good = np.flatnonzero(rate <= false)
+    return float(ours[good[-1]]) if good.size else np.inf
+
+
+def sharpness(image: Array, s: Array, found: Runs) -> Vector:
+    """For each run, the part of it that its neighbours across do not foresee by their levels and slopes."""
+    unforeseen = _unforeseen(image, np.ascontiguousarray(s, np.float64), found.labels > 0)
+    total = np.bincount(found.labels.ravel(), unforeseen.ravel(), len(found.area))
+    return total / np.maximum(found.area, 1e-300)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unforeseen(g: Array, s: Array, on: Array) -> Array:
+    """What a pixel of a scar stands above the mean of two straight lines, from above and from below it."""
+    rows, columns = g.shape
+    out = np.zeros_like(g)
+    for x in range(columns):
+        top = 0
+        while top < rows:
+            if not on[top, x]:
+                top += 1
+                continue
+            end = top
+            sign = s[top, x] > 0
+            while end < rows and on[end, x] and (s[end, x] > 0) == sign:
+                end += 1
+            for y in range(top, end):
+                level, seen = 0.0, 0
+                if top >= 2:
+                    level += g[top - 1, x] + (y - top + 1) * _slope(g[top - 1, x] - g[top - 2, x])
+                    seen += 1
+                if end + 1 < rows:
+                    level += g[end, x] + (end - y) * _slope(g[end, x] - g[end + 1, x])
+                    seen += 1
+                if seen:
+                    out[y, x] = (g[y, x] - level / seen) * (1.0 if sign else -1.0)
+            top = end
+    return out
+
+
+@njit(inline="always")
+def _slope(step: float) -> float:
+    return step
+
+
+def at_full_height(g: Array, s: Array) -> NDArray[np.float64]:
+    """Move each run to where it joins the lines above and below: its price for size has drawn it to zero."""
+    full = runs(s, 0.0)
+    if len(full.area) < 2:
+        return s
+    return np.asarray(_moved(g, s, full.labels, len(full.area)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _moved(g: Array, s: Array, labels: Array, number: int) -> Array:
+    rows, columns = g.shape
+    out = s.copy()
+    gap = np.empty(columns)
+    for y in range(rows):
+        x = 0
+        while x < columns:
+            if labels[y, x] == 0:
+                x += 1
+                continue
+            first = x
+            n = 0
+            while x < columns and labels[y, x] == labels[y, first]:
+                up, down = y - 1, y + 1
+                while up >= 0 and labels[up, x] > 0:
+                    up -= 1
+                while down < rows and labels[down, x] > 0:
+                    down += 1
+                if up >= 0 and down < rows:
+                    part = (y - up) / (down - up)
+                    gap[n] = g[y, x] - s[y, x] - ((1 - part) * g[up, x] + part * g[down, x])
+                    n += 1
+                x += 1
+            if n >= 5:
+                move = np.median(gap[:n])
+                for j in range(first, x):
+                    if out[y, j] != 0:
+                        out[y, j] += move
+    return out
