@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tvtasks.operators import Array
+from tvtasks.solvers.kernels import summed
 from tvtasks.solvers.offsets import spread
 
 NEAR, FAR = (1, 2, 3), (3, 5, 8)
 """Lags in pixels. The bias that edges cause falls as one over the lag; a true bow is the same at all."""
 SURE = 3.0
 """Times the disagreement of near and far lags that a curvature must be, to be believed (see `bow`)."""
+CERTAIN = 4.0
+"""Standard errors that a curvature must be: hills of the sample differ from band to band, a bow does not."""
+_BANDS = 6
+_EVERY = np.array([True, True, True])
 _ROUNDS = 10  # of each loss
 _WIDTH = 2.0  # of the redescending loss, in standard deviations of the differences
 _PIXELS = 100_000  # that are looked at; more do not help
@@ -30,18 +34,26 @@ class Bow:
     ----------
     surface
         Shape (M, N), in the image's unit; its mean is 0.
-    tilt, bend, twist
-        Coefficients of x, x² and xy, where x and y go from −1 to 1 across the image; 0 for a curvature that is
-        not believed.
+    coefficients
+        Of x, x² and xy, where x and y go from −1 to 1 across the image; 0 for what is not believed.
+    found
+        The same before belief.
     doubt
         What near and far lags disagree by, for each of the three.
+    scatter
+        Standard error of each, from bands of lines.
     """
 
     surface: Array
-    tilt: float
-    bend: float
-    twist: float
-    doubt: tuple[float, float, float]
+    coefficients: Vector
+    found: Vector
+    doubt: Vector
+    scatter: Vector
+
+    @property
+    def bent(self) -> bool:
+        """Whether a curvature was believed."""
+        return bool(self.coefficients[1:].any())
 
 
 def bow(image: Array) -> Bow:
@@ -65,79 +77,103 @@ def bow(image: Array) -> Bow:
     f = np.asarray(image)
     rows, columns = f.shape
     unit = max((spread(f[:, k:] - f[:, :-k]) for k in FAR if k < columns), default=0.0)
-    y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
     if unit == 0.0 or columns < 4 * max(FAR):
-        return Bow(np.zeros(f.shape), 0.0, 0.0, 0.0, (0.0, 0.0, 0.0))
-    v = np.ascontiguousarray(f / unit, np.float64)
-    every = np.array([True, True, True])
-    far = _fitted(v, FAR, every)
-    doubt = np.abs(_fitted(v, NEAR, every) - far)
-    kept = np.abs(far) >= SURE * doubt
+        zero = np.zeros(3)
+        return Bow(np.zeros(f.shape), zero, zero, zero, zero)
+    step = max(1, f.size // _PIXELS)
+    v = np.ascontiguousarray(f[::step] / unit, np.float64)
+    far, scatter = _fitted(v, FAR, _EVERY)
+    near, _ = _fitted(v, NEAR, _EVERY, far)
+    doubt = np.abs(near - far)
+    kept = (np.abs(far) >= SURE * doubt) & (np.abs(far) >= CERTAIN * scatter)
     kept[0] = True
-    c = far if kept.all() else _fitted(v, FAR, kept)
+    c = far if kept.all() else _fitted(v, FAR, kept)[0]
     c = unit * c
+    y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
     surface = c[0] * x + c[1] * (x**2 - np.mean(x**2)) + c[2] * np.outer(y, x)
-    tilt, bend, twist = (float(value) for value in c)
-    return Bow(surface, tilt, bend, twist, tuple(float(d) for d in unit * doubt))  # type: ignore[arg-type]
+    return Bow(surface, c, unit * far, unit * doubt, unit * scatter)
 
 
-def _fitted(v: Array, lags: tuple[int, ...], kept: NDArray[np.bool_]) -> Vector:
-    rows, columns = v.shape
-    step = max(1, v.size // _PIXELS)
-    c = np.zeros(3)
-    for turn in range(2 * _ROUNDS):
+def _fitted(
+    v: Array, lags: tuple[int, ...], kept: NDArray[np.bool_], start: Vector | None = None
+) -> tuple[Vector, Vector]:
+    """Coefficients of what is kept, and their standard errors."""
+    c = np.zeros(3) if start is None else start.copy()
+    bands = min(_BANDS, len(v))
+    for turn in range(0 if start is None else _ROUNDS, 2 * _ROUNDS):
         redescending = turn >= _ROUNDS
-        normal, right = np.zeros((3, 3)), np.zeros(3)
+        normal, right = np.zeros((bands, 3, 3)), np.zeros((bands, 3))
         least = np.inf
         for k in lags:
-            s = _spread_at(v, c, k, step)
+            s = _spread_at(v, c, k)
             least = min(least, s)
-            a, b = _sums(v, c, k, step, _WIDTH * s if redescending else 1e-3 * s, redescending)
+            a, b = _sums(v, c, k, bands, _WIDTH * s if redescending else 1e-3 * s, redescending)
             share = (1.0 if redescending else s) / k
             normal += share * a
             right += share * b
-        solved = np.zeros(3)
-        part = normal[np.ix_(kept, kept)]
-        solved[kept] = np.linalg.solve(part + 1e-9 * np.trace(part) * np.eye(len(part)), right[kept])
-        c = c + solved
-        if redescending and float(np.abs(solved).max()) < 1e-3 * least:
+        move = _solved(normal.sum(axis=0), right.sum(axis=0), kept)
+        c = c + move
+        if redescending and float(np.abs(move).max()) < 1e-3 * least:
             break
-    return c
+    # Each band alone would move the coefficients so far; what bands share is no scatter.
+    moves = np.array([_solved(a, b, kept) for a, b in zip(normal, right, strict=True)])
+    return c, moves.std(axis=0, ddof=1) / np.sqrt(bands) if bands > 1 else np.zeros(3)
 
 
-def _spread_at(v: Array, c: Vector, k: int, step: int) -> float:
+def _solved(normal: Vector, right: Vector, kept: NDArray[np.bool_]) -> Vector:
+    out = np.zeros(3)
+    part = normal[np.ix_(kept, kept)]
+    out[kept] = np.linalg.solve(part + 1e-6 * np.trace(part) * np.eye(len(part)), right[kept])
+    return out
+
+
+def _spread_at(v: Array, c: Vector, k: int) -> float:
     rows, columns = v.shape
-    y, x = np.linspace(-1, 1, rows)[::step], np.linspace(-1, 1, columns)
-    some = v[::step]
-    across = max(1, some.size // 20011)
+    y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
+    across = max(1, v.size // 20011)
     dx, dxx = (x[k:] - x[:-k])[::across], (x[k:] ** 2 - x[:-k] ** 2)[::across]
-    r = (some[:, k:] - some[:, :-k])[:, ::across] - c[0] * dx - c[1] * dxx - c[2] * np.outer(y, dx)
+    r = v[:, k::across] - v[:, :-k:across] - c[0] * dx - c[1] * dxx - c[2] * np.outer(y, dx)
     return max(1.4826 * float(np.median(np.abs(r))), 1e-12)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@summed
 def _sums(
-    v: Array, c: Array, k: int, step: int, width: float, redescending: bool
+    v: Array, c: Array, k: int, bands: int, width: float, redescending: bool
 ) -> tuple[Array, Array]:
-    """Weighted normal equations of one lag, lines `step` apart."""
+    """Weighted normal equations of one lag, for each band of lines.
+
+    The differences of x, x² and xy are d, d·t and d·y, with t = x₀ + x₁: five sums over a line are enough.
+    """
     rows, columns = v.shape
-    a, b = np.zeros((3, 3)), np.zeros(3)
-    d = np.empty(3)
-    for i in range(0, rows, step):
-        y = 2 * i / (rows - 1) - 1
+    a, b = np.zeros((bands, 3, 3)), np.zeros((bands, 3))
+    d = 2 * k / (columns - 1)
+    for i in range(rows):
+        y = 2 * i / max(rows - 1, 1) - 1
+        s0, s1, s2, r0, r1 = 0.0, 0.0, 0.0, 0.0, 0.0
+        level, slope = d * (c[0] + c[2] * y), d * c[1]
         for j in range(columns - k):
-            x0, x1 = 2 * j / (columns - 1) - 1, 2 * (j + k) / (columns - 1) - 1
-            d[0] = x1 - x0
-            d[1] = x1 * x1 - x0 * x0
-            d[2] = y * d[0]
-            r = v[i, j + k] - v[i, j] - c[0] * d[0] - c[1] * d[1] - c[2] * d[2]
+            t = (4 * j + 2 * k) / (columns - 1) - 2
+            r = v[i, j + k] - v[i, j] - level - slope * t
             if redescending:
                 q = r / width
                 w = 1 / ((1 + q * q) * (1 + q * q))
             else:
                 w = 1 / max(abs(r), width)
-            for m in range(3):
-                b[m] += w * d[m] * r
-                for n in range(3):
-                    a[m, n] += w * d[m] * d[n]
+            s0 += w
+            s1 += w * t
+            s2 += w * t * t
+            r0 += w * r
+            r1 += w * r * t
+        m = i * bands // rows
+        a[m, 0, 0] += d * d * s0
+        a[m, 0, 1] += d * d * s1
+        a[m, 1, 1] += d * d * s2
+        a[m, 0, 2] += d * d * y * s0
+        a[m, 1, 2] += d * d * y * s1
+        a[m, 2, 2] += d * d * y * y * s0
+        b[m, 0] += d * r0
+        b[m, 1] += d * r1
+        b[m, 2] += d * y * r0
+    for m in range(bands):
+        a[m, 1, 0], a[m, 2, 0], a[m, 2, 1] = a[m, 0, 1], a[m, 0, 2], a[m, 1, 2]
     return a, b

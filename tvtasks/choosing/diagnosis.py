@@ -13,8 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scipy.ndimage import median_filter
+
 from tvtasks.choosing.bow import bow
-from tvtasks.choosing.runs import sharp_areas, true_scars
+from tvtasks.choosing.runs import limit, sharp_areas, true_scars
 from tvtasks.choosing.slow import surface, tell
 from tvtasks.choosing.waves import waves
 from tvtasks.operators import Array
@@ -25,6 +27,8 @@ Vector = NDArray[np.float64]
 Part = Literal["offsets", "scars", "tilt", "bow", "slow background", "streaks"]
 
 _ROUGHER = 1.6  # times what the transposed image shows that offsets must be rough (0.7-1.3 without faults)
+_AGREED = 0.75  # of the pixels of a line: what a jump of the whole line has; an edge that wanders has less
+_JUMP = 6.0  # times the typical change of offsets
 _EM = ("SEM", "STEM", "TEM")
 
 
@@ -164,10 +168,12 @@ def _of_heights(f: Array) -> Diagnosis:
     )
     values = o.values
     if not taken:
-        values = np.zeros(len(f))
-        down = bow(np.ascontiguousarray(f.T))
+        values = _jumps(o, control, f.shape, bool(s.any()))
+        decisions.append(Decision("offsets", bool(values.any()), "jumps", {"jumps": float(np.count_nonzero(np.diff(values)))}))
+        g = g - values[:, np.newaxis]
+        down = bow(np.ascontiguousarray((f - values[:, np.newaxis]).T))
         y = np.linspace(-1, 1, len(f))
-        by = (down.tilt * y + down.bend * (y**2 - np.mean(y**2)))[:, np.newaxis]
+        by = (down.coefficients[0] * y + down.coefficients[1] * (y**2 - np.mean(y**2)))[:, np.newaxis]
         b = b + by
         v = g - by
         least = 0.5 * spread(np.diff(v, axis=0))
@@ -183,6 +189,29 @@ def _of_heights(f: Array) -> Diagnosis:
         b = b + z
         left = left - z
     return Diagnosis(values, s, b, left, tuple(decisions))
+
+
+def _jumps(found: Offsets, control: Offsets, shape: tuple[int, ...], others: bool) -> Vector:
+    """Offsets that consist of the certain jumps alone; zero where there is none.
+
+    A jump is certain where most pixels of its lines agree on it, and the transposed image hardly has such.
+    A single one, with no other fault in the image, may be a flat edge of the sample, and stays.
+    """
+    ours, theirs = _heights_of_jumps(found), _heights_of_jumps(control)
+    least = limit(np.abs(ours), np.sort(np.abs(theirs))[::-1] * shape[0] / shape[1])
+    floor = _JUMP * max(spread(ours[ours != 0]) if ours.any() else 0.0, spread(theirs) if theirs.any() else 0.0)
+    certain = np.abs(ours) >= max(least, floor)
+    if np.count_nonzero(certain) < 2 and not others:
+        return np.zeros(len(found.values))
+    o = np.cumsum(np.where(certain, ours, 0.0))
+    return o - np.median(o)
+
+
+def _heights_of_jumps(found: Offsets) -> Vector:
+    """Change from each line to the next beyond that of the lines around; 0 where few pixels agree on it."""
+    change = np.diff(found.values, prepend=found.values[0])
+    around = median_filter(change, min(17, len(change)), mode="nearest")
+    return np.where(found.agreeing >= _AGREED, change - around, 0.0)
 
 
 def _rougher(found: Offsets, control: Offsets, shape: tuple[int, ...]) -> float:

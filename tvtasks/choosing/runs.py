@@ -71,8 +71,7 @@ def true_scars(
         return np.zeros(g.shape)
     sharp = ours.area * (sharpness(g, found, ours) >= SHARP)
     sharp[0] = 0.0
-    limit = _limit(sharp, control, false)
-    kept = (sharp >= limit) & (sharp > 0)
+    kept = (sharp >= limit(sharp, control, false)) & (sharp > 0)
     s = np.where(kept[ours.labels], found, 0.0)
     return at_full_height(g, s)
 
@@ -87,14 +86,26 @@ def sharp_areas(image: Array, found: Array, least: float) -> Vector:
     return np.sort(area[area > 0])[::-1]
 
 
-def _limit(area: Vector, control: Vector, false: float) -> float:
-    ours = np.sort(area[area > 0])[::-1]
+def limit(ours: Vector, control: Vector, false: float = FALSE) -> float:
+    """Return the size down to which ours are hardly the sample's; infinite where even the largest may be.
+
+    Octave by octave from the largest: a size is kept while the control's of that size, and of all sizes from
+    there on, make up at most the share `false` of ours.
+    """
+    ours = np.sort(ours[ours > 0])[::-1]
     if not ours.size:
         return np.inf
-    sums = np.concatenate([[0.0], np.cumsum(control)])
-    rate = sums[np.searchsorted(-control, -ours, "right")] / np.cumsum(ours)
-    good = np.flatnonzero(rate <= false)
-    return float(ours[good[-1]]) if good.size else np.inf
+    found = np.inf
+    high = float(ours[0]) * (1 + 1e-9)
+    while high >= ours[-1]:
+        low = high / 2
+        here, there = ours[(ours >= low) & (ours < high)].sum(), control[(control >= low) & (control < high)].sum()
+        if control[control >= low].sum() > false * ours[ours >= low].sum() or there > false * max(here, 1e-300):
+            break
+        if here > 0:
+            found = float(ours[ours >= low][-1])
+        high = low
+    return found
 
 
 def sharpness(image: Array, s: Array, found: Runs) -> Vector:
