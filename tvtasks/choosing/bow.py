@@ -18,6 +18,7 @@ SURE = 3.0
 CERTAIN = 4.0
 """Standard errors that a curvature must be: hills of the sample differ from band to band, a bow does not."""
 _BANDS = 6
+_CROWDED = 0.01  # nats: less is no difference
 _EVERY = np.array([True, True, True])
 _ROUNDS = 10  # of each loss
 _WIDTH = 2.0  # of the redescending loss, in standard deviations of the differences
@@ -177,3 +178,40 @@ def _sums(
     for m in range(bands):
         a[m, 1, 0], a[m, 2, 0], a[m, 2, 1] = a[m, 0, 1], a[m, 0, 2], a[m, 1, 2]
     return a, b
+
+
+def level(image: Array) -> tuple[float, float]:
+    """Return the tilt of an image: coefficients of y and x, which go from −1 to 1 across it.
+
+    On terraces most pixels agree on the tilt, and robust differences find it exactly; a least-squares plane
+    would tilt them. Where the sample rolls, no slope is the right one and the plane that fits best is. Of the
+    two, for each axis, the one is taken with which the heights crowd more: the entropy of their histogram is
+    less, by more than its scatter.
+    """
+    f = np.asarray(image, np.float64)
+    rows, columns = f.shape
+    y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
+    plain = (float(y @ (f.mean(axis=1) - f.mean()) / (y @ y)), float(x @ (f.mean(axis=0) - f.mean()) / (x @ x)))
+    agreed = tuple(float(bow(np.ascontiguousarray(a)).found[0]) for a in (f.T, f))
+    some = f[:: max(1, rows // 256), :: max(1, columns // 256)]
+    y, x = np.linspace(-1, 1, some.shape[0]), np.linspace(-1, 1, some.shape[1])
+    width = max(spread(np.diff(np.diff(some, axis=0), axis=1)) / 2, float(np.ptp(some)) / 512, 1e-300)
+
+    def crowding(tilt: tuple[float, float]) -> float:
+        heights = (some - tilt[0] * y[:, np.newaxis] - tilt[1] * x).ravel()
+        return _entropy(heights, width)
+
+    best, least = plain, crowding(plain)
+    for tilt in ((plain[0], agreed[1]), (agreed[0], plain[1]), (agreed[0], agreed[1])):
+        entropy = crowding(tilt)
+        if entropy < least - _CROWDED:
+            best, least = tilt, entropy
+    return best
+
+
+def _entropy(heights: Vector, width: float) -> float:
+    """Entropy of the histogram of some heights, in nats."""
+    places = np.rint((heights - heights.min()) / width).astype(np.intp)
+    share = np.bincount(places) / places.size
+    share = share[share > 0]
+    return float(-(share * np.log(share)).sum())

@@ -13,22 +13,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scipy.ndimage import median_filter
 
-from tvtasks.choosing.bow import bow
-from tvtasks.choosing.runs import limit, sharp_areas, true_scars
+from tvtasks.choosing.bow import bow, level
+from tvtasks.choosing.evidence import kept_offsets
+from tvtasks.choosing.runs import sharp_areas, true_scars
 from tvtasks.choosing.slow import surface, tell
 from tvtasks.choosing.waves import waves
 from tvtasks.operators import Array
-from tvtasks.solvers.offsets import Offsets, line_offsets, roughness, spread
+from tvtasks.solvers.offsets import line_offsets, spread
 from tvtasks.solvers.scars import scars
 
 Vector = NDArray[np.float64]
 Part = Literal["offsets", "scars", "tilt", "bow", "slow background", "streaks"]
 
 _ROUGHER = 1.6  # times what the transposed image shows that offsets must be rough (0.7-1.3 without faults)
-_AGREED = 0.75  # of the pixels of a line: what a jump of the whole line has; an edge that wanders has less
-_JUMP = 6.0  # times the typical change of offsets
 _EM = ("SEM", "STEM", "TEM")
 
 
@@ -159,65 +157,43 @@ def _of_heights(f: Array) -> Diagnosis:
         found = scars(v).values
         least = 0.5 * spread(np.diff(v, axis=0))
         s = true_scars(v, found, sharp_areas(upright, across, least), least)
-    open_offsets = line_offsets(g, certify=False)
-    open_control = line_offsets(np.ascontiguousarray(g.T), certify=False)
-    rho = min(_rougher(o, control, f.shape), _rougher(open_offsets, open_control, f.shape))
-    taken = rho >= _ROUGHER
+    kept = kept_offsets(o, control, f.shape, other_faults=bool(s.any()))
+    if hidden.any():
+        open_control = line_offsets(np.ascontiguousarray(g.T), certify=False)
+        plain = kept_offsets(
+            line_offsets(g - s, certify=False), open_control, f.shape, other_faults=bool(s.any())
+        )
+        if plain.share < kept.share:
+            kept = plain
+    values = kept.values
     decisions.append(
-        Decision("offsets", taken, "", {"rougher": rho, "gap": o.gap})
-    )
-    values = o.values
-    if not taken:
-        values = _jumps(o, control, f.shape, bool(s.any()))
-        decisions.append(Decision("offsets", bool(values.any()), "jumps", {"jumps": float(np.count_nonzero(np.diff(values)))}))
-        g = g - values[:, np.newaxis]
-        down = bow(np.ascontiguousarray((f - values[:, np.newaxis]).T))
-        y = np.linspace(-1, 1, len(f))
-        by = (down.coefficients[0] * y + down.coefficients[1] * (y**2 - np.mean(y**2)))[:, np.newaxis]
-        b = b + by
-        v = g - by
+        Decision(
+            "offsets", bool(values.any()), "",
+            {"rougher": kept.rougher, "share": kept.share, "jumps": float(len(kept.jumps)), "gap": o.gap},
+        )
+    )  # fmt: skip
+    if not np.array_equal(values, o.values):
+        v = h - values[:, np.newaxis]
         least = 0.5 * spread(np.diff(v, axis=0))
-        upright = np.ascontiguousarray(v.T)
-        s = true_scars(v, scars(v).values, sharp_areas(upright, scars(upright).values, least), least)
+        s = true_scars(v, scars(v).values, sharp_areas(upright, across, least), least)
     decisions.append(Decision("scars", bool(s.any()), ""))
     left = f - b - values[:, np.newaxis] - s
-    told = tell(left)
-    slow = told.edges < 0.13
-    decisions.append(Decision("slow background", slow, "", vars(told)))
-    if slow:
+    down = bow(np.ascontiguousarray(left.T))
+    y, x = (np.linspace(-1, 1, size) for size in f.shape)
+    by = (down.coefficients[1] * (y**2 - np.mean(y**2)))[:, np.newaxis]
+    left = left - by
+    tilt = level(left)
+    by = by + tilt[0] * y[:, np.newaxis] + tilt[1] * x
+    b = b + by
+    left = f - b - values[:, np.newaxis] - s
+    decisions.append(Decision("bow", curved.bent or bool(down.coefficients[1]), ""))
+    told = tell(left, hidden)
+    decisions.append(Decision("slow background", told.drifts, "", vars(told)))
+    if told.drifts:
         z = surface(left)
         b = b + z
         left = left - z
     return Diagnosis(values, s, b, left, tuple(decisions))
-
-
-def _jumps(found: Offsets, control: Offsets, shape: tuple[int, ...], others: bool) -> Vector:
-    """Offsets that consist of the certain jumps alone; zero where there is none.
-
-    A jump is certain where most pixels of its lines agree on it, and the transposed image hardly has such.
-    A single one, with no other fault in the image, may be a flat edge of the sample, and stays.
-    """
-    ours, theirs = _heights_of_jumps(found), _heights_of_jumps(control)
-    least = limit(np.abs(ours), np.sort(np.abs(theirs))[::-1] * shape[0] / shape[1])
-    floor = _JUMP * max(spread(ours[ours != 0]) if ours.any() else 0.0, spread(theirs) if theirs.any() else 0.0)
-    certain = np.abs(ours) >= max(least, floor)
-    if np.count_nonzero(certain) < 2 and not others:
-        return np.zeros(len(found.values))
-    o = np.cumsum(np.where(certain, ours, 0.0))
-    return o - np.median(o)
-
-
-def _heights_of_jumps(found: Offsets) -> Vector:
-    """Change from each line to the next beyond that of the lines around; 0 where few pixels agree on it."""
-    change = np.diff(found.values, prepend=found.values[0])
-    around = median_filter(change, min(17, len(change)), mode="nearest")
-    return np.where(found.agreeing >= _AGREED, change - around, 0.0)
-
-
-def _rougher(found: Offsets, control: Offsets, shape: tuple[int, ...]) -> float:
-    """How many times rougher offsets are than those of the transposed image, noise taken into account."""
-    fair = np.sqrt(shape[1] / shape[0])  # offsets of lines of N pixels are noisy as 1/√N
-    return float(fair * roughness(found.values) / max(roughness(control.values), 1e-12))
 
 
 def _of_counts(f: Array) -> Diagnosis:

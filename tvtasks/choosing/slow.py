@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import BSpline
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude, maximum_filter
 
 from tvtasks.operators import Array
 from tvtasks.solvers.offsets import spread
@@ -15,6 +15,7 @@ _KNOTS = 32.0  # px between the knots of a surface that is taken away
 _LOOK = 48.0  # px; wider, so that edges stay out of it
 _CLIP = 1.5  # standard deviations: what sticks out further does not bend the surface more
 _ROUNDS = 12
+_TILE = 24  # px
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,36 @@ class Tell:
     Attributes
     ----------
     edges
-        What a stiff surface leaves near edges, over the range of the surface: lattices on drift .01–.07,
-        terraces from .22, islands from .34, particles from 1.5 (synthetic scans).
+        What a stiff surface leaves near edges, over the range of the surface: lattices on drift .00–.10,
+        terraces from .22, islands from .28, particles from .5 (synthetic scans).
+    sharp
+        How many times steeper the image is close to the steepest places of its smooth part than elsewhere: ions
+        on drift 1.9, a moiré 2.2, terraces from 5, islands from 6 (the paper's mica, real and synthetic scans).
     range
         Of the levelled surface, over the contrast of what is fine.
-    texture
-        What a stiff surface leaves, over the contrast of what is fine.
-    peaked
-        How far the largest of what is left stands above the typical: edges are few, a texture is everywhere.
+    fine
+        Contrast of what is fine, over the noise.
+    even
+        Contrast of what is fine where it is low, over that where it is high: a lattice or ions are everywhere
+        (.5–.95), edges are not (under .35).
+    common
+        Correlation of what is fine between neighbouring pixels, along lines or across, whichever is less:
+        line noise has none across.
     """
 
     edges: float
+    sharp: float
     range: float
-    texture: float
-    peaked: float
+    fine: float
+    even: float
+    common: float
+
+    @property
+    def drifts(self) -> bool:
+        """Whether there is a background to take: something fine all over it, and no edge in it."""
+        lattice = self.edges < 0.13 and self.even > 0.6 and self.range > 2.5 and self.fine > 1.5
+        ions = self.sharp < 2.1 and self.even > 0.45 and 4.5 < self.range < 14 and self.fine > 3
+        return self.common > 0.25 and (lattice or (ions and self.common > 0.6))
 
 
 def surface(image: Array, knots: float = _KNOTS) -> Array:
@@ -70,20 +87,52 @@ def surface(image: Array, knots: float = _KNOTS) -> Array:
     return b
 
 
-def tell(image: Array) -> Tell:
-    """Look for edges in what a stiff surface leaves of an image."""
+def tell(image: Array, hidden: Array | None = None) -> Tell:
+    """Look for edges in what a stiff surface leaves of an image.
+
+    Parameters
+    ----------
+    image
+        Shape (M, N).
+    hidden
+        Its lattice, which is no edge.
+    """
     f = np.asarray(image, np.float64)
-    b = surface(f, _LOOK)
-    left = gaussian_filter(f - b, 4.0)[8:-8, 8:-8]
-    size = np.abs(left).ravel()
-    largest, typical = (float(q) for q in np.percentile(size, (99.5, 50)))
+    plain = f if hidden is None else f - hidden
+    b = surface(plain, _LOOK)
+    left = np.abs(gaussian_filter(plain - b, 4.0)[8:-8, 8:-8]).ravel()
     low, high = np.percentile(levelled(b), (1, 99))
-    fine = float((f - gaussian_filter(f, 4.0)).std())
+    fine = f - gaussian_filter(f, 4.0)
+    contrast = float(fine.std())
     tiny = 1e-30 + 1e-12 * float(np.abs(f).max())
+    noise = spread(np.diff(np.diff(f, 2, axis=1), 2, axis=0)) / 6  # Immerkær's mask has the norm 6
+    rows, columns = (size // _TILE for size in f.shape)
+    tiles = fine[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE).std(axis=(1, 3))
+    poor, rich = np.percentile(tiles, (10, 90))
+    inner = fine[8:-8, 8:-8]
+    power = float(np.mean(inner * inner)) + tiny**2
+    common = min(float(np.mean(inner[1:] * inner[:-1])), float(np.mean(inner[:, 1:] * inner[:, :-1])))
     return Tell(
-        largest / (high - low + tiny), float(high - low) / (fine + tiny), largest / (fine + tiny),
-        largest / (typical + tiny),
+        edges=float(np.percentile(left, 99.5)) / (float(high - low) + tiny), sharp=_sharp(f - b),
+        range=float(high - low) / (contrast + tiny), fine=contrast / (noise + tiny),
+        even=float(poor / (rich + tiny)), common=common / power,
     )  # fmt: skip
+
+
+def scale_of(fine: Array) -> float:
+    """Typical wavelength in pixels: that of the wave as high and as steep."""
+    steep = np.mean(np.diff(fine, axis=0) ** 2) + np.mean(np.diff(fine, axis=1) ** 2)
+    return float(2 * np.pi * fine.std() / np.sqrt(max(float(steep), 1e-300)))
+
+
+def _sharp(v: Array) -> float:
+    """How much steeper the image is at small scale where its smooth part is steepest."""
+    steep, close = (s * gaussian_gradient_magnitude(v, s) for s in (4.0, 1.0))
+    close = maximum_filter(close, 5)
+    inner = np.s_[8:-8, 8:-8]
+    steep, close = steep[inner], close[inner]
+    at = steep >= np.percentile(steep, 98)
+    return float(np.median(close[at]) / max(float(np.median(close)), 1e-300))
 
 
 def levelled(b: Array) -> Array:
