@@ -13,16 +13,16 @@ from tvtasks.solvers.offsets import spread
 
 NEAR, FAR = (1, 2, 3), (3, 5, 8)
 """Lags in pixels. The bias that edges cause falls as one over the lag; a true bow is the same at all."""
-SURE = 3.0
+SURE = 4.0
 """Times the disagreement of near and far lags that a curvature must be, to be believed (see `bow`)."""
-CERTAIN = 4.0
+CERTAIN = 6.0
 """Standard errors that a curvature must be: hills of the sample differ from band to band, a bow does not."""
 _BANDS = 6
 _CROWDED = 0.01  # nats: less is no difference
 _EVERY = np.array([True, True, True])
 _ROUNDS = 10  # of each loss
 _WIDTH = 2.0  # of the redescending loss, in standard deviations of the differences
-_PIXELS = 100_000  # that are looked at; more do not help
+_PIXELS = 60_000  # that are looked at; more do not help
 
 Vector = NDArray[np.float64]
 
@@ -131,7 +131,7 @@ def _solved(normal: Vector, right: Vector, kept: NDArray[np.bool_]) -> Vector:
 def _spread_at(v: Array, c: Vector, k: int) -> float:
     rows, columns = v.shape
     y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
-    across = max(1, v.size // 20011)
+    across = max(1, v.size // 8009)
     dx, dxx = (x[k:] - x[:-k])[::across], (x[k:] ** 2 - x[:-k] ** 2)[::across]
     r = v[:, k::across] - v[:, :-k:across] - c[0] * dx - c[1] * dxx - c[2] * np.outer(y, dx)
     return max(1.4826 * float(np.median(np.abs(r))), 1e-12)

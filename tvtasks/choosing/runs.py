@@ -72,6 +72,10 @@ def true_scars(
     sharp = ours.area * (sharpness(g, found, ours) >= SHARP)
     sharp[0] = 0.0
     kept = (sharp >= limit(sharp, control, false)) & (sharp > 0)
+    # At the border of the image one side is open, and the edge of an island looks the same: such a run is
+    # believed where others, with two sides, make up more.
+    open_ended = _open_ended(ours)
+    kept &= ~open_ended | (2 * sharp <= sharp[kept & ~open_ended].sum())
     s = np.where(kept[ours.labels], found, 0.0)
     return at_full_height(g, s)
 
@@ -108,6 +112,14 @@ def limit(ours: Vector, control: Vector, false: float = FALSE) -> float:
     return found
 
 
+def _open_ended(found: Runs) -> NDArray[np.bool_]:
+    """Whether most of a run is joined to the first or the last line of the image by other runs."""
+    on = found.labels > 0
+    open_ = np.logical_and.accumulate(on, axis=0) | np.logical_and.accumulate(on[::-1], axis=0)[::-1]
+    number = np.bincount(found.labels.ravel(), minlength=len(found.area))
+    return np.asarray(np.bincount(found.labels[open_], minlength=len(found.area)) > number / 2)
+
+
 def sharpness(image: Array, s: Array, found: Runs) -> Vector:
     """For each run, the part of it that its neighbours across do not foresee by their levels and slopes."""
     unforeseen = _unforeseen(image, np.ascontiguousarray(s, np.float64), found.labels > 0)
@@ -133,20 +145,15 @@ def _unforeseen(g: Array, s: Array, on: Array) -> Array:
             for y in range(top, end):
                 level, seen = 0.0, 0
                 if top >= 2:
-                    level += g[top - 1, x] + (y - top + 1) * _slope(g[top - 1, x] - g[top - 2, x])
+                    level += g[top - 1, x] + (y - top + 1) * (g[top - 1, x] - g[top - 2, x])
                     seen += 1
                 if end + 1 < rows:
-                    level += g[end, x] + (end - y) * _slope(g[end, x] - g[end + 1, x])
+                    level += g[end, x] + (end - y) * (g[end, x] - g[end + 1, x])
                     seen += 1
                 if seen:
                     out[y, x] = (g[y, x] - level / seen) * (1.0 if sign else -1.0)
             top = end
     return out
-
-
-@njit(inline="always")
-def _slope(step: float) -> float:
-    return step
 
 
 def at_full_height(g: Array, s: Array) -> NDArray[np.float64]:
