@@ -15,7 +15,7 @@ NEAR, FAR = (1, 2, 3), (3, 5, 8)
 """Lags in pixels. The bias that edges cause falls as one over the lag; a true bow is the same at all."""
 SURE = 4.0
 """Times the disagreement of near and far lags that a curvature must be, to be believed (see `bow`)."""
-CERTAIN = 6.0
+CERTAIN = 10.0
 """Standard errors that a curvature must be: hills of the sample differ from band to band, a bow does not."""
 _BANDS = 6
 _CROWDED = 0.01  # nats: less is no difference

@@ -7,27 +7,39 @@ where the evidence is more than thin; the transposed image is the control, for c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-from tvtasks.choosing.bow import bow, level
-from tvtasks.choosing.evidence import kept_offsets
-from tvtasks.choosing.runs import sharp_areas, true_scars
-from tvtasks.choosing.slow import surface, tell
+from tvtasks.choosing.bow import Bow, bow, level
+from tvtasks.choosing.checks import ENOUGH, Check, checks, measure
+from tvtasks.choosing.counts import Stabilised, are_counts, averaged, streaks
+from tvtasks.choosing.evidence import KeptOffsets, kept_offsets
+from tvtasks.choosing.noise import estimate_noise
+from tvtasks.choosing.pairs import offsets_of_one_scan, partner_of, scars_of_one_scan
+from tvtasks.choosing.runs import runs, sharp_areas, true_scars
+from tvtasks.choosing.slow import scale_of, surface, tell
 from tvtasks.choosing.waves import waves
 from tvtasks.operators import Array
-from tvtasks.solvers.offsets import line_offsets, spread
-from tvtasks.solvers.scars import scars
+from tvtasks.solvers.offsets import Offsets, line_offsets, spread
+from tvtasks.solvers.scars import Scars, scars
 
 Vector = NDArray[np.float64]
-Part = Literal["offsets", "scars", "tilt", "bow", "slow background", "streaks"]
+Image = NDArray[np.float64]
+Part = Literal["offsets", "scars", "streaks", "tilt", "bow", "slow background", "noise"]
 
-_ROUGHER = 1.6  # times what the transposed image shows that offsets must be rough (0.7-1.3 without faults)
-_EM = ("SEM", "STEM", "TEM")
+NOTHING = "Nothing was done: the image has no fault that can be told from the sample."
+_LEAST_SIDE = 16
+_PLANE = 0.02  # of the image's range: a tilt below that, and below the noise, is left
+_LEAST_SCAR = 0.5  # standard deviations of the differences of lines that a scar must be
+_KNOTS = 2.0  # typical wavelengths of what is fine between the knots of a background
+_NAMES = {
+    "slow background": "A slow background was", "bow": "A bow was", "scars": "What looks like scars was",
+    "offsets": "What looks like offsets of lines was",
+}  # fmt: skip
+_UNDO: tuple[Part, ...] = ("slow background", "bow", "scars", "offsets")
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Decision:
     Attributes
     ----------
     part
-        ``offsets``, ``scars``, ``tilt``, ``bow``, ``slow background`` or ``streaks``.
+        ``offsets``, ``scars``, ``streaks``, ``tilt``, ``bow``, ``slow background`` or ``noise``.
     taken
         Whether it was.
     reason
@@ -64,23 +76,42 @@ class Diagnosis:
         Scars, tip changes in mid-line or streaks, shape (M, N).
     background
         Tilt, bow and drift, shape (M, N).
-    restored
+    flat
         The image less the three.
+    denoised
+        The flat image with its noise averaged; None where that is not to be done.
     decisions
         What was taken and what was not, in the order in which it was decided.
+    checks
+        What was kept of the sample.
     direction
         Of the scan lines: ``x`` along rows, ``y`` along columns.
     counts
         Whether the values are counts, whose noise grows with them.
+    gaps
+        Of the convex problems that were solved, by the part that they found: each energy is at most a factor
+        1 + gap above its minimum. Proven.
+    disagreement
+        Where there is a backward scan: how many standard deviations of their difference the two differ by,
+        shape (M, N); None without one.
     """
 
     offsets: Vector
-    scars: Array
-    background: Array
-    restored: Array
+    scars: Image
+    background: Image
+    flat: Image
     decisions: tuple[Decision, ...]
+    checks: tuple[Check, ...] = ()
+    denoised: Image | None = None
     direction: Literal["x", "y"] = "x"
     counts: bool = False
+    gaps: dict[str, float] = field(default_factory=dict)
+    disagreement: Image | None = None
+
+    @property
+    def restored(self) -> Image:
+        """The result: denoised where that was done, else flat."""
+        return self.flat if self.denoised is None else self.denoised
 
     @property
     def taken(self) -> tuple[Part, ...]:
@@ -88,11 +119,21 @@ class Diagnosis:
         return tuple(decision.part for decision in self.decisions if decision.taken)
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was done and why, and what was kept, for the person at the microscope."""
+        done = tuple(decision.reason for decision in self.decisions if decision.taken)
+        left = tuple(d.reason for d in self.decisions if not d.taken and "left" in d.reason)
+        if not done:
+            return (NOTHING, *left)
+        return (*done, *left, *(check.sentence for check in self.checks))
+
+    @property
     def record(self) -> dict[str, Any]:
         """What was decided and why, safe for JSON."""
         return {
-            "direction": self.direction, "counts": self.counts,
-            "decisions": [vars(decision) for decision in self.decisions],
+            "direction": self.direction, "counts": self.counts, "gaps": dict(self.gaps),
+            "decisions": [asdict(decision) for decision in self.decisions],
+            "checks": [asdict(check) for check in self.checks], "sentences": list(self.sentences),
         }  # fmt: skip
 
 
@@ -101,110 +142,284 @@ def diagnose(
     *,
     technique: str | None = None,
     pixel_size: tuple[float, float] | None = None,
+    unit: str = "",
     direction: Literal["x", "y"] = "x",
+    backward: Array | None = None,
 ) -> Diagnosis:
     """Find what is wrong with an image, and take it out.
+
+    Nothing is asked of the user. Values may be in any unit: the same image scaled or shifted gives the same
+    decisions. The same image gives the same numbers.
 
     Parameters
     ----------
     image
-        Shape (M, N), real and finite, as the microscope gave it.
+        Shape (M, N), real and finite, as the microscope gave it; rows broken off must be cut off first.
     technique
-        As in `Micrograph`; None where it is not known.
+        As in `Micrograph`; None (or ``other``) where it is not known.
     pixel_size
-        (dy, dx) in metres; None where it is not known.
+        (dy, dx) in metres, for the sentences; None where it is not known.
+    unit
+        Of the values, for the sentences.
     direction
-        Of the scan lines.
+        Of the scan lines: ``x`` along rows, ``y`` along columns.
+    backward
+        The same lines scanned back, of the same shape and orientation: what both scans show is sample.
 
     Returns
     -------
     Diagnosis
     """
-    f = np.asarray(image, np.float64)
+    raw = np.asarray(image)
     if direction == "y":
-        turned = diagnose(f.T, technique=technique, pixel_size=pixel_size and pixel_size[::-1])
-        return Diagnosis(
-            turned.offsets, turned.scars.T, turned.background.T, turned.restored.T, turned.decisions, "y",
-            turned.counts,
+        turned = diagnose(
+            raw.T, technique=technique, pixel_size=pixel_size and pixel_size[::-1], unit=unit,
+            backward=None if backward is None else np.asarray(backward).T,
         )  # fmt: skip
-    unit, level = float(np.ptp(f)), float(np.median(f))
-    if unit == 0.0 or min(f.shape) < 16:
+        return _turned(turned)
+    f = np.ascontiguousarray(raw, np.float64)
+    scale, low = float(np.ptp(f)), float(np.median(f))
+    if scale == 0.0 or min(f.shape) < _LEAST_SIDE:
         zero = np.zeros(f.shape)
-        return Diagnosis(zero[:, 0].copy(), zero, zero, f, ())
-    if technique in _EM:
+        return Diagnosis(np.zeros(len(f)), zero, zero, f.copy(), ())
+    if are_counts(raw, technique):
         return _of_counts(f)
-    found = _of_heights((f - level) / unit)
-    o, s, b = unit * found.offsets, unit * found.scars, unit * found.background
-    return Diagnosis(o, s, b, f - o[:, np.newaxis] - s - b, found.decisions)
+    partner = None
+    if backward is not None and np.shape(backward) == f.shape:
+        partner = (np.asarray(backward, np.float64) - low) / scale
+    found = _of_heights((f - low) / scale, partner, scale, unit, pixel_size)
+    o, s, b = scale * found.offsets, scale * found.scars, scale * found.background
+    return replace(found, offsets=o, scars=s, background=b, flat=f - o[:, np.newaxis] - s - b)
 
 
-def _of_heights(f: Array) -> Diagnosis:
-    """A probe's image, scaled to a range of 1."""
-    decisions = []
-    curved = bow(f)
-    b = curved.surface
-    g = f - b
+def _turned(found: Diagnosis) -> Diagnosis:
+    return replace(
+        found, scars=found.scars.T, background=found.background.T, flat=found.flat.T, direction="y",
+        denoised=None if found.denoised is None else found.denoised.T,
+        disagreement=None if found.disagreement is None else found.disagreement.T,
+    )  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------- a probe's image
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What was found of a probe's image, and what of it is taken."""
+
+    offsets: Vector
+    scars: Image
+    plane: Image
+    bent: Image
+    slow: Image
+
+    @property
+    def background(self) -> Image:
+        return self.plane + self.bent + self.slow
+
+    def of(self, f: Image) -> Image:
+        """The image without the parts."""
+        return f - self.offsets[:, np.newaxis] - self.scars - self.background
+
+    def without(self, part: Part) -> _Parts:
+        zero = np.zeros(self.scars.shape)
+        if part == "offsets":
+            return replace(self, offsets=np.zeros(len(self.offsets)))
+        name = {"scars": "scars", "bow": "bent", "slow background": "slow"}[part]
+        return replace(self, **{name: zero})
+
+
+def _of_heights(
+    f: Image, backward: Image | None, scale: float, unit: str, pixel_size: tuple[float, float] | None
+) -> Diagnosis:
+    """Take apart a probe's image, scaled to a range of 1."""
+    across = bow(f)
+    g = f - across.surface
     hidden = waves(g).values
     h = g - hidden
-    turned = np.ascontiguousarray(h.T)
-    control = line_offsets(turned, certify=False)
-    upright = turned - control.values[:, np.newaxis]
-    across = scars(upright).values
+    upright = np.ascontiguousarray(h.T)
+    control = line_offsets(upright, certify=False)
+    upright -= control.values[:, np.newaxis]
+    theirs = scars(upright).values
+    partner = None if backward is None else partner_of(f, backward)
+
+    def believed(v: Image, found: Scars) -> Image:
+        least = _LEAST_SCAR * spread(np.diff(v, axis=0))
+        s = true_scars(v, found.values, sharp_areas(upright, theirs, least), least)
+        return s if partner is None else scars_of_one_scan(s, partner, least)
+
     s = np.zeros(f.shape)
-    for _ in range(2):
-        o = line_offsets(h - s)
+    for turn in range(2):
+        o = line_offsets(h - s, certify=turn == 1)
         v = h - o.values[:, np.newaxis]
-        found = scars(v).values
-        least = 0.5 * spread(np.diff(v, axis=0))
-        s = true_scars(v, found, sharp_areas(upright, across, least), least)
-    kept = kept_offsets(o, control, f.shape, other_faults=bool(s.any()))
-    if hidden.any():
-        open_control = line_offsets(np.ascontiguousarray(g.T), certify=False)
-        plain = kept_offsets(
-            line_offsets(g - s, certify=False), open_control, f.shape, other_faults=bool(s.any())
-        )
-        if plain.share < kept.share:
-            kept = plain
-    values = kept.values
-    decisions.append(
-        Decision(
-            "offsets", bool(values.any()), "",
-            {"rougher": kept.rougher, "share": kept.share, "jumps": float(len(kept.jumps)), "gap": o.gap},
-        )
-    )  # fmt: skip
-    if not np.array_equal(values, o.values):
-        v = h - values[:, np.newaxis]
-        least = 0.5 * spread(np.diff(v, axis=0))
-        s = true_scars(v, scars(v).values, sharp_areas(upright, across, least), least)
-    decisions.append(Decision("scars", bool(s.any()), ""))
-    left = f - b - values[:, np.newaxis] - s
-    down = bow(np.ascontiguousarray(left.T))
-    y, x = (np.linspace(-1, 1, size) for size in f.shape)
-    by = (down.coefficients[1] * (y**2 - np.mean(y**2)))[:, np.newaxis]
-    left = left - by
-    tilt = level(left)
-    by = by + tilt[0] * y[:, np.newaxis] + tilt[1] * x
-    b = b + by
-    left = f - b - values[:, np.newaxis] - s
-    decisions.append(Decision("bow", curved.bent or bool(down.coefficients[1]), ""))
-    told = tell(left, hidden)
-    decisions.append(Decision("slow background", told.drifts, "", vars(told)))
-    if told.drifts:
-        z = surface(left)
-        b = b + z
-        left = left - z
-    return Diagnosis(values, s, b, left, tuple(decisions))
-
-
-def _of_counts(f: Array) -> Diagnosis:
-    a = 2 * np.sqrt(np.maximum(f, 0) + 0.375)
-    s0 = scars(a, along=4.0, size=0.1, iterations=400).values
-    upright = np.ascontiguousarray(a.T)
-    control = scars(upright, along=4.0, size=0.1, iterations=400).values
-    least = 0.3 * spread(np.diff(a, axis=0))
-    s = true_scars(a, s0, sharp_areas(upright, control, least), least)
-    restored = np.where(s != 0, ((a - s) / 2) ** 2 - 0.375, f)
+        found = scars(v, certify=turn == 1)
+        s = believed(v, found)
+    kept = _kept(o, control, g, s, hidden)
+    if partner is not None:
+        kept = offsets_of_one_scan(kept, o, partner)
+    if not np.array_equal(kept.values, o.values):
+        v = h - kept.values[:, np.newaxis]
+        found = scars(v, certify=True)
+        s = believed(v, found)
+    parts = _with_background(f, kept.values, s, across, hidden)
+    parts, told, taken_back = _harmless(f, *parts, unit, pixel_size, scale)
+    left = parts.of(f)
+    decisions = _decisions(parts, kept, s, told, taken_back, scale, unit)
     return Diagnosis(
-        np.zeros(len(f)), f - restored, np.zeros(f.shape), restored, (Decision("streaks", bool(s.any()), ""),),
-        counts=True,
+        parts.offsets, parts.scars, parts.background, left, decisions,
+        _checked(f, parts, unit, pixel_size, scale), gaps={"offsets": o.gap, "scars": found.gap},
+        disagreement=None if partner is None else partner.disagreement(left),
+    )  # fmt: skip
+
+
+def _kept(o: Offsets, control: Offsets, g: Image, s: Image, hidden: Image) -> KeptOffsets:
+    """Keep the offsets that are faults, with the lattice hidden and with it in sight."""
+    kept = kept_offsets(o, control, g.shape, other_faults=bool(s.any()))
+    if not hidden.any() or not kept.values.any():
+        return kept
+    in_sight = line_offsets(np.ascontiguousarray(g.T), certify=False)
+    plain = kept_offsets(
+        line_offsets(g - s, certify=False), in_sight, g.shape, other_faults=bool(s.any())
+    )  # fmt: skip
+    return kept if plain.values.any() else replace(kept, values=np.zeros(len(o.values)), share=0.0)
+
+
+def _with_background(
+    f: Image, offsets: Vector, s: Image, across: Bow, hidden: Image
+) -> tuple[_Parts, dict[str, float]]:
+    """Find tilt, bow and drift of what is left."""
+    y, x = (np.linspace(-1, 1, size) for size in f.shape)
+    plane = np.zeros(f.shape) + across.coefficients[0] * x
+    bent = across.surface - plane if across.bent else np.zeros(f.shape)
+    left = f - offsets[:, np.newaxis] - s - across.surface
+    down = bow(np.ascontiguousarray(left.T))
+    bent = bent + (down.coefficients[1] * (y**2 - np.mean(y**2)))[:, np.newaxis]
+    left = f - offsets[:, np.newaxis] - s - bent - plane
+    more = level(left)
+    plane += more[0] * y[:, np.newaxis] + more[1] * x
+    left = f - offsets[:, np.newaxis] - s - bent
+    noise = spread(np.diff(np.diff(f, axis=0), axis=1)) / 2
+    if float(np.ptp(plane)) < max(_PLANE * float(np.ptp(left)), noise):
+        plane = np.zeros(f.shape)
+    left = left - plane
+    told = tell(left, hidden)
+    slow = np.zeros(f.shape)
+    if told.drifts:
+        fine = left - surface(left, 48.0)
+        slow = surface(left, float(np.clip(_KNOTS * scale_of(fine), 32, 96)))
+    return _Parts(offsets, s, plane, bent, slow), asdict(told)
+
+
+def _checked(
+    f: Image, parts: _Parts, unit: str, pixel_size: tuple[float, float] | None, scale: float
+) -> tuple[Check, ...]:
+    """Compare the image, with its tilt and bow taken and in its unit, with what is left of it."""
+    before = f - parts.plane - parts.bent
+    return checks(scale * before, scale * parts.of(f), unit=unit, pixel_size=pixel_size)
+
+
+def _harmless(
+    f: Image, parts: _Parts, told: dict[str, float], unit: str, pixel_size: tuple[float, float] | None,
+    scale: float,
+) -> tuple[_Parts, dict[str, float], tuple[Part, ...]]:
+    """Leave out the parts that took more than a tenth of a step, of the lattice or of the detail."""
+
+    def kept(of: _Parts) -> float:
+        found = _checked(f, of, unit, pixel_size, scale)
+        return min((min(check.kept, 2 - check.kept) for check in found), default=1.0)
+
+    left_out: list[Part] = []
+    now = kept(parts)
+    for part in _UNDO:
+        if now >= ENOUGH:
+            break
+        trial = parts.without(part)
+        then = kept(trial)
+        if then > now + 0.02:
+            parts, now = trial, then
+            left_out.append(part)
+    return parts, told, tuple(left_out)
+
+
+def _decisions(
+    parts: _Parts, kept: KeptOffsets, s: Image, told: dict[str, float], taken_back: tuple[Part, ...],
+    scale: float, unit: str,
+) -> tuple[Decision, ...]:
+    """Say what was taken, and what was left and why."""
+    rms = measure(scale * float(np.sqrt(np.mean(np.diff(parts.offsets) ** 2))), unit)
+    found = runs(parts.scars, 0.0)
+    number = int(np.count_nonzero(found.area))
+    evidence = {"rougher": kept.rougher, "share": kept.share, "jumps": float(len(kept.jumps))}
+    if parts.offsets.any():
+        some = f" {len(kept.jumps)} jumps." if kept.jumps else ""
+        offsets = Decision(
+            "offsets", True, f"Offsets of lines were taken, which change by {rms} (rms) from line to line.{some}",
+            evidence,
+        )  # fmt: skip
+    elif kept.left:
+        at = kept.left[0]
+        offsets = Decision(
+            "offsets", False, f"A jump between lines {at} and {at + 1} may be a flat edge of the sample: it was "
+            "left.", evidence,
+        )  # fmt: skip
+    else:
+        offsets = Decision("offsets", False, "The lines are as even as the columns.", evidence)
+    scar = Decision("scars", False, "No scar stands out of what the columns show as well.", {"pieces": 0.0})
+    if number:
+        high = measure(scale * float(np.median(np.abs(parts.scars[parts.scars != 0]))), unit)
+        scar = Decision(
+            "scars", True, f"{_pieces(number)} taken as scars or tip changes, typically {high} high.",
+            {"pieces": float(number), "pixels": float(np.mean(parts.scars != 0))},
+        )  # fmt: skip
+    tilt, bent, slow = (bool(part.any()) for part in (parts.plane, parts.bent, parts.slow))
+
+    def height(part: Image) -> str:
+        return measure(scale * float(np.ptp(part)), unit)
+
+    found_all = [
+        offsets, scar,
+        Decision("tilt", tilt, f"A tilt of {height(parts.plane)} was taken." if tilt else "No tilt to speak of."),
+        Decision("bow", bent, f"A bow of {height(parts.bent)} was taken." if bent else "No bow is certain."),
+        Decision(
+            "slow background", slow, f"A slow background of {height(parts.slow)} was taken: it has no edges, and "
+            "something fine lies all over it." if slow else "Nothing slow can be told from the sample.", told,
+        ),
+    ]  # fmt: skip
+    for part in taken_back:
+        i = next(i for i, decision in enumerate(found_all) if decision.part == part)
+        found_all[i] = replace(
+            found_all[i], taken=False, reason=f"{_NAMES[part]} left in the image: to take it would have taken some of "
+            "the sample.",
+        )  # fmt: skip
+    return tuple(found_all)
+
+
+def _pieces(number: int) -> str:
+    return "A piece of a line was" if number == 1 else f"{number} pieces of lines were"
+
+
+# ---------------------------------------------------------------------------------------------- counts
+
+
+def _of_counts(f: Image) -> Diagnosis:
+    """Take streaks out of an image of counts, and average its noise."""
+    noise = estimate_noise(f)
+    scale = Stabilised.of(noise)
+    s, found = streaks(f, scale)
+    flat = f - s
+    number = int(np.count_nonzero(runs(s, 0.0).area))
+    reason = f"{_pieces(number)} taken as streaks." if number else "No streak can be told from the sample."
+    decisions = [Decision("streaks", bool(number), reason, {"pieces": float(number)})]
+    denoised = averaged(flat, noise, scale)
+    if denoised is None:
+        words = "The noise was left: neighbouring pixels share it, and averaging them would blur more than mend."
+    else:
+        words = "Noise was averaged over what looks the same."
+    decisions.append(
+        Decision("noise", denoised is not None, words, {"sigma": noise.sigma, "correlation": noise.correlation})
+    )
+    zero = np.zeros(f.shape)
+    return Diagnosis(
+        np.zeros(len(f)), s, zero, flat, tuple(decisions), denoised=denoised, counts=True,
+        gaps={"streaks": found.gap},
     )  # fmt: skip

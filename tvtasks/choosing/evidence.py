@@ -79,17 +79,18 @@ def kept_offsets(
     dense = bool(fast.size and fast.mean() > _DENSE)
     least = limit(np.abs(ours), np.abs(theirs) / np.sqrt(fair))
     certain = (np.abs(ours) >= least) & (found.agreeing >= _AGREED)
+    lone = np.zeros(rows, bool)
     if np.count_nonzero(certain) < 2 and not other_faults:
-        certain[:] = False
+        lone, certain = certain, lone
     if dense:
-        certain = ours != 0
+        certain, lone = ours != 0, np.zeros(rows, bool)
     values = idct(gain * dct(rest, norm="ortho"), norm="ortho") + np.cumsum(np.where(certain, ours, 0.0))
     values = np.asarray(values - np.median(values))
     power = float(np.mean(_without_trend(found.values) ** 2))
     share = float(np.mean(_without_trend(values) ** 2)) / power if power > 0 else 0.0
     return KeptOffsets(
         values, share, rougher, tuple(np.flatnonzero(certain).tolist()),
-        tuple(np.flatnonzero((ours != 0) & ~certain).tolist()),
+        tuple(np.flatnonzero(lone).tolist()),
     )  # fmt: skip
 
 

@@ -122,9 +122,14 @@ def _open_ended(found: Runs) -> NDArray[np.bool_]:
 
 def sharpness(image: Array, s: Array, found: Runs) -> Vector:
     """For each run, the part of it that its neighbours across do not foresee by their levels and slopes."""
-    unforeseen = _unforeseen(image, np.ascontiguousarray(s, np.float64), found.labels > 0)
-    total = np.bincount(found.labels.ravel(), unforeseen.ravel(), len(found.area))
-    return total / np.maximum(found.area, 1e-300)
+    return unforeseen(image, s, found) / np.maximum(found.area, 1e-300)
+
+
+def unforeseen(image: Array, s: Array, found: Runs) -> Vector:
+    """For each run, how much of an image at its pixels the lines beyond it do not foresee; its sign is +."""
+    g = np.ascontiguousarray(image, np.float64)
+    above = _unforeseen(g, np.ascontiguousarray(s, np.float64), found.labels > 0)
+    return np.bincount(found.labels.ravel(), above.ravel(), len(found.area))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
