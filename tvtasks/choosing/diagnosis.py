@@ -31,7 +31,7 @@ Image = NDArray[np.float64]
 Part = Literal["offsets", "scars", "streaks", "tilt", "bow", "slow background", "noise"]
 
 NOTHING = "Nothing was done: the image has no fault that can be told from the sample."
-_LEAST_SIDE = 16
+_LEAST_SIDE = 32  # px; below, neither lines nor columns say what is usual
 _PLANE = 0.02  # of the image's range: a tilt below that, and below the noise, is left
 _LEAST_SCAR = 0.5  # standard deviations of the differences of lines that a scar must be
 _KNOTS = 2.0  # typical wavelengths of what is fine between the knots of a background

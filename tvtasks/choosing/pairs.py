@@ -18,6 +18,8 @@ from tvtasks.solvers.offsets import Offsets, line_offsets, spread
 _FARTHEST = 0.1  # of a line that hysteresis may shift it
 _BANDS = 8  # groups of lines whose shift is found; between them it changes evenly
 _SHARED = 0.5  # of a scar or a jump that the other scan shows: more, and it is the sample's
+_LARGE = 4.0  # times the typical change from line to line that a jump is
+_FEW = 5  # lines on each side of a jump that its height is taken from
 _ALIKE = 0.5  # correlation of the changes from line to line above which the faults themselves are common
 Image = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -102,28 +104,37 @@ def offsets_of_one_scan(kept: KeptOffsets, found: Offsets, partner: Partner) -> 
     A flat edge of the sample is a jump of both. A tip that changes for good is one of both, too; but then the
     slower changes of both are alike as well.
     """
-    ours, theirs = np.diff(found.values, prepend=found.values[0]), partner.offsets.values
-    theirs = np.diff(theirs, prepend=theirs[0])
-    large = np.zeros(len(ours), bool)
-    large[list(kept.jumps) + list(kept.left)] = True
-    rest = ~large
-    ours_rest, theirs_rest = ours[rest] - np.median(ours[rest]), theirs[rest] - np.median(theirs[rest])
-    power = float(np.sqrt(np.vdot(ours_rest, ours_rest) * np.vdot(theirs_rest, theirs_rest)))
-    if power > 0 and float(np.vdot(ours_rest, theirs_rest)) / power > _ALIKE:
+    ours, theirs = (_beyond(o.values) for o in (found, partner.offsets))
+    theirs = np.where(np.abs(np.roll(theirs, -1)) > np.abs(theirs), np.roll(theirs, -1), theirs)
+    large = np.abs(ours) > _LARGE * spread(ours)
+    shared = large & (np.abs(theirs - ours) < _SHARED * np.abs(ours))
+    rest, rest_of_theirs = ours[~large], _beyond(partner.offsets.values)[~large]
+    power = float(np.sqrt(np.vdot(rest, rest) * np.vdot(rest_of_theirs, rest_of_theirs)))
+    common = power > 0 and float(np.vdot(rest, rest_of_theirs)) / power > _ALIKE
+    if common or not shared.any():
         return kept
+    stay = tuple(np.flatnonzero(shared).tolist())
     values = kept.values.copy()
-    stay = []
-    for line in kept.jumps:
-        near = theirs[max(line - 1, 0) : line + 2].sum()
-        if abs(near - ours[line]) < _SHARED * abs(ours[line]):
-            values[line:] -= ours[line] - np.median(ours)
-            stay.append(line)
-    if not stay:
-        return kept
+    if values.any():
+        for line in stay:
+            both = [_height(o.values, line) for o in (found, partner.offsets)]
+            values[line:] -= sum(both) / 2
     return replace(
-        kept, values=values - np.median(values),
-        jumps=tuple(line for line in kept.jumps if line not in stay), left=(*kept.left, *stay),
+        kept, values=values - np.median(values), jumps=tuple(line for line in kept.jumps if line not in stay),
+        left=tuple(sorted({*kept.left, *stay})),
     )  # fmt: skip
+
+
+def _height(offsets: Vector, line: int) -> float:
+    """Height of a jump from the lines around it: each has an offset of its own."""
+    before, after = offsets[max(line - _FEW, 0) : line], offsets[line : line + _FEW]
+    return float(after.mean() - before.mean()) if before.size and after.size else 0.0
+
+
+def _beyond(offsets: Vector) -> Vector:
+    """Changes from line to line beyond the typical one."""
+    change = np.diff(offsets, prepend=offsets[0])
+    return np.asarray(change - np.median(change))
 
 
 def _fine(image: Image) -> Image:

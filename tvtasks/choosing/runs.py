@@ -16,6 +16,8 @@ FALSE = 0.2
 SHARP = 0.6
 """Part of a scar that the lines beyond it must not foresee: a scar has sharp sides, the top of a molecule is
 foreseen by its slopes (synthetic molecules, particles)."""
+LEAST_LENGTH = 4
+"""Pixels along the line; shorter ones are corners of steps as often as scars."""
 _ROW = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0]])
 
 Vector = NDArray[np.float64]
@@ -69,7 +71,8 @@ def true_scars(
     ours = runs(found, least)
     if len(ours.area) < 2:
         return np.zeros(g.shape)
-    sharp = ours.area * (sharpness(g, found, ours) >= SHARP)
+    long = np.bincount(ours.labels.ravel(), minlength=len(ours.area)) >= LEAST_LENGTH
+    sharp = ours.area * ((sharpness(g, found, ours) >= SHARP) & long)
     sharp[0] = 0.0
     kept = (sharp >= limit(sharp, control, false)) & (sharp > 0)
     # At the border of the image one side is open, and the edge of an island looks the same: such a run is

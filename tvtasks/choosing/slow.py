@@ -98,6 +98,8 @@ def tell(image: Array, hidden: Array | None = None) -> Tell:
         Its lattice, which is no edge.
     """
     f = np.asarray(image, np.float64)
+    if min(f.shape) < _LOOK:
+        return Tell(edges=np.inf, sharp=np.inf, range=0.0, fine=0.0, even=0.0, common=0.0)
     plain = f if hidden is None else f - hidden
     b = surface(plain, _LOOK)
     left = np.abs(gaussian_filter(plain - b, 4.0)[8:-8, 8:-8]).ravel()

@@ -139,6 +139,8 @@ def binned(f: Array) -> Array:
 def spread(a: Array) -> float:
     """Standard deviation by the median of the absolute values, of at most 20,000 of them."""
     flat = np.asarray(a).reshape(-1)
+    if flat.size == 0:
+        return 0.0
     return _TO_SIGMA * float(np.median(np.abs(flat[:: max(1, flat.size // 20011)])))
 
 
