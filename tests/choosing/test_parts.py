@@ -205,7 +205,8 @@ class TestChecks:
         image = 200e-12 * (x > 100) + rng.normal(0, 2e-12, x.shape)
         whole, = checks(image, image, unit="m")
         assert (whole.what, whole.kept) == ("step", 1.0)
-        assert "200 pm are kept to 100%" in whole.sentence
+        assert "pm are kept to 100%" in whole.sentence
+        assert whole.size == pytest.approx(200e-12, rel=0.03)
         half, = checks(image, image - 100e-12 * (x > 100), unit="m")
         assert half.kept == pytest.approx(0.5, abs=0.03)
 

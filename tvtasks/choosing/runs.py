@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from tvtasks.operators import Array
+from tvtasks.solvers.offsets import spread
 
 FALSE = 0.2
 """Share of the scars, by area, that may be the sample's."""
@@ -18,6 +19,8 @@ SHARP = 0.6
 foreseen by its slopes (synthetic molecules, particles)."""
 LEAST_LENGTH = 4
 """Pixels along the line; shorter ones are corners of steps as often as scars."""
+CLEAR = 5.0
+"""Standard deviations of its mean that a scar must be high: noise of 10⁶ pixels has such runs, once or so."""
 _ROW = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0]])
 
 Vector = NDArray[np.float64]
@@ -72,7 +75,8 @@ def true_scars(
     if len(ours.area) < 2:
         return np.zeros(g.shape)
     long = np.bincount(ours.labels.ravel(), minlength=len(ours.area)) >= LEAST_LENGTH
-    sharp = ours.area * ((sharpness(g, found, ours) >= SHARP) & long)
+    above = unforeseen(g, found, ours)
+    sharp = ours.area * ((above >= SHARP * ours.area) & long & _clear(g, above, ours))
     sharp[0] = 0.0
     kept = (sharp >= limit(sharp, control, false)) & (sharp > 0)
     # At the border of the image one side is open, and the edge of an island looks the same: such a run is
@@ -81,6 +85,13 @@ def true_scars(
     kept &= ~open_ended | (2 * sharp <= sharp[kept & ~open_ended].sum())
     s = np.where(kept[ours.labels], found, 0.0)
     return at_full_height(g, s)
+
+
+def _clear(g: NDArray[np.float64], above: Vector, found: Runs) -> NDArray[np.bool_]:
+    """Whether a run stands further out of the lines around than noise does anywhere in an image."""
+    noise = spread(np.diff(np.diff(g, 2, axis=1), axis=0)) / np.sqrt(12)
+    number = np.bincount(found.labels.ravel(), minlength=len(found.area))
+    return np.asarray(above >= CLEAR * noise * np.sqrt(1.5 * number))
 
 
 def sharp_areas(image: Array, found: Array, least: float) -> Vector:
