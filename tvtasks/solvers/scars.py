@@ -148,13 +148,13 @@ def _start(g: Array) -> Array:
 
 @njit(cache=True, nogil=True)
 def median_down(g: Array) -> Array:
-    """Median of seven lines, fewer at the ends."""
+    """Median of the seven lines around, at the ends of the first or last seven."""
     rows, columns = g.shape
     out = np.empty_like(g)
     room = np.empty(2 * _REACH + 1, g.dtype)
     for i in range(rows):
-        top, bottom = max(i - _REACH, 0), min(i + _REACH + 1, rows)
-        n = bottom - top
+        n = min(2 * _REACH + 1, rows)
+        top = min(max(i - _REACH, 0), rows - n)
         for j in range(columns):
             for k in range(n):
                 new = g[top + k, j]
