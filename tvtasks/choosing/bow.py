@@ -11,14 +11,14 @@ from tvtasks.operators import Array
 from tvtasks.solvers.kernels import summed
 from tvtasks.solvers.offsets import spread
 
-NEAR, FAR = (1, 2, 3), (3, 5, 8)
+NEAR, FAR, LONG = (1, 2, 3), (3, 5, 8), (13, 21)
 """Lags in pixels. The bias that edges cause falls as one over the lag; a true bow is the same at all."""
 SURE = 4.0
 """Times the disagreement of near and far lags that a curvature must be, to be believed (see `bow`)."""
 CERTAIN = 10.0
 """Standard errors that a curvature must be: hills of the sample differ from band to band, a bow does not."""
 _BANDS = 6
-_CROWDED = 0.01  # nats: less is no difference
+_AGREE = 0.3  # of the distance from the plane that tilts at near and long lags may be apart
 _EVERY = np.array([True, True, True])
 _ROUNDS = 10  # of each loss
 _WIDTH = 2.0  # of the redescending loss, in standard deviations of the differences
@@ -183,35 +183,22 @@ def _sums(
 def level(image: Array) -> tuple[float, float]:
     """Return the tilt of an image: coefficients of y and x, which go from −1 to 1 across it.
 
-    On terraces most pixels agree on the tilt, and robust differences find it exactly; a least-squares plane
-    would tilt them. Where the sample rolls, no slope is the right one and the plane that fits best is. Of the
-    two, for each axis, the one is taken with which the heights crowd more: the entropy of their histogram is
-    less, by more than its scatter.
+    On terraces most pixels agree on the tilt, and robust differences find it exactly, at lags of 3 to 8 pixels
+    as at 13 and 21; a least-squares plane would tilt them. Where the sample rolls or repeats, near and long lags
+    find different tilts, none is the right one, and the plane that fits best is taken.
     """
     f = np.asarray(image, np.float64)
-    rows, columns = f.shape
-    y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
-    plain = (float(y @ (f.mean(axis=1) - f.mean()) / (y @ y)), float(x @ (f.mean(axis=0) - f.mean()) / (x @ x)))
-    agreed = tuple(float(bow(np.ascontiguousarray(a)).found[0]) for a in (f.T, f))
-    some = f[:: max(1, rows // 256), :: max(1, columns // 256)]
-    y, x = np.linspace(-1, 1, some.shape[0]), np.linspace(-1, 1, some.shape[1])
-    width = max(spread(np.diff(np.diff(some, axis=0), axis=1)) / 2, float(np.ptp(some)) / 512, 1e-300)
-
-    def crowding(tilt: tuple[float, float]) -> float:
-        heights = (some - tilt[0] * y[:, np.newaxis] - tilt[1] * x).ravel()
-        return _entropy(heights, width)
-
-    best, least = plain, crowding(plain)
-    for tilt in ((plain[0], agreed[1]), (agreed[0], plain[1]), (agreed[0], agreed[1])):
-        entropy = crowding(tilt)
-        if entropy < least - _CROWDED:
-            best, least = tilt, entropy
-    return best
-
-
-def _entropy(heights: Vector, width: float) -> float:
-    """Entropy of the histogram of some heights, in nats."""
-    places = np.rint((heights - heights.min()) / width).astype(np.intp)
-    share = np.bincount(places) / places.size
-    share = share[share > 0]
-    return float(-(share * np.log(share)).sum())
+    tilts = []
+    for a in (f.T, f):
+        x = np.linspace(-1, 1, a.shape[1])
+        plane = float(x @ (a.mean(axis=0) - a.mean()) / (x @ x))
+        unit = max((spread(a[:, k:] - a[:, :-k]) for k in FAR if k < a.shape[1]), default=0.0)
+        if unit == 0.0 or a.shape[1] < 4 * max(LONG):
+            tilts.append(plane)
+            continue
+        v = np.ascontiguousarray(a[:: max(1, a.size // _PIXELS)] / unit, np.float64)
+        alone = np.array([True, False, False])
+        near = unit * float(_fitted(v, FAR, alone)[0][0])
+        far = unit * float(_fitted(v, LONG, alone)[0][0])
+        tilts.append(near if abs(far - near) < _AGREE * abs(plane - near) else plane)
+    return tilts[0], tilts[1]

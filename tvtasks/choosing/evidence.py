@@ -16,7 +16,7 @@ from tvtasks.solvers.offsets import Offsets, roughness, spread
 Vector = NDArray[np.float64]
 
 _JUMP = 6.0  # times the typical change from line to line that a change must be to stand alone
-_AGREED = 0.75  # of the pixels of a line: what a jump of the whole line has; an edge that wanders has less
+_AGREED = 0.6  # of the pixels of a line: what a jump of the whole line has; an edge that wanders has less
 _SURE = 0.995  # that an octave's power is more than the control's
 _TWICE = 2.0
 _DENSE = 0.5  # of the fast half of the spectrum that is kept, above which all jumps are faults
