@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from tvtasks.choosing.spectrum import peak_box, spectrum, transform
+from tvtasks.choosing.spectrum import Spectrum, peak_box, power_of, spectrum, surroundings
 from tvtasks.operators import Array
 from tvtasks.solvers.offsets import spread
 from tvtasks.solvers.scars import median_down
@@ -15,6 +15,7 @@ from tvtasks.solvers.scars import median_down
 ENOUGH = 0.9
 """Part of a step, a lattice or what is fine that must be left; else what took the rest is left out."""
 _LAG = 8  # px between the two sides of an edge
+_BROAD = 2.5  # times the mean around a peak that its modes may have together by chance
 _CLEAR = 8.0  # times the noise that a step must be high to be measured
 _PREFIXES = ((1e-12, "p"), (1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""))
 
@@ -114,11 +115,24 @@ def _lattice(before: Array, after: Array) -> tuple[float, float] | None:
     found = spectrum(before)
     if not found.peaks:
         return None
-    ours, theirs = transform(after), transform(before)
-    boxes = [peak_box(peak, found.shape) for peak in found.peaks]
-    power = sum(float(np.sum(np.abs(ours[box]) ** 2)) for box in boxes)
-    shared = sum(float(np.sum(ours[box] * theirs[box].conj()).real) for box in boxes)
-    return 1 / found.peaks[0].frequency, _part(power, shared)
+    left, taken = _waves_at(after, found), _waves_at(before - after, found)
+    if left == 0:
+        return None if taken == 0 else (1 / found.peaks[0].frequency, 0.0)
+    return 1 / found.peaks[0].frequency, left / (left + taken)
+
+
+def _waves_at(image: Array, lattice: Spectrum) -> float:
+    """Amplitude of the waves of a lattice in an image, beyond what the spectrum has around them.
+
+    What is taken of faults has power at the lattice's frequencies too, but no more than beside them.
+    """
+    power = power_of(image)
+    total = 0.0
+    for peak in lattice.peaks:
+        box = peak_box(peak, lattice.shape)
+        around = surroundings(power, peak, lattice.shape)
+        total += max(float(power[box].sum()) - _BROAD * around * power[box].size, 0.0)
+    return float(np.sqrt(total))
 
 
 def _detail(before: Array, after: Array) -> tuple[float, float]:
