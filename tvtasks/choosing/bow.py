@@ -15,7 +15,7 @@ NEAR, FAR, LONG = (1, 2, 3), (3, 5, 8), (13, 21)
 """Lags in pixels. The bias that edges cause falls as one over the lag; a true bow is the same at all."""
 SURE = 4.0
 """Times the disagreement of near and far lags that a curvature must be, to be believed (see `bow`)."""
-CERTAIN = 10.0
+CERTAIN = 7.0
 """Standard errors that a curvature must be: hills of the sample differ from band to band, a bow does not."""
 _BANDS = 6
 _AGREE = 0.3  # of the distance from the plane that tilts at near and long lags may be apart
@@ -116,9 +116,13 @@ def _fitted(
         c = c + move
         if redescending and float(np.abs(move).max()) < 1e-3 * least:
             break
-    # Each band alone would move the coefficients so far; what bands share is no scatter.
-    moves = np.array([_solved(a, b, kept) for a, b in zip(normal, right, strict=True)])
-    return c, moves.std(axis=0, ddof=1) / np.sqrt(bands) if bands > 1 else np.zeros(3)
+    if bands < 2:
+        return c, np.zeros(3)
+    # The jackknife: how far the coefficients would move without each of the bands.
+    whole, both = normal.sum(axis=0), right.sum(axis=0)
+    without = np.array([_solved(whole - a, both - b, kept) for a, b in zip(normal, right, strict=True)])
+    spreads = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
+    return c, np.sqrt((bands - 1) / bands * spreads)
 
 
 def _solved(normal: Vector, right: Vector, kept: NDArray[np.bool_]) -> Vector:

@@ -304,9 +304,10 @@ def _with_background(
     left = left - plane
     told = tell(left, hidden)
     slow = np.zeros(f.shape)
-    if told.drifts:
-        fine = left - surface(left, 48.0)
-        slow = surface(left, float(np.clip(_KNOTS * scale_of(fine), 32, 96)))
+    if told.drifts and told.lattice:
+        slow = surface(left - hidden)
+    elif told.drifts:
+        slow = surface(left, float(np.clip(_KNOTS * scale_of(left - surface(left, 48.0)), 32, 96)))
     return _Parts(offsets, s, plane, bent, slow), asdict(told)
 
 

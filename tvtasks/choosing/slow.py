@@ -37,6 +37,8 @@ class Tell:
     even
         Contrast of what is fine where it is low, over that where it is high: a lattice or ions are everywhere
         (.5–.95), edges are not (under .35).
+    lattice
+        Whether there is a sharp one.
     common
         Correlation of what is fine between neighbouring pixels, along lines or across, whichever is less:
         line noise has none across.
@@ -48,11 +50,13 @@ class Tell:
     fine: float
     even: float
     common: float
+    lattice: bool = False
 
     @property
     def drifts(self) -> bool:
         """Whether there is a background to take: something fine all over it, and no edge in it."""
         lattice = self.edges < 0.13 and self.even > 0.6 and self.range > 2.5 and self.fine > 1.5
+        lattice |= self.lattice and self.sharp < 1.6 and self.even > 0.75 and self.range > 2
         ions = self.sharp < 2.1 and self.even > 0.45 and 4.5 < self.range < 14 and self.fine > 3
         return self.common > 0.25 and (lattice or (ions and self.common > 0.6))
 
@@ -118,6 +122,7 @@ def tell(image: Array, hidden: Array | None = None) -> Tell:
         edges=float(np.percentile(left, 99.5)) / (float(high - low) + tiny), sharp=_sharp(f - b),
         range=float(high - low) / (contrast + tiny), fine=contrast / (noise + tiny),
         even=float(poor / (rich + tiny)), common=common / power,
+        lattice=hidden is not None and bool(hidden.any()),
     )  # fmt: skip
 
 
