@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -15,6 +15,7 @@ from tvtasks.solvers.scars import median_down
 ENOUGH = 0.9
 """Part of a step, a lattice or what is fine that must be left; else what took the rest is left out."""
 _LAG = 8  # px between the two sides of an edge
+_COLUMN = 6  # modes from fx = 0 that offsets of lines may reach under a window
 _BROAD = 2.5  # times the mean around a peak that its modes may have together by chance
 _CLEAR = 8.0  # times the noise that a step must be high to be measured
 _PREFIXES = ((1e-12, "p"), (1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""))
@@ -113,8 +114,11 @@ def _lattice(before: Array, after: Array) -> tuple[float, float] | None:
     if min(before.shape) < 32:
         return None
     found = spectrum(before)
-    if not found.peaks:
+    # Offsets of lines fill the column fx = 0 of the spectrum; a wave there is judged where offsets are.
+    peaks = tuple(peak for peak in found.peaks if abs(peak.fx) * before.shape[1] > _COLUMN)
+    if not peaks:
         return None
+    found = replace(found, peaks=peaks)
     left, taken = _waves_at(after, found), _waves_at(before - after, found)
     if left == 0:
         return None if taken == 0 else (1 / found.peaks[0].frequency, 0.0)

@@ -237,6 +237,9 @@ def _of_heights(
     g = f - across.surface
     hidden = waves(g).values
     h = g - hidden
+    # Drift under a lattice would be taken for slow offsets, in the control as well.
+    drift = _drift(h, hidden)
+    h, g = h - drift, g - drift
     upright = np.ascontiguousarray(h.T)
     control = line_offsets(upright, certify=False)
     upright -= control.values[:, np.newaxis]
@@ -261,7 +264,7 @@ def _of_heights(
         v = h - kept.values[:, np.newaxis]
         found = scars(v, certify=True)
         s = believed(v, found)
-    parts = _with_background(f, kept.values, s, across, hidden)
+    parts = _with_background(f, kept.values, s, across, hidden, drift)
     parts, told, taken_back = _harmless(f, *parts, unit, pixel_size, scale)
     left = parts.of(f)
     decisions = _decisions(parts, kept, s, told, taken_back, scale, unit)
@@ -270,6 +273,16 @@ def _of_heights(
         _checked(f, parts, unit, pixel_size, scale), gaps={"offsets": o.gap, "scars": found.gap},
         disagreement=None if partner is None else partner.disagreement(left),
     )  # fmt: skip
+
+
+def _drift(h: Image, hidden: Image) -> Image:
+    """Find the drift under a lattice that is hidden; 0 where there is no lattice, or something with edges."""
+    if not hidden.any():
+        return np.zeros(h.shape)
+    level_lines = h - line_offsets(h, certify=False).values[:, np.newaxis]
+    if not tell(level_lines + hidden, hidden).drifts:
+        return np.zeros(h.shape)
+    return surface(level_lines)
 
 
 def _kept(o: Offsets, control: Offsets, g: Image, s: Image, hidden: Image) -> KeptOffsets:
@@ -285,12 +298,13 @@ def _kept(o: Offsets, control: Offsets, g: Image, s: Image, hidden: Image) -> Ke
 
 
 def _with_background(
-    f: Image, offsets: Vector, s: Image, across: Bow, hidden: Image
+    f: Image, offsets: Vector, s: Image, across: Bow, hidden: Image, drift: Image
 ) -> tuple[_Parts, dict[str, float]]:
     """Find tilt, bow and drift of what is left."""
     y, x = (np.linspace(-1, 1, size) for size in f.shape)
     plane = np.zeros(f.shape) + across.coefficients[0] * x
     bent = across.surface - plane if across.bent else np.zeros(f.shape)
+    f = f - drift + drift.mean()
     left = f - offsets[:, np.newaxis] - s - across.surface
     down = bow(np.ascontiguousarray(left.T))
     bent = bent + (down.coefficients[1] * (y**2 - np.mean(y**2)))[:, np.newaxis]
@@ -303,9 +317,9 @@ def _with_background(
         plane = np.zeros(f.shape)
     left = left - plane
     told = tell(left, hidden)
-    slow = np.zeros(f.shape)
+    slow = drift - drift.mean()
     if told.drifts and told.lattice:
-        slow = surface(left - hidden)
+        slow = slow + surface(left - hidden)
     elif told.drifts:
         slow = surface(left, float(np.clip(_KNOTS * scale_of(left - surface(left, 48.0)), 32, 96)))
     return _Parts(offsets, s, plane, bent, slow), asdict(told)

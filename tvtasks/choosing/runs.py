@@ -82,7 +82,7 @@ def true_scars(
     # At the border of the image one side is open, and the edge of an island looks the same: such a run is
     # believed where others, with two sides, make up more.
     open_ended = _open_ended(ours)
-    kept &= ~open_ended | (2 * sharp <= sharp[kept & ~open_ended].sum())
+    kept &= ~open_ended | (sharp <= sharp[kept & ~open_ended].sum())
     s = np.where(kept[ours.labels], found, 0.0)
     return at_full_height(g, s)
 
