@@ -54,7 +54,9 @@ def lines_polynomial(order: int) -> Callable[[Array], Array]:
     return subtract
 
 
-def scars_removed(image: Array, high: float = 0.666, low: float = 0.25, length: int = 16, width: int = 4) -> Array:
+def scars_removed(
+    image: Array, high: float = 0.666, low: float = 0.25, length: int = 16, width: int = 4
+) -> Array:
     """Find scars as Gwyddion does, and fill them from the lines above and below.
 
     A scar is at most `width` lines thick; all of it stands above (or below) the lines on both sides by `low` of
@@ -131,8 +133,11 @@ def _denoisers() -> Iterator[tuple[str, Callable[[Array], Array]]]:
     except ImportError:
         return
     for h in (0.4, 0.6, 0.8, 1.0, 1.3):
-        yield f"NLM {h}", lambda z, h=h: skimage.denoise_nl_means(
-            z, patch_size=5, patch_distance=9, h=h, sigma=1.0, fast_mode=True
+        yield (
+            f"NLM {h}",
+            lambda z, h=h: skimage.denoise_nl_means(
+                z, patch_size=5, patch_distance=9, h=h, sigma=1.0, fast_mode=True
+            ),
         )
     for weight in (0.5, 1.0, 2.0):
         yield f"TV {weight}", lambda z, w=weight: skimage.denoise_tv_chambolle(z, weight=w)

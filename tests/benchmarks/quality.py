@@ -101,10 +101,24 @@ def one(item: Scene, group: str) -> Row:
             image = item.with_faults((fault,))
             alone[fault] = psnr(told(image, item).restored, item) - psnr(image, item)
     return Row(
-        item.family, item.seed, group, (raw.shape[0], raw.shape[1]), marks.raw, psnr(found.restored, item),
-        psnr(item.sample + item.noise, item), psnr(clean, item), psnr(spared.restored, item), marks.step,
-        marks.lattice, marks.position, marks.halo, list(found.taken), list(spared.taken), seconds, alone=alone,
-    )  # fmt: skip
+        item.family,
+        item.seed,
+        group,
+        (raw.shape[0], raw.shape[1]),
+        marks.raw,
+        psnr(found.restored, item),
+        psnr(item.sample + item.noise, item),
+        psnr(clean, item),
+        psnr(spared.restored, item),
+        marks.step,
+        marks.lattice,
+        marks.position,
+        marks.halo,
+        list(found.taken),
+        list(spared.taken),
+        seconds,
+        alone=alone,
+    )
 
 
 def by_hand(items: dict[int, Scene], tuned: Sequence[int]) -> tuple[str, dict[int, float]]:
@@ -112,7 +126,8 @@ def by_hand(items: dict[int, Scene], tuned: Sequence[int]) -> tuple[str, dict[in
     first = next(iter(items.values()))
     ways: dict[str, Callable[[Array], Array]] = dict(hand.counts() if first.counts else hand.heights())
     medians = {
-        name: np.median([psnr(run(items[seed].image), items[seed]) for seed in tuned]) for name, run in ways.items()
+        name: np.median([psnr(run(items[seed].image), items[seed]) for seed in tuned])
+        for name, run in ways.items()
     }
     best = max(medians, key=lambda name: medians[name])
     return best, {seed: psnr(ways[best](item.image), item) for seed, item in items.items()}
@@ -131,9 +146,12 @@ def run(groups: dict[str, Sequence[int]], families: Sequence[str], largest: int)
                 found.rows.append(Row(**{**vars(row), "hand": best[seed]}))
         mine = [row for row in found.rows if row.family == family]
         print(
-            family, f"raw {np.median([r.raw for r in mine]):.1f}", f"ours {np.median([r.ours for r in mine]):.1f}",
-            f"hand {np.median([r.hand for r in mine]):.1f}", flush=True,
-        )  # fmt: skip
+            family,
+            f"raw {np.median([r.raw for r in mine]):.1f}",
+            f"ours {np.median([r.ours for r in mine]):.1f}",
+            f"hand {np.median([r.hand for r in mine]):.1f}",
+            flush=True,
+        )
     return found
 
 
@@ -213,12 +231,16 @@ def plot(found: Comparison, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     families = [family for family in FAMILIES if any(row.family == family for row in found.rows)]
-    figure, axes = plt.subplots(1, len(families), figsize=(2.6 * len(families), 3), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(families), figsize=(2.6 * len(families), 3), sharey=True, squeeze=False
+    )
     colours = {"tuned": "tab:blue", "held": "tab:orange", "fresh": "tab:green"}
     for axis, family in zip(axes[0], families, strict=True):
         for group, colour in colours.items():
             mine = [row for row in found.rows if row.family == family and row.group == group]
-            axis.scatter([r.hand - r.raw for r in mine], [r.ours - r.raw for r in mine], 9, colour, label=group)
+            axis.scatter(
+                [r.hand - r.raw for r in mine], [r.ours - r.raw for r in mine], 9, colour, label=group
+            )
         ends = [min(axis.get_xlim()[0], 0), max(axis.get_xlim()[1], 1)]
         axis.plot(ends, ends, "k", lw=0.5)
         axis.axhline(0, color="k", lw=0.5, ls=":")
@@ -239,7 +261,9 @@ def main() -> None:
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--largest", type=int, default=512, help="longest side in pixels")
     parser.add_argument("--seeds", type=int, default=12, help="of each group and family")
-    parser.add_argument("--large", action="store_true", help="time one scan of 1,024 × 768 of each family as well")
+    parser.add_argument(
+        "--large", action="store_true", help="time one scan of 1,024 × 768 of each family as well"
+    )
     given = parser.parse_args()
     groups = {name: list(GROUPS[name])[: given.seeds] for name in given.groups.split(",")}
     families = [family for family in FAMILIES if family in given.families.split(",")]

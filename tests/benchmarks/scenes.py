@@ -110,9 +110,13 @@ def _terraces(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int
     """STM: steps that wander, a weak lattice, adsorbates."""
     height = _log(rng, 0.5e-10, 8e-10)
     steps = syn.step_terraces(
-        shape, rng, steps=int(rng.integers(1, 5)), step_height=1.0, angle=rng.uniform(-np.pi, np.pi),
+        shape,
+        rng,
+        steps=int(rng.integers(1, 5)),
+        step_height=1.0,
+        angle=rng.uniform(-np.pi, np.pi),
         meander=_log(rng, 1, 30),
-    )  # fmt: skip
+    )
     if rng.random() < 0.3:  # steps are not always sharp
         steps = gaussian_filter(steps, rng.uniform(0.5, 2))
     lattice = np.zeros(shape)
@@ -121,17 +125,28 @@ def _terraces(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int
     sample = steps + lattice
     if rng.random() < 0.75:
         sample += syn.adsorbates(
-            syn.centred(shape), rng, per_pixel=_log(rng, 2e-5, 5e-4), height=rng.uniform(0.2, 1.2),
+            syn.centred(shape),
+            rng,
+            per_pixel=_log(rng, 2e-5, 5e-4),
+            height=rng.uniform(0.2, 1.2),
             width=rng.uniform(1.2, 5),
-        )  # fmt: skip
+        )
     faults = _line_faults(rng, shape, 1.0)
     sigma = _log(rng, 0.005, 0.05)
     return _scaled(
         Scene(
-            family, seed, "STM", sample, _tilt(rng, shape, 4.0), faults, *_white(rng, shape, sigma), lattice,
+            family,
+            seed,
+            "STM",
+            sample,
+            _tilt(rng, shape, 4.0),
+            faults,
+            *_white(rng, shape, sigma),
+            lattice,
             steps,
-        ), height,
-    )  # fmt: skip
+        ),
+        height,
+    )
 
 
 def _islands(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int) -> Scene:
@@ -164,10 +179,18 @@ def _islands(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int)
     sigma = _log(rng, 0.01, 0.06)
     return _scaled(
         Scene(
-            family, seed, "STM", steps + lattice, _tilt(rng, shape, 4.0), faults, *_white(rng, shape, sigma),
-            lattice, steps,
-        ), height,
-    )  # fmt: skip
+            family,
+            seed,
+            "STM",
+            steps + lattice,
+            _tilt(rng, shape, 4.0),
+            faults,
+            *_white(rng, shape, sigma),
+            lattice,
+            steps,
+        ),
+        height,
+    )
 
 
 def _particles(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int) -> Scene:
@@ -191,16 +214,25 @@ def _particles(rng: np.random.Generator, shape: syn.Shape, family: str, seed: in
     sigma = _log(rng, 0.005, 0.04)
     return _scaled(
         Scene(
-            family, seed, "AFM", sample, _tilt(rng, shape, 6.0), faults, *_white(rng, shape, sigma),
+            family,
+            seed,
+            "AFM",
+            sample,
+            _tilt(rng, shape, 6.0),
+            faults,
+            *_white(rng, shape, sigma),
             np.zeros(shape),
-        ), height,
-    )  # fmt: skip
+        ),
+        height,
+    )
 
 
 def _molecules(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int) -> Scene:
     """STM: molecules of a few lobes on a flat metal, in patches that are ordered, or single."""
     height = _log(rng, 0.3e-10, 3e-10)
-    lobes = [(rng.normal(0, 1), rng.normal(0, 1), rng.uniform(0.5, 1)) for _ in range(int(rng.integers(2, 6)))]
+    lobes = [
+        (rng.normal(0, 1), rng.normal(0, 1), rng.uniform(0.5, 1)) for _ in range(int(rng.integers(2, 6)))
+    ]
     size = _log(rng, 2.0, 7.0)
     if rng.random() < 0.5:
         vectors = syn.lattice_vectors("oblique", period=rng.uniform(5, 9) * size, angle=rng.uniform(0, np.pi))
@@ -209,10 +241,12 @@ def _molecules(rng: np.random.Generator, shape: syn.Shape, family: str, seed: in
         patch = gaussian_filter(rng.normal(size=shape), 30, mode="wrap")
         places = cells @ vectors + np.array(shape) / 2
         inside = [
-            p for p in places
-            if 0 <= p[0] < shape[0] and 0 <= p[1] < shape[1]
+            p
+            for p in places
+            if 0 <= p[0] < shape[0]
+            and 0 <= p[1] < shape[1]
             and patch[int(p[0]), int(p[1])] > np.quantile(patch, 0.35)
-        ]  # fmt: skip
+        ]
         turns = np.zeros(len(inside))
         places = np.array(inside).reshape(-1, 2)
     else:
@@ -236,10 +270,17 @@ def _molecules(rng: np.random.Generator, shape: syn.Shape, family: str, seed: in
     sigma = _log(rng, 0.005, 0.05)
     return _scaled(
         Scene(
-            family, seed, "STM", sample + lattice, _tilt(rng, shape, 4.0), faults, *_white(rng, shape, sigma),
+            family,
+            seed,
+            "STM",
+            sample + lattice,
+            _tilt(rng, shape, 4.0),
+            faults,
+            *_white(rng, shape, sigma),
             lattice,
-        ), height,
-    )  # fmt: skip
+        ),
+        height,
+    )
 
 
 def _afm_lattice(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int) -> Scene:
@@ -252,8 +293,9 @@ def _afm_lattice(rng: np.random.Generator, shape: syn.Shape, family: str, seed: 
     return _scaled(
         Scene(
             family, seed, "AFM", lattice, _tilt(rng, shape, 4.0), faults, *_white(rng, shape, sigma), lattice
-        ), height,
-    )  # fmt: skip
+        ),
+        height,
+    )
 
 
 def _charging_sem(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int) -> Scene:
@@ -284,9 +326,17 @@ def _charging_sem(rng: np.random.Generator, shape: syn.Shape, family: str, seed:
     streaks = np.clip(streaks, 0.15 * sample - sample, 250 - sample)
     noisy = _counted(rng, sample + streaks)
     return Scene(
-        family, seed, "SEM", sample, np.zeros(shape), {"streaks": streaks}, noisy, _counted(rng, sample),
-        np.zeros(shape), counts=True,
-    )  # fmt: skip
+        family,
+        seed,
+        "SEM",
+        sample,
+        np.zeros(shape),
+        {"streaks": streaks},
+        noisy,
+        _counted(rng, sample),
+        np.zeros(shape),
+        counts=True,
+    )
 
 
 def _low_dose_stem(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int) -> Scene:
@@ -348,14 +398,19 @@ def _lattice(
     symmetry = rng.choice(["oblique", "rectangular", "centred", "square", "hexagonal"])
     period = _log(rng, 4.5, max(longest, 6.0))
     vectors = syn.lattice_vectors(
-        symmetry, period=period, ratio=rng.uniform(1.1, 1.5), gamma=rng.uniform(1.1, 1.5),
+        symmetry,
+        period=period,
+        ratio=rng.uniform(1.1, 1.5),
+        gamma=rng.uniform(1.1, 1.5),
         angle=rng.uniform(0, np.pi),
-    )  # fmt: skip
+    )
     site = syn.Site((0, 0), height, period * rng.uniform(0.2, 0.26))
     where = syn.centred(shape)
     if rng.random() < 0.3:  # thermal drift and creep shear and bend it
         where = syn.drifted(
-            shape, drift=(rng.uniform(-8, 8), rng.uniform(-8, 8)), creep=(rng.uniform(-2, 2), rng.uniform(-2, 2))
+            shape,
+            drift=(rng.uniform(-8, 8), rng.uniform(-8, 8)),
+            creep=(rng.uniform(-2, 2), rng.uniform(-2, 2)),
         )
     lattice = syn.peak_lattice(where, vectors, [site])
     if vacancies:
@@ -386,8 +441,10 @@ def _line_faults(
         scar = rng.choice((-1, 1)) * rng.uniform(0.2, 2.0) * height
         scars[row : row + thick, column : column + long] += scar
     return {
-        "offsets": np.repeat(offsets[:, np.newaxis], columns, axis=1), "tip changes": changes, "scars": scars
-    }  # fmt: skip
+        "offsets": np.repeat(offsets[:, np.newaxis], columns, axis=1),
+        "tip changes": changes,
+        "scars": scars,
+    }
 
 
 def _white(rng: np.random.Generator, shape: syn.Shape, sigma: float) -> tuple[Array, Array]:
@@ -403,7 +460,14 @@ def _counted(rng: np.random.Generator, expected: Array) -> Array:
 def _scaled(item: Scene, unit: float) -> Scene:
     """The same scan in metres."""
     return Scene(
-        item.family, item.seed, item.technique, item.sample * unit, item.tilt * unit,
-        {name: fault * unit for name, fault in item.faults.items()}, item.noise * unit, item.quiet * unit,
-        item.lattice * unit, item.terraces,
-    )  # fmt: skip
+        item.family,
+        item.seed,
+        item.technique,
+        item.sample * unit,
+        item.tilt * unit,
+        {name: fault * unit for name, fault in item.faults.items()},
+        item.noise * unit,
+        item.quiet * unit,
+        item.lattice * unit,
+        item.terraces,
+    )

@@ -73,9 +73,13 @@ def scores(found: Array, raw: Array, item: Scene) -> Scores:
         kept = float(np.vdot(part, rest - rest.mean()) / np.vdot(part, part))
         shift = position_bias(rest, item.lattice)
     return Scores(
-        psnr(found, item), psnr(raw, item), step, kept, shift,
+        psnr(found, item),
+        psnr(raw, item),
+        step,
+        kept,
+        shift,
         halo(level, item) if item.family in ("STM islands", "AFM particles") else None,
-    )  # fmt: skip
+    )
 
 
 def _unit(item: Scene) -> float:

@@ -130,7 +130,8 @@ def test_a_flat_edge_that_both_scans_show_stays():
     x = np.arange(columns)
     sample = np.where(np.arange(rows) >= 70, 1.0, 0.0)[:, np.newaxis] + 0.05 * np.sin(x / 7)
     scans = [
-        sample + rng.normal(0, 0.15, rows)[:, np.newaxis] + rng.normal(0, 0.03, sample.shape) for _ in range(2)
+        sample + rng.normal(0, 0.15, rows)[:, np.newaxis] + rng.normal(0, 0.03, sample.shape)
+        for _ in range(2)
     ]
     found = diagnose(scans[0], backward=scans[1]).flat
     height = found[75:120].mean() - found[20:65].mean()

@@ -149,7 +149,9 @@ class TestOffsetsThatAreKept:
             for line in jumps:
                 image[line:] += 1.0
             kept = kept_offsets(
-                line_offsets(image), line_offsets(np.ascontiguousarray(image.T)), image.shape,
+                line_offsets(image),
+                line_offsets(np.ascontiguousarray(image.T)),
+                image.shape,
                 other_faults=False,
             )
             assert kept.values.any() == taken
@@ -203,11 +205,11 @@ class TestChecks:
         rng = np.random.default_rng(14)
         x = np.arange(200) * np.ones((80, 1))
         image = 200e-12 * (x > 100) + rng.normal(0, 2e-12, x.shape)
-        whole, = checks(image, image, unit="m")
+        (whole,) = checks(image, image, unit="m")
         assert (whole.what, whole.kept) == ("step", 1.0)
         assert "pm are kept to 100%" in whole.sentence
         assert whole.size == pytest.approx(200e-12, rel=0.03)
-        half, = checks(image, image - 100e-12 * (x > 100), unit="m")
+        (half,) = checks(image, image - 100e-12 * (x > 100), unit="m")
         assert half.kept == pytest.approx(0.5, abs=0.03)
 
     def test_a_scar_that_was_taken_does_not_lessen_it(self):
@@ -227,7 +229,12 @@ class TestChecks:
 
     @pytest.mark.parametrize(
         "value, unit, words",
-        [(187e-12, "m", "187 pm"), (2.5e-9, "m", "2.5 nm"), (12.3, "counts", "12.3 counts"), (0.5, "", "0.5")],
+        [
+            (187e-12, "m", "187 pm"),
+            (2.5e-9, "m", "2.5 nm"),
+            (12.3, "counts", "12.3 counts"),
+            (0.5, "", "0.5"),
+        ],
     )
     def test_sizes_are_written_with_a_prefix(self, value, unit, words):
         assert measure(value, unit) == words

@@ -14,7 +14,9 @@ IMAGES = arrays(np.float64, (7, 9), elements=st.floats(-4, 4, width=16))
 
 def energy(g, s, along, size):
     return (
-        np.abs(np.diff(g - s, axis=0)).sum() + along * np.abs(np.diff(s, axis=1)).sum() + size * np.abs(s).sum()
+        np.abs(np.diff(g - s, axis=0)).sum()
+        + along * np.abs(np.diff(s, axis=1)).sum()
+        + size * np.abs(s).sum()
     )
 
 
@@ -76,7 +78,9 @@ def test_a_scar_a_thousand_times_the_noise_is_found_whole():
 
 @pytest.mark.parametrize("shape", [(1, 5), (2, 5), (5, 1)])
 def test_small_images_are_no_error(shape):
-    assert np.isfinite(scars(np.arange(5.0).reshape(-1, 1) * np.ones(shape) if shape[0] == 5 else np.zeros(shape)).values).all()
+    assert np.isfinite(
+        scars(np.arange(5.0).reshape(-1, 1) * np.ones(shape) if shape[0] == 5 else np.zeros(shape)).values
+    ).all()
 
 
 def test_the_median_of_lines_is_numpys():

@@ -142,9 +142,7 @@ def _spread_at(v: Array, c: Vector, k: int) -> float:
 
 
 @summed
-def _sums(
-    v: Array, c: Array, k: int, bands: int, width: float, redescending: bool
-) -> tuple[Array, Array]:
+def _sums(v: Array, c: Array, k: int, bands: int, width: float, redescending: bool) -> tuple[Array, Array]:
     """Weighted normal equations of one lag, for each band of lines.
 
     The differences of x, x² and xy are d, d·t and d·y, with t = x₀ + x₁: five sums over a line are enough.

@@ -100,7 +100,9 @@ def _step(before: Array, after: Array) -> tuple[float, float] | None:
     high = np.abs(a) > max(_CLEAR * noise, 0.5 * float(np.percentile(np.abs(a), 99.5)))
     if noise == 0 or np.count_nonzero(high) < 4 * len(a) / 10:
         return None
-    return float(np.percentile(np.abs(a[high]), 75)), _part(float(np.vdot(b[high], b[high])), float(np.vdot(a[high], b[high])))
+    return float(np.percentile(np.abs(a[high]), 75)), _part(
+        float(np.vdot(b[high], b[high])), float(np.vdot(a[high], b[high]))
+    )
 
 
 def _across(image: Array) -> Array:

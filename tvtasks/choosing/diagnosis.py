@@ -36,9 +36,11 @@ _PLANE = 0.02  # of the image's range: a tilt below that, and below the noise, i
 _LEAST_SCAR = 0.5  # standard deviations of the differences of lines that a scar must be
 _KNOTS = 2.0  # typical wavelengths of what is fine between the knots of a background
 _NAMES = {
-    "slow background": "A slow background was", "bow": "A bow was", "scars": "What looks like scars was",
+    "slow background": "A slow background was",
+    "bow": "A bow was",
+    "scars": "What looks like scars was",
     "offsets": "What looks like offsets of lines was",
-}  # fmt: skip
+}
 _UNDO: tuple[Part, ...] = ("slow background", "bow", "scars", "offsets")
 
 
@@ -131,10 +133,13 @@ class Diagnosis:
     def record(self) -> dict[str, Any]:
         """What was decided and why, safe for JSON."""
         return {
-            "direction": self.direction, "counts": self.counts, "gaps": dict(self.gaps),
+            "direction": self.direction,
+            "counts": self.counts,
+            "gaps": dict(self.gaps),
             "decisions": [asdict(decision) for decision in self.decisions],
-            "checks": [asdict(check) for check in self.checks], "sentences": list(self.sentences),
-        }  # fmt: skip
+            "checks": [asdict(check) for check in self.checks],
+            "sentences": list(self.sentences),
+        }
 
 
 def diagnose(
@@ -173,9 +178,12 @@ def diagnose(
     raw = np.asarray(image)
     if direction == "y":
         turned = diagnose(
-            raw.T, technique=technique, pixel_size=pixel_size and pixel_size[::-1], unit=unit,
+            raw.T,
+            technique=technique,
+            pixel_size=pixel_size and pixel_size[::-1],
+            unit=unit,
             backward=None if backward is None else np.asarray(backward).T,
-        )  # fmt: skip
+        )
         return _turned(turned)
     f = np.ascontiguousarray(raw, np.float64)
     scale, low = float(np.ptp(f)), float(np.median(f))
@@ -194,10 +202,14 @@ def diagnose(
 
 def _turned(found: Diagnosis) -> Diagnosis:
     return replace(
-        found, scars=found.scars.T, background=found.background.T, flat=found.flat.T, direction="y",
+        found,
+        scars=found.scars.T,
+        background=found.background.T,
+        flat=found.flat.T,
+        direction="y",
         denoised=None if found.denoised is None else found.denoised.T,
         disagreement=None if found.disagreement is None else found.disagreement.T,
-    )  # fmt: skip
+    )
 
 
 # --------------------------------------------------------------------------------------- a probe's image
@@ -264,15 +276,20 @@ def _of_heights(
         v = h - kept.values[:, np.newaxis]
         found = scars(v, certify=True)
         s = believed(v, found)
-    parts = _with_background(f, kept.values, s, across, hidden, drift)
-    parts, told, taken_back = _harmless(f, *parts, unit, pixel_size, scale)
+    all_parts, told = _with_background(f, kept.values, s, across, hidden, drift)
+    parts, found_checks, taken_back = _harmless(f, all_parts, unit, pixel_size, scale)
     left = parts.of(f)
     decisions = _decisions(parts, kept, s, told, taken_back, scale, unit)
     return Diagnosis(
-        parts.offsets, parts.scars, parts.background, left, decisions,
-        _checked(f, parts, unit, pixel_size, scale), gaps={"offsets": o.gap, "scars": found.gap},
+        parts.offsets,
+        parts.scars,
+        parts.background,
+        left,
+        decisions,
+        found_checks,
+        gaps={"offsets": o.gap, "scars": found.gap},
         disagreement=None if partner is None else partner.disagreement(left),
-    )  # fmt: skip
+    )
 
 
 def _drift(h: Image, hidden: Image) -> Image:
@@ -291,9 +308,7 @@ def _kept(o: Offsets, control: Offsets, g: Image, s: Image, hidden: Image) -> Ke
     if not hidden.any() or not kept.values.any():
         return kept
     in_sight = line_offsets(np.ascontiguousarray(g.T), certify=False)
-    plain = kept_offsets(
-        line_offsets(g - s, certify=False), in_sight, g.shape, other_faults=bool(s.any())
-    )  # fmt: skip
+    plain = kept_offsets(line_offsets(g - s, certify=False), in_sight, g.shape, other_faults=bool(s.any()))
     return kept if plain.values.any() else replace(kept, values=np.zeros(len(o.values)), share=0.0)
 
 
@@ -318,7 +333,7 @@ def _with_background(
     left = left - plane
     told = tell(left, hidden)
     slow = drift - drift.mean()
-    if told.drifts and told.lattice:
+    if slow.any() or (told.drifts and told.lattice):
         slow = slow + surface(left - hidden)
     elif told.drifts:
         slow = surface(left, float(np.clip(_KNOTS * scale_of(left - surface(left, 48.0)), 32, 96)))
@@ -334,31 +349,35 @@ def _checked(
 
 
 def _harmless(
-    f: Image, parts: _Parts, told: dict[str, float], unit: str, pixel_size: tuple[float, float] | None,
-    scale: float,
-) -> tuple[_Parts, dict[str, float], tuple[Part, ...]]:
+    f: Image, parts: _Parts, unit: str, pixel_size: tuple[float, float] | None, scale: float
+) -> tuple[_Parts, tuple[Check, ...], tuple[Part, ...]]:
     """Leave out the parts that took more than a tenth of a step, of the lattice or of the detail."""
 
-    def kept(of: _Parts) -> float:
+    def looked_at(of: _Parts) -> tuple[float, tuple[Check, ...]]:
         found = _checked(f, of, unit, pixel_size, scale)
-        return min((min(check.kept, 2 - check.kept) for check in found), default=1.0)
+        return min((min(check.kept, 2 - check.kept) for check in found), default=1.0), found
 
     left_out: list[Part] = []
-    now = kept(parts)
+    now, found = looked_at(parts)
     for part in _UNDO:
         if now >= ENOUGH:
             break
         trial = parts.without(part)
-        then = kept(trial)
+        then, found_then = looked_at(trial)
         if then > now + 0.02:
-            parts, now = trial, then
+            parts, now, found = trial, then, found_then
             left_out.append(part)
-    return parts, told, tuple(left_out)
+    return parts, found, tuple(left_out)
 
 
 def _decisions(
-    parts: _Parts, kept: KeptOffsets, s: Image, told: dict[str, float], taken_back: tuple[Part, ...],
-    scale: float, unit: str,
+    parts: _Parts,
+    kept: KeptOffsets,
+    s: Image,
+    told: dict[str, float],
+    taken_back: tuple[Part, ...],
+    scale: float,
+    unit: str,
 ) -> tuple[Decision, ...]:
     """Say what was taken, and what was left and why."""
     rms = measure(scale * float(np.sqrt(np.mean(np.diff(parts.offsets) ** 2))), unit)
@@ -368,44 +387,59 @@ def _decisions(
     if parts.offsets.any():
         some = f" {len(kept.jumps)} jumps." if kept.jumps else ""
         offsets = Decision(
-            "offsets", True, f"Offsets of lines were taken, which change by {rms} (rms) from line to line.{some}",
+            "offsets",
+            True,
+            f"Offsets of lines were taken, which change by {rms} (rms) from line to line.{some}",
             evidence,
-        )  # fmt: skip
+        )
     elif kept.left:
         at = kept.left[0]
         offsets = Decision(
-            "offsets", False, f"A jump between lines {at} and {at + 1} may be a flat edge of the sample: it was "
-            "left.", evidence,
-        )  # fmt: skip
+            "offsets",
+            False,
+            f"A jump between lines {at} and {at + 1} may be a flat edge of the sample: it was left.",
+            evidence,
+        )
     else:
         offsets = Decision("offsets", False, "The lines are as even as the columns.", evidence)
     scar = Decision("scars", False, "No scar stands out of what the columns show as well.", {"pieces": 0.0})
     if number:
         high = measure(scale * float(np.median(np.abs(parts.scars[parts.scars != 0]))), unit)
         scar = Decision(
-            "scars", True, f"{_pieces(number)} taken as scars or tip changes, typically {high} high.",
+            "scars",
+            True,
+            f"{_pieces(number)} taken as scars or tip changes, typically {high} high.",
             {"pieces": float(number), "pixels": float(np.mean(parts.scars != 0))},
-        )  # fmt: skip
+        )
     tilt, bent, slow = (bool(part.any()) for part in (parts.plane, parts.bent, parts.slow))
 
     def height(part: Image) -> str:
         return measure(scale * float(np.ptp(part)), unit)
 
     found_all = [
-        offsets, scar,
-        Decision("tilt", tilt, f"A tilt of {height(parts.plane)} was taken." if tilt else "No tilt to speak of."),
+        offsets,
+        scar,
+        Decision(
+            "tilt", tilt, f"A tilt of {height(parts.plane)} was taken." if tilt else "No tilt to speak of."
+        ),
         Decision("bow", bent, f"A bow of {height(parts.bent)} was taken." if bent else "No bow is certain."),
         Decision(
-            "slow background", slow, f"A slow background of {height(parts.slow)} was taken: it has no edges, and "
-            "something fine lies all over it." if slow else "Nothing slow can be told from the sample.", told,
+            "slow background",
+            slow,
+            f"A slow background of {height(parts.slow)} was taken: it has no edges, and "
+            "something fine lies all over it."
+            if slow
+            else "Nothing slow can be told from the sample.",
+            told,
         ),
-    ]  # fmt: skip
+    ]
     for part in taken_back:
         i = next(i for i, decision in enumerate(found_all) if decision.part == part)
         found_all[i] = replace(
-            found_all[i], taken=False, reason=f"{_NAMES[part]} left in the image: to take it would have taken some of "
-            "the sample.",
-        )  # fmt: skip
+            found_all[i],
+            taken=False,
+            reason=f"{_NAMES[part]} left in the image: to take it would have taken some of the sample.",
+        )
     return tuple(found_all)
 
 
@@ -427,14 +461,24 @@ def _of_counts(f: Image) -> Diagnosis:
     decisions = [Decision("streaks", bool(number), reason, {"pieces": float(number)})]
     denoised = averaged(flat, noise, scale)
     if denoised is None:
-        words = "The noise was left: neighbouring pixels share it, and averaging them would blur more than mend."
+        words = (
+            "The noise was left: neighbouring pixels share it, and averaging them would blur more than mend."
+        )
     else:
         words = "Noise was averaged over what looks the same."
     decisions.append(
-        Decision("noise", denoised is not None, words, {"sigma": noise.sigma, "correlation": noise.correlation})
+        Decision(
+            "noise", denoised is not None, words, {"sigma": noise.sigma, "correlation": noise.correlation}
+        )
     )
     zero = np.zeros(f.shape)
     return Diagnosis(
-        np.zeros(len(f)), s, zero, flat, tuple(decisions), denoised=denoised, counts=True,
+        np.zeros(len(f)),
+        s,
+        zero,
+        flat,
+        tuple(decisions),
+        denoised=denoised,
+        counts=True,
         gaps={"streaks": found.gap},
-    )  # fmt: skip
+    )

@@ -89,9 +89,12 @@ def kept_offsets(
     power = float(np.mean(_without_trend(found.values) ** 2))
     share = float(np.mean(_without_trend(values) ** 2)) / power if power > 0 else 0.0
     return KeptOffsets(
-        values, share, rougher, tuple(np.flatnonzero(certain).tolist()),
+        values,
+        share,
+        rougher,
+        tuple(np.flatnonzero(certain).tolist()),
         tuple(np.flatnonzero(lone).tolist()),
-    )  # fmt: skip
+    )
 
 
 def _without_trend(offsets: Vector) -> Vector:

@@ -120,9 +120,11 @@ def offsets_of_one_scan(kept: KeptOffsets, found: Offsets, partner: Partner) -> 
             both = [_height(o.values, line) for o in (found, partner.offsets)]
             values[line:] -= sum(both) / 2
     return replace(
-        kept, values=values - np.median(values), jumps=tuple(line for line in kept.jumps if line not in stay),
+        kept,
+        values=values - np.median(values),
+        jumps=tuple(line for line in kept.jumps if line not in stay),
         left=tuple(sorted({*kept.left, *stay})),
-    )  # fmt: skip
+    )
 
 
 def _height(offsets: Vector, line: int) -> float:

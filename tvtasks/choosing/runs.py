@@ -48,7 +48,7 @@ def runs(s: Array, least: float) -> Runs:
     labels = high + np.where(low > 0, low + n, 0)
     area = np.bincount(labels.ravel(), np.abs(s).ravel().astype(np.float64), n + m + 1)
     area[0] = 0.0
-    return Runs(labels, area)
+    return Runs(np.asarray(labels, np.intp), np.asarray(area, np.float64))
 
 
 def true_scars(
@@ -117,8 +117,13 @@ def limit(ours: Vector, control: Vector, false: float = FALSE) -> float:
     high = float(ours[0]) * (1 + 1e-9)
     while high >= ours[-1]:
         low = high / 2
-        here, there = ours[(ours >= low) & (ours < high)].sum(), control[(control >= low) & (control < high)].sum()
-        if control[control >= low].sum() > false * ours[ours >= low].sum() or there > false * max(here, 1e-300):
+        here, there = (
+            ours[(ours >= low) & (ours < high)].sum(),
+            control[(control >= low) & (control < high)].sum(),
+        )
+        if control[control >= low].sum() > false * ours[ours >= low].sum() or there > false * max(
+            here, 1e-300
+        ):
             break
         if here > 0:
             found = float(ours[ours >= low][-1])
@@ -143,7 +148,7 @@ def unforeseen(image: Array, s: Array, found: Runs) -> Vector:
     """For each run, how much of an image at its pixels the lines beyond it do not foresee; its sign is +."""
     g = np.ascontiguousarray(image, np.float64)
     above = _unforeseen(g, np.ascontiguousarray(s, np.float64), found.labels > 0)
-    return np.bincount(found.labels.ravel(), above.ravel(), len(found.area))
+    return np.asarray(np.bincount(found.labels.ravel(), above.ravel(), len(found.area)), np.float64)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

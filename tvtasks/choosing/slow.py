@@ -73,9 +73,7 @@ def surface(image: Array, knots: float = _KNOTS) -> Array:
     """
     f = np.asarray(image, np.float64)
     down, across = (_splines(size, knots) for size in f.shape)
-    by_rows, by_columns = (
-        np.linalg.solve(a.T @ a + 1e-6 * np.eye(a.shape[1]), a.T) for a in (down, across)
-    )
+    by_rows, by_columns = (np.linalg.solve(a.T @ a + 1e-6 * np.eye(a.shape[1]), a.T) for a in (down, across))
 
     def fitted(a: Array) -> Array:
         return np.asarray(down @ (by_rows @ a @ by_columns.T) @ across.T)
@@ -119,11 +117,14 @@ def tell(image: Array, hidden: Array | None = None) -> Tell:
     power = float(np.mean(inner * inner)) + tiny**2
     common = min(float(np.mean(inner[1:] * inner[:-1])), float(np.mean(inner[:, 1:] * inner[:, :-1])))
     return Tell(
-        edges=float(np.percentile(left, 99.5)) / (float(high - low) + tiny), sharp=_sharp(f - b),
-        range=float(high - low) / (contrast + tiny), fine=contrast / (noise + tiny),
-        even=float(poor / (rich + tiny)), common=common / power,
+        edges=float(np.percentile(left, 99.5)) / (float(high - low) + tiny),
+        sharp=_sharp(f - b),
+        range=float(high - low) / (contrast + tiny),
+        fine=contrast / (noise + tiny),
+        even=float(poor / (rich + tiny)),
+        common=common / power,
         lattice=hidden is not None and bool(hidden.any()),
-    )  # fmt: skip
+    )
 
 
 def scale_of(fine: Array) -> float:

@@ -20,8 +20,11 @@ _LEAST = 8  # cycles per image; fewer are background
 _MOST = 16  # waves that are fitted one by one, at frequencies between the modes
 _TRIED = np.linspace(-0.6, 0.6, 13)  # modes off the strongest one
 _RAY = 3.0  # times the amplitude further out and in along its own ray; straight steps fill a ray
-_ON_RAY = np.array([0.55, 0.65, 0.75, 0.82, 1.18, 1.25, 1.35, 1.45, 1.6])  # of its own distance from the origin
+_ON_RAY = np.array(
+    [0.55, 0.65, 0.75, 0.82, 1.18, 1.25, 1.35, 1.45, 1.6]
+)  # of its own distance from the origin
 _REACH = 6  # modes around a peak of the spectrum in which its waves lie; drift spreads a lattice
+_ALONG_Y = 1  # modes from the column fx = 0, within which waves run along y
 _TILE = 40  # px; the waves' presence is looked at tile by tile
 _SLOW = 31  # px of the box whose mean is no wave
 _EVERYWHERE = 0.6  # presence in the poorest tile, above which noise alone makes tiles differ
@@ -63,15 +66,14 @@ def waves(image: Array) -> Waves:
     r = (r / unit).astype(np.float32)
     rows, columns = r.shape
     peaks = spectrum(r).peaks
-    if not peaks:
-        return Waves(np.zeros(r.shape), (), 0.0)
     modes = np.asarray(rfft2(r))
     height = np.abs(modes)
     ky = np.fft.fftfreq(rows, 1 / rows)[:, np.newaxis]
     kx = np.arange(modes.shape[1])[np.newaxis, :]
     limit = _ABOVE * _levels(height)
     far = ky**2 + kx**2 > _LEAST**2
-    allowed = np.zeros(height.shape, bool)
+    # A wave along y has no peak there, as lines are levelled; in its column only a wave is narrow.
+    allowed = np.broadcast_to(kx <= _ALONG_Y, height.shape).copy()
     for peak in peaks:
         off_y = (ky - peak.fy * rows + rows / 2) % rows - rows / 2
         allowed |= (np.abs(off_y) <= _REACH) & (np.abs(kx - peak.fx * columns) <= _REACH)

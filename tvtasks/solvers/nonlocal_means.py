@@ -80,9 +80,17 @@ def _weights(down: Array, w: Array, first: int, last: int, rate: float) -> None:
 
 @summed
 def _give(
-    f: Array, w: Array, total: Array, weight: Array, most: Array, to: int, by: int, shift: int, first: int,
+    f: Array,
+    w: Array,
+    total: Array,
+    weight: Array,
+    most: Array,
+    to: int,
+    by: int,
+    shift: int,
+    first: int,
     last: int,
-) -> None:  # fmt: skip
+) -> None:
     """Give the pixels of line `by` to the means of line `to`; `w` belongs to the place without the shift."""
     for x in range(first + _PATCH, last - _PATCH):
         total[to, x] += w[x] * f[by, x + shift]

@@ -119,9 +119,7 @@ def line_offsets(image: Array, *, lags: tuple[int, ...] = LAGS, certify: bool = 
         energy, gap = certificate(v, start, lags)
         energy *= unit
     o, iterations = _redescended(v, o, lags)
-    return Offsets(
-        unit * (o - np.median(o)), unit * start, energy, gap, _agreement(v, o, lags), iterations
-    )  # fmt: skip
+    return Offsets(unit * (o - np.median(o)), unit * start, energy, gap, _agreement(v, o, lags), iterations)
 
 
 def binned(f: Array) -> Array:
@@ -217,7 +215,7 @@ def _noise(v: Array) -> float:
     """Standard deviation of differences of lines by noise alone: what a plane and any stripes leave as 0."""
     down = np.diff(v[:: max(1, len(v) // 256)], 2, axis=1) if len(v) > 3 else v
     cross = down[1:] - down[:-1] if len(down) > 1 else down
-    return spread(cross) / np.sqrt(12) * np.sqrt(2)
+    return spread(cross) / float(np.sqrt(6))
 
 
 def _width(v: Array, o: Vector, k: int, narrow: float, noise: float) -> float:
@@ -233,7 +231,7 @@ def _reweighted(
     for step in range(1, most + 1):
         band, right = np.zeros((max(lags) + 1, rows)), np.zeros(rows)
         for k, s in zip(lags, spreads, strict=True):
-            width = np.float32(_SMALL * s if narrow is None else _WIDTH * max(narrow * s, noise))
+            width = _SMALL * s if narrow is None else _WIDTH * max(narrow * s, noise)
             change = o[k:] - o[:-k]
             weight, pull, inside = _weights(v, change.astype(np.float32), k, width, redescending)
             weight, pull = weight.astype(np.float64), pull.astype(np.float64)
@@ -271,9 +269,7 @@ def _spread_at(v: Array, o: Vector, k: int) -> float:
 
 
 @summed
-def _weights(
-    v: Array, change: Array, k: int, width: float, redescending: bool
-) -> tuple[Array, Array, Array]:
+def _weights(v: Array, change: Array, k: int, width: float, redescending: bool) -> tuple[Array, Array, Array]:
     """Weights of the pairs of lines at lag k, weighted sums of their residuals, and how many are inside."""
     rows, columns = v.shape
     weight = np.zeros(rows - k, np.float32)
@@ -346,13 +342,11 @@ def _jumps_by_mode(v: Array, o: Array, lags: Array, widths: Array) -> Array:
     bins = 2001
     half = bins // 2
     counts = np.zeros(bins, np.float32)
-    total = 0.0
     for y in range(1, rows):
         counts[:] = 0
         seen = 0
         for i in range(len(lags)):
             k = lags[i]
-            size = widths[i] / 2
             for top in range(max(y - k, 0), min(y, rows - k)):
                 shift = np.float32(o[top + k] - o[top])
                 for j in range(top + 1, y):
@@ -382,7 +376,7 @@ def _agreement(v: Array, o: Vector, lags: tuple[int, ...]) -> Vector:
     rows, columns = v.shape
     best = np.zeros(rows)
     for k in lags[:2]:
-        width = np.float32(_WIDTH * max(_spread_at(v, o, k), 1e-12))
+        width = _WIDTH * max(_spread_at(v, o, k), 1e-12)
         _, _, inside = _weights(v, (o[k:] - o[:-k]).astype(np.float32), k, width, True)
         part = inside.astype(np.float64) / columns
         for j in range(k):  # the pair (y, y + k) crosses the jumps before lines y + 1 … y + k

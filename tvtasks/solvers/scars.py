@@ -1,4 +1,4 @@
-"""Scars, tip changes in mid-line and charging streaks: what lies along a few lines and stands out across them."""
+"""Scars, tip changes in mid-line, charging streaks: what lies along a few lines and stands out across them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ class Scars:
 
 
 def scars(
-    image: Array, *, along: float = 2.0, size: float = 0.3, iterations: int = ITERATIONS, certify: bool = False
+    image: Array,
+    *,
+    along: float = 2.0,
+    size: float = 0.3,
+    iterations: int = ITERATIONS,
+    certify: bool = False,
 ) -> Scars:
     r"""Find what lies along the lines (rows) of an image and stands out from the lines above and below.
 
@@ -54,7 +59,8 @@ def scars(
     convex; it is iterated by the primal-dual method of Chambolle & Pock (2011) in float32, and certified by
     the dual problem
 
-    .. math:: \max -\langle p, \partial_y g \rangle, \quad |p| \le 1,\ |q| \le \mu,\ |K^T(p, q)| \le \varepsilon
+    .. math::
+        \max -\langle p, \partial_y g \rangle, \quad |p| \le 1,\ |q| \le \mu,\ |K^T(p, q)| \le \varepsilon
 
     where what Kᵀ(p, q) exceeds ε by is paid for with the range of the image, which no minimiser leaves.
 
@@ -201,9 +207,16 @@ def _primal(s: Array, ahead: Array, p: Array, q: Array, i: int, tau: float, shri
 
 @compiled
 def _iterate(
-    g: Array, s: Array, ahead: Array, p: Array, q: Array, along: float, size: float, ratio: float,
+    g: Array,
+    s: Array,
+    ahead: Array,
+    p: Array,
+    q: Array,
+    along: float,
+    size: float,
+    ratio: float,
     iterations: int,
-) -> None:  # fmt: skip
+) -> None:
     """Go through the image once an iteration; the primal step is one row behind the dual one."""
     rows = g.shape[0]
     sigma, tau = 0.5 / ratio, ratio / 4
