@@ -62,7 +62,7 @@ def scars_removed(
     A scar is at most `width` lines thick; all of it stands above (or below) the lines on both sides by `low` of
     the RMS difference of lines, part of it by `high`, over at least `length` pixels.
     """
-    rows, columns = image.shape
+    rows = len(image)
     if rows < width + 3:
         return image
     rms = np.sqrt(np.mean(np.diff(image, axis=0) ** 2))

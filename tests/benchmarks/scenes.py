@@ -1,8 +1,8 @@
 """Synthetic scans whose truth is the sample, of seven families, with every fault on its own or left out.
 
 The truth is what a microscopist keeps: terraces, islands, particles, molecules and the lattice on them, with
-their heights. Tilt, bow, drift, offsets of lines, tip changes, scars, streaks and noise are not. Everything is
-drawn widely (sizes from 128 to 1,024 pixels, never square; lengths, heights and numbers over a decade where
+their heights. Tilt, bow, drift, offsets of lines, tip changes, scars, streaks and noise are not. Everything
+is drawn widely (sizes from 128 to 1,024 pixels, never square; lengths, heights and numbers over a decade where
 that makes sense), so that no constant fits one scale only.
 """
 

@@ -185,9 +185,9 @@ def _sums(v: Array, c: Array, k: int, bands: int, width: float, redescending: bo
 def level(image: Array) -> tuple[float, float]:
     """Return the tilt of an image: coefficients of y and x, which go from −1 to 1 across it.
 
-    On terraces most pixels agree on the tilt, and robust differences find it exactly, at lags of 3 to 8 pixels
-    as at 13 and 21; a least-squares plane would tilt them. Where the sample rolls or repeats, near and long lags
-    find different tilts, none is the right one, and the plane that fits best is taken.
+    On terraces most pixels agree on the tilt, and robust differences find it exactly, at lags of 3 to 8
+    pixels as at 13 and 21; a least-squares plane would tilt them. Where the sample rolls or repeats, near and
+    long lags find different tilts, none is the right one, and the plane that fits best is taken.
     """
     f = np.asarray(image, np.float64)
     tilts = []

@@ -49,8 +49,8 @@ def checks(
     """Compare steps, lattice and detail of an image before and after a restoration.
 
     Steps are measured along the lines, where offsets of lines cannot be seen: the differences of pixels eight
-    apart, at the places where they are largest; medians of seven lines keep scars out of it. The lattice is what stands out of the spectrum. Detail is what
-    is finer than four pixels or so.
+    apart, at the places where they are largest; medians of seven lines keep scars out of it. The lattice is
+    what stands out of the spectrum. Detail is what is finer than four pixels or so.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """What is wrong with one image, told from the image itself, and the image without it.
 
 f = u + o(y) + s(y, x) + b + noise: the sample u, offsets of lines o, scars and tip changes in mid-line s, a
-background b of tilt, bow and drift. u is what is left. Each part is found by a model of its own and taken only
-where the evidence is more than thin; the transposed image is the control, for columns have no line faults.
+background b of tilt, bow and drift. u is what is left. Each part is found by a model of its own and taken
+only where the evidence is more than thin; the transposed image is the control, for columns have no line faults.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class _Parts:
         return self.plane + self.bent + self.slow
 
     def of(self, f: Image) -> Image:
-        """The image without the parts."""
+        """Return the image without the parts."""
         return f - self.offsets[:, np.newaxis] - self.scars - self.background
 
     def without(self, part: Part) -> _Parts:

@@ -70,8 +70,8 @@ def kept_offsets(
     rows, columns = shape
     fair = columns / rows  # offsets of lines of N pixels are noisy as 1/√N
     rougher = float(np.sqrt(fair) * roughness(found.values) / max(roughness(control.values), 1e-300))
-    ours, heights = _jumps(found)
-    theirs, _ = _jumps(control)
+    ours = _jumps(found)
+    theirs = _jumps(control)
     rest = _without_trend(found.values - np.cumsum(ours))
     theirs_rest = _without_trend(control.values - np.cumsum(theirs))
     gain = _gain(rest, theirs_rest, fair)
@@ -104,18 +104,18 @@ def _without_trend(offsets: Vector) -> Vector:
     return np.asarray(centred - y * (y @ centred) / (y @ y))
 
 
-def _jumps(found: Offsets) -> tuple[Vector, Vector]:
-    """Changes from line to line that stand alone, and all of them beyond those of the lines around."""
+def _jumps(found: Offsets) -> Vector:
+    """Return the changes from line to line that stand alone, beyond those of the lines around; else 0."""
     change = np.diff(found.values, prepend=found.values[0])
     beyond = change - median_filter(change, min(_WIDE, len(change)), mode="nearest")
-    return np.where(np.abs(beyond) > _JUMP * max(spread(beyond), 1e-300), beyond, 0.0), beyond
+    return np.where(np.abs(beyond) > _JUMP * max(spread(beyond), 1e-300), beyond, 0.0)
 
 
 def _gain(ours: Vector, control: Vector, fair: float) -> Vector:
     """For each mode of the cosine transform, the part of the power of its octave that is not the control's.
 
-    An octave is kept where its power exceeds the control's by more than chance has it (an F test with half the
-    degrees of freedom, as the modes are not quite independent), or where it is twice as high and the octave
+    An octave is kept where its power exceeds the control's by more than chance has it (an F test with half
+    the degrees of freedom, as the modes are not quite independent), or where it is twice as high and the octave
     above, of faster changes, is kept.
     """
     mine, other = (dct(a - a.mean(), norm="ortho") ** 2 for a in (ours, control))

@@ -134,7 +134,7 @@ def _height(offsets: Vector, line: int) -> float:
 
 
 def _beyond(offsets: Vector) -> Vector:
-    """Changes from line to line beyond the typical one."""
+    """Return the changes from line to line beyond the typical one."""
     change = np.diff(offsets, prepend=offsets[0])
     return np.asarray(change - np.median(change))
 

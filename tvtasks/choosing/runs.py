@@ -153,7 +153,7 @@ def unforeseen(image: Array, s: Array, found: Runs) -> Vector:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _unforeseen(g: Array, s: Array, on: Array) -> Array:
-    """What a pixel of a scar stands above the mean of two straight lines, from above and from below it."""
+    """Return what a pixel of a scar stands above the mean of two straight lines, from above and below."""
     rows, columns = g.shape
     out = np.zeros_like(g)
     for x in range(columns):

@@ -28,8 +28,9 @@ class Tell:
         What a stiff surface leaves near edges, over the range of the surface: lattices on drift .00–.10,
         terraces from .22, islands from .28, particles from .5 (synthetic scans).
     sharp
-        How many times steeper the image is close to the steepest places of its smooth part than elsewhere: ions
-        on drift 1.9, a moiré 2.2, terraces from 5, islands from 6 (the paper's mica, real and synthetic scans).
+        How many times steeper the image is close to the steepest places of its smooth part than elsewhere:
+        ions on drift 1.9, a moiré 2.2, terraces from 5, islands from 6 (the paper's mica; real and synthetic
+        scans).
     range
         Of the levelled surface, over the contrast of what is fine.
     fine

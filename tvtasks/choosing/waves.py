@@ -109,8 +109,7 @@ def waves(image: Array) -> Waves:
 
 
 def _presence(r: Array, found: Array) -> Array:
-    """How much of the waves there is at each place, from 0 to 1: molecules may cover a part of the image."""
-    rows, columns = r.shape
+    """Return how much of the waves there is at each place, from 0 to 1: molecules may cover a part."""
     sides = tuple(max(size // _TILE, 2) for size in r.shape)
     edges = tuple(np.linspace(0, size, n + 1).astype(int) for size, n in zip(r.shape, sides, strict=True))
 
@@ -160,7 +159,7 @@ def _apart(height: Array, i: int, j: int) -> bool:
 
 
 def _levels(height: Array) -> Array:
-    """The larger of the medians around each mode, along ky and along kx; negative kx by symmetry."""
+    """Return the larger of the medians around each mode, along ky and kx; negative kx by symmetry."""
     mirrored = np.roll(height[::-1], 1, axis=0)  # at (−ky, kx), which is also at (ky, −kx)
     w = _AROUND
     down = _running_median(np.ascontiguousarray(np.pad(height, ((w, w), (0, 0)), mode="wrap").T), w).T

@@ -19,8 +19,8 @@ def nonlocal_means(values: Array, guide: Array, *, strength: float = 0.5) -> Arr
 
     .. math:: w = \exp(-\max(d^2 - 2, 0) / h^2)
 
-    of Buades, Coll & Morel (2005), where d² is the mean square difference of the guide on 5 × 5 pixels. A pixel
-    has the largest of its neighbours' weights. Work and memory are proportional to the pixels.
+    of Buades, Coll & Morel (2005), where d² is the mean square difference of the guide on 5 × 5 pixels. A
+    pixel has the largest of its neighbours' weights. Work and memory are proportional to the pixels.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ def binned(f: Array) -> Array:
 
 
 def spread(a: Array) -> float:
-    """Standard deviation by the median of the absolute values, of at most 20,000 of them."""
+    """Return the standard deviation by the median of the absolute values, of at most 20,000 of them."""
     flat = np.asarray(a).reshape(-1)
     if flat.size == 0:
         return 0.0
@@ -175,7 +175,7 @@ def certificate(image: Array, offsets: Vector, lags: tuple[int, ...] = LAGS) -> 
     band[0] += 1e-12
     potential = solveh_banded(band, divergence, lower=True)
     corrected = [flow - (potential[k:] - potential[:-k]) for k, flow in zip(lags, flows, strict=True)]
-    shrink = min(1.0, columns / max(max(float(np.abs(flow).max()) for flow in corrected), 1e-30))
+    shrink = min(1.0, columns / (max(float(np.abs(flow).max()) for flow in corrected) + 1e-30))
     # min_o E = min over o of the sup over flows; a flow without divergence makes the offsets drop out.
     lower = sum(
         _conjugate(np.sort(r, axis=1), shrink * flow) for r, flow in zip(residuals, corrected, strict=True)
@@ -212,7 +212,7 @@ def _redescended(v: Array, o: Vector, lags: tuple[int, ...]) -> tuple[Vector, in
 
 
 def _noise(v: Array) -> float:
-    """Standard deviation of differences of lines by noise alone: what a plane and any stripes leave as 0."""
+    """Return the spread of differences of lines by noise alone, which planes and stripes do not have."""
     down = np.diff(v[:: max(1, len(v) // 256)], 2, axis=1) if len(v) > 3 else v
     cross = down[1:] - down[:-1] if len(down) > 1 else down
     return spread(cross) / float(np.sqrt(6))
@@ -228,7 +228,9 @@ def _reweighted(
     rows, columns = v.shape
     redescending = narrow is not None
     spreads = [max(_spread_at(v, o, k), 1e-12) for k in lags]
-    for step in range(1, most + 1):
+    taken = 0
+    for _ in range(most):
+        taken += 1
         band, right = np.zeros((max(lags) + 1, rows)), np.zeros(rows)
         for k, s in zip(lags, spreads, strict=True):
             width = _SMALL * s if narrow is None else _WIDTH * max(narrow * s, noise)
@@ -245,7 +247,7 @@ def _reweighted(
         o = o + move
         if float(np.abs(move).max()) < _SMALL * spreads[-1]:
             break
-    return o, step
+    return o, taken
 
 
 def _couple(band: Vector, weight: Vector, k: int) -> None:

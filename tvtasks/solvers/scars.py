@@ -1,4 +1,4 @@
-"""Scars, tip changes in mid-line, charging streaks: what lies along a few lines and stands out across them."""
+"""Scars, tip changes in mid-line, charging streaks: what lies along a few lines and stands out across."""
 
 from __future__ import annotations
 
