@@ -59,8 +59,8 @@ def scars_removed(
 ) -> Array:
     """Find scars as Gwyddion does, and fill them from the lines above and below.
 
-    A scar is at most `width` lines thick; all of it stands above (or below) the lines on both sides by `low` of
-    the RMS difference of lines, part of it by `high`, over at least `length` pixels.
+    A scar is at most `width` lines thick; all of it stands above (or below) the lines on both sides by `low`
+    of the RMS difference of lines, part of it by `high`, over at least `length` pixels.
     """
     rows = len(image)
     if rows < width + 3:

@@ -2,8 +2,8 @@
 
 The truth is what a microscopist keeps: terraces, islands, particles, molecules and the lattice on them, with
 their heights. Tilt, bow, drift, offsets of lines, tip changes, scars, streaks and noise are not. Everything
-is drawn widely (sizes from 128 to 1,024 pixels, never square; lengths, heights and numbers over a decade where
-that makes sense), so that no constant fits one scale only.
+is drawn widely (sizes from 128 to 1,024 pixels, never square; lengths, heights and numbers over a decade
+where that makes sense), so that no constant fits one scale only.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 f = u + o(y) + s(y, x) + b + noise: the sample u, offsets of lines o, scars and tip changes in mid-line s, a
 background b of tilt, bow and drift. u is what is left. Each part is found by a model of its own and taken
-only where the evidence is more than thin; the transposed image is the control, for columns have no line faults.
+only where the evidence is more than thin; the transposed image is the control, for columns have no
+line faults.
 """
 
 from __future__ import annotations

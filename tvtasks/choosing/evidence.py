@@ -115,8 +115,8 @@ def _gain(ours: Vector, control: Vector, fair: float) -> Vector:
     """For each mode of the cosine transform, the part of the power of its octave that is not the control's.
 
     An octave is kept where its power exceeds the control's by more than chance has it (an F test with half
-    the degrees of freedom, as the modes are not quite independent), or where it is twice as high and the octave
-    above, of faster changes, is kept.
+    the degrees of freedom, as the modes are not quite independent), or where it is twice as high and the
+    octave above, of faster changes, is kept.
     """
     mine, other = (dct(a - a.mean(), norm="ortho") ** 2 for a in (ours, control))
     n, m = len(mine), len(other)
