@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("docs/benchmarks"))
     parser.add_argument("--groups", default="tuned,held,fresh", help="tuned, held, fresh; several by commas")
     parser.add_argument("--families", default=",".join(FAMILIES))
-    parser.add_argument("--largest", type=int, default=512, help="longest side in pixels")
+    parser.add_argument("--largest", type=int, default=512, help="longest side in pixels, at least 160")
     parser.add_argument("--seeds", type=int, default=12, help="of each group and family")
     parser.add_argument(
         "--large", action="store_true", help="time one scan of 1,024 × 768 of each family as well"

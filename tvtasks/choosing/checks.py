@@ -118,7 +118,10 @@ def _lattice(before: Array, after: Array) -> tuple[float, float] | None:
     found = spectrum(before)
     # Offsets of lines fill the column fx = 0 of the spectrum; a wave there is judged where offsets are.
     peaks = tuple(peak for peak in found.peaks if abs(peak.fx) * before.shape[1] > _COLUMN)
-    if not peaks:
+    # A lattice has waves in two directions; hum and line noise have one.
+    if not any(
+        abs(a.fy * b.fx - a.fx * b.fy) > 0.2 * a.frequency * b.frequency for a in peaks for b in peaks
+    ):
         return None
     found = replace(found, peaks=peaks)
     left, taken = _waves_at(after, found), _waves_at(before - after, found)

@@ -19,6 +19,10 @@ SHARP = 0.6
 foreseen by its slopes (synthetic molecules, particles)."""
 LEAST_LENGTH = 4
 """Pixels along the line; shorter ones are corners of steps as often as scars."""
+SHORT = 10
+"""Pixels: where shorter ones make up most of the scars, they are dots of the sample that the scan has drawn
+out (Si(111) 7×7 at four pixels a cell)."""
+_TEXTURE = 0.4  # share of the scars' area
 CLEAR = 5.0
 """Standard deviations of its mean that a scar must be high: noise of 10⁶ pixels has such runs, once or so."""
 _ROW = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 0]])
@@ -83,6 +87,10 @@ def true_scars(
     # believed where others, with two sides, make up more.
     open_ended = _open_ended(ours)
     kept &= ~open_ended | (sharp <= sharp[kept & ~open_ended].sum())
+    length = np.bincount(ours.labels.ravel(), minlength=len(ours.area))
+    short = kept & (length < SHORT)
+    if ours.area[short].sum() > _TEXTURE * ours.area[kept].sum():
+        kept &= ~short
     s = np.where(kept[ours.labels], found, 0.0)
     return at_full_height(g, s)
 
