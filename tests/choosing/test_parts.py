@@ -222,7 +222,7 @@ class TestChecks:
 
     def test_a_faded_lattice_is_told(self):
         y, x = np.mgrid[:128, :128]
-        wave = np.sin(x / 1.6 + y / 4) + np.sin(y / 1.7 - x / 4)
+        wave = np.sin(x / 1.6 + y / 4) + np.sin(y / 1.7 - x / 2)
         noise = np.random.default_rng(16).normal(0, 0.1, wave.shape)
         found = {check.what: check for check in checks(wave + noise, 0.7 * wave + noise)}
         assert found["lattice"].kept == pytest.approx(0.7, abs=0.02)
