@@ -18,6 +18,7 @@ SURE = 4.0
 CERTAIN = 7.0
 """Standard errors that a curvature must be: hills of the sample differ from band to band, a bow does not."""
 _BANDS = 6
+_MEASURED = 3  # rounds between two looks at the spread, which takes longer than a round
 _AGREE = 0.3  # of the distance from the plane that tilts at near and long lags may be apart
 _EVERY = np.array([True, True, True])
 _ROUNDS = 10  # of each loss
@@ -101,12 +102,15 @@ def _fitted(
     """Coefficients of what is kept, and their standard errors."""
     c = np.zeros(3) if start is None else start.copy()
     bands = min(_BANDS, len(v))
+    spreads: dict[int, float] = {}
     for turn in range(0 if start is None else _ROUNDS, 2 * _ROUNDS):
         redescending = turn >= _ROUNDS
         normal, right = np.zeros((bands, 3, 3)), np.zeros((bands, 3))
         least = np.inf
+        if turn % _MEASURED == 0 or not spreads:
+            spreads = {k: _spread_at(v, c, k) for k in lags}
         for k in lags:
-            s = _spread_at(v, c, k)
+            s = spreads[k]
             least = min(least, s)
             a, b = _sums(v, c, k, bands, _WIDTH * s if redescending else 1e-3 * s, redescending)
             share = (1.0 if redescending else s) / k
@@ -121,8 +125,8 @@ def _fitted(
     # The jackknife: how far the coefficients would move without each of the bands.
     whole, both = normal.sum(axis=0), right.sum(axis=0)
     without = np.array([_solved(whole - a, both - b, kept) for a, b in zip(normal, right, strict=True)])
-    spreads = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
-    return c, np.sqrt((bands - 1) / bands * spreads)
+    squares = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
+    return c, np.sqrt((bands - 1) / bands * squares)
 
 
 def _solved(normal: Vector, right: Vector, kept: NDArray[np.bool_]) -> Vector:

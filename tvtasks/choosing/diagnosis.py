@@ -34,6 +34,7 @@ Part = Literal["offsets", "scars", "streaks", "tilt", "bow", "slow background", 
 NOTHING = "Nothing was done: the image has no fault that can be told from the sample."
 _LEAST_SIDE = 32  # px; below, neither lines nor columns say what is usual
 _PLANE = 0.02  # of the image's range: a tilt below that, and below the noise, is left
+_FIRST = 150  # iterations of the first look at scars, which only keeps them out of the offsets
 _LEAST_SCAR = 0.5  # standard deviations of the differences of lines that a scar must be
 _KNOTS = 2.0  # typical wavelengths of what is fine between the knots of a background
 _NAMES = {
@@ -251,8 +252,11 @@ def _of_heights(
     hidden = waves(g).values
     h = g - hidden
     # Drift under a lattice would be taken for slow offsets, in the control as well.
-    drift = _drift(h, hidden)
-    h, g = h - drift, g - drift
+    first = line_offsets(h, certify=False)
+    drift = _drift(h - first.values[:, np.newaxis], hidden)
+    if drift.any():
+        h, g = h - drift, g - drift
+        first = line_offsets(h, certify=False)
     upright = np.ascontiguousarray(h.T)
     control = line_offsets(upright, certify=False)
     upright -= control.values[:, np.newaxis]
@@ -266,9 +270,9 @@ def _of_heights(
 
     s = np.zeros(f.shape)
     for turn in range(2):
-        o = line_offsets(h - s, certify=turn == 1)
+        o = line_offsets(h - s) if turn else first
         v = h - o.values[:, np.newaxis]
-        found = scars(v, certify=turn == 1)
+        found = scars(v, certify=True) if turn else scars(v, iterations=_FIRST)
         s = believed(v, found)
     kept = _kept(o, control, g, s, hidden)
     if partner is not None:
@@ -294,13 +298,10 @@ def _of_heights(
 
 
 def _drift(h: Image, hidden: Image) -> Image:
-    """Find the drift under a lattice that is hidden; 0 where there is no lattice, or something with edges."""
-    if not hidden.any():
+    """Find the drift under a lattice that is hidden, lines levelled; 0 without a lattice, or with edges."""
+    if not hidden.any() or not tell(h + hidden, hidden).drifts:
         return np.zeros(h.shape)
-    level_lines = h - line_offsets(h, certify=False).values[:, np.newaxis]
-    if not tell(level_lines + hidden, hidden).drifts:
-        return np.zeros(h.shape)
-    return surface(level_lines)
+    return surface(h)
 
 
 def _kept(o: Offsets, control: Offsets, g: Image, s: Image, hidden: Image) -> KeptOffsets:
