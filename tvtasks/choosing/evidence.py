@@ -19,6 +19,7 @@ _JUMP = 6.0  # times the typical change from line to line that a change must be 
 _AGREED = 0.6  # of the pixels of a line: what a jump of the whole line has; an edge that wanders has less
 _SURE = 0.995  # that an octave's power is more than the control's
 _TWICE = 2.0
+_ROUGHER = 1.15  # times the control, below which nothing but jumps is taken (synthetic molecules .99, 1.07)
 _DENSE = 0.5  # of the fast half of the spectrum that is kept, above which all jumps are faults
 _WIDE = 17  # lines around a line whose typical change is no jump
 
@@ -75,6 +76,8 @@ def kept_offsets(
     rest = _without_trend(found.values - np.cumsum(ours))
     theirs_rest = _without_trend(control.values - np.cumsum(theirs))
     gain = _gain(rest, theirs_rest, fair)
+    if rougher < _ROUGHER and not ours.any():
+        gain[:] = 0.0  # no line stands out of its neighbours: what changes slowly may be rows of molecules
     fast = gain[len(gain) // 2 :]
     dense = bool(fast.size and fast.mean() > _DENSE)
     least = limit(np.abs(ours), np.abs(theirs) / np.sqrt(fair))
