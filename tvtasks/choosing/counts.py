@@ -93,4 +93,4 @@ def averaged(image: Array, noise: Noise, scale: Stabilised) -> NDArray[np.float6
         return None
     f = np.asarray(image, np.float64)
     per_pixel = f.mean() / noise.gain if noise.gain > 0 else np.inf
-    return nonlocal_means(f, scale.forth(f), strength=0.5 if per_pixel < _FEW else 0.9)
+    return nonlocal_means(f, scale.forth(f), strength=0.5 if per_pixel < _FEW else 1.05)
