@@ -34,6 +34,7 @@ Part = Literal["offsets", "scars", "streaks", "tilt", "bow", "slow background", 
 NOTHING = "Nothing was done: the image has no fault that can be told from the sample."
 _LEAST_SIDE = 32  # px; below, neither lines nor columns say what is usual
 _PLANE = 0.02  # of the image's range: a tilt below that, and below the noise, is left
+_NO_STREAKS = ("STEM", "TEM")  # whose specimens are thin and do not charge in lines
 _FIRST = 150  # iterations of the first look at scars, which only keeps them out of the offsets
 _LEAST_SCAR = 0.5  # standard deviations of the differences of lines that a scar must be
 _KNOTS = 2.0  # typical wavelengths of what is fine between the knots of a background
@@ -193,7 +194,7 @@ def diagnose(
         zero = np.zeros(f.shape)
         return Diagnosis(np.zeros(len(f)), zero, zero, f.copy(), ())
     if are_counts(raw, technique):
-        return _of_counts(f)
+        return _of_counts(f, streaked=technique not in _NO_STREAKS)
     partner = None
     if backward is not None and np.shape(backward) == f.shape:
         partner = (np.asarray(backward, np.float64) - low) / scale
@@ -454,11 +455,14 @@ def _pieces(number: int) -> str:
 # ---------------------------------------------------------------------------------------------- counts
 
 
-def _of_counts(f: Image) -> Diagnosis:
+def _of_counts(f: Image, *, streaked: bool) -> Diagnosis:
     """Take streaks out of an image of counts, and average its noise."""
     noise = estimate_noise(f)
     scale = Stabilised.of(noise)
-    s, found = streaks(f, scale)
+    s, gaps = np.zeros(f.shape), {}
+    if streaked:
+        s, found = streaks(f, scale)
+        gaps = {"streaks": found.gap}
     flat = f - s
     number = int(np.count_nonzero(runs(s, 0.0).area))
     reason = f"{_pieces(number)} taken as streaks." if number else "No streak can be told from the sample."
@@ -484,5 +488,5 @@ def _of_counts(f: Image) -> Diagnosis:
         tuple(decisions),
         denoised=denoised,
         counts=True,
-        gaps={"streaks": found.gap},
+        gaps=gaps,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import BSpline
-from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude, maximum_filter
+from scipy.ndimage import find_objects, gaussian_filter, gaussian_gradient_magnitude, label, maximum_filter
 
 from tvtasks.operators import Array
 from tvtasks.solvers.offsets import spread
@@ -38,6 +38,10 @@ class Tell:
     even
         Contrast of what is fine where it is low, over that where it is high: a lattice or ions are everywhere
         (.5–.95), edges are not (under .35).
+    ridge
+        Extent in pixels of the longest connected place where the smooth part is steep, the lattice hidden: 49 at
+        most on lattices with vacancies, 74 on LSMO with adsorbates, 119 along a step under atoms (real and
+        synthetic scans).
     lattice
         Whether there is a sharp one.
     common
@@ -51,6 +55,7 @@ class Tell:
     fine: float
     even: float
     common: float
+    ridge: float = 0.0
     lattice: bool = False
 
     @property
@@ -59,7 +64,7 @@ class Tell:
         lattice = self.edges < 0.13 and self.even > 0.6 and self.range > 2.5 and self.fine > 1.5
         lattice |= self.lattice and self.sharp < 1.6 and self.even > 0.75 and self.range > 2
         ions = self.sharp < 2.1 and self.even > 0.45 and 4.5 < self.range < 14 and self.fine > 3
-        return self.common > 0.25 and (lattice or (ions and self.common > 0.6))
+        return self.common > 0.25 and self.ridge < 90 and (lattice or (ions and self.common > 0.6))
 
 
 def surface(image: Array, knots: float = _KNOTS) -> Array:
@@ -124,6 +129,7 @@ def tell(image: Array, hidden: Array | None = None) -> Tell:
         fine=contrast / (noise + tiny),
         even=float(poor / (rich + tiny)),
         common=common / power,
+        ridge=_ridge(plain - b),
         lattice=hidden is not None and bool(hidden.any()),
     )
 
@@ -132,6 +138,16 @@ def scale_of(fine: Array) -> float:
     """Typical wavelength in pixels: that of the wave as high and as steep."""
     steep = np.mean(np.diff(fine, axis=0) ** 2) + np.mean(np.diff(fine, axis=1) ** 2)
     return float(2 * np.pi * fine.std() / np.sqrt(max(float(steep), 1e-300)))
+
+
+def _ridge(v: Array) -> float:
+    """Extent of the longest connected place where the image is steep at a scale of four pixels."""
+    steep = gaussian_gradient_magnitude(v, 4.0)[8:-8, 8:-8]
+    high = max(float(np.percentile(steep, 97)), 4 * float(np.median(steep)))
+    places = find_objects(label(steep >= high, np.ones((3, 3)))[0])
+    return max(
+        (float(np.hypot(*(side.stop - side.start for side in place))) for place in places), default=0.0
+    )
 
 
 def _sharp(v: Array) -> float:
