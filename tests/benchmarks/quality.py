@@ -29,8 +29,9 @@ from tests.benchmarks.scenes import (  # noqa: E402
     scene,
 )
 from tests.benchmarks.scores import psnr, scores  # noqa: E402
-from tvtasks.choosing.diagnosis import Diagnosis, diagnose  # noqa: E402
+from tvtasks import Micrograph, restore  # noqa: E402
 from tvtasks.operators import Array  # noqa: E402
+from tvtasks.restoration import Restoration  # noqa: E402
 
 GROUPS = {"tuned": SEEDS_TUNED, "held": SEEDS_HELD, "fresh": SEEDS_FRESH}
 _HARM = 0.2  # dB below raw that counts as worse
@@ -82,9 +83,15 @@ class Comparison:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-def told(image: Array, item: Scene, *, technique: bool = True) -> Diagnosis:
+def told(image: Array, item: Scene, *, technique: bool = True) -> Restoration:
     """Restore a scan as the program does, told the technique at most."""
-    return diagnose(image, technique=item.technique if technique else None)
+    return restore(Micrograph(image, technique=item.technique if technique else None), "auto")
+
+
+def taken(found: Restoration) -> list[str]:
+    """The parts that were taken out."""
+    decisions = [one for step in found.steps for one in step.evidence.get("decisions", ())]
+    return [one["part"] for one in decisions if one["taken"]]
 
 
 def one(item: Scene, group: str) -> Row:
@@ -114,8 +121,8 @@ def one(item: Scene, group: str) -> Row:
         marks.lattice,
         marks.position,
         marks.halo,
-        list(found.taken),
-        list(spared.taken),
+        taken(found),
+        taken(spared),
         seconds,
         alone=alone,
     )
@@ -159,7 +166,7 @@ _HEAD = """\
 # What is kept of the sample
 
 Written by `python -m tests.benchmarks.quality`: {number} synthetic scans of seven families (128 to {largest}
-pixels a side, never square; `tests/benchmarks/scenes.py`), restored by `tvtasks.choosing.diagnosis.diagnose`,
+pixels a side, never square; `tests/benchmarks/scenes.py`), restored by the recipe `auto`,
 which is told the image and the technique. The truth is the sample with its heights. The score is the PSNR
 in dB, the error freed of a plane (counts: of a constant). *By hand* is the best of all combinations of plane,
 or quadric, five ways to align lines, and Gwyddion's scars, for counts of scars and NLM or TV on the

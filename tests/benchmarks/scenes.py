@@ -16,6 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
+from tests import components
 from tvtasks import synthetic as syn
 from tvtasks.operators import Array
 
@@ -124,7 +125,7 @@ def _terraces(rng: np.random.Generator, shape: syn.Shape, family: str, seed: int
         lattice = _lattice(rng, shape, rng.uniform(0.02, 0.15), vacancies=0.0)
     sample = steps + lattice
     if rng.random() < 0.75:
-        sample += syn.adsorbates(
+        sample += components.adsorbates(
             syn.centred(shape),
             rng,
             per_pixel=_log(rng, 2e-5, 5e-4),
@@ -235,7 +236,9 @@ def _molecules(rng: np.random.Generator, shape: syn.Shape, family: str, seed: in
     ]
     size = _log(rng, 2.0, 7.0)
     if rng.random() < 0.5:
-        vectors = syn.lattice_vectors("oblique", period=rng.uniform(5, 9) * size, angle=rng.uniform(0, np.pi))
+        vectors = components.lattice_vectors(
+            "oblique", period=rng.uniform(5, 9) * size, angle=rng.uniform(0, np.pi)
+        )
         reach = int(np.hypot(*shape) / (3 * size))
         cells = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
         patch = gaussian_filter(rng.normal(size=shape), 30, mode="wrap")
@@ -343,13 +346,13 @@ def _low_dose_stem(rng: np.random.Generator, shape: syn.Shape, family: str, seed
     """STEM: two sublattices, an interface, vacancies, thickness; a few counts a pixel. No line faults."""
     period, dose = _log(rng, 6, 24), _log(rng, 0.5, 8)
     symmetry = rng.choice(["square", "rectangular", "hexagonal", "centred"])
-    vectors = syn.lattice_vectors(symmetry, period=period, angle=rng.uniform(0, np.pi))
+    vectors = components.lattice_vectors(symmetry, period=period, angle=rng.uniform(0, np.pi))
     width = rng.uniform(0.14, 0.2) * period
     second = (1 / 3, 2 / 3) if symmetry == "hexagonal" else (0.5, 0.5)
-    sites = [syn.Site((0, 0), 3.0, width), syn.Site(second, rng.uniform(0.8, 2), width)]
+    sites = [components.Site((0, 0), 3.0, width), components.Site(second, rng.uniform(0.8, 2), width)]
     where = syn.centred(shape)
-    lattice = syn.peak_lattice(where, vectors, sites)
-    lattice += syn.vacancies(where, vectors, sites[0], rng, share=rng.uniform(0, 0.02))
+    lattice = components.peak_lattice(where, vectors, sites)
+    lattice += components.vacancies(where, vectors, sites[0], rng, share=rng.uniform(0, 0.02))
     y, x = where
     if rng.random() < 0.5:
         turn = rng.uniform(0, np.pi)
@@ -397,24 +400,24 @@ def _lattice(
 ) -> Array:
     symmetry = rng.choice(["oblique", "rectangular", "centred", "square", "hexagonal"])
     period = _log(rng, 4.5, max(longest, 6.0))
-    vectors = syn.lattice_vectors(
+    vectors = components.lattice_vectors(
         symmetry,
         period=period,
         ratio=rng.uniform(1.1, 1.5),
         gamma=rng.uniform(1.1, 1.5),
         angle=rng.uniform(0, np.pi),
     )
-    site = syn.Site((0, 0), height, period * rng.uniform(0.2, 0.26))
+    site = components.Site((0, 0), height, period * rng.uniform(0.2, 0.26))
     where = syn.centred(shape)
     if rng.random() < 0.3:  # thermal drift and creep shear and bend it
-        where = syn.drifted(
+        where = components.drifted(
             shape,
             drift=(rng.uniform(-8, 8), rng.uniform(-8, 8)),
             creep=(rng.uniform(-2, 2), rng.uniform(-2, 2)),
         )
-    lattice = syn.peak_lattice(where, vectors, [site])
+    lattice = components.peak_lattice(where, vectors, [site])
     if vacancies:
-        lattice += syn.vacancies(where, vectors, site, rng, share=vacancies)
+        lattice += components.vacancies(where, vectors, site, rng, share=vacancies)
     return np.asarray(lattice)
 
 
@@ -448,7 +451,7 @@ def _line_faults(
 
 
 def _white(rng: np.random.Generator, shape: syn.Shape, sigma: float) -> tuple[Array, Array]:
-    noise = syn.gaussian_noise(shape, rng, sigma=sigma)
+    noise = components.gaussian_noise(shape, rng, sigma=sigma)
     return noise, noise
 
 

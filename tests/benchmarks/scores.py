@@ -9,8 +9,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
 from tests.benchmarks.scenes import Scene
+from tests.truth import step_height_error
 from tvtasks.operators import Array
-from tvtasks.quality import step_height_error
 
 
 @dataclass(frozen=True)

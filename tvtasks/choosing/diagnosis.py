@@ -8,6 +8,7 @@ line faults.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from tvtasks.choosing.bow import Bow, bow, level
 from tvtasks.choosing.checks import ENOUGH, Check, checks, measure
-from tvtasks.choosing.counts import Stabilised, are_counts, averaged, streaks
+from tvtasks.choosing.counts import Stabilised, are_counts, streaks
 from tvtasks.choosing.evidence import KeptOffsets, kept_offsets
 from tvtasks.choosing.noise import estimate_noise
 from tvtasks.choosing.pairs import offsets_of_one_scan, partner_of, scars_of_one_scan
@@ -29,9 +30,10 @@ from tvtasks.solvers.scars import Scars, scars
 
 Vector = NDArray[np.float64]
 Image = NDArray[np.float64]
-Part = Literal["offsets", "scars", "streaks", "tilt", "bow", "slow background", "noise"]
+Part = Literal["offsets", "scars", "streaks", "tilt", "bow", "drift"]
 
-NOTHING = "Nothing was done: the image has no fault that can be told from the sample."
+NOTHING = "Nothing was taken out: the image has no fault that can be told from the sample."
+TOO_SMALL = "Nothing was taken out: the image is too small to tell faults from the sample."
 _LEAST_SIDE = 32  # px; below, neither lines nor columns say what is usual
 _PLANE = 0.02  # of the image's range: a tilt below that, and below the noise, is left
 _NO_STREAKS = ("STEM", "TEM")  # whose specimens are thin and do not charge in lines
@@ -39,12 +41,12 @@ _FIRST = 150  # iterations of the first look at scars, which only keeps them out
 _LEAST_SCAR = 0.5  # standard deviations of the differences of lines that a scar must be
 _KNOTS = 2.0  # typical wavelengths of what is fine between the knots of a background
 _NAMES = {
-    "slow background": "A slow background was",
+    "drift": "A slow background was",
     "bow": "A bow was",
     "scars": "What looks like scars was",
     "offsets": "What looks like offsets of lines was",
 }
-_UNDO: tuple[Part, ...] = ("slow background", "bow", "scars", "offsets")
+_UNDO: tuple[Part, ...] = ("drift", "bow", "scars", "offsets")
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,22 @@ class Decision:
     Attributes
     ----------
     part
-        ``offsets``, ``scars``, ``streaks``, ``tilt``, ``bow``, ``slow background`` or ``noise``.
+        ``offsets``, ``scars``, ``streaks``, ``tilt``, ``bow`` or ``drift``.
     taken
         Whether it was.
     reason
         A sentence for the person at the microscope.
     evidence
         The numbers behind it, safe for JSON.
+    noted
+        Whether the user should read it although the part was left.
     """
 
     part: Part
     taken: bool
     reason: str
     evidence: dict[str, float] = field(default_factory=dict)
+    noted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +88,6 @@ class Diagnosis:
         Tilt, bow and drift, shape (M, N).
     flat
         The image less the three.
-    denoised
-        The flat image with its noise averaged; None where that is not to be done.
     decisions
         What was taken and what was not, in the order in which it was decided.
     checks
@@ -107,16 +110,10 @@ class Diagnosis:
     flat: Image
     decisions: tuple[Decision, ...]
     checks: tuple[Check, ...] = ()
-    denoised: Image | None = None
     direction: Literal["x", "y"] = "x"
     counts: bool = False
     gaps: dict[str, float] = field(default_factory=dict)
     disagreement: Image | None = None
-
-    @property
-    def restored(self) -> Image:
-        """The result: denoised where that was done, else flat."""
-        return self.flat if self.denoised is None else self.denoised
 
     @property
     def taken(self) -> tuple[Part, ...]:
@@ -127,9 +124,9 @@ class Diagnosis:
     def sentences(self) -> tuple[str, ...]:
         """What was done and why, and what was kept, for the person at the microscope."""
         done = tuple(decision.reason for decision in self.decisions if decision.taken)
-        left = tuple(d.reason for d in self.decisions if not d.taken and "left" in d.reason)
+        left = tuple(decision.reason for decision in self.decisions if decision.noted)
         if not done:
-            return (NOTHING, *left)
+            return (NOTHING if self.decisions else TOO_SMALL, *left)
         return (*done, *left, *(check.sentence for check in self.checks))
 
     @property
@@ -153,6 +150,7 @@ def diagnose(
     unit: str = "",
     direction: Literal["x", "y"] = "x",
     backward: Array | None = None,
+    leave: Collection[str] = (),
 ) -> Diagnosis:
     """Find what is wrong with an image, and take it out.
 
@@ -173,6 +171,8 @@ def diagnose(
         Of the scan lines: ``x`` along rows, ``y`` along columns.
     backward
         The same lines scanned back, of the same shape and orientation: what both scans show is sample.
+    leave
+        Parts to leave in the image whatever the evidence; ``scars`` includes streaks.
 
     Returns
     -------
@@ -186,6 +186,7 @@ def diagnose(
             pixel_size=pixel_size and pixel_size[::-1],
             unit=unit,
             backward=None if backward is None else np.asarray(backward).T,
+            leave=leave,
         )
         return _turned(turned)
     f = np.ascontiguousarray(raw, np.float64)
@@ -194,11 +195,11 @@ def diagnose(
         zero = np.zeros(f.shape)
         return Diagnosis(np.zeros(len(f)), zero, zero, f.copy(), ())
     if are_counts(raw, technique):
-        return _of_counts(f, streaked=technique not in _NO_STREAKS)
+        return _of_counts(f, streaked=technique not in _NO_STREAKS and "scars" not in leave)
     partner = None
     if backward is not None and np.shape(backward) == f.shape:
         partner = (np.asarray(backward, np.float64) - low) / scale
-    found = _of_heights((f - low) / scale, partner, scale, unit, pixel_size)
+    found = _of_heights((f - low) / scale, partner, scale, unit, pixel_size, leave)
     o, s, b = scale * found.offsets, scale * found.scars, scale * found.background
     return replace(found, offsets=o, scars=s, background=b, flat=f - o[:, np.newaxis] - s - b)
 
@@ -210,7 +211,6 @@ def _turned(found: Diagnosis) -> Diagnosis:
         background=found.background.T,
         flat=found.flat.T,
         direction="y",
-        denoised=None if found.denoised is None else found.denoised.T,
         disagreement=None if found.disagreement is None else found.disagreement.T,
     )
 
@@ -236,16 +236,18 @@ class _Parts:
         """Return the image without the parts."""
         return f - self.offsets[:, np.newaxis] - self.scars - self.background
 
-    def without(self, part: Part) -> _Parts:
-        zero = np.zeros(self.scars.shape)
-        if part == "offsets":
-            return replace(self, offsets=np.zeros(len(self.offsets)))
-        name = {"scars": "scars", "bow": "bent", "slow background": "slow"}[part]
-        return replace(self, **{name: zero})
+    def without(self, *parts: str) -> _Parts:
+        names = {"offsets": "offsets", "scars": "scars", "tilt": "plane", "bow": "bent", "drift": "slow"}
+        return replace(self, **{names[part]: np.zeros_like(getattr(self, names[part])) for part in parts})
 
 
 def _of_heights(
-    f: Image, backward: Image | None, scale: float, unit: str, pixel_size: tuple[float, float] | None
+    f: Image,
+    backward: Image | None,
+    scale: float,
+    unit: str,
+    pixel_size: tuple[float, float] | None,
+    leave: Collection[str],
 ) -> Diagnosis:
     """Take apart a probe's image, scaled to a range of 1."""
     across = bow(f)
@@ -283,7 +285,8 @@ def _of_heights(
         found = scars(v, certify=True)
         s = believed(v, found)
     all_parts, told = _with_background(f, kept.values, s, across, hidden, drift)
-    parts, found_checks, taken_back = _harmless(f, all_parts, unit, pixel_size, scale)
+    wanted = all_parts.without(*leave)
+    parts, found_checks, taken_back = _harmless(f, wanted, unit, pixel_size, scale)
     left = parts.of(f)
     decisions = _decisions(parts, kept, s, told, taken_back, scale, unit)
     return Diagnosis(
@@ -404,6 +407,7 @@ def _decisions(
             False,
             f"A jump between lines {at} and {at + 1} may be a flat edge of the sample: it was left.",
             evidence,
+            noted=True,
         )
     else:
         offsets = Decision("offsets", False, "The lines are as even as the columns.", evidence)
@@ -429,7 +433,7 @@ def _decisions(
         ),
         Decision("bow", bent, f"A bow of {height(parts.bent)} was taken." if bent else "No bow is certain."),
         Decision(
-            "slow background",
+            "drift",
             slow,
             f"A slow background of {height(parts.slow)} was taken: it has no edges, and "
             "something fine lies all over it."
@@ -443,7 +447,8 @@ def _decisions(
         found_all[i] = replace(
             found_all[i],
             taken=False,
-            reason=f"{_NAMES[part]} left in the image: to take it would have taken some of the sample.",
+            reason=f"{_NAMES[part]} left in the image: taking it would have taken some of the sample.",
+            noted=True,
         )
     return tuple(found_all)
 
@@ -456,9 +461,8 @@ def _pieces(number: int) -> str:
 
 
 def _of_counts(f: Image, *, streaked: bool) -> Diagnosis:
-    """Take streaks out of an image of counts, and average its noise."""
-    noise = estimate_noise(f)
-    scale = Stabilised.of(noise)
+    """Take streaks out of an image of counts."""
+    scale = Stabilised.of(estimate_noise(f))
     s, gaps = np.zeros(f.shape), {}
     if streaked:
         s, found = streaks(f, scale)
@@ -466,27 +470,14 @@ def _of_counts(f: Image, *, streaked: bool) -> Diagnosis:
     flat = f - s
     number = int(np.count_nonzero(runs(s, 0.0).area))
     reason = f"{_pieces(number)} taken as streaks." if number else "No streak can be told from the sample."
-    decisions = [Decision("streaks", bool(number), reason, {"pieces": float(number)})]
-    denoised = averaged(flat, noise, scale)
-    if denoised is None:
-        words = (
-            "The noise was left: neighbouring pixels share it, and averaging them would blur more than mend."
-        )
-    else:
-        words = "Noise was averaged over what looks the same."
-    decisions.append(
-        Decision(
-            "noise", denoised is not None, words, {"sigma": noise.sigma, "correlation": noise.correlation}
-        )
-    )
+    decisions = (Decision("streaks", bool(number), reason, {"pieces": float(number)}),)
     zero = np.zeros(f.shape)
     return Diagnosis(
         np.zeros(len(f)),
         s,
         zero,
         flat,
-        tuple(decisions),
-        denoised=denoised,
+        decisions,
         counts=True,
         gaps=gaps,
     )

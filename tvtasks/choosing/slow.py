@@ -39,8 +39,8 @@ class Tell:
         Contrast of what is fine where it is low, over that where it is high: a lattice or ions are everywhere
         (.5–.95), edges are not (under .35).
     ridge
-        Extent in pixels of the longest connected place where the smooth part is steep, the lattice hidden: 49 at
-        most on lattices with vacancies, 74 on LSMO with adsorbates, 119 along a step under atoms (real and
+        Extent in pixels of the longest connected place where the smooth part is steep, the lattice hidden: at
+        most 49 on lattices with vacancies, 74 on LSMO with adsorbates, 119 along a step under atoms (real and
         synthetic scans).
     lattice
         Whether there is a sharp one.

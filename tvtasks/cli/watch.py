@@ -17,7 +17,7 @@ from tvtasks.cli import options
 from tvtasks.cli.progress import WatchDisplay, load_solvers, spinner, watch_display
 from tvtasks.cli.terminal import Exit, complain, say, shell_line, stoppable
 from tvtasks.errors import ConfigurationError
-from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, WatchOptions
+from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, USUAL_RECIPE, WatchOptions
 
 if TYPE_CHECKING:
     from tvtasks.acquisition.loop import Tally
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def watch(
     folder: options.Folder,
     archive: options.Archive,
-    recipe: options.Recipes,
+    recipe: options.Recipes = None,
     once: Annotated[
         bool, typer.Option("--once", help="Restore the files that are there, then exit.")
     ] = False,
@@ -83,7 +83,7 @@ def watch(
     asked = WatchOptions(
         folder=folder,
         archive=archive,
-        recipes=tuple(recipe),
+        recipes=tuple(recipe or [USUAL_RECIPE]),
         once=once,
         recursive=recursive,
         ignore=tuple(ignore or ()),
