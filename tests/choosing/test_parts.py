@@ -9,7 +9,7 @@ from tests.benchmarks.scenes import scene
 from tvtasks.choosing.bow import bow, level
 from tvtasks.choosing.checks import checks, measure
 from tvtasks.choosing.counts import Stabilised, are_counts
-from tvtasks.choosing.evidence import kept_offsets
+from tvtasks.choosing.evidence import Bands, kept_offsets
 from tvtasks.choosing.noise import Noise
 from tvtasks.choosing.pairs import hysteresis, partner_of, shifted
 from tvtasks.choosing.runs import limit, runs, true_scars
@@ -125,21 +125,22 @@ class TestRuns:
         assert np.allclose(found, image)
 
 
+def kept_of(image):
+    control = line_offsets(np.ascontiguousarray(image.T))
+    return kept_offsets(line_offsets(image), control, Bands.of(image), image.shape[1], other_faults=False)
+
+
 class TestOffsetsThatAreKept:
     def test_noise_has_none(self):
         image = np.random.default_rng(8).normal(size=(100, 140))
-        kept = kept_offsets(
-            line_offsets(image), line_offsets(np.ascontiguousarray(image.T)), image.shape, other_faults=False
-        )
+        kept = kept_of(image)
         assert not kept.values.any()
 
     def test_offsets_in_noise_are_kept(self):
         rng = np.random.default_rng(9)
         offsets = rng.normal(0, 2, 100)
         image = rng.normal(size=(100, 140)) + offsets[:, np.newaxis]
-        kept = kept_offsets(
-            line_offsets(image), line_offsets(np.ascontiguousarray(image.T)), image.shape, other_faults=False
-        )
+        kept = kept_of(image)
         assert np.corrcoef(kept.values, offsets)[0, 1] > 0.95
 
     def test_one_jump_alone_is_left_and_two_are_not(self):
@@ -148,13 +149,16 @@ class TestOffsetsThatAreKept:
             image = rng.normal(0, 0.05, (100, 140))
             for line in jumps:
                 image[line:] += 1.0
-            kept = kept_offsets(
-                line_offsets(image),
-                line_offsets(np.ascontiguousarray(image.T)),
-                image.shape,
-                other_faults=False,
-            )
+            kept = kept_of(image)
             assert kept.values.any() == taken
+
+    def test_what_lies_in_a_part_of_the_lines_is_the_sample(self):
+        """A molecule in the middle of an empty image, as in a current map at constant height."""
+        y, x = np.mgrid[-64:64, -64:64] / 12.0
+        image = sum(np.exp(-np.hypot(y - a, x - b)) for a in (-1, 1) for b in (-3, -1, 1, 3))
+        image = image + np.random.default_rng(3).normal(0, 1e-3, image.shape)
+        assert Bands.of(image).coherence < 0.1
+        assert not kept_of(image).values.any()
 
 
 class TestPairs:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tvtasks.choosing.bow import Bow, bow, level
 from tvtasks.choosing.checks import ENOUGH, Check, checks, measure
 from tvtasks.choosing.counts import Stabilised, are_counts, streaks
-from tvtasks.choosing.evidence import KeptOffsets, kept_offsets
+from tvtasks.choosing.evidence import Bands, KeptOffsets, kept_offsets
 from tvtasks.choosing.noise import estimate_noise
 from tvtasks.choosing.pairs import offsets_of_one_scan, partner_of, scars_of_one_scan
 from tvtasks.choosing.runs import runs, sharp_areas, true_scars
@@ -271,13 +271,14 @@ def _of_heights(
         s = true_scars(v, found.values, sharp_areas(upright, theirs, least), least)
         return s if partner is None else scars_of_one_scan(s, partner, least)
 
+    bands = Bands.of(h)
     s = np.zeros(f.shape)
     for turn in range(2):
         o = line_offsets(h - s) if turn else first
-        v = h - o.values[:, np.newaxis]
+        v = h - bands.believed(o)[:, np.newaxis]
         found = scars(v, certify=True) if turn else scars(v, iterations=_FIRST)
         s = believed(v, found)
-    kept = _kept(o, control, g, s, hidden)
+    kept = _kept(o, control, bands, g, s, hidden)
     if partner is not None:
         kept = offsets_of_one_scan(kept, o, partner)
     if not np.array_equal(kept.values, o.values):
@@ -308,13 +309,14 @@ def _drift(h: Image, hidden: Image) -> Image:
     return surface(h)
 
 
-def _kept(o: Offsets, control: Offsets, g: Image, s: Image, hidden: Image) -> KeptOffsets:
+def _kept(o: Offsets, control: Offsets, bands: Bands, g: Image, s: Image, hidden: Image) -> KeptOffsets:
     """Keep the offsets that are faults, with the lattice hidden and with it in sight."""
-    kept = kept_offsets(o, control, g.shape, other_faults=bool(s.any()))
+    kept = kept_offsets(o, control, bands, g.shape[1], other_faults=bool(s.any()))
     if not hidden.any() or not kept.values.any():
         return kept
     in_sight = line_offsets(np.ascontiguousarray(g.T), certify=False)
-    plain = kept_offsets(line_offsets(g - s, certify=False), in_sight, g.shape, other_faults=bool(s.any()))
+    seen = line_offsets(g - s, certify=False)
+    plain = kept_offsets(seen, in_sight, bands, g.shape[1], other_faults=bool(s.any()))
     return kept if plain.values.any() else replace(kept, values=np.zeros(len(o.values)), share=0.0)
 
 
@@ -391,7 +393,12 @@ def _decisions(
     rms = measure(scale * float(np.sqrt(np.mean(np.diff(parts.offsets) ** 2))), unit)
     found = runs(parts.scars, 0.0)
     number = int(np.count_nonzero(found.area))
-    evidence = {"rougher": kept.rougher, "share": kept.share, "jumps": float(len(kept.jumps))}
+    evidence = {
+        "rougher": kept.rougher,
+        "share": kept.share,
+        "jumps": float(len(kept.jumps)),
+        "coherence": kept.coherence,
+    }
     if parts.offsets.any():
         some = f" {len(kept.jumps)} jumps." if kept.jumps else ""
         offsets = Decision(
