@@ -5,15 +5,14 @@ so none of its code is loaded here. It is not used for electron microscopy, beca
 1].
 """
 
-import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, ScanDirection, Source
-from tvtasks.readers.gwyddion import direction_of, per_pixel
+from tvtasks.readers.directions import direction_of, set_direction, undirected
+from tvtasks.readers.gwyddion import per_pixel
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.quantities import believed_unit, in_si, quantity
 from tvtasks.readers.reader import Reader, require_extra
@@ -43,6 +42,8 @@ _FLAWS = {
         "differences between values are right, the values themselves are not.",
     )
 }
+
+_SECOND = 2  # the converter's number for the second channel of a name
 
 # A damaged file must not delay the others; the converter needs a second or two for 10 MB.
 _PATIENCE_S = 8.0
@@ -77,7 +78,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             "Check that this is the right file."
         )
     module = converted.source_format or "?"
-    directions = _directions(list(converted.channels), module)
+    directions = _directions({name: channel.meta for name, channel in converted.channels.items()}, module)
     micrographs = []
     for name, channel in converted.channels.items():
         if not np.isfinite(channel.data).any():
@@ -107,21 +108,17 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     return micrographs
 
 
-def _directions(names: list[str], module: str) -> dict[str, ScanDirection | None]:
-    """Return the direction of each channel, from its name or because two channels share a name."""
-    stems = Counter(_stem(name) for name in names)
-    directions: dict[str, ScanDirection | None] = {}
-    for name in names:
-        told = direction_of(name)
-        if told is None and stems[_stem(name)] == 2:
-            second = module == "createc" and name.endswith(" (2)")
-            told = "backward" if second else "forward"
-        directions[name] = told
-    return directions
-
-
-def _stem(name: str) -> str:
-    return re.sub(r" \((2|retrace|trace)\)", "", name, flags=re.IGNORECASE)
+def _directions(channels: dict[str, dict[str, str]], module: str) -> dict[str, ScanDirection | None]:
+    """Return the direction of each channel, by name, from its name, its settings, or its twin's name."""
+    told = {name: direction_of(name) or set_direction(settings) for name, settings in channels.items()}
+    ways_back = {undirected(name) for name, direction in told.items() if direction == "backward"}
+    for name in channels:
+        second = f"{name} ({_SECOND})"
+        if told[name] is None and name in ways_back:  # JPK names only the way back
+            told[name] = "forward"
+        elif module == "createc" and second in channels:
+            told[name], told[second] = "forward", "backward"
+    return told
 
 
 def _technique(module: str, metadata: dict[str, str]) -> str | None:

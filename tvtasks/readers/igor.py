@@ -10,7 +10,7 @@ import numpy as np
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
-from tvtasks.readers.gwyddion import direction_of
+from tvtasks.readers.directions import direction_of
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.pixels import require_plausible
 from tvtasks.readers.quantities import believed_unit, numbered, quantity
