@@ -28,10 +28,10 @@ def checked(micrographs: Sequence[Micrograph], path: Path) -> list[Micrograph]:
 
 def _believed(micrograph: Micrograph, path: Path) -> Micrograph:
     data = micrograph.data
-    if data.dtype.kind != "f":
+    if data.dtype.kind != "f" or data.dtype.itemsize < 4:
         return micrograph
     with np.errstate(invalid="ignore"):
-        absurd = np.isfinite(data) & (np.abs(data) > data.dtype.type(min(_LARGEST, np.finfo(data.dtype).max)))
+        absurd = np.isfinite(data) & (np.abs(data) > _LARGEST)
     if absurd.any():
         sentinels = np.unique(data[absurd])
         if len(sentinels) > 1:
@@ -60,7 +60,7 @@ def _without_unscanned(micrograph: Micrograph) -> Micrograph:
     top, bottom = int(measured[0]), int(measured[-1]) + 1
     zeros = len(data) - (bottom - top)
     if micrograph.technique in _SCANNING_PROBES and data.dtype.kind == "f":
-        note = f"{zeros} of {len(data)} rows hold nothing but zeros: they were not scanned, and count as no data."
+        note = f"{zeros} of {len(data)} rows hold nothing but zeros: not scanned, so they are no data."
         region = Region(top, bottom, 0, data.shape[1])
         return replace(micrograph, valid=region, notes=(*micrograph.notes, note))
     note = f"{zeros} of {len(data)} rows at an end of the image hold nothing but zeros."

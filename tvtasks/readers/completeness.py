@@ -38,10 +38,11 @@ def sxm(path: Path) -> str | None:
         return _CUT_SHORT if len(head) < _LONGEST_HEADER else None
     header = head[:end]
     pixels = re.search(rb":SCAN_PIXELS:\s+(\d+)\s+(\d+)", header)
-    table = re.search(rb":DATA_INFO:\s*\n(.*?)\n\s*(?::|$)", header + b"\n", re.DOTALL)
-    if not (pixels and table):
+    # A comment may contain anything, and comes before the table.
+    tables = re.findall(rb":DATA_INFO:\s*\n(.*?)\n\s*(?::|$)", header + b"\n", re.DOTALL)
+    if not (pixels and tables):
         return None
-    rows = [line.split() for line in table[1].splitlines()[1:]]  # the first line holds the column titles
+    rows = [line.split() for line in tables[-1].splitlines()[1:]]  # the first line holds the column titles
     images = sum(2 if b"both" in row else 1 for row in rows if row)
     return _too_short(path, end + len(_SXM_HEADER_END) + images * int(pixels[1]) * int(pixels[2]) * 4)
 
@@ -84,13 +85,23 @@ def ser(path: Path) -> str | None:
             version, kind, _, elements, valid = _unpack(file, 4, "<HIIII")
             wide = version >= _SER_OFFSETS_OF_64_BITS
             (table,) = _unpack(file, 22, "<Q" if wide else "<I")
-            if valid < elements:
-                return f"{elements - valid} of its {elements} images have not been written yet"
+            if elements and not valid:
+                return f"none of its {elements} images has been written yet"
             places = _unpack(file, table, f"<{valid}{'Q' if wide else 'I'}")
             ends = [place + _ser_element(file, place) for place in places] if kind == _SER_IMAGE else places
         except EOFError:
             return _CUT_SHORT
     return _too_short(path, max(ends, default=0))
+
+
+def ser_stopped(path: Path) -> str | None:
+    """TIA: a series of which only the first images have been recorded was stopped, or goes on."""
+    with path.open("rb") as file:
+        try:
+            elements, valid = _unpack(file, 14, "<II")
+        except EOFError:
+            return None
+    return f"{valid} of the {elements} images of its series have been recorded" if valid < elements else None
 
 
 def _ser_element(file: BinaryIO, place: int) -> int:

@@ -150,8 +150,15 @@ def _string(content: memoryview, at: int) -> tuple[str, int]:
     for length in (256, len(content) - at):
         piece = bytes(content[at : at + length])
         if (end := piece.find(b"\0")) >= 0:
-            return piece[:end].decode("utf-8", "replace"), at + end + 1
+            return _text(piece[:end]), at + end + 1
     raise ValueError("a text has no end")
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:  # files of other programs, with a µ of Windows
+        return content.decode("cp1252", "replace")
 
 
 READER = Reader("a Gwyddion file", _matches, _read, completeness.gwy)

@@ -50,7 +50,7 @@ def why_no_image(
     """
     real = [axis for axis in axes if axis.size > 1]
     if len(real) < 2:
-        return "a single row of values, a spectrum or a profile"
+        return "a spectrum or a profile"
     return _spectra(real, signal_type, interpretation, about) or _curves_or_patterns(real, signal_type)
 
 
