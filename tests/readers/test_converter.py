@@ -71,9 +71,7 @@ class TestSamples:
         assert "omits a constant" in image.notes[0]
 
     def test_a_bruker_header_without_pixels_is_refused(self) -> None:
-        with pytest.raises(
-            UnreadableFileError, match=r"converter cannot read .*data_header\.000: File has been damaged"
-        ):
+        with pytest.raises(UnreadableFileError, match=r"data_header\.000 is incomplete: it ends after"):
             readers.read(SAMPLES / "bruker_spm" / "bruker_data_header.000")
 
     def test_rubbish_is_refused(self, tmp_path: Path) -> None:

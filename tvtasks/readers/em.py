@@ -54,6 +54,8 @@ def _read(
         for signal, fault in zip(signals, faults, strict=True)
         if fault is not None
     )
+    if beside := [name for signal in signals for name in signal.about.get("left_out", ())]:
+        left_out += (f"Left out: {' and '.join(dict.fromkeys(beside))} in the file.",)
     version = metadata.version("rosettasciio")
     micrographs: list[Micrograph] = []
     for signal in images:
@@ -193,7 +195,7 @@ def _reader(
     doubtful: Callable[[Path], str | None] = lambda path: None,
 ) -> Reader:
     def notes(path: Path) -> tuple[str, ...]:
-        return (f"It may not be complete: {why}.",) if (why := doubtful(path)) else ()
+        return (f"It may be incomplete: {why}.",) if (why := doubtful(path)) else ()
 
     read = partial(_read, function=function, others=others, more_notes=notes)
     return Reader(name, matches, read, unfinished, others, doubtful=doubtful)
@@ -211,4 +213,10 @@ SER = _reader(
 )
 EMI = _reader("a TIA file", "emi", lambda head: head.startswith(_EMI), lambda path: None, _series_of)
 MRC = _reader("an MRC file", "mrc", _is_mrc, completeness.mrc)
-JEOL = _reader("a JEOL image", "jeol", lambda head: head.startswith(_JEOL), lambda path: None)
+JEOL = _reader(
+    "a JEOL image",
+    "jeol",
+    lambda head: head.startswith(_JEOL),
+    lambda path: None,
+    doubtful=lambda path: "its format does not record how long it is",
+)

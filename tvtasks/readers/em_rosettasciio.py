@@ -13,6 +13,14 @@ import numpy as np
 from tvtasks.readers.isolated import Signal
 
 
+_SPECTRA = {
+    "Spectrum": "spectra",
+    "SpectrumStream": "a spectrum stream",
+    "SpectrumImage": "a spectrum image",
+    "EdsSpectrum": "spectra",
+}
+
+
 def digital_micrograph(path: Path) -> Iterator[Signal]:
     """Read a DM3 or DM4 file."""
     return _signals("rsciio.digitalmicrograph", path)
@@ -20,7 +28,19 @@ def digital_micrograph(path: Path) -> Iterator[Signal]:
 
 def emd(path: Path) -> Iterator[Signal]:
     """Read the images of a Velox EMD, or the data of a Berkeley EMD."""
-    return _signals("rsciio.emd", path, select_type="images")
+    spectra = _spectra_of(path)
+    for signal in _signals("rsciio.emd", path, select_type="images"):
+        yield Signal(signal.data, {**signal.about, "left_out": spectra})
+
+
+def _spectra_of(path: Path) -> list[str]:
+    """Return what a Velox file holds besides images, whose reading takes long and gives no image."""
+    import h5py  # noqa: PLC0415
+
+    with h5py.File(path, "r", locking=False) as file:
+        data = file.get("Data")
+        groups = list(data) if isinstance(data, h5py.Group) else []
+    return [_SPECTRA[group] for group in groups if group in _SPECTRA]
 
 
 def mrc(path: Path) -> Iterator[Signal]:

@@ -13,7 +13,7 @@ from tvtasks.micrograph import Micrograph, Source
 from tvtasks.readers import completeness
 from tvtasks.readers.directions import direction_of, set_direction
 from tvtasks.readers.metadata import json_safe
-from tvtasks.readers.quantities import believed_unit, in_si, numbered, quantity
+from tvtasks.readers.quantities import believed_unit, in_si, numbered, quantity, told_technique
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.units import pixel_size
 
@@ -71,6 +71,7 @@ def _micrograph(field: Mapping[str, Any], title: str, meta: Any, source: Source)
         channel=title,
         direction=direction_of(title) or set_direction(settings),
         pixel_size=per_pixel(field.get("xreal"), field.get("yreal"), columns, rows, unit_xy),
+        technique=told_technique(settings),
         source=source,
         reader=("tvtasks", "gwyddion"),
         vendor_metadata=json_safe(settings),

@@ -254,8 +254,8 @@ def _tvips(tiff: tifffile.TiffFile) -> Origin | None:
 
 def _olympus(tiff: tifffile.TiffFile) -> Origin | None:
     """Olympus Soft Imaging Solutions: lengths in m, with the page that holds the data."""
-    for page in tiff.pages:
-        metadata = page.aspage().tags.valueof(_OLYMPUS)
+    for page in (page.aspage() for page in tiff.pages):
+        metadata = page.tags.valueof(_OLYMPUS)
         if isinstance(metadata, Mapping):
             size = pixel_size(metadata.get("pixelsizey"), metadata.get("pixelsizex"))
             time = metadata.get("datetime")
