@@ -209,13 +209,12 @@ def _image(
         return
     _describe(plot, axes=["y", "x"])
     corner = (0, 0) if name == "raw" else (restoration.region.top, restoration.region.left)
-    pixel_size, unit = calibration(micrograph)
+    (dy, _), unit = calibration(micrograph)
+    factor = dy / micrograph.pixel_size[0] if micrograph.pixel_size else 1.0
     for axis, dimension in enumerate("yx"):
         indices = corner[axis] + np.arange(data.shape[axis])
         label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
-        if dimension == "y":  # upwards from the last row, because silx draws the lowest value at the bottom
-            indices = micrograph.data.shape[0] - 1 - indices
-        scale = _scale(plot, dimension, indices * pixel_size[axis], unit, label)
+        scale = _scale(plot, dimension, micrograph.coordinates(axis, indices) * factor, unit, label)
         data.dims[axis].attach_scale(scale)
 
 

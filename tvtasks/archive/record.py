@@ -126,6 +126,7 @@ def _image(micrograph: Micrograph) -> dict[str, Any]:
         "frame": micrograph.frame,
         "pixel_size": micrograph.pixel_size,
         "pixel_unit": micrograph.pixel_unit,
+        **({"position": micrograph.position} if micrograph.position else {}),
         "valid": micrograph.valid,
         "technique": micrograph.technique,
         "acquired_at": micrograph.acquired_at.isoformat() if micrograph.acquired_at else None,
