@@ -12,13 +12,13 @@ import pytest
 
 from tvtasks.errors import ArchiveError
 from tvtasks.filesystem import FileStatus
-from tvtasks.ledger import Entry, Ledger, Priority, ReadOnlyLedger, State
+from tvtasks.ledger import Entry, Ledger, Output, Priority, ReadOnlyLedger, State
 from tvtasks.ledger import ledger as ledgers
 from tvtasks.ledger.rows import SCHEMA_VERSION
 
 SCAN = Path("/data/scan.tif")
 COPY = Path("/data/copy.tif")
-OUTPUT = Path("/archive/scan.nxs")
+OUTPUT = Output(Path("/archive/scan.nxs"), 1000, 7, "a" * 64)
 
 
 class Clock:
@@ -637,7 +637,7 @@ class TestFile:
                 ledger.claim("stm")
             assert claimed(ledger).path == SCAN
 
-    @pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+    @pytest.mark.parametrize("version", [SCHEMA_VERSION - 2, SCHEMA_VERSION + 1])
     def test_a_ledger_of_another_version_is_refused_and_left_alone(
         self, ledger: Ledger, version: int
     ) -> None:
