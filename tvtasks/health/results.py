@@ -244,7 +244,7 @@ def _examine(entry: CatalogueEntry, log: SealLog) -> Iterator[FileFinding]:
             "damaged",
             "",
             f"{path} was changed and sealed again after it was written on "
-            f"{log.lines[path.name][-1].at[:10]}: its seal is not in the log of seals. Restore the file from a "
+            f"{log.lines[path.name][-1].at[:10]}: its seal is not in the log of seals. Copy the file from a "
             "backup, or restore the image again.",
         )
     yield from _examine_picture(entry, log)
