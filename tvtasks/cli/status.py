@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tvtasks.cli import options
-from tvtasks.cli.terminal import Exit, complain_of_all, console, say, shell_line
+from tvtasks.cli.terminal import Exit, complain_of_all, console, print_json, say, shell_line
 from tvtasks.words import count
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def status(
         record = found.record
         if lost is not None:
             record["lost"] = [{"file": str(item.entry.path), "reason": item.reason} for item in lost]
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
     else:
         console.print(reports.status(found))
         complain_of_all([item.reason for item in lost or ()])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ from tvtasks.archive.folder import PRIVATE
 from tvtasks.archive.seals import read_seals
 from tvtasks.cli import options
 from tvtasks.cli.progress import counting
-from tvtasks.cli.terminal import Exit, errors, say
+from tvtasks.cli.terminal import Exit, errors, print_json, say
 from tvtasks.errors import ConfigurationError
 from tvtasks.words import count
 
@@ -68,7 +67,7 @@ def verify(
                 _tell(findings, quiet=quiet)
     bad = sum(any(finding.is_fault for finding in findings) for findings in found.values())
     if as_json:
-        print(json.dumps(_record(found), indent=2))
+        print_json(_record(found))
     elif not quiet:
         how = "unchanged and reproduced" if recompute else "unchanged"
         say(f"{count(len(found), 'file')}: {len(found) - bad} {how}; {bad} with something wrong.")
