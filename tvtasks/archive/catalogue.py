@@ -73,6 +73,8 @@ class CatalogueEntry:
         What had to be decided, as sentences.
     sample
         The sample data, as `tvtasks.archive.Sample` takes them; None if there are none.
+    preview_sha256
+        Checksum of the picture beside the result; empty if there was none, or if an earlier version wrote it.
     span
         When the first step started and when the file was written, in seconds since 1970; None if unknown.
     """
@@ -106,6 +108,7 @@ class CatalogueEntry:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     sample: Mapping[str, Any] | None = None
+    preview_sha256: str = ""
     span: tuple[float, float] | None = None
 
     @property
@@ -276,6 +279,7 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
             seconds=record["seconds"],
             notes=tuple(record["notes"]),
             sample=record["sample"],
+            preview_sha256=record.get("preview_sha256", ""),
             span=_span(record, stat.st_mtime),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:

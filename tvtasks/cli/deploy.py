@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from datetime import datetime
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import spinner
-from tvtasks.cli.terminal import console, say
+from tvtasks.cli.terminal import console, print_json, say
 from tvtasks.errors import ConfigurationError
 from tvtasks.options import USUAL_RECIPE, absolute_recipe
 
@@ -74,7 +73,7 @@ def deploy(
     wishes = _wishes(pool, allow, nightly, at, timezone, events, recipe or [USUAL_RECIPE])
     server, actions = _deploy(wishes, quiet or as_json)
     if as_json:
-        print(json.dumps({"server": server, "done": [one._asdict() for one in actions]}, indent=2))
+        print_json({"server": server, "done": [one._asdict() for one in actions]})
     elif not quiet:
         table = Table(box=None, pad_edge=False)
         for heading in ("", "name", "done"):
