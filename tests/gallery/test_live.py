@@ -1,6 +1,5 @@
 """The page while a watch runs: a file dropped into the folder appears in an open browser."""
 
-import io
 import os
 import signal
 import subprocess
@@ -8,10 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from tests.browsing import greys
 from tests.gallery.test_page import shown
 from tvtasks.acquisition.live_page import LivePage
 from tvtasks.archive.folder import page_folder
@@ -44,11 +42,6 @@ def wait_for(page, condition, seconds=60):
     while not condition():
         assert time.monotonic() < deadline
         page.wait_for_timeout(20)
-
-
-def greys(page, selector):
-    picture = Image.open(io.BytesIO(page.locator(selector).screenshot()))
-    return len(np.unique(np.asarray(picture.convert("L"))))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs Ctrl-C for another process")

@@ -1,6 +1,5 @@
 """The page of an archive in a real browser: in the archive, and as one file with everything in it."""
 
-import io
 import json
 import os
 import re
@@ -8,10 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from tests.browsing import greys, until
 from tests.gallery.conftest import START
 from tvtasks.archive import catalogue
 from tvtasks.archive.folder import page_folder, page_path
@@ -62,23 +60,8 @@ def page(visit, path):
     return page
 
 
-def until(page, condition):
-    """Wait until a condition holds; the page's own policy forbids Playwright to wait inside it."""
-    for _ in range(500):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(20)
-    pytest.fail(f"never: {condition}")
-
-
 def shown(page):
     return page.eval_on_selector_all(".thumb", "cards => cards.map(card => card.dataset.name)")
-
-
-def greys(page, selector):
-    """How many greys a user sees there."""
-    picture = Image.open(io.BytesIO(page.locator(selector).screenshot()))
-    return len(np.unique(np.asarray(picture.convert("L"))))
 
 
 class TestInABrowser:

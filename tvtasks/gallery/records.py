@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.figures import bar_within, with_prefix
+from tvtasks.pages import as_json, printable
 from tvtasks.quality import QualityScores
 from tvtasks.steps import symbols
 
@@ -57,38 +57,38 @@ class WatchState:
     def record(self) -> Record:
         """The state, safe for JSON."""
         return {
-            "folder": shown(self.folder),
+            "folder": printable(self.folder),
             "started": self.started.timestamp(),
             "counts": {state: number for state, number in self.counts.items() if number},
-            "problems": [shown(problem) for problem in self.problems],
+            "problems": [printable(problem) for problem in self.problems],
             "ended": self.ended,
         }
 
 
 def run_record(entry: CatalogueEntry, folder: Path) -> Record:
     """Describe a run for the page in `folder`, without its pictures."""
-    name = shown(entry.source_name or entry.path.name)
+    name = printable(entry.source_name or entry.path.name)
     if entry.fault:
         return {
             "run": entry.path.name,
             "name": name,
             "link": link(entry.path, folder),
-            "fault": shown(entry.fault),
+            "fault": printable(entry.fault),
         }
     return {
         "run": entry.run_id[:16],
         "name": name,
         "link": link(entry.path, folder),
-        "file": shown(entry.path.name),
-        "recipe": shown(entry.recipe),
+        "file": printable(entry.path.name),
+        "recipe": printable(entry.recipe),
         "technique": entry.technique or "",
         "written": entry.written_at.timestamp(),
         "acquired": entry.acquired_at.timestamp() if entry.acquired_at else None,
         "gap": entry.gap,
         "met": entry.converged is not False,
-        "tags": [shown(tag) for tag in filter(None, (entry.channel, entry.direction))],
-        "facts": [[shown(term), shown(value)] for term, value in _facts(entry)],
-        "notes": [shown(note) for note in entry.notes],
+        "tags": [printable(tag) for tag in filter(None, (entry.channel, entry.direction))],
+        "facts": [[printable(term), printable(value)] for term, value in _facts(entry)],
+        "notes": [printable(note) for note in entry.notes],
     }
 
 
@@ -100,9 +100,9 @@ def day_of(entry: CatalogueEntry) -> str:
 def unrestored_record(file: Unrestored) -> Record:
     """Describe a file that was not restored."""
     return {
-        "name": shown(file.name),
+        "name": printable(file.name),
         "state": file.state,
-        "reason": shown(file.reason),
+        "reason": printable(file.reason),
         "since": file.since.timestamp(),
     }
 
@@ -112,11 +112,6 @@ def as_script(function: str, *values: Any) -> bytes:
     return f"{function}({', '.join(map(as_json, values))});\n".encode()
 
 
-def as_json(value: Any) -> str:
-    """Return a value as JSON that may stand in a script of an HTML page."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
 def link(path: Path, folder: Path) -> str:
     """Return the address of a file relative to the page's folder, if both are on one drive."""
     try:
@@ -124,12 +119,6 @@ def link(path: Path, folder: Path) -> str:
     except ValueError:  # another drive
         return path.absolute().as_uri()
     return "./" + quote(Path(relative).as_posix().encode(errors="surrogateescape"))
-
-
-def shown(text: str) -> str:
-    """Return text on one line; characters outside UTF-8 become question marks."""
-    letters = "".join(letter if letter.isprintable() else " " for letter in text)
-    return letters.encode(errors="replace").decode()
 
 
 def bar_record(entry: CatalogueEntry) -> list[Any] | None:

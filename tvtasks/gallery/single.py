@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.files import whole
-from tvtasks.gallery import pictures, template
+from tvtasks.gallery import pictures
 from tvtasks.gallery.records import Record, Unrestored, run_record, unrestored_record
+from tvtasks.pages import page
 
 _DRAWERS = 4
 
@@ -57,4 +58,4 @@ def write_page(
             progress(number, len(entries))
     data = {"images": images, "unrestored": [unrestored_record(file) for file in unrestored]}
     with whole(target) as partial:
-        partial.write_text(template.page(title, source="", data=data), "utf-8", newline="\n")
+        partial.write_text(page("tvtasks.gallery", title, data=data), "utf-8", newline="\n")

@@ -25,7 +25,7 @@ from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.archive.folder import page_folder, page_path
 from tvtasks.figures import preview_boxes
 from tvtasks.files import write_whole
-from tvtasks.gallery import pictures, template
+from tvtasks.gallery import pictures
 from tvtasks.gallery.records import (
     Record,
     Unrestored,
@@ -36,6 +36,7 @@ from tvtasks.gallery.records import (
     run_record,
     unrestored_record,
 )
+from tvtasks.pages import page
 
 NEWEST = 200
 """Number of runs that the page shows at first; they have a sharp large picture, older ones their preview."""
@@ -205,7 +206,7 @@ class ArchivePage:
         return stale
 
     def _write_page(self) -> None:
-        content = template.page(self._title, source=f"./{self._folder.name}/").encode()
+        content = page("tvtasks.gallery", self._title, source=f"./{self._folder.name}/").encode()
         with suppress(FileNotFoundError):
             if self.path.read_bytes() == content:
                 return
