@@ -140,7 +140,14 @@ def run(
             load_solvers(silent)
             if not silent:
                 say(f"Watching {asked.folder}, without a dashboard.")
+                say(_page_line(asked.archive))
         return watch.run(listener=display, open_dashboard=open_dashboard, finished=finished)
+
+
+def _page_line(archive: Path) -> str:
+    from tvtasks.archive.folder import page_path
+
+    return f"The newest images: {page_path(archive).absolute().as_uri()}"
 
 
 def _dashboard(
@@ -173,6 +180,7 @@ def _dashboard(
     watch.stop.at_once = keeper.abandon
     if not silent:
         say(f"Watching {watch.options.folder}. Dashboard: {server.dashboard}")
+        say(_page_line(watch.options.archive))
     opened: OpenDashboard = partial(own_flows.load("acquire").dashboard, keeper)
     return opened
 
@@ -189,6 +197,8 @@ def conclude(
     else:
         if not quiet:
             say(f"{tally.restored} restored, {len(tally.failed)} failed. Results: {archive}")
+            if not endless:
+                say(_page_line(archive))
         for path, reason in tally.failed.items():
             if path not in display.reported:
                 complain(reason if path.name in reason else f"{path.name}: {reason}")
