@@ -1,0 +1,223 @@
+"""Compiled sums over shifted copies of an image, the heart of every non-local mean.
+
+A shift is the same for a whole tile, so that patch distances are running sums of one difference image, not a
+loop over patches (Darbon et al. 2008, Froment 2014). They vary no faster than the patch is wide; so they are
+kept on a grid of every pixel or of every other, `step`, and only the sum of the values is made at every pixel.
+
+A tile belongs to one thread, and its shifts are added in their order: the result does not depend on how many
+threads there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvtasks.solvers.kernels import compiled
+
+Array = NDArray[Any]
+FLOOR = 1e-6
+"""Weight of a partner that is nothing like the pixel: where nothing is like it, all count alike."""
+
+
+@compiled
+def _along(a: Array, i: int, m: int, half: int, out: Array) -> None:
+    """Sums of 2·half + 1 neighbours along a row; written out, so that each costs a load and an addition."""
+    y = np.uintp(i)
+    one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
+    five, six, seven, eight = np.uintp(5), np.uintp(6), np.uintp(7), np.uintp(8)
+    if half == 1:
+        for j in range(np.uintp(m)):
+            out[y, j] = a[y, j] + a[y, j + one] + a[y, j + two]
+    elif half == 2:
+        for j in range(np.uintp(m)):
+            out[y, j] = (a[y, j] + a[y, j + one]) + (a[y, j + two] + a[y, j + three]) + a[y, j + four]
+    elif half == 3:
+        for j in range(np.uintp(m)):
+            first = (a[y, j] + a[y, j + one]) + (a[y, j + two] + a[y, j + three])
+            out[y, j] = first + (a[y, j + four] + a[y, j + five]) + a[y, j + six]
+    else:
+        for j in range(np.uintp(m)):
+            first = (a[y, j] + a[y, j + one]) + (a[y, j + two] + a[y, j + three])
+            second = (a[y, j + four] + a[y, j + five]) + (a[y, j + six] + a[y, j + seven])
+            out[y, j] = first + second + a[y, j + eight]
+
+
+@compiled
+def _down(a: Array, i: int, m: int, half: int, out: Array) -> None:
+    """Sums of 2·half + 1 rows."""
+    y = np.uintp(i)
+    y1, y2, y3, y4 = y + np.uintp(1), y + np.uintp(2), y + np.uintp(3), y + np.uintp(4)
+    y5, y6, y7, y8 = y + np.uintp(5), y + np.uintp(6), y + np.uintp(7), y + np.uintp(8)
+    if half == 1:
+        for j in range(np.uintp(m)):
+            out[y, j] = a[y, j] + a[y1, j] + a[y2, j]
+    elif half == 2:
+        for j in range(np.uintp(m)):
+            out[y, j] = (a[y, j] + a[y1, j]) + (a[y2, j] + a[y3, j]) + a[y4, j]
+    elif half == 3:
+        for j in range(np.uintp(m)):
+            out[y, j] = (a[y, j] + a[y1, j]) + (a[y2, j] + a[y3, j]) + (a[y4, j] + a[y5, j]) + a[y6, j]
+    else:
+        for j in range(np.uintp(m)):
+            first = (a[y, j] + a[y1, j]) + (a[y2, j] + a[y3, j])
+            out[y, j] = first + (a[y4, j] + a[y5, j]) + (a[y6, j] + a[y7, j]) + a[y8, j]
+
+
+@compiled
+def _box(a: Array, rows: int, columns: int, half: int, work: Array, out: Array) -> None:
+    """Sums over squares of side 2·half + 1: out[i, j] of a[i : …, j : …]; `rows` and `columns` are of `out`."""
+    for i in range(rows + 2 * half):
+        _along(a, i, columns, half, work)
+    for i in range(rows):
+        _down(work, i, columns, half, out)
+
+
+@compiled
+def _squared_difference(a: Array, b: Array, i: int, j: int, k: int, l: int, m: int, out: Array, y: int, x: int) -> None:
+    i_, j_, k_, l_, y_, x_ = np.uintp(i), np.uintp(j), np.uintp(k), np.uintp(l), np.uintp(y), np.uintp(x)
+    for c in range(np.uintp(m)):
+        d = a[i_, j_ + c] - b[k_, l_ + c]
+        out[y_, x_ + c] = d * d
+
+
+@compiled
+def _likeness(distance: Array, i: int, m: int, down: Any, across: Array, noise: Any, narrow: Any, out: Array, y: int, x: int) -> None:
+    one, floor, zero = np.float32(1), np.float32(FLOOR), np.float32(0)
+    i_, y_, x_ = np.uintp(i), np.uintp(y), np.uintp(x)
+    for j in range(np.uintp(m)):
+        d = (distance[i_, j] * down * across[j] - noise) * narrow
+        d = d if d > zero else zero
+        d = one / (one + d * d)
+        out[y_, x_ + j] = d * d + floor
+
+
+@compiled
+def _add(w: Array, i: int, m: int, down: Any, across: Array, weights: Array, squares: Array, y: int, x: int) -> None:
+    floor = np.float32(FLOOR)
+    i_, y_, x_ = np.uintp(i), np.uintp(y), np.uintp(x)
+    for j in range(np.uintp(m)):
+        v = w[i_, j] * down * across[j] + floor
+        w[i_, j] = v
+        weights[y_, x_ + j] += v
+        squares[y_, x_ + j] += v * v
+
+
+@compiled
+def _add_values(line: Array, values: Array, y: int, x: int, m: int, sums: Array, i: int, j: int) -> None:
+    i_, y_, x_, j_ = np.uintp(i), np.uintp(y), np.uintp(x), np.uintp(j)
+    for c in range(np.uintp(m)):
+        sums[i_, j_ + c] += line[c] * values[y_, x_ + c]
+
+
+@compiled
+def _spread(w: Array, i: int, m: int, step: int, line: Array) -> None:
+    i_, s = np.uintp(i), np.uintp(step)
+    for j in range(np.uintp(m)):
+        for c in range(s):
+            line[s * j + c] = w[i_, j]
+
+
+@compiled
+def _counts(begin: int, end: int, low: int, high: int, half: int, out: Array) -> None:
+    """1 / the number of places in [low, high) that a window about each place of [begin, end) holds."""
+    for i in range(end - begin):
+        first, last = begin + i - half, begin + i + half + 1
+        if first < low:
+            first = low
+        if last > high:
+            last = high
+        out[i] = 1 / max(last - first, 1)
+
+
+@compiled
+def add_shifted(
+    values: Array, pilot: Array, moved: Array, step: int, half: int, tile: Array, shifts: Array, expected: Array,
+    sharp: Array, sums: Array, weights: Array, squares: Array,
+) -> None:  # fmt: skip
+    """Add the values at shifted places to the sums of one tile, weighted by how alike the pilot is there.
+
+    Parameters
+    ----------
+    values
+        (M, N) float32, to be averaged, moved by the fraction of the shifts.
+    pilot
+        (M / step, N / step): the pilot at pixels step·I + step // 2.
+    moved
+        (step, step, M / step, N / step): the pilot moved by the same fraction, [a, b] being its pixels
+        (step·I + a, step·J + b).
+    half
+        Of the side of a patch, on the grid of `pilot`.
+    tile
+        First and last row and column, on that grid.
+    shifts
+        (k, 2) whole pixels.
+    expected
+        (k,) squared difference that the noise alone makes.
+    sharp
+        1 / the squared difference at which the weight falls to a quarter; one for each mean that is made.
+    sums
+        (means, M, N).
+    weights, squares
+        (means, M / step, N / step): sums of the weights and of their squares.
+    """
+    top, bottom, left, right = tile[0], tile[1], tile[2], tile[3]
+    size = max(bottom - top, right - left) + 4 * half + 2
+    one, floor = np.float32(1), np.float32(FLOOR)
+    means = sharp.shape[0]
+    difference, work = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+    distance = np.zeros((size, size), np.float32)
+    likeness = np.zeros((means, size, size), np.float32)
+    weight = np.zeros((size, size), np.float32)
+    down, across, line = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(step * size, np.float32)
+    rows, columns = pilot.shape
+    middle = step // 2
+    for k in range(shifts.shape[0]):
+        dy, dx = shifts[k, 0], shifts[k, 1]
+        # Blocks of step × step pixels that lie in the image, here and at the shifted place.
+        first_row, last_row = max(0, -(dy // step)), min(rows, (rows * step - dy) // step)
+        first_column, last_column = max(0, -(dx // step)), min(columns, (columns * step - dx) // step)
+        t, b = max(top, first_row), min(bottom, last_row)
+        l, r = max(left, first_column), min(right, last_column)  # noqa: E741
+        if t >= b or l >= r:
+            continue
+        # Likeness is needed `half` around them, differences twice that.
+        lt, lb = max(t - half, first_row), min(b + half, last_row)
+        ll, lr = max(l - half, first_column), min(r + half, last_column)
+        for i in range(lb - lt + 2 * half):
+            for j in range(lr - ll + 2 * half):
+                difference[i, j] = 0
+        a_y, a_x = (middle + dy) % step, (middle + dx) % step
+        by_y, by_x = (middle + dy) // step, (middle + dx) // step
+        other = moved[a_y, a_x]
+        from_row, to_row = max(lt - half, first_row, -by_y), min(lb + half, last_row, rows - by_y)
+        from_column, to_column = max(ll - half, first_column, -by_x), min(lr + half, last_column, columns - by_x)
+        for i in range(from_row, to_row):
+            _squared_difference(
+                pilot, other, i, from_column, i + by_y, from_column + by_x, to_column - from_column, difference,
+                i - (lt - half), from_column - (ll - half),
+            )  # fmt: skip
+        _box(difference, lb - lt, lr - ll, half, work, distance)
+        _counts(lt, lb, from_row, to_row, half, down)
+        _counts(ll, lr, from_column, to_column, half, across)
+        noise = expected[k]
+        for n in range(means):
+            narrow = sharp[n]
+            for i in range(b - t + 2 * half):
+                for j in range(r - l + 2 * half):
+                    likeness[n, i, j] = 0
+            y, x = lt - (t - half), ll - (l - half)
+            for i in range(lb - lt):
+                _likeness(distance, i, lr - ll, down[i], across, noise, narrow, likeness[n], y + i, x)
+        _counts(t, b, lt, lb, half, down)
+        _counts(l, r, ll, lr, half, across)
+        for n in range(means):
+            _box(likeness[n], b - t, r - l, half, work, weight)
+            for i in range(b - t):
+                _add(weight, i, r - l, down[i], across, weights[n], squares[n], t + i, l)
+                _spread(weight, i, r - l, step, line)
+                for c in range(step):
+                    y, x = step * (t + i) + c, step * l
+                    _add_values(line, values, y + dy, x + dx, step * (r - l), sums[n], y, x)
