@@ -86,9 +86,9 @@ def profile(rng: np.random.Generator, width: float, kind: str | None = None) -> 
         if kind == "tailed":
             return (1 - share) * np.exp(-r2 / (2 * width**2)) + share * np.exp(-r2 / (2 * (2.2 * width) ** 2))
         if kind == "disc":  # flat at the top
-            return 1 / (1 + np.exp((np.sqrt(r2) - 1.5 * width) / (0.3 * width)))
+            return 1 / (1 + np.exp((np.sqrt(r2) - 1.5 * width) / max(0.3 * width, 0.5)))
         if kind == "cone":
-            return np.clip(1 - np.sqrt(r2) / (2.4 * width), 0, None)
+            return np.clip(1 - np.sqrt(r2 + 0.5) / (2.4 * width), 0, None)
         if kind == "airy":  # a weak ring around it
             r = np.sqrt(r2) / width
             return np.exp(-(r**2) / 2) + 0.12 * np.exp(-((r - 3) ** 2) / 0.5)
@@ -333,11 +333,10 @@ def drift(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
 def jitter(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
     """Lines displaced along x by the scan; the truth is the displaced crystal."""
     dose = _dose(rng)
-    first, rows = crystal(rng, period=(10, 30)), np.zeros((4 * shape[0] // 4, shape[1]))
+    first, rows = crystal(rng, period=(10, 30)), np.zeros(shape)
     render(rows, first, rng, missing=0.01)
     rows += thickness(rng, shape)
     moves = rng.normal(0, rng.uniform(0.1, 0.6), shape[0])
-    wave = np.fft.rfftfreq(shape[1])
     padded = np.concatenate([rows, rows[:, ::-1]], axis=1)
     wave = np.fft.rfftfreq(padded.shape[1])
     truth = np.fft.irfft(np.fft.rfft(padded, axis=1) * np.exp(2j * np.pi * wave * moves[:, np.newaxis]), padded.shape[1], axis=1)
@@ -399,6 +398,33 @@ def sem(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
     return Scene("SEM", seed, counts.astype(np.uint8), expected, 1.0, 0.0)
 
 
+def plain_stem(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
+    """Gaussian columns of two sublattices with an interface to another crystal, vacancies, thickness; counts."""
+    dose, truth = float(np.exp(rng.uniform(np.log(0.5), np.log(8)))), np.zeros(shape)
+    first, side = crystal(rng, period=(7, 26), kind="gaussian"), _side_of_line(rng, shape)
+    other = crystal(rng, period=(7, 26), kind="gaussian")
+    second = other if rng.random() < 0.3 else crystal(rng, like=first)
+    render(truth, first, rng, where=side, missing=rng.uniform(0, 0.03))
+    render(truth, second, rng, where=lambda places: ~side(places), missing=rng.uniform(0, 0.03))
+    truth += thickness(rng, shape)
+    return counted("plain STEM", seed, rng, dose * truth, period=first.period, unit=1.0)
+
+
+def detector_blur(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
+    """Counts that the detector spreads over neighbours, so that they share their noise."""
+    dose, truth = 2 * _dose(rng), np.zeros(shape)
+    first = crystal(rng, period=(8, 24), kind="gaussian")
+    render(truth, first, rng, missing=0.01)
+    truth = dose * (truth + thickness(rng, shape))
+    blur = rng.uniform(0.4, 1.0)
+    counts = rng.poisson(truth).astype(np.float64)
+    spot = np.zeros((15, 15))
+    spot[7, 7] = 1
+    share = float(np.sum(gaussian_filter(spot, blur) ** 2))
+    image, expected = (gaussian_filter(a, blur, mode="reflect") for a in (counts, truth))
+    return Scene("detector blur", seed, image.astype(np.float32), expected, share, 0.0, first.period)
+
+
 FAMILIES: dict[str, Callable[[np.random.Generator, syn.Shape, int], Scene]] = {
     "low-dose STEM": low_dose_stem,
     "grains": grains,
@@ -410,6 +436,8 @@ FAMILIES: dict[str, Callable[[np.random.Generator, syn.Shape, int], Scene]] = {
     "amorphous": amorphous,
     "SPM lattice": spm_lattice,
     "SEM": sem,
+    "plain STEM": plain_stem,
+    "detector blur": detector_blur,
 }
 
 

@@ -86,7 +86,7 @@ def shifted_means(
         part.append(steps - whole[-1] * _PARTS)
         distance = np.sum(shifts**2, axis=1)
         expected.append((2 * noise * (1 - np.exp(-distance / (4 * width**2)))).astype(np.float32))
-    tiles = np.array([tile for tile in translations.tiles], np.intp)
+    tiles = np.array([tile for tile in translations.blocks], np.intp)
     tiles = -(-tiles // step)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         for (key, moved_values), (_, moved_guide) in zip(_moved(values), _moved(guide), strict=True):

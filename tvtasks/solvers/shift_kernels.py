@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvtasks.solvers.kernels import compiled
+from tvtasks.solvers.kernels import compiled, summed
 
 Array = NDArray[Any]
 FLOOR = 1e-6
@@ -221,3 +221,48 @@ def add_shifted(
                 for c in range(step):
                     y, x = step * (t + i) + c, step * l
                     _add_values(line, values, y + dy, x + dx, step * (r - l), sums[n], y, x)
+
+
+@summed
+def differences_about(
+    image: Array, top: int, bottom: int, left: int, right: int, shifts: Array, overlap: float, out: Array
+) -> None:
+    """Mean squared difference of a block with its partners at whole shifts, and a pixel about each of them.
+
+    `out` has a row for each shift: there, above, below, left and right of it; infinite where less than the
+    share `overlap` of the block has a partner in the image.
+    """
+    rows, columns = image.shape
+    one = np.uintp(1)
+    for k in range(shifts.shape[0]):
+        dy, dx = shifts[k, 0], shifts[k, 1]
+        t, b = max(top, 1 - dy), min(bottom, rows - 1 - dy)
+        l, r = max(left, 1 - dx), min(right, columns - 1 - dx)  # noqa: E741
+        if t >= b or l >= r or (b - t) * (r - l) < overlap * (bottom - top) * (right - left):
+            out[k] = np.inf
+            continue
+        here, above, below, before, after = 0.0, 0.0, 0.0, 0.0, 0.0
+        width, x, to = np.uintp(r - l), np.uintp(l), np.uintp(l + dx)
+        for i in range(t, b):
+            y, there = np.uintp(i), np.uintp(i + dy)
+            h, a, u, e, f = np.float32(0), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for j in range(width):
+                v = image[y, x + j]
+                d = v - image[there, to + j]
+                h += d * d
+                d = v - image[there - one, to + j]
+                a += d * d
+                d = v - image[there + one, to + j]
+                u += d * d
+                d = v - image[there, to + j - one]
+                e += d * d
+                d = v - image[there, to + j + one]
+                f += d * d
+            here += h
+            above += a
+            below += u
+            before += e
+            after += f
+        share = 1 / ((b - t) * (r - l))
+        out[k, 0], out[k, 1], out[k, 2] = here * share, above * share, below * share
+        out[k, 3], out[k, 4] = before * share, after * share
