@@ -95,21 +95,33 @@ def _likeness(distance: Array, i: int, m: int, down: Any, across: Array, noise: 
 
 
 @compiled
-def _add(w: Array, i: int, m: int, down: Any, across: Array, weights: Array, squares: Array, y: int, x: int) -> None:
+def _add(
+    w: Array, i: int, m: int, down: Any, across: Array, same: Any, weights: Array, squares: Array, counts: Array,
+    y: int, x: int,
+) -> None:  # fmt: skip
     floor = np.float32(FLOOR)
     i_, y_, x_ = np.uintp(i), np.uintp(y), np.uintp(x)
+    zero, one = np.uintp(0), np.uintp(1)
+    square = same * same
     for j in range(np.uintp(m)):
         v = w[i_, j] * down * across[j] + floor
         w[i_, j] = v
         weights[y_, x_ + j] += v
         squares[y_, x_ + j] += v * v
+    for j in range(np.uintp(m)):
+        counts[zero, y_, x_ + j] += same
+        counts[one, y_, x_ + j] += square
 
 
 @compiled
-def _add_values(line: Array, values: Array, y: int, x: int, m: int, sums: Array, i: int, j: int) -> None:
+def _add_values(
+    line: Array, same: Any, values: Array, y: int, x: int, m: int, sums: Array, plain: Array, i: int, j: int
+) -> None:
     i_, y_, x_, j_ = np.uintp(i), np.uintp(y), np.uintp(x), np.uintp(j)
     for c in range(np.uintp(m)):
-        sums[i_, j_ + c] += line[c] * values[y_, x_ + c]
+        v = values[y_, x_ + c]
+        sums[i_, j_ + c] += line[c] * v
+        plain[i_, j_ + c] += same * v
 
 
 @compiled
@@ -134,10 +146,10 @@ def _counts(begin: int, end: int, low: int, high: int, half: int, out: Array) ->
 
 @compiled
 def add_shifted(
-    values: Array, pilot: Array, moved: Array, step: int, half: int, tile: Array, shifts: Array, expected: Array,
-    sharp: Array, sums: Array, weights: Array, squares: Array,
+    values: Array, pilot: Array, moved: Array, step: int, half: int, blocks: Array, of_block: Array, shifts: Array,
+    expected: Array, alike: Array, sharp: Any, sums: Array, weights: Array, squares: Array, plain: Array, counts: Array,
 ) -> None:  # fmt: skip
-    """Add the values at shifted places to the sums of one tile, weighted by how alike the pilot is there.
+    """Add the values at shifted places to the sums of their blocks, weighted by how alike the pilot is there.
 
     Parameters
     ----------
@@ -149,34 +161,43 @@ def add_shifted(
         (step, step, M / step, N / step): the pilot moved by the same fraction, [a, b] being its pixels
         (step·I + a, step·J + b).
     half
-        Of the side of a patch, on the grid of `pilot`.
-    tile
-        First and last row and column, on that grid.
+        Of the side of a patch, on the grid of `pilot`; at most 4.
+    blocks
+        (b, 4) first and last row and column of each, on that grid.
+    of_block
+        (k,) which block a shift is for.
     shifts
         (k, 2) whole pixels.
     expected
         (k,) squared difference that the noise alone makes.
+    alike
+        (k,) weight of the whole block, for the plain mean.
     sharp
-        1 / the squared difference at which the weight falls to a quarter; one for each mean that is made.
+        1 / the squared difference at which the weight falls to a quarter.
     sums
-        (means, M, N).
+        (M, N) sums of weight × value.
     weights, squares
-        (means, M / step, N / step): sums of the weights and of their squares.
+        (M / step, N / step): sums of the weights and of their squares.
+    plain
+        (M, N) sums of `alike` × value.
+    counts
+        (2, M / step, N / step): sums of `alike` and of its square.
     """
-    top, bottom, left, right = tile[0], tile[1], tile[2], tile[3]
-    size = max(bottom - top, right - left) + 4 * half + 2
-    one, floor = np.float32(1), np.float32(FLOOR)
-    means = sharp.shape[0]
+    size = 0
+    for k in range(blocks.shape[0]):
+        size = max(size, blocks[k, 1] - blocks[k, 0], blocks[k, 3] - blocks[k, 2])
+    size += 4 * half + 2
     difference, work = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
-    distance = np.zeros((size, size), np.float32)
-    likeness = np.zeros((means, size, size), np.float32)
+    distance, likeness = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
     weight = np.zeros((size, size), np.float32)
     down, across, line = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(step * size, np.float32)
     rows, columns = pilot.shape
     middle = step // 2
     for k in range(shifts.shape[0]):
+        n = of_block[k]
+        top, bottom, left, right = blocks[n, 0], blocks[n, 1], blocks[n, 2], blocks[n, 3]
         dy, dx = shifts[k, 0], shifts[k, 1]
-        # Blocks of step × step pixels that lie in the image, here and at the shifted place.
+        # Pieces of step × step pixels that lie in the image, here and at the shifted place.
         first_row, last_row = max(0, -(dy // step)), min(rows, (rows * step - dy) // step)
         first_column, last_column = max(0, -(dx // step)), min(columns, (columns * step - dx) // step)
         t, b = max(top, first_row), min(bottom, last_row)
@@ -186,14 +207,14 @@ def add_shifted(
         # Likeness is needed `half` around them, differences twice that.
         lt, lb = max(t - half, first_row), min(b + half, last_row)
         ll, lr = max(l - half, first_column), min(r + half, last_column)
-        for i in range(lb - lt + 2 * half):
-            for j in range(lr - ll + 2 * half):
-                difference[i, j] = 0
         a_y, a_x = (middle + dy) % step, (middle + dx) % step
         by_y, by_x = (middle + dy) // step, (middle + dx) // step
         other = moved[a_y, a_x]
         from_row, to_row = max(lt - half, first_row, -by_y), min(lb + half, last_row, rows - by_y)
         from_column, to_column = max(ll - half, first_column, -by_x), min(lr + half, last_column, columns - by_x)
+        high, wide = lb - lt + 2 * half, lr - ll + 2 * half
+        if to_row - from_row < high or to_column - from_column < wide:
+            difference[:high, :wide] = 0
         for i in range(from_row, to_row):
             _squared_difference(
                 pilot, other, i, from_column, i + by_y, from_column + by_x, to_column - from_column, difference,
@@ -202,25 +223,25 @@ def add_shifted(
         _box(difference, lb - lt, lr - ll, half, work, distance)
         _counts(lt, lb, from_row, to_row, half, down)
         _counts(ll, lr, from_column, to_column, half, across)
-        noise = expected[k]
-        for n in range(means):
-            narrow = sharp[n]
-            for i in range(b - t + 2 * half):
-                for j in range(r - l + 2 * half):
-                    likeness[n, i, j] = 0
-            y, x = lt - (t - half), ll - (l - half)
-            for i in range(lb - lt):
-                _likeness(distance, i, lr - ll, down[i], across, noise, narrow, likeness[n], y + i, x)
+        high, wide = b - t + 2 * half, r - l + 2 * half
+        if lb - lt < high or lr - ll < wide:
+            likeness[:high, :wide] = 0
+        y, x = lt - (t - half), ll - (l - half)
+        for i in range(lb - lt):
+            _likeness(distance, i, lr - ll, down[i], across, expected[k], sharp, likeness, y + i, x)
+        _box(likeness, b - t, r - l, half, work, weight)
         _counts(t, b, lt, lb, half, down)
         _counts(l, r, ll, lr, half, across)
-        for n in range(means):
-            _box(likeness[n], b - t, r - l, half, work, weight)
-            for i in range(b - t):
-                _add(weight, i, r - l, down[i], across, weights[n], squares[n], t + i, l)
+        same = alike[k]
+        for i in range(b - t):
+            _add(weight, i, r - l, down[i], across, same, weights, squares, counts, t + i, l)
+            if step > 1:
                 _spread(weight, i, r - l, step, line)
-                for c in range(step):
-                    y, x = step * (t + i) + c, step * l
-                    _add_values(line, values, y + dy, x + dx, step * (r - l), sums[n], y, x)
+            else:
+                line = weight[i]
+            for c in range(step):
+                y, x = step * (t + i) + c, step * l
+                _add_values(line, same, values, y + dy, x + dx, step * (r - l), sums, plain, y, x)
 
 
 @summed
@@ -266,3 +287,29 @@ def differences_about(
         share = 1 / ((b - t) * (r - l))
         out[k, 0], out[k, 1], out[k, 2] = here * share, above * share, below * share
         out[k, 3], out[k, 4] = before * share, after * share
+
+
+@summed
+def differences_at(
+    image: Array, top: int, bottom: int, left: int, right: int, shifts: Array, overlap: float, out: Array
+) -> None:
+    """Mean squared difference of a block with its partners at whole shifts, from every other line."""
+    rows, columns = image.shape
+    for k in range(shifts.shape[0]):
+        dy, dx = shifts[k, 0], shifts[k, 1]
+        t, b = max(top, 1 - dy), min(bottom, rows - 1 - dy)
+        l, r = max(left, 1 - dx), min(right, columns - 1 - dx)  # noqa: E741
+        if t >= b or l >= r or (b - t) * (r - l) < overlap * (bottom - top) * (right - left):
+            out[k] = np.inf
+            continue
+        total, lines = 0.0, 0
+        width, x, to = np.uintp(r - l), np.uintp(l), np.uintp(l + dx)
+        for i in range(t, b, 2):
+            y, there = np.uintp(i), np.uintp(i + dy)
+            of_line = np.float32(0)
+            for j in range(width):
+                d = image[y, x + j] - image[there, to + j]
+                of_line += d * d
+            total += of_line
+            lines += 1
+        out[k] = total / (lines * (r - l))

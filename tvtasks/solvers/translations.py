@@ -13,7 +13,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import minimum_filter
 
 from tvtasks.operators import Array
-from tvtasks.solvers.shift_kernels import differences_about
+from tvtasks.solvers.shift_kernels import differences_about, differences_at
 
 _LEAST_TILE, _TILE = 64, 4.0  # px, periods: a tile has enough atoms to tell where they repeat
 _GROWN = 1 / 3  # of a tile, by which it is grown for the comparison: neighbours agree better
@@ -25,9 +25,10 @@ _COARSE = 8.0  # px of a period from which on every other pixel will do for a fi
 _NOISE_SHARE = 0.3  # of the limit below which a minimum counts; the rest is how unlike any two places are
 _OVERLAP = 0.4  # of a tile that must still be in the image when it is moved
 _APART = 0.2  # periods between two minima
-_SAME = 0.1  # periods within which translations of neighbouring tiles are one
 MOST = 150
 """Translations of a block that are used: twice as many gave .1 dB more (tuned scenes 0–3)."""
+NEAR = 7
+"""Pixels to which non-local means look where there is no lattice."""
 _FIRST_LOOK = 300
 _POOR = 4.0  # times the difference that noise makes, of the best eight, above which a block does not fit itself
 _LEAST = 9
@@ -57,12 +58,15 @@ class Translations:
         They cover the image.
     shifts
         For each block, shape (k, 2): (dy, dx) in pixels and fractions of them; (0, 0) is not among them.
+    differences
+        For each block, shape (k,): mean squared difference of the pilot with itself at those.
     local
         Whether a block repeats nowhere, or badly.
     """
 
     blocks: tuple[Tile, ...]
     shifts: tuple[NDArray[np.float64], ...]
+    differences: tuple[NDArray[np.float64], ...]
     local: tuple[bool, ...]
 
 
@@ -122,21 +126,19 @@ def find_translations(
         part = Tile(*(-(-edge // first) for edge in tile)).grown(int(side * _GROWN) // first, *coarse.shape)
         return first * _of_tile(coarse, integral, part, reach, near, 4 * noise)
 
-    def refine(at: tuple[int, int]) -> list[tuple[Tile, NDArray[np.float64], bool]]:
+    def refine(at: tuple[int, int]) -> list[tuple[Tile, NDArray[np.float64], NDArray[np.float64], bool]]:
         i, j = at
         tile = tiles[i][j]
-        around = [found[a, b] for a, b in ((i, j), (i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)) if (a, b) in found]
-        candidates = _united(around, _SAME * period)
+        around = [found[n] / step for n in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)) if n in found]
         out = []
         for row in tiles_of((tile.bottom - tile.top, tile.right - tile.left), side_of_block):
-            for piece in row:
-                block = Tile(
-                    piece.top + tile.top, piece.bottom + tile.top, piece.left + tile.left, piece.right + tile.left
-                )
+            for top, bottom, left, right in row:
+                block = Tile(top + tile.top, bottom + tile.top, left + tile.left, right + tile.left)
                 inner = Tile(*(-(-edge // step) for edge in block))
                 inner = inner.grown(int(side_of_block * _BLOCK_GROWN) // step, *fine.shape)
-                shifts, poor = _of_block(fine, inner, candidates / step, noise, most)
-                out.append((block, shifts * step, poor))
+                shifts, differences = _of_block(fine, inner, found[at] / step, around, noise, most)
+                poor = len(shifts) < _LEAST or float(np.median(differences[: _LEAST - 1])) > _POOR * 2 * noise
+                out.append((block, shifts * step, differences, poor))
         return out
 
     places = [(i, j) for i, row in enumerate(tiles) for j in range(len(row))]
@@ -145,6 +147,17 @@ def find_translations(
         found = dict(zip(places, run(look, [tiles[i][j] for i, j in places]), strict=True))
         blocks = [block for several in run(refine, places) for block in several]
     return Translations(*(tuple(column) for column in zip(*blocks, strict=True)))
+
+
+def near_translations(shape: tuple[int, ...], radius: int = NEAR) -> Translations:
+    """Return all whole shifts of up to a radius, for every block: those of ordinary non-local means."""
+    step = np.arange(-radius, radius + 1)
+    dy, dx = (grid.ravel() for grid in np.meshgrid(step, step, indexing="ij"))
+    inside = (dy**2 + dx**2 <= radius**2 + 1) & ((dy != 0) | (dx != 0))
+    shifts = np.stack([dy, dx], axis=1)[inside].astype(np.float64)
+    blocks = tuple(tile for row in tiles_of(shape, _LEAST_TILE) for tile in row)
+    several = len(blocks)
+    return Translations(blocks, (shifts,) * several, (np.zeros(len(shifts)),) * several, (True,) * several)
 
 
 def _integral(image: Array) -> NDArray[np.float64]:
@@ -208,31 +221,37 @@ def _parabola(low: Array, middle: Array, high: Array) -> NDArray[np.float64]:
         return np.where(usable, np.clip((low - high) / 2 / np.where(usable, bend, 1), -0.5, 0.5), 0.0)
 
 
-def _united(lists: list[NDArray[np.float64]], same: float) -> NDArray[np.float64]:
-    """Put lists of translations together; of those that are nearly the same, the first stays."""
-    kept = lists[0]
-    for other in lists[1:]:
-        if len(other) and len(kept):
-            near = np.abs(other[:, np.newaxis] - kept).max(axis=2).min(axis=1) < same
-            other = other[~near]
-        kept = np.concatenate([kept, other])
-    return kept
-
-
 def _of_block(
-    image: Array, block: Tile, candidates: NDArray[np.float64], noise: float, most: int
-) -> tuple[NDArray[np.float64], bool]:
-    """Return those of the candidates that fit a block best, moved to where they do; and whether all fit badly."""
-    if not len(candidates):
-        return candidates, True
-    whole = np.rint(candidates).astype(np.intp)
-    fits = np.empty((len(whole), 5))
-    differences_about(image, block.top, block.bottom, block.left, block.right, whole, _OVERLAP, fits)
+    image: Array, block: Tile, candidates: NDArray[np.float64], more: list[NDArray[np.float64]], noise: float, most: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return those of the candidates that fit a block best, moved to where they do, and the difference there.
+
+    `more` are looked at only where the candidates fit too rarely.
+    """
     part = image[block.top : block.bottom, block.left : block.right]
     unlike = 2 * float(np.mean(part * part))
     limit = max(4 * noise, _NOISE_SHARE * 4 * noise + (1 - _NOISE_SHARE) * unlike)
-    best = np.argsort(fits[:, 0], kind="stable")[:most]
-    best = best[fits[best, 0] < limit]
-    middle, above, below, before, after = fits[best].T
-    found = whole[best] + np.stack([_parabola(above, middle, below), _parabola(before, middle, after)], axis=1)
-    return found, len(found) < _LEAST or float(np.median(middle[: _LEAST - 1])) > _POOR * 2 * noise
+    whole = np.rint(candidates).astype(np.intp)
+    fits = _differences(image, block, whole)
+    good = fits < limit
+    if np.count_nonzero(good) < min(most, len(whole)) / 2:
+        whole = np.unique(np.concatenate([whole, *(np.rint(other).astype(np.intp) for other in more)]), axis=0)
+        fits = _differences(image, block, whole)
+        good = fits < limit
+    best = np.flatnonzero(good)[np.argsort(fits[good], kind="stable")[:most]]
+    whole = whole[best]
+    about = np.empty((len(whole), 5))
+    differences_about(image, block.top, block.bottom, block.left, block.right, whole, _OVERLAP, about)
+    middle, above, below, before, after = about.T
+    down, across = _parabola(above, middle, below), _parabola(before, middle, after)
+    moved = whole + np.stack([down, across], axis=1)
+    least = middle - ((below - above) * down + (after - before) * across) / -4
+    once = np.unique(np.rint(4 * moved).astype(np.intp), axis=0, return_index=True)[1]
+    once = once[np.argsort(middle[once], kind="stable")]
+    return moved[once], np.where(np.isfinite(least), np.minimum(least, middle), middle)[once]
+
+
+def _differences(image: Array, block: Tile, shifts: NDArray[np.intp]) -> NDArray[np.float64]:
+    out = np.empty(len(shifts))
+    differences_at(image, block.top, block.bottom, block.left, block.right, shifts, _OVERLAP, out)
+    return out

@@ -1,0 +1,329 @@
+"""Denoising without a parameter: by what repeats where there is a lattice, by patches and blocks elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, maximum_filter
+
+from tvtasks.choosing.mixing import Estimate, mixed
+from tvtasks.choosing.noise import Noise, estimate_noise
+from tvtasks.choosing.smoothing import best_width, radial_wiener
+from tvtasks.choosing.spectrum import Peak, spectrum
+from tvtasks.errors import UnusableImageError
+from tvtasks.operators import Array
+from tvtasks.solvers.cosine_wiener import cosine_wiener
+from tvtasks.solvers.features import Features, find_features, fit_features
+from tvtasks.solvers.lattice_mean import Mean, shifted_means
+from tvtasks.solvers.translations import Translations, find_translations, near_translations
+
+Method = Literal["lattice-mean", "non-local-means", "total-variation", "none"]
+
+_LEAST_SIDE = 32
+_SLOW = 1.2  # periods: a Gaussian of this width is taken off before the mean and put back; .75 gave .1 dB less
+_PATCH, _LEAST_PATCH, _MOST_PATCH = 0.6, 7, 15  # periods, px
+_SMOOTH = 1.4  # px of the pilot's width from which every other pixel is looked at
+_WINDOW, _LEAST_WINDOW, _LOCAL_WINDOW = 0.4, 2.0, 4.0  # periods, px, px: where errors are averaged
+_ANSCOMBE = 0.05  # of the variance that depends on the brightness, below which it is taken as constant
+
+
+@dataclass(frozen=True, eq=False)
+class Denoised:
+    """An image without its noise, and how sure it is.
+
+    Attributes
+    ----------
+    image
+        Shape (M, N), in the unit of what was given.
+    errors
+        Standard error of each pixel, in that unit: an interval of 1.96 of them about `image` holds the expected
+        value of 95 % of the pixels. NaN where nothing is known of them.
+    looks
+        How many independent pixels an average of the same precision would have.
+    method
+        ``lattice-mean``, ``non-local-means`` (with a Wiener filter), ``total-variation`` or ``none``.
+    reason
+        A sentence for the person at the microscope.
+    evidence
+        The numbers behind it, safe for JSON.
+    """
+
+    image: Array
+    errors: Array
+    looks: Array
+    method: Method
+    reason: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def denoise_auto(image: Array, *, noise: Noise | None = None, threads: int = 1) -> Denoised:
+    """Denoise an image by what suits it: nothing is to be set.
+
+    Where a lattice stands out of the spectrum, pixels are averaged with those a translation of the lattice away
+    (`lattice-mean`), and what does not repeat is put back where it is beyond chance. Elsewhere, and where
+    there is no lattice, similar patches nearby are averaged (Buades, Coll & Morel 2005), then blocks are
+    filtered by Wiener's rule. Estimates are mixed by Stein's estimate of their error.
+
+    Parameters
+    ----------
+    image
+        Shape (M, N), real and finite, as the instrument recorded it or with its faults taken off: raw counts are
+        best.
+    noise
+        Of the image, in its unit; estimated where it is not given.
+    threads
+        Cores to use; the result is the same bit for bit.
+
+    Raises
+    ------
+    UnusableImageError
+        If the image is not two-dimensional, or holds NaN or infinity.
+    """
+    f = np.asarray(image)
+    if f.ndim != 2 or f.dtype.kind not in "biuf" or not np.isfinite(f).all():
+        raise UnusableImageError("Only a two-dimensional image of finite real numbers can be denoised.")
+    f = f.astype(np.float64)
+    dtype = np.float64 if np.asarray(image).dtype != np.float32 else np.float32
+    if min(f.shape) < _LEAST_SIDE:
+        reason = f"{f.shape[0]} × {f.shape[1]} pixels are too few to denoise: it needs {_LEAST_SIDE} of each."
+        return _untouched(f.astype(dtype), math.nan, reason)
+    noise = estimate_noise(f) if noise is None else noise
+    if not noise.sigma > 1e-6 * float(np.ptp(f)):
+        return _untouched(f.astype(dtype), 0.0, "The image has no noise that could be measured.")
+    level, unit = float(np.median(f)), noise.sigma
+    scaled = ((f - level) / unit).astype(np.float32)
+    known = replace(
+        noise, sigma=1.0, offset=(noise.offset + noise.gain * level) / unit**2, gain=noise.gain / unit
+    )
+    z = stabilised(scaled, known)
+    width = best_width(z)
+    peaks = spectrum(z).peaks
+    found = _by_lattice(scaled, known, width, peaks, threads) if peaks else _locally(scaled, known, width, threads)
+    evidence = {"noise_sigma": noise.sigma, "noise_gain": noise.gain, "noise_correlation": noise.correlation}
+    errors = np.sqrt(found.variance * found.estimate.noise * found.factor)
+    looks = 1 / np.maximum(found.estimate.noise * found.factor, 1e-9)
+    return Denoised(
+        (level + unit * found.estimate.values.astype(np.float64)).astype(dtype),
+        (unit * errors).astype(dtype), looks.astype(np.float32), found.method, found.reason,
+        evidence | found.evidence,
+    )  # fmt: skip
+
+
+def _untouched(image: Array, error: float, reason: str) -> Denoised:
+    return Denoised(image, np.full_like(image, error), np.ones(image.shape, np.float32), "none", reason)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What came of one way, in units of the noise."""
+
+    estimate: Estimate
+    variance: Array
+    factor: Array
+    """Of the variance of the estimate, from a repetition."""
+    method: Method
+    reason: str
+    evidence: dict[str, Any]
+
+
+def stabilised(image: Array, noise: Noise) -> Array:
+    """Turn noise of variance offset + gain · m into one of variance 1 (Anscombe's transform, generalised).
+
+    Of what was smoothed before, the variance becomes that of the smoothing.
+    """
+    middle = float(noise.variance(np.asarray(image.mean())))
+    if 2 * noise.gain * float(image.std()) < _ANSCOMBE * middle:
+        return np.asarray(image / math.sqrt(middle), np.float32)
+    inner = np.maximum(noise.gain * image + (0.375 * noise.gain**2 + noise.offset), 0)
+    return np.asarray(2 / noise.gain * np.sqrt(inner), np.float32)
+
+
+# --- crystals --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Crystal:
+    """What is settled once for a crystal; a repetition of the measurement has the same."""
+
+    noise: Noise
+    width: float
+    period: float
+    patch: int
+    step: int
+    translations: Translations
+    features: Features | None = None
+
+    @property
+    def remaining(self) -> float:
+        """Variance of the noise in the pilot."""
+        return 1 / (4 * math.pi * self.width**2)
+
+    @property
+    def window(self) -> float:
+        return max(_LEAST_WINDOW, _WINDOW * self.period)
+
+
+def _pilot(f: Array, noise: Noise, width: float, period: float) -> Array:
+    """What is compared: smoothed, with noise of the same variance everywhere, without what is slow."""
+    pilot = stabilised(gaussian_filter(f, width, mode="reflect"), noise)
+    return np.asarray(pilot - gaussian_filter(pilot, _SLOW * period, mode="reflect"))
+
+
+def _by_lattice(f: Array, noise: Noise, width: float, peaks: tuple[Peak, ...], threads: int) -> _Found:
+    period = 1 / peaks[0].frequency
+    patch = int(np.clip(_PATCH * period, _LEAST_PATCH, _MOST_PATCH)) | 1
+    step = 2 if width >= _SMOOTH or patch >= 11 else 1
+    pilot = _pilot(f, noise, width, period)
+    remaining = 1 / (4 * math.pi * width**2)
+    translations = find_translations(pilot, period, remaining, step=step, threads=threads)
+    crystal = _Crystal(noise, width, period, patch, step, translations)
+    adapted, plain = _means(f, pilot, crystal, threads)
+    noise = noise_of_residual(f - adapted.values, adapted, noise)
+    variance = _variance(noise, plain.values)
+    features = find_features(
+        f - plain.values, variance * (1 + 1 / plain.looks), _skewness(noise, variance), _sites(plain.values, period)
+    )
+    crystal = replace(crystal, noise=noise, features=features)
+    estimate, shares = _estimate(f, adapted, variance, crystal, threads)
+    factor = _repeated(
+        estimate, variance, crystal.window, lambda again: _once(again, variance, crystal, threads)
+    )
+    looks = float(np.median(1 / estimate.noise))
+    evidence = {
+        "lattice_period_px": period, "lattice_waves": [[p.fy, p.fx] for p in peaks], "features": len(features),
+        "looks": looks, "shares": shares, "translations": float(np.mean([len(s) for s in translations.shifts])),
+    }  # fmt: skip
+    reason = (
+        f"A lattice stands out of the spectrum (longest wave {period:.3g} pixels), so each pixel is the mean of "
+        f"about {looks:.0f} that are a translation of it away; {len(features)} features that do not repeat were "
+        "beyond chance and put back."
+    )
+    return _Found(estimate, variance, factor, "lattice-mean", reason, evidence)
+
+
+def _means(f: Array, pilot: Array, crystal: _Crystal, threads: int) -> tuple[Mean, Mean]:
+    """Return the means over translations; what is slow is not averaged, but put back."""
+    slow = gaussian_filter(f, _SLOW * crystal.period, mode="reflect")
+    adapted, plain = shifted_means(
+        f - slow, pilot, crystal.translations, noise=crystal.remaining, width=crystal.width, patch=crystal.patch,
+        step=crystal.step, threads=threads,
+    )  # fmt: skip
+    return replace(adapted, values=adapted.values + slow), replace(plain, values=plain.values + slow)
+
+
+def _once(f: Array, variance: Array, crystal: _Crystal, threads: int) -> Array:
+    """Denoise a repetition of the measurement."""
+    adapted, _ = _means(f, _pilot(f, crystal.noise, crystal.width, crystal.period), crystal, threads)
+    return _estimate(f, adapted, variance, crystal, threads)[0].values
+
+
+def _estimate(
+    f: Array, adapted: Mean, variance: Array, crystal: _Crystal, threads: int
+) -> tuple[Estimate, dict[str, float]]:
+    """Mix the mean, the mean without what no lens passes, and a local estimate, all with their features."""
+    filtered = radial_wiener(adapted.values, float(np.mean(variance / adapted.looks)))
+    candidates = {
+        "mean": Estimate(adapted.values, adapted.own, 1 / adapted.looks),
+        "filtered mean": Estimate(
+            filtered.image, adapted.own * np.float32(filtered.centre), np.float32(filtered.squares) / adapted.looks
+        ),
+    }
+    if crystal.features is not None:
+        candidates = {name: _with_features(f, one, crystal.features) for name, one in candidates.items()}
+    candidates["Gaussian"] = smoothed = _gaussian(f, crystal.width)
+    first, _ = mixed(f, variance, list(candidates.values()), crystal.window)
+    blocks = cosine_wiener(f, first.values, variance, threads=threads)
+    candidates["blocks"] = Estimate(blocks.values, blocks.own, 1 / blocks.looks)
+    estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window)
+    del smoothed
+    return estimate, {name: float(share.mean()) for name, share in zip(candidates, shares, strict=True)}
+
+
+def _with_features(f: Array, estimate: Estimate, features: Features) -> Estimate:
+    drawn, share = fit_features(f - estimate.values, features)
+    return Estimate(estimate.values + drawn, estimate.own + share, estimate.noise + share)
+
+
+def _gaussian(f: Array, width: float) -> Estimate:
+    values = gaussian_filter(f, width, mode="reflect")
+    one = np.ones_like(values)
+    return Estimate(values, one * np.float32(1 / (2 * math.pi * width**2)), one * np.float32(1 / (4 * math.pi * width**2)))
+
+
+def _sites(image: Array, period: float) -> NDArray[np.bool_]:
+    """Maxima of a lattice."""
+    side = int(period / 2) | 1
+    return np.asarray((image == maximum_filter(image, side)) & (image > gaussian_filter(image, period)))
+
+
+def _variance(noise: Noise, expected: Array) -> Array:
+    return np.asarray(noise.variance(expected), np.float32)
+
+
+def _skewness(noise: Noise, variance: Array) -> Array | float:
+    """Skewness of each pixel, if what depends on the brightness is counts."""
+    if noise.gain <= 0:
+        return 0.0
+    share = np.clip(1 - max(noise.offset, 0.0) / variance, 0, 1)
+    return np.asarray(noise.gain * share / np.sqrt(variance), np.float32)
+
+
+def noise_of_residual(residual: Array, mean: Mean, before: Noise) -> Noise:
+    """Fit the noise anew to what a mean leaves, by classes of brightness."""
+    shrunk = 1 - 2 * mean.own + 1 / mean.looks
+    squares = residual**2 / np.maximum(shrunk, 0.05)
+    usable = mean.looks > 0.3 * float(np.median(mean.looks))
+    b, s = mean.values[usable], squares[usable]
+    if b.size < 1000 or float(np.median(mean.looks)) < 5:
+        return before
+    edges = np.quantile(b, np.linspace(0, 1, 17)[1:-1])
+    kind = np.searchsorted(edges, b)
+    limit = (25 * _variance(before, b)).astype(np.float32)
+    number = np.bincount(kind, minlength=16)
+    where = np.bincount(kind, b, 16) / np.maximum(number, 1)
+    level = np.bincount(kind, np.minimum(s, limit), 16) / np.maximum(number, 1)
+    gain, offset = np.polyfit(where, level, 1, w=np.sqrt(number) / np.maximum(level, 1e-12))
+    if gain <= 0 or before.gain == 0:
+        total = float(np.average(level, weights=number))
+        return replace(before, gain=0.0, offset=total, sigma=math.sqrt(total))
+    total = float(np.average(np.maximum(offset + gain * where, 0), weights=number))
+    return replace(before, gain=float(gain), offset=float(offset), sigma=math.sqrt(total))
+
+
+def _repeated(estimate: Estimate, variance: Array, window: float, once: Any) -> Array:
+    """Return by how much the error of a simulated repetition is above what noise alone makes, about a pixel."""
+    rng = np.random.default_rng(0)
+    again = estimate.values + rng.standard_normal(variance.shape, np.float32) * np.sqrt(variance)
+    error = once(again) - estimate.values
+    seen = gaussian_filter(error * error, window, mode="reflect")
+    expected = gaussian_filter(variance * estimate.noise, window, mode="reflect")
+    return np.asarray(seen / expected)
+
+
+# --- no lattice ------------------------------------------------------------------------------------------------
+
+
+def _locally(f: Array, noise: Noise, width: float, threads: int) -> _Found:
+    variance = _variance(noise, gaussian_filter(f, width, mode="reflect"))
+    near = near_translations(f.shape)
+
+    def once(f: Array) -> tuple[Estimate, dict[str, float]]:
+        pilot = stabilised(gaussian_filter(f, width, mode="reflect"), noise)
+        mean, _ = shifted_means(
+            f, pilot, near, noise=1 / (4 * math.pi * width**2), width=width, patch=5, sharpness=0.8, threads=threads
+        )
+        candidates = {"patches": Estimate(mean.values, mean.own, 1 / mean.looks), "Gaussian": _gaussian(f, width)}
+        first, _ = mixed(f, variance, list(candidates.values()), _LOCAL_WINDOW)
+        blocks = cosine_wiener(f, first.values, variance, threads=threads)
+        candidates["blocks"] = Estimate(blocks.values, blocks.own, 1 / blocks.looks)
+        estimate = candidates["blocks"]
+        return estimate, {}
+
+    estimate, shares = once(f)
+    factor = _repeated(estimate, variance, _LOCAL_WINDOW, lambda again: once(again)[0].values)
+    reason = "No lattice stands out of the spectrum, so similar patches nearby are averaged and blocks filtered."
+    return _Found(estimate, variance, factor, "non-local-means", reason, {"looks": float(np.median(1 / estimate.noise)), "shares": shares})

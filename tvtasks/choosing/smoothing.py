@@ -1,0 +1,105 @@
+"""Linear filters whose strength is the one of least expected error, in closed form from the power spectrum."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import fftfreq, irfft2, rfft2, rfftfreq
+
+from tvtasks.choosing.spectrum import power_of
+from tvtasks.operators import Array
+
+WIDTHS = np.geomspace(0.5, 5.0, 20)
+"""Standard deviations of the Gaussian filters that are tried, in pixels."""
+_BINS = 1200
+_RINGS = 128  # of the spectrum, from zero to the corner
+_MARGIN = 32  # px, mirrored, around an image that is filtered
+
+
+def best_width(image: Array) -> float:
+    """Return the width of the Gaussian filter of least expected error for an image with noise of variance 1.
+
+    By SURE (Stein 1981), which for a filter H is Σ (1 − H)² P + 2 ΣH over the power P of the modes.
+    """
+    rows, columns = image.shape
+    power = np.abs(rfft2(image - image.mean())) ** 2 / image.size
+    k2 = (fftfreq(rows)[:, np.newaxis] ** 2 + rfftfreq(columns) ** 2) * (2 * np.pi) ** 2
+    weights = _weights(columns)
+    top = 2 * np.pi**2
+    place = np.minimum((k2 * (_BINS / top)).astype(np.intp), _BINS - 1)
+    number = np.bincount(place.ravel(), np.broadcast_to(weights, place.shape).ravel(), _BINS)
+    binned = np.bincount(place.ravel(), (power * weights).ravel(), _BINS)
+    middle = (np.arange(_BINS) + 0.5) * (top / _BINS)
+    passed = np.exp(-middle * WIDTHS[:, np.newaxis] ** 2 / 2)
+    risk = (1 - passed) ** 2 @ binned + 2 * passed @ number
+    return float(WIDTHS[int(np.argmin(risk))])
+
+
+class Filtered(NamedTuple):
+    """An image after a linear filter, and what its kernel is: the value in its middle and its sum of squares."""
+
+    image: Array
+    centre: float
+    squares: float
+
+
+def radial_wiener(image: Array, noise: float) -> Filtered:
+    """Filter an image by Wiener's filter, one factor for all directions that falls with the frequency.
+
+    What a lens does not pass no atom has, so beyond some frequency there is noise alone.
+
+    Parameters
+    ----------
+    image
+        Shape (M, N).
+    noise
+        Variance of its noise, which is taken to be white.
+    """
+    rows, columns = image.shape
+    frequency = np.hypot(fftfreq(rows)[:, np.newaxis], rfftfreq(columns))
+    place = (frequency * (_RINGS / np.sqrt(0.5))).astype(np.intp)
+    weights = np.broadcast_to(_weights(columns), place.shape).ravel()
+    number = np.bincount(place.ravel(), weights, _RINGS + 1)
+    total = np.bincount(place.ravel(), power_of(np.asarray(image, np.float32)).ravel() * weights, _RINGS + 1)
+    power = total / np.maximum(number, 1)
+    factor = _falling(np.clip(1 - noise / np.maximum(power, 1e-30), 0, 1), number)
+    margin = min(_MARGIN, rows, columns)
+    padded = np.pad(np.asarray(image, np.float32), margin, mode="symmetric")
+    n, m = padded.shape
+    wide = np.hypot(fftfreq(n)[:, np.newaxis], rfftfreq(m)) * (_RINGS / np.sqrt(0.5)) - 0.5
+    passed = np.interp(wide, np.arange(_RINGS + 1), factor).astype(np.float32)
+    result = irfft2(rfft2(padded) * passed, (n, m))[margin : margin + rows, margin : margin + columns]
+    several = _weights(m)
+    return Filtered(
+        np.ascontiguousarray(result, np.float32),
+        float((passed * several).sum(dtype=np.float64)) / (n * m),
+        float((passed**2 * several).sum(dtype=np.float64)) / (n * m),
+    )
+
+
+def _weights(columns: int) -> NDArray[np.float64]:
+    """How many modes of the full transform a column of the real one stands for."""
+    weights = np.full(columns // 2 + 1, 2.0)
+    weights[0] = 1.0
+    if columns % 2 == 0:
+        weights[-1] = 1.0
+    return weights
+
+
+def _falling(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the closest values that never rise (pool adjacent violators)."""
+    level: list[float] = []
+    weight: list[float] = []
+    length: list[int] = []
+    for value, w in zip(values.tolist(), np.maximum(weights, 1e-9).tolist(), strict=True):
+        level.append(value)
+        weight.append(w)
+        length.append(1)
+        while len(level) > 1 and level[-2] < level[-1]:
+            both = weight[-2] + weight[-1]
+            level[-2:] = [(level[-2] * weight[-2] + level[-1] * weight[-1]) / both]
+            weight[-2:] = [both]
+            length[-2:] = [length[-2] + length[-1]]
+    return np.repeat(level, length)
