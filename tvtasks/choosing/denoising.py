@@ -28,6 +28,7 @@ _SLOW = 1.2  # periods: a Gaussian of this width is taken off before the mean an
 _PATCH, _LEAST_PATCH, _MOST_PATCH = 0.6, 7, 15  # periods, px
 _SMOOTH = 1.4  # px of the pilot's width from which every other pixel is looked at
 _WINDOW, _LEAST_WINDOW, _LOCAL_WINDOW = 0.4, 2.0, 4.0  # periods, px, px: where errors are averaged
+_LOCAL = 0.01  # share of a Gaussian filter in the mixture from which on blocks are filtered as well
 _ANSCOMBE = 0.05  # of the variance that depends on the brightness, below which it is taken as constant
 
 
@@ -205,19 +206,21 @@ def _by_lattice(f: Array, noise: Noise, width: float, peaks: tuple[Peak, ...], t
     return _Found(estimate, variance, factor, "lattice-mean", reason, evidence)
 
 
-def _means(f: Array, pilot: Array, crystal: _Crystal, threads: int) -> tuple[Mean, Mean]:
+def _means(f: Array, pilot: Array, crystal: _Crystal, threads: int, *, plainly: bool = True) -> tuple[Mean, Mean | None]:
     """Return the means over translations; what is slow is not averaged, but put back."""
     slow = gaussian_filter(f, _SLOW * crystal.period, mode="reflect")
     adapted, plain = shifted_means(
         f - slow, pilot, crystal.translations, noise=crystal.remaining, width=crystal.width, patch=crystal.patch,
-        step=crystal.step, threads=threads,
+        step=crystal.step, plainly=plainly, threads=threads,
     )  # fmt: skip
-    return replace(adapted, values=adapted.values + slow), replace(plain, values=plain.values + slow)
+    if plain is not None:
+        plain = replace(plain, values=plain.values + slow)
+    return replace(adapted, values=adapted.values + slow), plain
 
 
 def _once(f: Array, variance: Array, crystal: _Crystal, threads: int) -> Array:
     """Denoise a repetition of the measurement."""
-    adapted, _ = _means(f, _pilot(f, crystal.noise, crystal.width, crystal.period), crystal, threads)
+    adapted, _ = _means(f, _pilot(f, crystal.noise, crystal.width, crystal.period), crystal, threads, plainly=False)
     return _estimate(f, adapted, variance, crystal, threads)[0].values
 
 
@@ -234,12 +237,12 @@ def _estimate(
     }
     if crystal.features is not None:
         candidates = {name: _with_features(f, one, crystal.features) for name, one in candidates.items()}
-    candidates["Gaussian"] = smoothed = _gaussian(f, crystal.width)
-    first, _ = mixed(f, variance, list(candidates.values()), crystal.window)
-    blocks = cosine_wiener(f, first.values, variance, threads=threads)
-    candidates["blocks"] = Estimate(blocks.values, blocks.own, 1 / blocks.looks)
+    candidates["Gaussian"] = _gaussian(f, crystal.width)
     estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window)
-    del smoothed
+    if float(shares[-1].mean()) > _LOCAL:
+        blocks = cosine_wiener(f, estimate.values, variance, threads=threads)
+        candidates["blocks"] = Estimate(blocks.values, blocks.own, 1 / blocks.looks)
+        estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window)
     return estimate, {name: float(share.mean()) for name, share in zip(candidates, shares, strict=True)}
 
 
@@ -314,8 +317,9 @@ def _locally(f: Array, noise: Noise, width: float, threads: int) -> _Found:
     def once(f: Array) -> tuple[Estimate, dict[str, float]]:
         pilot = stabilised(gaussian_filter(f, width, mode="reflect"), noise)
         mean, _ = shifted_means(
-            f, pilot, near, noise=1 / (4 * math.pi * width**2), width=width, patch=5, sharpness=0.8, threads=threads
-        )
+            f, pilot, near, noise=1 / (4 * math.pi * width**2), width=width, patch=5, sharpness=0.8, plainly=False,
+            threads=threads,
+        )  # fmt: skip
         candidates = {"patches": Estimate(mean.values, mean.own, 1 / mean.looks), "Gaussian": _gaussian(f, width)}
         first, _ = mixed(f, variance, list(candidates.values()), _LOCAL_WINDOW)
         blocks = cosine_wiener(f, first.values, variance, threads=threads)

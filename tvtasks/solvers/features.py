@@ -9,6 +9,7 @@ of twenty.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,8 @@ WIDTHS = tuple(0.8 * 2 ** (k / 2) for k in range(7))
 """Standard deviations of the matched filters in pixels; between two of them a response loses 3 %."""
 FALSE_ALARMS = 0.05
 """Chance that noise makes a feature anywhere in an image."""
+_COARSER = (3, 5)  # widths from which on every other pixel of the one before will do
+_SUSPICIOUS = 2.5  # standard deviations from which on a response is looked at more closely
 _ROUNDS = 6
 _REACH = 4.0  # widths, beyond which a Gaussian is cut
 _APART = 3.0  # widths, within which only the strongest is taken in one round
@@ -82,33 +85,49 @@ def find_features(
     """
     left = np.array(residual, np.float32)
     scale = (1 / np.sqrt(variance)).astype(np.float32)
-    shared = _autocovariance(left * scale)
+    shared = autocovariance(left * scale)
     deviations = [_deviation(shared, s) for s in WIDTHS]
-    limits = _limits(left.shape, sites, false_alarms)
-    skews = [_skewness_of_sum(skewness, s) for s in WIDTHS]
-    found: list[tuple[int, int, int, float]] = []
+    everywhere, at_sites = _limits(left.size, sites, false_alarms)
+    near_site = None if sites is None else maximum_filter(sites, 3)
+    skews = None
+    if not isinstance(skewness, float):
+        skews = [gaussian_filter(skewness, s / math.sqrt(3), mode="reflect") for s in (WIDTHS[1], WIDTHS[5])]
+    found: list[NDArray[np.float64]] = []
     for _ in range(_ROUNDS):
-        standard = left * scale
-        best = np.full(left.shape, -np.inf, np.float32)
-        which = np.zeros(left.shape, np.int8)
-        strength = np.zeros(left.shape, np.float32)
-        for k, s in enumerate(WIDTHS):
-            z = np.abs(_unskewed(gaussian_filter(standard, s, mode="reflect") / deviations[k], skews[k]))
-            excess = z - limits[k]
-            better = excess > best
-            best[better], which[better], strength[better] = excess[better], k, z[better]
-        peaks = (best > 0) & (strength == maximum_filter(strength, 3))
-        y, x = np.nonzero(peaks)
-        if not y.size:
+        beyond = []
+        for k, z, grid in _responses(left * scale, deviations):
+            low = at_sites[k] if near_site is not None else everywhere[k]
+            y, x = np.nonzero((np.abs(z) > min(low, _SUSPICIOUS)) & (np.abs(z) == maximum_filter(np.abs(z), 3)))
+            strength, y, x = z[y, x].astype(np.float64), y * grid, x * grid
+            if skews is not None:
+                strength = _unskewed(strength, skews[int(k > 3)][y, x] * (2 / 3 / math.sqrt(math.pi) / WIDTHS[k]))
+            limit = np.full(y.shape, everywhere[k])
+            if near_site is not None:
+                limit[near_site[y, x]] = at_sites[k]
+            chosen = np.abs(strength) > limit
+            beyond.append(np.stack([y, x, np.full(y.shape, k), np.abs(strength)], axis=1)[chosen])
+        picked = np.concatenate(beyond)
+        if not len(picked):
             break
-        order = np.argsort(-strength[y, x], kind="stable")
-        picked = np.stack([y, x, which[y, x]], axis=1)[order].astype(np.intp)
-        heights = _take(left, picked, np.array(WIDTHS), _APART, _REACH)
-        taken = ~np.isnan(heights)
-        found += [(*place, height) for place, height in zip(picked[taken].tolist(), heights[taken].tolist(), strict=True)]
-    places = np.array([entry[:2] for entry in found], np.intp).reshape(-1, 2)
-    widths = np.array([WIDTHS[entry[2]] for entry in found])
-    return Features(places, widths, np.array([entry[3] for entry in found]))
+        picked = picked[np.lexsort((picked[:, 2], -picked[:, 3]))]
+        taken = _take(left, picked[:, :3].astype(np.intp), np.array(WIDTHS), _APART, _REACH)
+        found.append(taken[~np.isnan(taken[:, 2])])
+    all_found = np.concatenate(found) if found else np.empty((0, 4))
+    return Features(all_found[:, :2].astype(np.intp), all_found[:, 3], all_found[:, 2])
+
+
+def _responses(standard: Array, deviations: list[float]) -> Iterator[tuple[int, Array, int]]:
+    """Yield the number of a width, the response in standard deviations, and the grid on which it is given.
+
+    What was smoothed needs fewer pixels: wide filters work on every other, or fourth, of a narrower one.
+    """
+    base, had, grid = standard, 0.0, 1
+    for k, s in enumerate(WIDTHS):
+        if k in _COARSER:
+            had = WIDTHS[k - 1]
+            base, grid = np.ascontiguousarray(last[::2, ::2]), 2 * grid  # noqa: F821 - of the width before
+        last = gaussian_filter(base, math.sqrt(s**2 - had**2) / grid, mode="reflect")
+        yield k, last / np.float32(deviations[k]), grid
 
 
 def fit_features(residual: Array, features: Features, *, sweeps: int = 2) -> tuple[Array, Array]:
@@ -128,7 +147,7 @@ def fit_features(residual: Array, features: Features, *, sweeps: int = 2) -> tup
     return drawn, np.minimum(share, 1)
 
 
-def _autocovariance(standard: Array) -> NDArray[np.float64]:
+def autocovariance(standard: Array) -> NDArray[np.float64]:
     """Autocovariance at lags of up to 3 pixels, shape (7, 7), of what is within four standard deviations."""
     r = np.clip(standard, -_CLIP, _CLIP)
     r = r - r.mean(dtype=np.float64).astype(r.dtype)
@@ -156,67 +175,75 @@ def _deviation(shared: NDArray[np.float64], width: float) -> float:
     return math.sqrt(max(float(line @ shared @ line), white))
 
 
-def _limits(shape: tuple[int, ...], sites: NDArray[np.bool_] | None, false_alarms: float) -> list[Array]:
-    """Threshold of each width, lower at the sites."""
-    size = math.prod(shape)
+def _limits(size: int, sites: NDArray[np.bool_] | None, false_alarms: float) -> tuple[list[float], list[float]]:
+    """Threshold of each width, everywhere and at the sites."""
     chance = false_alarms / len(WIDTHS) * (0.5 if sites is not None else 1.0)
-    out = []
+    everywhere = []
     for s in WIDTHS:
         fields = size / ((2 * math.pi) ** 1.5 * 2 * s**2)
-        everywhere = brentq(lambda t, n=fields: 2 * n * t * math.exp(-t * t / 2) - chance, 1.5, 40)
-        limit = np.full(shape, everywhere, np.float32)
-        if sites is not None and sites.any():
-            one = -float(ndtri(chance / 2 / int(sites.sum())))
-            limit[maximum_filter(sites, 3)] = min(everywhere, one + 0.15)  # of nine pixels at a site the best counts
-        out.append(limit)
-    return out
+        everywhere.append(brentq(lambda t, n=fields: 2 * n * t * math.exp(-t * t / 2) - chance, 1.5, 40))
+    if sites is None or not sites.any():
+        return everywhere, everywhere
+    # Of nine pixels at a site the best counts; the narrower the filter, the more they differ.
+    one = [-float(ndtri(chance / 2 / int(sites.sum()))) + 0.2 / max(s, 1.0) for s in WIDTHS]
+    return everywhere, [min(pair) for pair in zip(everywhere, one, strict=True)]
 
 
-def _skewness_of_sum(skewness: Array | float, width: float) -> Array | float:
-    """Skewness of a weighted sum: that of its pixels times Σg³ / (Σg²)^{3/2} of a Gaussian."""
-    factor = (2 / 3) / math.sqrt(math.pi) / width
-    if isinstance(skewness, float):
-        return factor * skewness
-    return np.asarray(factor * gaussian_filter(skewness, width / math.sqrt(3), mode="reflect"), np.float32)
-
-
-def _unskewed(z: Array, skewness: Array | float) -> Array:
+def _unskewed(z: NDArray[np.float64], skewness: NDArray[np.float64]) -> NDArray[np.float64]:
     """Signed root of the deviance of Poisson counts that have this skewness: 1/√λ for λ counts."""
-    if isinstance(skewness, float) and skewness < 1e-6:
-        return z
     k = np.maximum(skewness, 1e-6)
-    x = np.maximum(z * k, -1 + 1e-6)
-    deviance = 2 * ((1 + x) * np.log1p(x) - x) / k**2
-    # Where λ is large the difference of two nearly equal numbers is lost in float32.
-    series = z * z * (1 - x / 3)
-    return np.asarray(np.sign(z) * np.sqrt(np.maximum(np.where(np.abs(x) < 0.02, series, deviance), 0)), np.float32)
+    x = np.maximum(z * k, -1 + 1e-9)
+    # For many counts the deviance is the difference of two nearly equal numbers.
+    deviance = np.where(np.abs(x) < 1e-3, z * z * (1 - x / 3), 2 * ((1 + x) * np.log1p(x) - x) / k**2)
+    return np.asarray(np.sign(z) * np.sqrt(np.maximum(deviance, 0)))
+
+
+@compiled
+def _projection(left: Array, y: int, x: int, s: float, reach: float) -> tuple[float, float]:
+    """Return Σ g r and Σ g² for a Gaussian g at a place."""
+    rows, columns = left.shape
+    r = int(np.ceil(reach * s))
+    total, norm = 0.0, 0.0
+    for i in range(max(0, y - r), min(rows, y + r + 1)):
+        for j in range(max(0, x - r), min(columns, x + r + 1)):
+            g = np.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * s * s))
+            total += g * left[i, j]
+            norm += g * g
+    return total, norm
 
 
 @compiled
 def _take(left: Array, picked: Array, widths: Array, apart: float, reach: float) -> Array:
-    """Fit and subtract Gaussians at places, the first first; one that lies in another's range is left out."""
+    """Fit and subtract Gaussians, the first first; one that lies in another's range is left out.
+
+    Returns rows of y, x, height, width; the height is NaN for one that is left out.
+    """
     rows, columns = left.shape
     taken = np.zeros((rows, columns), np.bool_)
-    heights = np.full(len(picked), np.nan)
+    out = np.full((len(picked), 4), np.nan)
     for k in range(len(picked)):
         y, x, s = picked[k, 0], picked[k, 1], widths[picked[k, 2]]
         if taken[y, x]:
             continue
         near = int(np.ceil(apart * s))
         taken[max(0, y - near) : y + near + 1, max(0, x - near) : x + near + 1] = True
+        total, norm = _projection(left, y, x, s, reach)
+        for _ in range(4):  # wide filters know their place to within a pixel or two
+            moved = False
+            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                if 0 <= y + dy < rows and 0 <= x + dx < columns:
+                    other, of_other = _projection(left, y + dy, x + dx, s, reach)
+                    if abs(other) / np.sqrt(of_other) > abs(total) / np.sqrt(norm):
+                        y, x, total, norm, moved = y + dy, x + dx, other, of_other, True
+            if not moved:
+                break
+        height = total / norm
+        out[k, 0], out[k, 1], out[k, 2], out[k, 3] = y, x, height, s
         r = int(np.ceil(reach * s))
-        top, bottom, first, last = max(0, y - r), min(rows, y + r + 1), max(0, x - r), min(columns, x + r + 1)
-        total, norm = 0.0, 0.0
-        for i in range(top, bottom):
-            for j in range(first, last):
-                g = np.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * s * s))
-                total += g * left[i, j]
-                norm += g * g
-        heights[k] = total / norm
-        for i in range(top, bottom):
-            for j in range(first, last):
-                left[i, j] -= heights[k] * np.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * s * s))
-    return heights
+        for i in range(max(0, y - r), min(rows, y + r + 1)):
+            for j in range(max(0, x - r), min(columns, x + r + 1)):
+                left[i, j] -= height * np.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * s * s))
+    return out
 
 
 @compiled
@@ -230,12 +257,7 @@ def _fit(
             y, x, s = places[k, 0], places[k, 1], widths[k]
             r = int(np.ceil(reach * s))
             top, bottom, first, last = max(0, y - r), min(rows, y + r + 1), max(0, x - r), min(columns, x + r + 1)
-            total, norm = 0.0, 0.0
-            for i in range(top, bottom):
-                for j in range(first, last):
-                    g = np.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * s * s))
-                    total += g * left[i, j]
-                    norm += g * g
+            total, norm = _projection(left, y, x, s, reach)
             height = total / norm
             for i in range(top, bottom):
                 for j in range(first, last):

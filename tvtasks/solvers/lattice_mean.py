@@ -43,8 +43,8 @@ class Mean:
 
 def shifted_means(
     image: Array, pilot: Array, translations: Translations, *, noise: float, width: float, patch: int, step: int = 1,
-    sharpness: float = SHARPNESS, threads: int = 1,
-) -> tuple[Mean, Mean]:  # fmt: skip
+    sharpness: float = SHARPNESS, plainly: bool = True, threads: int = 1,
+) -> tuple[Mean, Mean | None]:  # fmt: skip
     """Average the pixels of an image with those a translation away.
 
     With d the mean squared difference of the pilot over a patch, less what noise alone makes, a partner weighs
@@ -71,6 +71,8 @@ def shifted_means(
         Patches are looked at on every pixel, or every other.
     sharpness
         c of the weights.
+    plainly
+        Whether the plain mean is wanted, too.
     threads
         Cores to use; the result is the same bit for bit.
 
@@ -90,9 +92,10 @@ def shifted_means(
     sharp = np.float32(1 / (2 * noise * sharpness))
     blocks = -(-np.array(translations.blocks, np.intp) // step)
     pairs = _Pairs.of(translations, noise, width, sharpness)
-    sums, plain = np.zeros((2, *values.shape), np.float32)
+    sums = np.zeros(values.shape, np.float32)
     weights, squares = np.zeros((2, *coarse.shape), np.float32)
-    counts = np.zeros((2, *coarse.shape), np.float32)
+    plain = np.zeros(values.shape if plainly else (0, 0), np.float32)
+    counts = np.zeros((2, *coarse.shape) if plainly else (2, 0, 0), np.float32)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         for part, moved_values, moved_guide in zip(pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True):
             phases = np.stack([[moved_guide[a::step, b::step] for b in range(step)] for a in range(step)])
@@ -106,12 +109,9 @@ def shifted_means(
                     )  # fmt: skip
 
             list(pool.map(add, range(threads)) if pool else map(add, range(threads)))
-    here = values[:rows, :columns]
-    inner = np.s_[:rows, :columns]
-    return (
-        _with_own(sums[inner], here, weights, squares, step),
-        _with_own(plain[inner], here, counts[0], counts[1], step),
-    )
+    here, inner = values[:rows, :columns], np.s_[:rows, :columns]
+    adapted = _with_own(sums[inner], here, weights, squares, step)
+    return adapted, _with_own(plain[inner], here, counts[0], counts[1], step) if plainly else None
 
 
 def _with_own(sums: Array, here: Array, weights: Array, squares: Array, step: int) -> Mean:

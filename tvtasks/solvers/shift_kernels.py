@@ -23,113 +23,111 @@ FLOOR = 1e-6
 
 
 @compiled
-def _along(a: Array, i: int, m: int, half: int, out: Array) -> None:
-    """Sums of 2·half + 1 neighbours along a row; written out, so that each costs a load and an addition."""
+def _along(a: Array, m: int, half: int, out: Array, i: int) -> None:
+    """Sums of 2·half + 1 neighbours in a line; written out, so that each costs a load and an addition."""
     y = np.uintp(i)
     one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     five, six, seven, eight = np.uintp(5), np.uintp(6), np.uintp(7), np.uintp(8)
     if half == 1:
         for j in range(np.uintp(m)):
-            out[y, j] = a[y, j] + a[y, j + one] + a[y, j + two]
+            out[y, j] = a[j] + a[j + one] + a[j + two]
     elif half == 2:
         for j in range(np.uintp(m)):
-            out[y, j] = (a[y, j] + a[y, j + one]) + (a[y, j + two] + a[y, j + three]) + a[y, j + four]
+            out[y, j] = (a[j] + a[j + one]) + (a[j + two] + a[j + three]) + a[j + four]
     elif half == 3:
         for j in range(np.uintp(m)):
-            first = (a[y, j] + a[y, j + one]) + (a[y, j + two] + a[y, j + three])
-            out[y, j] = first + (a[y, j + four] + a[y, j + five]) + a[y, j + six]
+            first = (a[j] + a[j + one]) + (a[j + two] + a[j + three])
+            out[y, j] = first + (a[j + four] + a[j + five]) + a[j + six]
     else:
         for j in range(np.uintp(m)):
-            first = (a[y, j] + a[y, j + one]) + (a[y, j + two] + a[y, j + three])
-            second = (a[y, j + four] + a[y, j + five]) + (a[y, j + six] + a[y, j + seven])
-            out[y, j] = first + second + a[y, j + eight]
+            first = (a[j] + a[j + one]) + (a[j + two] + a[j + three])
+            second = (a[j + four] + a[j + five]) + (a[j + six] + a[j + seven])
+            out[y, j] = first + second + a[j + eight]
 
 
 @compiled
 def _down(a: Array, i: int, m: int, half: int, out: Array) -> None:
-    """Sums of 2·half + 1 rows."""
+    """Sum of 2·half + 1 rows from row i on."""
     y = np.uintp(i)
     y1, y2, y3, y4 = y + np.uintp(1), y + np.uintp(2), y + np.uintp(3), y + np.uintp(4)
     y5, y6, y7, y8 = y + np.uintp(5), y + np.uintp(6), y + np.uintp(7), y + np.uintp(8)
     if half == 1:
         for j in range(np.uintp(m)):
-            out[y, j] = a[y, j] + a[y1, j] + a[y2, j]
+            out[j] = a[y, j] + a[y1, j] + a[y2, j]
     elif half == 2:
         for j in range(np.uintp(m)):
-            out[y, j] = (a[y, j] + a[y1, j]) + (a[y2, j] + a[y3, j]) + a[y4, j]
+            out[j] = (a[y, j] + a[y1, j]) + (a[y2, j] + a[y3, j]) + a[y4, j]
     elif half == 3:
         for j in range(np.uintp(m)):
-            out[y, j] = (a[y, j] + a[y1, j]) + (a[y2, j] + a[y3, j]) + (a[y4, j] + a[y5, j]) + a[y6, j]
+            out[j] = (a[y, j] + a[y1, j]) + (a[y2, j] + a[y3, j]) + (a[y4, j] + a[y5, j]) + a[y6, j]
     else:
         for j in range(np.uintp(m)):
             first = (a[y, j] + a[y1, j]) + (a[y2, j] + a[y3, j])
-            out[y, j] = first + (a[y4, j] + a[y5, j]) + (a[y6, j] + a[y7, j]) + a[y8, j]
+            out[j] = first + (a[y4, j] + a[y5, j]) + (a[y6, j] + a[y7, j]) + a[y8, j]
 
 
 @compiled
-def _box(a: Array, rows: int, columns: int, half: int, work: Array, out: Array) -> None:
-    """Sums over squares of side 2·half + 1: out[i, j] of a[i : …, j : …]; `rows` and `columns` are of `out`."""
-    for i in range(rows + 2 * half):
-        _along(a, i, columns, half, work)
-    for i in range(rows):
-        _down(work, i, columns, half, out)
-
-
-@compiled
-def _squared_difference(a: Array, b: Array, i: int, j: int, k: int, l: int, m: int, out: Array, y: int, x: int) -> None:
-    i_, j_, k_, l_, y_, x_ = np.uintp(i), np.uintp(j), np.uintp(k), np.uintp(l), np.uintp(y), np.uintp(x)
+def _squared_difference(a: Array, i: int, j: int, b: Array, k: int, l: int, m: int, out: Array, x: int) -> None:  # noqa: E741
+    i_, j_, k_, l_, x_ = np.uintp(i), np.uintp(j), np.uintp(k), np.uintp(l), np.uintp(x)
     for c in range(np.uintp(m)):
         d = a[i_, j_ + c] - b[k_, l_ + c]
-        out[y_, x_ + c] = d * d
+        out[x_ + c] = d * d
 
 
 @compiled
-def _likeness(distance: Array, i: int, m: int, down: Any, across: Array, noise: Any, narrow: Any, out: Array, y: int, x: int) -> None:
+def _likeness(distance: Array, m: int, down: Any, across: Array, noise: Any, sharp: Any, out: Array, x: int) -> None:
     one, floor, zero = np.float32(1), np.float32(FLOOR), np.float32(0)
-    i_, y_, x_ = np.uintp(i), np.uintp(y), np.uintp(x)
+    x_ = np.uintp(x)
     for j in range(np.uintp(m)):
-        d = (distance[i_, j] * down * across[j] - noise) * narrow
+        d = (distance[j] * down * across[j] - noise) * sharp
         d = d if d > zero else zero
         d = one / (one + d * d)
-        out[y_, x_ + j] = d * d + floor
+        out[x_ + j] = d * d + floor
 
 
 @compiled
 def _add(
-    w: Array, i: int, m: int, down: Any, across: Array, same: Any, weights: Array, squares: Array, counts: Array,
-    y: int, x: int,
+    w: Array, m: int, down: Any, across: Array, weights: Array, squares: Array, y: int, x: int, step: int, line: Array
 ) -> None:  # fmt: skip
+    """Add a row of weights, and spread it over the pixels of each."""
     floor = np.float32(FLOOR)
-    i_, y_, x_ = np.uintp(i), np.uintp(y), np.uintp(x)
-    zero, one = np.uintp(0), np.uintp(1)
-    square = same * same
-    for j in range(np.uintp(m)):
-        v = w[i_, j] * down * across[j] + floor
-        w[i_, j] = v
-        weights[y_, x_ + j] += v
-        squares[y_, x_ + j] += v * v
-    for j in range(np.uintp(m)):
-        counts[zero, y_, x_ + j] += same
-        counts[one, y_, x_ + j] += square
+    y_, x_, s = np.uintp(y), np.uintp(x), np.uintp(step)
+    if step == 1:
+        for j in range(np.uintp(m)):
+            v = w[j] * down * across[j] + floor
+            line[j] = v
+            weights[y_, x_ + j] += v
+            squares[y_, x_ + j] += v * v
+    else:
+        for j in range(np.uintp(m)):
+            v = w[j] * down * across[j] + floor
+            weights[y_, x_ + j] += v
+            squares[y_, x_ + j] += v * v
+            for c in range(s):
+                line[s * j + c] = v
 
 
 @compiled
-def _add_values(
-    line: Array, same: Any, values: Array, y: int, x: int, m: int, sums: Array, plain: Array, i: int, j: int
-) -> None:
+def _add_same(same: Any, m: int, counts: Array, y: int, x: int) -> None:
+    y_, x_, square = np.uintp(y), np.uintp(x), same * same
+    for j in range(np.uintp(m)):
+        counts[0, y_, x_ + j] += same
+    for j in range(np.uintp(m)):
+        counts[1, y_, x_ + j] += square
+
+
+@compiled
+def _add_values(line: Array, values: Array, y: int, x: int, m: int, sums: Array, i: int, j: int) -> None:
     i_, y_, x_, j_ = np.uintp(i), np.uintp(y), np.uintp(x), np.uintp(j)
     for c in range(np.uintp(m)):
-        v = values[y_, x_ + c]
-        sums[i_, j_ + c] += line[c] * v
-        plain[i_, j_ + c] += same * v
+        sums[i_, j_ + c] += line[c] * values[y_, x_ + c]
 
 
 @compiled
-def _spread(w: Array, i: int, m: int, step: int, line: Array) -> None:
-    i_, s = np.uintp(i), np.uintp(step)
-    for j in range(np.uintp(m)):
-        for c in range(s):
-            line[s * j + c] = w[i_, j]
+def _add_plain(same: Any, values: Array, y: int, x: int, m: int, plain: Array, i: int, j: int) -> None:
+    i_, y_, x_, j_ = np.uintp(i), np.uintp(y), np.uintp(x), np.uintp(j)
+    for c in range(np.uintp(m)):
+        plain[i_, j_ + c] += same * values[y_, x_ + c]
 
 
 @compiled
@@ -187,10 +185,15 @@ def add_shifted(
     for k in range(blocks.shape[0]):
         size = max(size, blocks[k, 1] - blocks[k, 0], blocks[k, 3] - blocks[k, 2])
     size += 4 * half + 2
-    difference, work = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
-    distance, likeness = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
-    weight = np.zeros((size, size), np.float32)
-    down, across, line = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(step * size, np.float32)
+    # A row goes through all stages while it is in the cache: only sums along rows are kept, of differences and
+    # of likeness.
+    of_differences, of_likeness = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+    difference, likeness = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    distance, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    line = np.zeros(step * size, np.float32)
+    down, across = np.empty(size, np.float32), np.empty(size, np.float32)
+    down_again, across_again = np.empty(size, np.float32), np.empty(size, np.float32)
+    with_plain = plain.shape[0] > 0
     rows, columns = pilot.shape
     middle = step // 2
     for k in range(shifts.shape[0]):
@@ -212,36 +215,43 @@ def add_shifted(
         other = moved[a_y, a_x]
         from_row, to_row = max(lt - half, first_row, -by_y), min(lb + half, last_row, rows - by_y)
         from_column, to_column = max(ll - half, first_column, -by_x), min(lr + half, last_column, columns - by_x)
-        high, wide = lb - lt + 2 * half, lr - ll + 2 * half
-        if to_row - from_row < high or to_column - from_column < wide:
-            difference[:high, :wide] = 0
-        for i in range(from_row, to_row):
-            _squared_difference(
-                pilot, other, i, from_column, i + by_y, from_column + by_x, to_column - from_column, difference,
-                i - (lt - half), from_column - (ll - half),
-            )  # fmt: skip
-        _box(difference, lb - lt, lr - ll, half, work, distance)
         _counts(lt, lb, from_row, to_row, half, down)
         _counts(ll, lr, from_column, to_column, half, across)
-        high, wide = b - t + 2 * half, r - l + 2 * half
-        if lb - lt < high or lr - ll < wide:
-            likeness[:high, :wide] = 0
-        y, x = lt - (t - half), ll - (l - half)
-        for i in range(lb - lt):
-            _likeness(distance, i, lr - ll, down[i], across, expected[k], sharp, likeness, y + i, x)
-        _box(likeness, b - t, r - l, half, work, weight)
-        _counts(t, b, lt, lb, half, down)
-        _counts(l, r, ll, lr, half, across)
-        same = alike[k]
-        for i in range(b - t):
-            _add(weight, i, r - l, down[i], across, same, weights, squares, counts, t + i, l)
-            if step > 1:
-                _spread(weight, i, r - l, step, line)
+        _counts(t, b, lt, lb, half, down_again)
+        _counts(l, r, ll, lr, half, across_again)
+        difference[:] = 0
+        likeness[:] = 0
+        for i in range(lt - half, lb + half):
+            y = i - (lt - half)
+            if from_row <= i < to_row:
+                _squared_difference(
+                    pilot, i, from_column, other, i + by_y, from_column + by_x, to_column - from_column, difference,
+                    from_column - (ll - half),
+                )  # fmt: skip
+                _along(difference, lr - ll, half, of_differences, y)
             else:
-                line = weight[i]
+                of_differences[y, : lr - ll] = 0
+        same = alike[k]
+        for i in range(t - half, b + half):
+            y = i - (t - half)
+            if lt <= i < lb:
+                _down(of_differences, i - lt, lr - ll, half, distance)
+                _likeness(distance, lr - ll, down[i - lt], across, expected[k], sharp, likeness, ll - (l - half))
+                _along(likeness, r - l, half, of_likeness, y)
+            else:
+                of_likeness[y, : r - l] = 0
+            if y < 2 * half:
+                continue
+            i -= half  # noqa: PLW2901 - the row whose likeness is complete
+            _down(of_likeness, y - 2 * half, r - l, half, weight)
+            _add(weight, r - l, down_again[i - t], across_again, weights, squares, i, l, step, line)
             for c in range(step):
-                y, x = step * (t + i) + c, step * l
-                _add_values(line, same, values, y + dy, x + dx, step * (r - l), sums, plain, y, x)
+                y, x = step * i + c, step * l
+                _add_values(line, values, y + dy, x + dx, step * (r - l), sums, y, x)
+                if with_plain:
+                    _add_plain(same, values, y + dy, x + dx, step * (r - l), plain, y, x)
+            if with_plain:
+                _add_same(same, r - l, counts, i, l)
 
 
 @summed

@@ -17,7 +17,7 @@ from tvtasks.solvers.shift_kernels import differences_about, differences_at
 
 _LEAST_TILE, _TILE = 64, 4.0  # px, periods: a tile has enough atoms to tell where they repeat
 _GROWN = 1 / 3  # of a tile, by which it is grown for the comparison: neighbours agree better
-_LEAST_BLOCK, _BLOCK = 32, 2.0  # px, periods: small enough to follow drift and strain, and to lie in one grain
+_LEAST_BLOCK, _BLOCK = 40, 2.5  # px, periods: small enough to follow drift and strain, and to lie in one grain
 _BLOCK_GROWN = 0.25
 _REACH = 10.0  # periods that a translation may have, within the next two, in pixels
 _LEAST_REACH, _MOST_REACH = 48, 256
@@ -235,7 +235,8 @@ def _of_block(
     fits = _differences(image, block, whole)
     good = fits < limit
     if np.count_nonzero(good) < min(most, len(whole)) / 2:
-        whole = np.unique(np.concatenate([whole, *(np.rint(other).astype(np.intp) for other in more)]), axis=0)
+        whole = np.concatenate([whole, *(np.rint(other).astype(np.intp) for other in more)])
+        whole = whole[_once(whole)]
         fits = _differences(image, block, whole)
         good = fits < limit
     best = np.flatnonzero(good)[np.argsort(fits[good], kind="stable")[:most]]
@@ -246,9 +247,14 @@ def _of_block(
     down, across = _parabola(above, middle, below), _parabola(before, middle, after)
     moved = whole + np.stack([down, across], axis=1)
     least = middle - ((below - above) * down + (after - before) * across) / -4
-    once = np.unique(np.rint(4 * moved).astype(np.intp), axis=0, return_index=True)[1]
+    once = _once(np.rint(4 * moved).astype(np.intp))
     once = once[np.argsort(middle[once], kind="stable")]
     return moved[once], np.where(np.isfinite(least), np.minimum(least, middle), middle)[once]
+
+
+def _once(pairs: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return where each pair of numbers stands first."""
+    return np.asarray(np.unique(pairs[:, 0] * 2**16 + pairs[:, 1], return_index=True)[1])
 
 
 def _differences(image: Array, block: Tile, shifts: NDArray[np.intp]) -> NDArray[np.float64]:
