@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import maximum_filter
 
 from tvtasks.choosing.mixing import Estimate, mixed
 from tvtasks.choosing.noise import Noise, estimate_noise
-from tvtasks.choosing.smoothing import best_width, radial_wiener
+from tvtasks.choosing.smoothing import best_width, gaussian, radial_wiener
 from tvtasks.choosing.spectrum import Peak, spectrum
 from tvtasks.errors import UnusableImageError
 from tvtasks.operators import Array
@@ -170,8 +170,8 @@ class _Crystal:
 
 def _pilot(f: Array, noise: Noise, width: float, period: float) -> Array:
     """What is compared: smoothed, with noise of the same variance everywhere, without what is slow."""
-    pilot = stabilised(gaussian_filter(f, width, mode="reflect"), noise)
-    return np.asarray(pilot - gaussian_filter(pilot, _SLOW * period, mode="reflect"))
+    pilot = stabilised(gaussian(f, width), noise)
+    return np.asarray(pilot - gaussian(pilot, _SLOW * period))
 
 
 def _by_lattice(f: Array, noise: Noise, width: float, peaks: tuple[Peak, ...], threads: int) -> _Found:
@@ -208,14 +208,17 @@ def _by_lattice(f: Array, noise: Noise, width: float, peaks: tuple[Peak, ...], t
 
 def _means(f: Array, pilot: Array, crystal: _Crystal, threads: int, *, plainly: bool = True) -> tuple[Mean, Mean | None]:
     """Return the means over translations; what is slow is not averaged, but put back."""
-    slow = gaussian_filter(f, _SLOW * crystal.period, mode="reflect")
+    slow = _SLOW * crystal.period
     adapted, plain = shifted_means(
-        f - slow, pilot, crystal.translations, noise=crystal.remaining, width=crystal.width, patch=crystal.patch,
-        step=crystal.step, plainly=plainly, threads=threads,
+        f - gaussian(f, slow), pilot, crystal.translations, noise=crystal.remaining, width=crystal.width,
+        patch=crystal.patch, step=crystal.step, plainly=plainly, threads=threads,
     )  # fmt: skip
-    if plain is not None:
-        plain = replace(plain, values=plain.values + slow)
-    return replace(adapted, values=adapted.values + slow), plain
+
+    def whole(mean: Mean) -> Mean:
+        # At the border a lattice leaks into what is slow; so that is found again, with the lattice taken off.
+        return replace(mean, values=mean.values + gaussian(f - mean.values, slow))
+
+    return whole(adapted), None if plain is None else whole(plain)
 
 
 def _once(f: Array, variance: Array, crystal: _Crystal, threads: int) -> Array:
@@ -252,7 +255,7 @@ def _with_features(f: Array, estimate: Estimate, features: Features) -> Estimate
 
 
 def _gaussian(f: Array, width: float) -> Estimate:
-    values = gaussian_filter(f, width, mode="reflect")
+    values = gaussian(f, width)
     one = np.ones_like(values)
     return Estimate(values, one * np.float32(1 / (2 * math.pi * width**2)), one * np.float32(1 / (4 * math.pi * width**2)))
 
@@ -260,7 +263,7 @@ def _gaussian(f: Array, width: float) -> Estimate:
 def _sites(image: Array, period: float) -> NDArray[np.bool_]:
     """Maxima of a lattice."""
     side = int(period / 2) | 1
-    return np.asarray((image == maximum_filter(image, side)) & (image > gaussian_filter(image, period)))
+    return np.asarray((image == maximum_filter(image, side)) & (image > gaussian(image, period)))
 
 
 def _variance(noise: Noise, expected: Array) -> Array:
@@ -302,8 +305,8 @@ def _repeated(estimate: Estimate, variance: Array, window: float, once: Any) -> 
     rng = np.random.default_rng(0)
     again = estimate.values + rng.standard_normal(variance.shape, np.float32) * np.sqrt(variance)
     error = once(again) - estimate.values
-    seen = gaussian_filter(error * error, window, mode="reflect")
-    expected = gaussian_filter(variance * estimate.noise, window, mode="reflect")
+    seen = gaussian(error * error, window)
+    expected = gaussian(variance * estimate.noise, window)
     return np.asarray(seen / expected)
 
 
@@ -311,11 +314,11 @@ def _repeated(estimate: Estimate, variance: Array, window: float, once: Any) -> 
 
 
 def _locally(f: Array, noise: Noise, width: float, threads: int) -> _Found:
-    variance = _variance(noise, gaussian_filter(f, width, mode="reflect"))
+    variance = _variance(noise, gaussian(f, width))
     near = near_translations(f.shape)
 
     def once(f: Array) -> tuple[Estimate, dict[str, float]]:
-        pilot = stabilised(gaussian_filter(f, width, mode="reflect"), noise)
+        pilot = stabilised(gaussian(f, width), noise)
         mean, _ = shifted_means(
             f, pilot, near, noise=1 / (4 * math.pi * width**2), width=width, patch=5, sharpness=0.8, plainly=False,
             threads=threads,

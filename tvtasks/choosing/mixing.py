@@ -6,12 +6,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
+from tvtasks.choosing.smoothing import gaussian
 from tvtasks.operators import Array
 
 _TEMPERATURE = 4.0  # times the noise's variance: Leung & Barron 2006
-_REACH = 3.0  # widths of the window
 
 
 class Estimate(NamedTuple):
@@ -53,7 +52,7 @@ def mixed(image: Array, variance: Array, estimates: list[Estimate], window: floa
         risk *= risk
         risk *= over
         risk += 2 * own
-        risks.append(gaussian_filter(risk, window, mode="reflect", truncate=_REACH))
+        risks.append(gaussian(risk, window))
     least = risks[0].copy()
     for risk in risks[1:]:
         np.minimum(least, risk, out=least)

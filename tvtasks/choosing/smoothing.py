@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import fftfreq, irfft2, rfft2, rfftfreq
+from scipy.fft import dct, fftfreq, idct, irfft2, rfft2, rfftfreq
+from scipy.ndimage import gaussian_filter
 
 from tvtasks.choosing.spectrum import power_of
 from tvtasks.operators import Array
 
 WIDTHS = np.geomspace(0.5, 5.0, 20)
 """Standard deviations of the Gaussian filters that are tried, in pixels."""
+_WIDE = 1.5  # px from which on the cosine transform is faster
+_PASSED = 5.5  # standard deviations of the Gaussian's spectrum that are kept: all but 3e-7
 _BINS = 1200
 _RINGS = 128  # of the spectrum, from zero to the corner
 _MARGIN = 32  # px, mirrored, around an image that is filtered
+
+
+def gaussian(image: Array, width: float) -> Array:
+    """Filter an image by a Gaussian of a standard deviation in pixels; at the border it sees it mirrored.
+
+    The same as SciPy's with ``mode="reflect"``, but for a wide one in the few cosine modes that it passes.
+    """
+    if width < _WIDE:
+        return np.asarray(gaussian_filter(image, width, mode="reflect"))
+    kept = [min(size, int(size * _PASSED / (math.pi * width)) + 2) for size in image.shape]
+    down, across = (
+        np.exp(-((math.pi * np.arange(number) / size * width) ** 2) / 2).astype(image.dtype)
+        for number, size in zip(kept, image.shape, strict=True)
+    )
+    modes = dct(dct(image, axis=1, norm="ortho")[:, : kept[1]], axis=0, norm="ortho")[: kept[0]]
+    modes *= down[:, np.newaxis] * across
+    lines = idct(modes, axis=0, n=image.shape[0], norm="ortho", overwrite_x=True)
+    return np.asarray(idct(lines, axis=1, n=image.shape[1], norm="ortho"))
 
 
 def best_width(image: Array) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
@@ -127,7 +127,20 @@ def _responses(standard: Array, deviations: list[float]) -> Iterator[tuple[int, 
             had = WIDTHS[k - 1]
             base, grid = np.ascontiguousarray(last[::2, ::2]), 2 * grid  # noqa: F821 - of the width before
         last = gaussian_filter(base, math.sqrt(s**2 - had**2) / grid, mode="reflect")
-        yield k, last / np.float32(deviations[k]), grid
+        down, across = (_at_border(size, s / grid) for size in base.shape)
+        yield k, last / (np.float32(deviations[k]) * down[:, np.newaxis] * across), grid
+
+
+def _at_border(size: int, width: float) -> Array:
+    """Deviation of filtered noise along a line over that far from its ends: what is mirrored counts twice."""
+    some = min(size, 2 * math.ceil(_REACH * width) + 1)
+    kernels = gaussian_filter1d(np.eye(some), width, axis=0, mode="reflect")
+    norm = np.sqrt(np.sum(kernels**2, axis=1) * 2 * math.sqrt(math.pi) * width)
+    half = (some + 1) // 2
+    out = np.ones(size, np.float32)
+    out[:half] = norm[:half]
+    out[size - half :] = norm[some - half :]
+    return out
 
 
 def fit_features(residual: Array, features: Features, *, sweeps: int = 2) -> tuple[Array, Array]:
