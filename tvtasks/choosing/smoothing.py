@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.fft import dct, fftfreq, idct, irfft2, rfft2, rfftfreq
 from scipy.ndimage import gaussian_filter
 
+from tvtasks.choosing.correlation import WHITE, Correlation
 from tvtasks.choosing.spectrum import power_of
 from tvtasks.operators import Array
 
@@ -40,10 +41,11 @@ def gaussian(image: Array, width: float) -> Array:
     return np.asarray(idct(lines, axis=1, n=image.shape[1], norm="ortho"))
 
 
-def best_width(image: Array) -> float:
+def best_width(image: Array, shared: Correlation = WHITE, widths: NDArray[np.float64] = WIDTHS) -> float:
     """Return the width of the Gaussian filter of least expected error for an image with noise of variance 1.
 
-    By SURE (Stein 1981), which for a filter H is Σ (1 − H)² P + 2 ΣH over the power P of the modes.
+    By SURE (Stein 1981), which for a filter H is Σ (1 − H)² P + 2 ΣHN over the power P of the modes, that of
+    the noise being N.
     """
     rows, columns = image.shape
     power = np.abs(rfft2(image - image.mean())) ** 2 / image.size
@@ -51,23 +53,33 @@ def best_width(image: Array) -> float:
     weights = _weights(columns)
     top = 2 * np.pi**2
     place = np.minimum((k2 * (_BINS / top)).astype(np.intp), _BINS - 1)
-    number = np.bincount(place.ravel(), np.broadcast_to(weights, place.shape).ravel(), _BINS)
+    number = np.bincount(place.ravel(), (np.broadcast_to(weights, place.shape) * shared.power(image.shape)).ravel(), _BINS)
     binned = np.bincount(place.ravel(), (power * weights).ravel(), _BINS)
     middle = (np.arange(_BINS) + 0.5) * (top / _BINS)
-    passed = np.exp(-middle * WIDTHS[:, np.newaxis] ** 2 / 2)
+    passed = np.exp(-middle * widths[:, np.newaxis] ** 2 / 2)
     risk = (1 - passed) ** 2 @ binned + 2 * passed @ number
-    return float(WIDTHS[int(np.argmin(risk))])
+    return float(widths[int(np.argmin(risk))])
 
 
 class Filtered(NamedTuple):
-    """An image after a linear filter, and what its kernel is: the value in its middle and its sum of squares."""
+    """An image after a linear filter.
+
+    Attributes
+    ----------
+    image
+        Shape (M, N).
+    own
+        Covariance of a pixel's noise before and after it, over its variance.
+    squares
+        Variance of the noise after it, over that before.
+    """
 
     image: Array
-    centre: float
+    own: float
     squares: float
 
 
-def radial_wiener(image: Array, noise: float) -> Filtered:
+def radial_wiener(image: Array, noise: float, shared: Correlation = WHITE) -> Filtered:
     """Filter an image by Wiener's filter, one factor for all directions that falls with the frequency.
 
     What a lens does not pass no atom has, so beyond some frequency there is noise alone.
@@ -77,7 +89,9 @@ def radial_wiener(image: Array, noise: float) -> Filtered:
     image
         Shape (M, N).
     noise
-        Variance of its noise, which is taken to be white.
+        Variance of its noise.
+    shared
+        What neighbours share of it.
     """
     rows, columns = image.shape
     frequency = np.hypot(fftfreq(rows)[:, np.newaxis], rfftfreq(columns))
@@ -86,14 +100,16 @@ def radial_wiener(image: Array, noise: float) -> Filtered:
     number = np.bincount(place.ravel(), weights, _RINGS + 1)
     total = np.bincount(place.ravel(), power_of(np.asarray(image, np.float32)).ravel() * weights, _RINGS + 1)
     power = total / np.maximum(number, 1)
-    factor = _falling(np.clip(1 - noise / np.maximum(power, 1e-30), 0, 1), number)
+    spread = np.bincount(place.ravel(), (weights.reshape(place.shape) * shared.power(image.shape)).ravel(), _RINGS + 1)
+    level = noise * spread / np.maximum(number, 1)
+    factor = _falling(np.clip(1 - level / np.maximum(power, 1e-30), 0, 1), number)
     margin = min(_MARGIN, rows, columns)
     padded = np.pad(np.asarray(image, np.float32), margin, mode="symmetric")
     n, m = padded.shape
     wide = np.hypot(fftfreq(n)[:, np.newaxis], rfftfreq(m)) * (_RINGS / np.sqrt(0.5)) - 0.5
     passed = np.interp(wide, np.arange(_RINGS + 1), factor).astype(np.float32)
     result = irfft2(rfft2(padded) * passed, (n, m))[margin : margin + rows, margin : margin + columns]
-    several = _weights(m)
+    several = _weights(m) * shared.power((n, m))
     return Filtered(
         np.ascontiguousarray(result, np.float32),
         float((passed * several).sum(dtype=np.float64)) / (n * m),

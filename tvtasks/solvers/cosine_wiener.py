@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 from scipy.fft import dct
@@ -21,7 +22,13 @@ _SIDE, _STEP = 12, 3  # px, of a block and from one to the next; side 8, step 2 
 _ROWS = 96  # that are worked on at a time
 
 
-def cosine_wiener(image: Array, first: Array, variance: Array, *, threads: int = 1) -> Mean:
+TRANSFORM = dct(np.eye(_SIDE), axis=0, norm="ortho").astype(np.float32)
+"""Cosine transform of the side of a block."""
+
+
+def cosine_wiener(
+    image: Array, first: Array, variance: Array, coloured: Array | None = None, *, threads: int = 1
+) -> Mean:
     """Filter an image by what a first estimate shows of it.
 
     Parameters
@@ -32,21 +39,24 @@ def cosine_wiener(image: Array, first: Array, variance: Array, *, threads: int =
         The first estimate.
     variance
         Of the noise of each pixel of the image.
+    coloured
+        Of each coefficient of `TRANSFORM` of blocks of noise, its variance over that of a pixel; 1 for noise
+        that neighbours do not share.
     threads
         Cores to use; the result is the same bit for bit.
     """
     rows, columns = image.shape
+    colours = np.ones((_SIDE, _SIDE), np.float32) if coloured is None else coloured
     after = [-(size + 2 * _SIDE) % _STEP for size in (rows, columns)]
     pad = [(_SIDE, _SIDE + more) for more in after]
     f, u = (_phases(np.pad(np.asarray(a, np.float32), pad, mode="symmetric")) for a in (image, first))
     levels = np.pad(np.asarray(variance, np.float32), pad, mode="symmetric")
     levels = uniform_filter(levels, _SIDE, mode="nearest")[_SIDE // 2 :: _STEP, _SIDE // 2 :: _STEP]
-    transform = dct(np.eye(_SIDE), axis=0, norm="ortho").astype(np.float32)
     height = f.shape[1]
     totals = np.zeros((4, *f.shape), np.float32)
 
     def some(top: int) -> None:
-        _filter_rows(f, u, levels, transform, top, min(top + _ROWS, height), _STEP, totals)
+        _filter_rows(f, u, levels, colours, TRANSFORM, top, min(top + _ROWS, height), _STEP, totals)
 
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         list((pool.map if pool else map)(some, range(0, height, _ROWS)))
@@ -66,7 +76,7 @@ def _whole(phases: Array) -> Array:
 
 @compiled
 def _filter_rows(
-    f: Array, u: Array, levels: Array, transform: Array, top: int, bottom: int, step: int, totals: Array
+    f: Array, u: Array, levels: Array, colours: Array, transform: Array, top: int, bottom: int, step: int, totals: Array
 ) -> None:
     """Add what the blocks give to rows [top, bottom), in the order of the blocks."""
     side = transform.shape[0]
@@ -90,7 +100,7 @@ def _filter_rows(
             for m in range(side):
                 _across(down_u, k, m, transform, step, seen)
                 _across(down_f, k, m, transform, step, kept[k, m])
-                _keep(seen, level, k == 0 and m == 0, kept[k, m], own, squares)
+                _keep(seen, level, colours[k, m], k == 0 and m == 0, kept[k, m], own, squares)
         for b in range(number):
             weight[b] = 1 / squares[b]
             own[b] *= weight[b] / (side * side)
@@ -130,14 +140,14 @@ def _across(down: Array, k: int, m: int, transform: Array, step: int, out: Array
 
 
 @compiled
-def _keep(seen: Array, level: Array, mean: bool, kept: Array, own: Array, squares: Array) -> None:
+def _keep(seen: Array, level: Array, colour: Any, mean: bool, kept: Array, own: Array, squares: Array) -> None:
     one = np.float32(1)
     for b in range(kept.size):
         power = seen[b] * seen[b]
-        share = one if mean else power / (power + level[b])
+        share = one if mean else power / (power + level[b] * colour)
         kept[b] *= share
-        own[b] += share
-        squares[b] += share * share
+        own[b] += share * colour
+        squares[b] += share * share * colour
 
 
 @compiled

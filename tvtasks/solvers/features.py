@@ -30,7 +30,7 @@ _SUSPICIOUS = 2.5  # standard deviations from which on a response is looked at m
 _ROUNDS = 6
 _REACH = 4.0  # widths, beyond which a Gaussian is cut
 _APART = 3.0  # widths, within which only the strongest is taken in one round
-_LAGS = 3  # px over which noise may be shared by neighbours
+_LAGS = 4  # px over which noise may be shared by neighbours
 _CLIP = 4.0  # standard deviations at which the residual is clipped to measure that
 
 
@@ -86,6 +86,7 @@ def find_features(
     left = np.array(residual, np.float32)
     scale = (1 / np.sqrt(variance)).astype(np.float32)
     shared = autocovariance(left * scale)
+    shared[_LAGS, _LAGS] = max(shared[_LAGS, _LAGS], 1.0)
     deviations = [_deviation(shared, s) for s in WIDTHS]
     everywhere, at_sites = _limits(left.size, sites, false_alarms)
     near_site = None if sites is None else maximum_filter(sites, 3)
@@ -161,7 +162,7 @@ def fit_features(residual: Array, features: Features, *, sweeps: int = 2) -> tup
 
 
 def autocovariance(standard: Array) -> NDArray[np.float64]:
-    """Autocovariance at lags of up to 3 pixels, shape (7, 7), of what is within four standard deviations."""
+    """Autocovariance at lags of up to 4 pixels, shape (9, 9), of what is within four standard deviations."""
     r = np.clip(standard, -_CLIP, _CLIP)
     r = r - r.mean(dtype=np.float64).astype(r.dtype)
     rows, columns = r.shape
@@ -176,7 +177,6 @@ def autocovariance(standard: Array) -> NDArray[np.float64]:
     small = np.abs(out) < noise
     small[_LAGS, _LAGS] = False
     out[small] = 0
-    out[_LAGS, _LAGS] = max(out[_LAGS, _LAGS], 1.0)
     return out
 
 
