@@ -21,6 +21,7 @@ from tvtasks.operators import Array
 from tvtasks.solvers.cosine_wiener import TRANSFORM, cosine_wiener
 from tvtasks.solvers.features import Features, autocovariance, find_features, fit_features
 from tvtasks.solvers.lattice_mean import Mean, shifted_means
+from tvtasks.solvers.line_offsets import LineOffsets, line_offsets, moved_lines
 from tvtasks.solvers.translations import Translations, find_translations, near_translations
 
 Method = Literal["lattice-mean", "non-local-means", "total-variation", "none"]
@@ -30,6 +31,8 @@ _SLOW = 1.6  # periods: a Gaussian of this width is taken off before the mean; 1
 _AGAIN, _LEAST_AGAIN = 0.75, 6.0  # periods, px: of the one that is put back, from an image without the lattice
 _PATCH, _LEAST_PATCH, _MOST_PATCH = 0.6, 7, 15  # periods, px
 _SAFE = 0.12  # periods that a pilot is smoothed where the noise is not known yet
+_OUT_OF_PLACE = 1.4  # excess of the lines' offsets from which on they are moved; crystals in place have up to 1.1
+_STRAIGHTENINGS = 2
 _SMOOTH = 1.4  # px of the pilot's width from which every other pixel is looked at
 _WINDOW, _LEAST_WINDOW, _LOCAL_WINDOW = 0.4, 2.0, 4.0  # periods, px, px: where errors are averaged
 _LOCAL = 0.01  # share of a Gaussian filter in the mixture from which on blocks are filtered as well
@@ -194,6 +197,16 @@ def _by_lattice(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: int) -
     width = best_width(stabilised(f, noise), shared)
     crystal = _Crystal.of(f, noise, shared, width, period, threads)
     adapted, plain = _means(f, crystal, threads)
+    recorded, lines = f, None
+    seen = line_offsets(f, adapted.values, _variance(noise, adapted.values))
+    if seen.excess > _OUT_OF_PLACE:
+        for _ in range(_STRAIGHTENINGS):
+            lines = seen.shrunk()
+            f = moved_lines(recorded, -lines.offsets)
+            crystal = _Crystal.of(f, noise, shared, width, period, threads)
+            adapted, plain = _means(f, crystal, threads)
+            variance = _variance(noise, adapted.values)
+            seen = line_offsets(recorded, adapted.values, variance, lines.offsets)
     assert plain is not None
     noise = noise_of_residual(f - adapted.values, adapted, noise)
     variance = _variance(noise, plain.values)
@@ -207,10 +220,14 @@ def _by_lattice(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: int) -
     factor = _repeated(
         estimate, variance, shared, crystal.window, lambda again: _once(again, variance, crystal, threads)
     )
+    if lines is not None:
+        estimate, variance, factor = _put_back(estimate, variance, factor, lines)
     looks = float(np.median(1 / estimate.noise))
     evidence = {
         "lattice_period_px": period, "lattice_waves": [[p.fy, p.fx] for p in peaks], "features": len(features),
         "looks": looks, "shares": shares, "translations": float(np.mean([len(s) for s in crystal.translations.shifts])),
+        "line_offsets_rms_px": 0.0 if lines is None else float(np.std(lines.offsets)), "line_excess": seen.excess,
+        "noise_shared": shared.strongest,
     }  # fmt: skip
     reason = (
         f"A lattice stands out of the spectrum (longest wave {period:.3g} pixels), so each pixel is the mean of "
@@ -218,6 +235,16 @@ def _by_lattice(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: int) -
         "beyond chance and put back."
     )
     return _Found(estimate, variance, factor, "lattice-mean", reason, evidence)
+
+
+def _put_back(
+    estimate: Estimate, variance: Array, factor: Array, lines: LineOffsets
+) -> tuple[Estimate, Array, Array]:
+    """Move lines to where they were recorded; that this is not known exactly is an error of its own."""
+    values = moved_lines(estimate.values, lines.offsets)
+    slope = np.gradient(values, axis=1)
+    more = slope**2 * (lines.errors[:, np.newaxis] ** 2).astype(np.float32)
+    return Estimate(values, estimate.own, estimate.noise + more / (variance * factor)), variance, factor
 
 
 def _is_shared(noise: Noise) -> bool:
