@@ -33,6 +33,9 @@ _PATCH, _LEAST_PATCH, _MOST_PATCH = 0.6, 7, 15  # periods, px
 _SAFE = 0.12  # periods that a pilot is smoothed where the noise is not known yet
 _OUT_OF_PLACE = 1.4  # excess of the lines' offsets from which on they are moved; crystals in place have up to 1.1
 _STRAIGHTENINGS = 2
+_MISFIT = 0.15  # periods that the residual is smoothed to see what does not fit
+_OF_MISFIT, _BLUR_OF_MEAN, _BLUR_OF_BLOCKS = 0.75, 0.5, 0.2  # shares that give 95 % of coverage, scenes 0–5
+_LOCAL_PERIOD = 12.0  # px, in place of a period where there is no lattice
 _SMOOTH = 1.4  # px of the pilot's width from which every other pixel is looked at
 _WINDOW, _LEAST_WINDOW, _LOCAL_WINDOW = 0.4, 2.0, 4.0  # periods, px, px: where errors are averaged
 _LOCAL = 0.01  # share of a Gaussian filter in the mixture from which on blocks are filtered as well
@@ -110,8 +113,8 @@ def denoise_auto(image: Array, *, noise: Noise | None = None, threads: int = 1) 
     peaks = spectrum(stabilised(scaled, known)).peaks
     found = _by_lattice(scaled, known, peaks, threads) if peaks else _locally(scaled, known, threads)
     evidence = {"noise_sigma": noise.sigma, "noise_gain": noise.gain, "noise_correlation": noise.correlation}
-    errors = np.sqrt(found.variance * found.estimate.noise * found.factor)
-    looks = 1 / np.maximum(found.estimate.noise * found.factor, 1e-9)
+    errors = np.sqrt(found.error)
+    looks = found.variance / np.maximum(found.error, 1e-9)
     return Denoised(
         (level + unit * found.estimate.values.astype(np.float64)).astype(dtype),
         (unit * errors).astype(dtype), looks.astype(np.float32), found.method, found.reason,
@@ -129,8 +132,8 @@ class _Found:
 
     estimate: Estimate
     variance: Array
-    factor: Array
-    """Of the variance of the estimate, from a repetition."""
+    error: Array
+    """Expected squared error."""
     method: Method
     reason: str
     evidence: dict[str, Any]
@@ -217,11 +220,11 @@ def _by_lattice(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: int) -
     crystal = replace(crystal, noise=noise, features=features)
     estimate, shares = _estimate(f, adapted, variance, crystal, threads)
     del adapted
-    factor = _repeated(
-        estimate, variance, shared, crystal.window, lambda again: _once(again, variance, crystal, threads)
+    error = _squared_error(
+        f, estimate, variance, shared, crystal.window, period, lambda again: _once(again, variance, crystal, threads)
     )
     if lines is not None:
-        estimate, variance, factor = _put_back(estimate, variance, factor, lines)
+        estimate, error = _put_back(estimate, error, lines)
     looks = float(np.median(1 / estimate.noise))
     evidence = {
         "lattice_period_px": period, "lattice_waves": [[p.fy, p.fx] for p in peaks], "features": len(features),
@@ -234,17 +237,15 @@ def _by_lattice(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: int) -
         f"about {looks:.0f} that are a translation of it away; {len(features)} features that do not repeat were "
         "beyond chance and put back."
     )
-    return _Found(estimate, variance, factor, "lattice-mean", reason, evidence)
+    return _Found(estimate, variance, error, "lattice-mean", reason, evidence)
 
 
-def _put_back(
-    estimate: Estimate, variance: Array, factor: Array, lines: LineOffsets
-) -> tuple[Estimate, Array, Array]:
+def _put_back(estimate: Estimate, error: Array, lines: LineOffsets) -> tuple[Estimate, Array]:
     """Move lines to where they were recorded; that this is not known exactly is an error of its own."""
     values = moved_lines(estimate.values, lines.offsets)
     slope = np.gradient(values, axis=1)
     more = slope**2 * (lines.errors[:, np.newaxis] ** 2).astype(np.float32)
-    return Estimate(values, estimate.own, estimate.noise + more / (variance * factor)), variance, factor
+    return estimate._replace(values=values), error + more
 
 
 def _is_shared(noise: Noise) -> bool:
@@ -301,7 +302,8 @@ def _estimate(
     candidates = {
         "mean": Estimate(adapted.values, adapted.own, 1 / adapted.looks),
         "filtered mean": Estimate(
-            filtered.image, adapted.own * np.float32(filtered.own), np.float32(filtered.squares) / adapted.looks
+            filtered.image, adapted.own * np.float32(filtered.own), np.float32(filtered.squares) / adapted.looks,
+            np.float32(_BLUR_OF_MEAN * (filtered.own - filtered.squares)) / adapted.looks,
         ),
     }
     if crystal.features is not None:
@@ -311,14 +313,20 @@ def _estimate(
     if float(shares[-1].mean()) > _LOCAL:
         colours = crystal.shared.of_blocks(TRANSFORM)
         blocks = cosine_wiener(f, estimate.values, variance, colours, threads=threads)
-        candidates["blocks"] = Estimate(blocks.values, blocks.own, 1 / blocks.looks)
+        candidates["blocks"] = _wiener(blocks)
         estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window)
     return estimate, {name: float(share.mean()) for name, share in zip(candidates, shares, strict=True)}
 
 
 def _with_features(f: Array, estimate: Estimate, features: Features) -> Estimate:
     drawn, share = fit_features(f - estimate.values, features)
-    return Estimate(estimate.values + drawn, estimate.own + share, estimate.noise + share)
+    return estimate._replace(values=estimate.values + drawn, own=estimate.own + share, noise=estimate.noise + share)
+
+
+def _wiener(mean: Mean) -> Estimate:
+    """Of a Wiener filter the expected squared error is the variance times the derivative: noise and blur."""
+    noise = 1 / mean.looks
+    return Estimate(mean.values, mean.own, noise, np.float32(_BLUR_OF_BLOCKS) * np.maximum(mean.own - noise, 0))
 
 
 def _gaussian(f: Array, width: float, shared: Correlation = WHITE) -> Estimate:
@@ -367,16 +375,28 @@ def noise_of_residual(residual: Array, mean: Mean, before: Noise) -> Noise:
     return replace(before, gain=float(gain), offset=float(offset), sigma=math.sqrt(total))
 
 
-def _repeated(
-    estimate: Estimate, variance: Array, shared: Correlation, window: float, once: Callable[[Array], Array]
-) -> Array:
-    """Return by how much the error of a simulated repetition is above what noise alone makes, about a pixel."""
+def _squared_error(
+    f: Array, estimate: Estimate, variance: Array, shared: Correlation, window: float, period: float,
+    once: Callable[[Array], Array],
+) -> Array:  # fmt: skip
+    """Expected squared error of each pixel of an estimate.
+
+    It has three parts. What the noise makes is the variance of the estimate by its weights, times a factor that a
+    simulated repetition of the measurement gives about each pixel: weights depend on the noise, too. What a
+    Wiener filter takes of the sample is known on average. And where means over unlike places have left a
+    misfit, the residual, smoothed a little, is larger than in the repetition.
+    """
     rng = np.random.default_rng(0)
     again = estimate.values + shared.drawn(rng, variance.shape) * np.sqrt(variance)
-    error = once(again) - estimate.values
-    seen = gaussian(error * error, window)
-    expected = gaussian(variance * estimate.noise, window)
-    return np.asarray(seen / expected)
+    repeated = once(again)
+    error = repeated - estimate.values
+    factor = gaussian(error * error, window) / gaussian(variance * estimate.noise, window)
+    deviation = np.sqrt(variance)
+    width, reach = max(_MISFIT * period, 0.8), max(period, 10.0)
+    misfit = gaussian((f - estimate.values) / deviation, width) ** 2
+    misfit -= gaussian((again - repeated) / deviation, width) ** 2
+    misfit = np.maximum(gaussian(misfit, reach), 0)
+    return np.asarray(variance * (factor * estimate.noise + estimate.blur + np.float32(_OF_MISFIT) * misfit))
 
 
 # --- no lattice ------------------------------------------------------------------------------------------------
@@ -396,11 +416,13 @@ def _locally(f: Array, noise: Noise, threads: int) -> _Found:
         candidates = {"patches": Estimate(mean.values, mean.own, 1 / mean.looks), "Gaussian": _gaussian(f, width)}
         first, _ = mixed(f, variance, list(candidates.values()), _LOCAL_WINDOW)
         blocks = cosine_wiener(f, first.values, variance, threads=threads)
-        candidates["blocks"] = Estimate(blocks.values, blocks.own, 1 / blocks.looks)
+        candidates["blocks"] = _wiener(blocks)
         estimate = candidates["blocks"]
         return estimate, {}
 
     estimate, shares = once(f)
-    factor = _repeated(estimate, variance, WHITE, _LOCAL_WINDOW, lambda again: once(again)[0].values)
+    error = _squared_error(
+        f, estimate, variance, WHITE, _LOCAL_WINDOW, _LOCAL_PERIOD, lambda again: once(again)[0].values
+    )
     reason = "No lattice stands out of the spectrum, so similar patches nearby are averaged and blocks filtered."
-    return _Found(estimate, variance, factor, "non-local-means", reason, {"looks": float(np.median(1 / estimate.noise)), "shares": shares})
+    return _Found(estimate, variance, error, "non-local-means", reason, {"looks": float(np.median(1 / estimate.noise)), "shares": shares})

@@ -24,11 +24,14 @@ class Estimate(NamedTuple):
         Derivative of each pixel by its own datum.
     noise
         Variance that the noise leaves in it, over that of a pixel.
+    blur
+        Expected square of what a Wiener filter takes of the sample, over the same.
     """
 
     values: Array
     own: Array
     noise: Array
+    blur: Array | float = 0.0
 
 
 def mixed(image: Array, variance: Array, estimates: list[Estimate], window: float) -> tuple[Estimate, list[Array]]:
@@ -47,7 +50,7 @@ def mixed(image: Array, variance: Array, estimates: list[Estimate], window: floa
     number = 4 * math.pi * window**2
     over = (1 / variance).astype(np.float32)
     risks = []
-    for values, own, _ in estimates:
+    for values, own, *_ in estimates:
         risk = values - image
         risk *= risk
         risk *= over
@@ -65,7 +68,7 @@ def mixed(image: Array, variance: Array, estimates: list[Estimate], window: floa
         total += risk
     for risk in risks:
         risk /= total
-    parts = [np.zeros_like(least) for _ in range(3)]
+    parts = [np.zeros_like(least) for _ in range(4)]
     for share, estimate in zip(risks, estimates, strict=True):
         for part, field in zip(parts, estimate, strict=True):
             part += share * field
