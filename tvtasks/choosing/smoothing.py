@@ -16,6 +16,7 @@ from tvtasks.operators import Array
 
 WIDTHS = np.geomspace(0.5, 5.0, 20)
 """Standard deviations of the Gaussian filters that are tried, in pixels."""
+WIDE_WIDTHS = np.geomspace(0.5, 40.0, 38)
 _WIDE = 1.5  # px from which on the cosine transform is faster
 _PASSED = 5.5  # standard deviations of the Gaussian's spectrum that are kept: all but 3e-7
 _BINS = 1200
