@@ -1,4 +1,4 @@
-"""What a sweep is asked for and what it writes, whoever asks: the command line or a worker of Prefect."""
+"""What a sweep takes and what it writes, for the command line and for a Prefect worker."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from tvtasks.figures.sheet import contact_sheet, rendered
 from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
-from tvtasks.sweep import NAMES, SYMBOLS, Trial, records
+from tvtasks.steps import MODELS, symbols
+from tvtasks.sweep import Trial, records
 
 
 def axes(named: Mapping[str, Sequence[Any] | None], further: Sequence[str]) -> dict[str, list[Any]]:
-    """Return what varies, with its values: `named` by key, `further` of the form ``key=value,value``."""
+    """Return the varied keys with their values: `named` by key, `further` of the form ``key=value,value``."""
     found = {key: values(key, [str(text) for text in texts]) for key, texts in named.items() if texts}
     for text in further:
         key, equals, given = text.partition("=")
         if not equals or not key:
-            raise ConfigurationError(f"--set {text} is not of the form key=value,value.")
+            raise ConfigurationError(f"--set {text} is not of the form KEY=VALUES, such as median.rows=3,5.")
         found[key] = [*found.get(key, []), *values(key, [given])]
     return found
 
 
 def values(key: str, texts: Sequence[str]) -> list[Any]:
-    """Return the values in texts like ``.1,.5``; whether they are allowed, the recipe says."""
+    """Return the values in texts like ``.1,.5``; the recipe later checks whether they are allowed."""
     found: list[Any] = []
     for text in ",".join(texts).split(","):
         word = text.strip()
@@ -47,7 +48,7 @@ def values(key: str, texts: Sequence[str]) -> list[Any]:
 
 
 def models(texts: Sequence[str]) -> dict[str, list[float]]:
-    """Return the models, each with the values of λ that it has of its own."""
+    """Return the models, each with its own values of λ."""
     found: dict[str, list[float]] = {}
     for text in texts:
         if "=" not in text:
@@ -61,13 +62,13 @@ def models(texts: Sequence[str]) -> dict[str, list[float]]:
 def image(
     path: Path, base: Recipe | None, channel: str | None = None, run: str | None = None
 ) -> tuple[Micrograph, str]:
-    """Return the image to restore: of an archive file the raw one, of another what the recipe would take.
+    """Return the image to restore: the raw image of a result, or what the recipe would take from a file.
 
-    And a sentence where it is one of several.
+    The second value is a sentence if the file holds several images; else empty.
     """
     if path.suffix.lower() == ".nxs":
         ours = False
-        with suppress(ArchiveError):  # another program's NeXus file is an image file like any other
+        with suppress(ArchiveError):  # a NeXus file of another program is an image file like any other
             ours = bool(archive.runs(path))
         if ours:
             return archive.raw(path, run=run), ""
@@ -79,7 +80,7 @@ def image(
     if len(found) == 1:
         return chosen[0], ""
     name = " ".join(filter(None, (chosen[0].channel, chosen[0].direction)))
-    return chosen[0], f"{path.name} holds {len(found)} images; {name} is taken; see --channel."
+    return chosen[0], f"{path.name} holds {len(found)} images; using {name}. Choose another with --channel."
 
 
 def write(micrograph: Micrograph, trials: Sequence[Trial], place: Path, columns: int = 0) -> list[Path]:
@@ -97,28 +98,28 @@ def write(micrograph: Micrograph, trials: Sequence[Trial], place: Path, columns:
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(named(".csv"), text.getvalue().encode("utf-8-sig"))  # with the mark that Excel needs for λ
+    write_whole(
+        named(".csv"), text.getvalue().encode("utf-8-sig")
+    )  # Excel needs the byte order mark to show λ
     return [named(suffix) for suffix in (".png", ".pdf", ".csv", ".nxs")]
 
 
 def title(micrograph: Micrograph, trials: Sequence[Trial]) -> str:
-    """Return the name of the image, and what is the same at all points."""
+    """Return the name of the image and the parameters that all points share."""
     parts = [micrograph.name] + ([micrograph.channel] if micrograph.channel else [])
     varied = {key for trial in trials for key in trial.point.varied}
-    recipe = trials[0].point.recipe.parameters
-    for step in ("background", "median", "contrast", "denoise"):
-        if (table := recipe.get(step)) is None:
-            continue
+    recipe = trials[0].point.recipe
+    for step in recipe.steps:
+        table = {
+            key: value for key, value in recipe.parameters[step].items() if f"{step}.{key}" not in varied
+        }
         words = [step]
-        if step == "median" and not any(key.startswith("median.") for key in varied):
-            words.append(f"{table['rows']} × {table['columns']}")
-        elif "model" in table and f"{step}.model" not in varied:
-            words.append(NAMES[table["model"]])
-            words += [
-                f"{symbol} {table[key]:g}" for key, symbol in SYMBOLS.items()
-                if key in table and f"{step}.{key}" not in varied
-            ]  # fmt: skip
-        if table.get("direction", "both") != "both" and f"{step}.direction" not in varied:
+        if "model" in table:
+            words.append(MODELS[table["model"]].title)
+            words += [f"{symbol} {table[key]:g}" for key, symbol in symbols().items() if key in table]
+        elif f"{step}.model" not in varied:
+            words.append(" ".join(f"{key} {value}" for key, value in table.items()))
+        if table.get("direction", "both") != "both":
             words.append(f"{table['direction']} only")
         parts.append(" ".join(words))
     return "  ·  ".join(parts)

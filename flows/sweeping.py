@@ -1,4 +1,4 @@
-"""The flow that a worker of Prefect runs for a sweep: one image by many parameters, the sheet on its page."""
+"""The flow of a sweep for a Prefect worker: one image with many parameters, the sheet on its page."""
 
 from __future__ import annotations
 
@@ -14,53 +14,57 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import sweep as asked
-from flows.forms import Says
 from flows.restore import ImageFile
 from tvtasks import figures, sweep
+from tvtasks.dashboard import allowed
+from tvtasks.dashboard.forms import Help
+from tvtasks.dashboard.markdown import code, plain
 from tvtasks.errors import TvtasksError
 from tvtasks.recipe import Recipe
-from tvtasks.tasks import plain
+from tvtasks.steps import MODELS, STEPS
 
 SHEET_BYTES = 200_000
-"""Size of the sheet on the page at most: it holds many images, and there is one for each sweep."""
+"""Largest size of the sheet on the page: it holds many images, and each sweep has only one."""
 
+VARIED = [step.name for step in STEPS.values() if step.models]
 Numbers = tuple[Annotated[float, Field(ge=0)], ...]
 
 
 @flow(name="sweep", flow_run_name="sweep {path}", persist_result=False)
 def sweep_flow(
     path: ImageFile,
-    output: Annotated[Path, Says("Folder for the sheet, the table and the results.")],
-    recipe: Annotated[str, Says("A preset or a TOML file to begin with; or nothing.")] = "",
+    output: Annotated[Path, Help("Folder for the sheet, the table and the results.")],
+    recipe: Annotated[str, Help("The preset or TOML file to start from; may be empty.")] = "",
     models: Annotated[
         tuple[str, ...],
-        Says("Models to compare: huber-rof, tv-l1, tgv-l1; with λ of its own: tv-l1=.1,.2"),
+        Help(f"Models to compare: {', '.join(MODELS)}; optionally each with its own λ: tv-l1=.1,.2"),
     ] = (),
-    lam: Annotated[Numbers, Says("Values of λ.")] = (),
-    alpha: Annotated[Numbers, Says("Values of α of huber-rof.")] = (),
+    lam: Annotated[Numbers, Help("Values of λ.")] = (),
+    alpha: Annotated[Numbers, Help("Values of α of huber-rof.")] = (),
     further: Annotated[
         tuple[str, ...],
-        Says("Any other key of a recipe: median.rows=3,5 or background.direction=both,x"),
+        Help("Any other key of a recipe, such as median.rows=3,5 or background.direction=both,x"),
     ] = (),
     step: Annotated[
         str,
-        Field(pattern="^(background|contrast|denoise)?$"),
-        Says("The step to vary: background, contrast or denoise; if not given, the first of the recipe."),
+        Field(pattern=f"^({'|'.join(VARIED)})?$"),
+        Help(f"The step to vary: {', '.join(VARIED)}. If you leave this empty, the first of the recipe."),
     ] = "",
-    channel: Annotated[str, Says("Which image of a file with several.")] = "",
-    workers: Annotated[int, Field(ge=1, le=64), Says("Points worked on at a time.")] = 2,
+    channel: Annotated[str, Help("Which image, if the file holds several.")] = "",
+    workers: Annotated[int, Field(ge=1, le=64), Help("Points computed at a time.")] = 2,
 ) -> Any:
     """Restore one image with every combination of some parameters, and put the results on one sheet.
 
-    It does what `tvtasks sweep` does. The sheet stands among the artifacts of the run, too.
+    This does what `tvtasks sweep` does. The sheet is also among the artifacts of the run.
     """
     try:
+        allowed.check([path, output], [recipe])
         base = Recipe.load(recipe) if recipe else None
         axes = asked.axes({"lam": lam, "alpha": alpha}, further)
         micrograph, note = asked.image(path, base, channel or None)
         if base:
             base = base.for_technique(micrograph.technique, micrograph.name)
-        points = sweep.grid(base, asked.models(models), axes, step or None)  # type: ignore[arg-type]
+        points = sweep.build_points(base, asked.models(models), axes, step or None)
         with TemporaryDirectory(prefix="tvtasks-sweep-", ignore_cleanup_errors=True) as folder:
             found = dict(sweep.run(micrograph, points, Path(folder), workers=workers))
             trials = [found[number] for number in sorted(found)]
@@ -71,8 +75,8 @@ def sweep_flow(
     except TvtasksError as error:  # the page shows the sentence
         return Failed(message=str(error), data=error)
     words = [plain(line) for line in (note, *faults) if line]
-    text = "\n\n".join([_picture(files[0]), *words, *(f"`{file}`" for file in files)])
-    create_markdown_artifact(text, key="sweep", description=f"{micrograph.name}: {len(trials)} points")
+    text = "\n\n".join([_picture(files[0]), *words, *(code(str(file)) for file in files)])
+    create_markdown_artifact(text, key="sweep", description=f"{plain(micrograph.name)}: {len(trials)} points")
     return Completed(message=f"{len(trials) - len(faults)} points, {len(faults)} failed. {files[0]}")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.prefect_fixtures"]
+
 _HOME = tempfile.TemporaryDirectory(prefix="tvtasks-tests-", ignore_cleanup_errors=True)
 
 # The first call of a solver on a machine compiles it, which takes seconds.
@@ -20,6 +22,7 @@ settings.load_profile("compiled")
 for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
     del os.environ[_name]
 os.environ["PREFECT_HOME"] = _HOME.name
+os.environ["XDG_STATE_HOME"] = _HOME.name
 for _name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
     os.environ.pop(_name, None)
 # A shell has what it starts in the background ignore Ctrl-C; so would the processes that tests start.

@@ -31,13 +31,14 @@ def recipe(**selection):
 
 STM = [*both("Z", "height"), *both("Current", "current"), *both("LI_X", "lock_in")]
 AFM = [
-    *both("Z", "height", technique="AFM"), *both("Current", "current", technique="AFM"),
+    *both("Z", "height", technique="AFM"),
+    *both("Current", "current", technique="AFM"),
     *both("Frequency_Shift", "frequency_shift", technique="AFM"),
-]  # fmt: skip
+]
 
 
 def held(images):
-    """Return the images of a scan in which the tip was held at one height."""
+    """Return the images of a scan at constant height."""
     return [replace(one, data=np.full((4, 4), -6e-9)) if one.quantity == "height" else one for one in images]
 
 
@@ -52,10 +53,10 @@ class TestUnattended:
         ],
         ids=["STM", "STM at one height", "AFM", "AFM at one height"],
     )
-    def test_one_image_of_a_scan_is_taken_and_the_rest_is_named(self, images, expected):
+    def test_one_image_of_a_scan_is_restored_and_the_rest_are_named(self, images, expected):
         chosen, (note,) = choose(images, recipe())
         assert names(chosen) == [(expected, "forward")]
-        assert f"1 of 6 images in the file taken: {expected} forward. Left out: " in note
+        assert f"Restored 1 of 6 images in the file: {expected} forward. Left out: " in note
         assert "Current backward" in note
         assert "direction" in note
 
@@ -129,5 +130,5 @@ class TestByTheRecipe:
     def test_the_recipe_for_the_technique_decides(self):
         chooses = Recipe(by_technique={"STM": {"channel": "Current", "median": {}}})
         assert names(choose(STM, chooses)[0]) == [("Current", "forward")]
-        with pytest.raises(RecipeError, match="cannot choose"):
+        with pytest.raises(RecipeError, match="has no entry"):
             choose(AFM, chooses)

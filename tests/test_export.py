@@ -11,7 +11,7 @@ from PIL import Image
 from tvtasks import Micrograph, Recipe, archive, readers, restore
 from tvtasks.archive.collect import collect
 from tvtasks.errors import ConfigurationError
-from tvtasks.export import ARRAYS, export, names
+from tvtasks.export import export, known_arrays, names
 from tvtasks.figures import limits
 from tvtasks.micrograph import Region
 
@@ -78,7 +78,7 @@ class TestTiff:
 
 class TestGwyddion:
     def test_gwyfile_reads_all_channels_with_units(self, run, tmp_path):
-        (path,) = export(run, "gwy", tmp_path, arrays=ARRAYS)
+        (path,) = export(run, "gwy", tmp_path, arrays=known_arrays())
         assert path.name == f"{run.path.stem}.gwy"
         fields = gwyfile.util.get_datafields(gwyfile.load(str(path)))
         assert list(fields) == [
@@ -145,7 +145,7 @@ class TestPng:
 
 class TestNpz:
     def test_numpy_reads_it_without_pickle(self, run, tmp_path):
-        (path,) = export(run, "npz", tmp_path, arrays=ARRAYS)
+        (path,) = export(run, "npz", tmp_path, arrays=known_arrays())
         with np.load(path, allow_pickle=False) as content:
             np.testing.assert_array_equal(content["raw"], run.raw)
             np.testing.assert_array_equal(content["restored"], run.restored)
@@ -157,11 +157,11 @@ class TestFiles:
     def test_nothing_is_overwritten_and_nothing_half_done(self, run, tmp_path):
         taken = tmp_path / f"{run.path.stem}__restored.tif"
         taken.write_bytes(b"precious")
-        with pytest.raises(ConfigurationError, match=r"there already.*--overwrite"):
-            export(run, "tiff", tmp_path, arrays=ARRAYS)
+        with pytest.raises(ConfigurationError, match=r"exists already.*--overwrite"):
+            export(run, "tiff", tmp_path, arrays=known_arrays())
         assert list(tmp_path.iterdir()) == [taken]
         assert taken.read_bytes() == b"precious"
-        assert len(export(run, "tiff", tmp_path, arrays=ARRAYS, overwrite=True)) == 4
+        assert len(export(run, "tiff", tmp_path, arrays=known_arrays(), overwrite=True)) == 4
         assert tifffile.imread(taken).shape == run.restored.shape
 
     def test_a_run_of_a_collected_file_has_the_name_it_had(self, run, tmp_path):
@@ -178,6 +178,6 @@ class TestFiles:
 
     def test_images_are_chosen_by_name(self):
         assert list(names("raw, restored")) == ["raw", "restored"]
-        assert tuple(names("all")) == ARRAYS
-        with pytest.raises(ConfigurationError, match="no image 'rwa'"):
+        assert tuple(names("all")) == known_arrays()
+        with pytest.raises(ConfigurationError, match="no array 'rwa'"):
             list(names("rwa"))

@@ -38,7 +38,7 @@ class TestWhole:
     def test_what_may_not_be_replaced_is_not_touched(self, tmp_path):
         target = tmp_path / "page.html"
         target.write_bytes(b"old")
-        with pytest.raises(ConfigurationError, match="there already"):
+        with pytest.raises(ConfigurationError, match="exists already"):
             write_whole(target, b"new", overwrite=False)
         with pytest.raises(ConfigurationError, match="is a folder"):
             write_whole(tmp_path, b"new")

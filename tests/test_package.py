@@ -1,7 +1,10 @@
 import ast
+import doctest
 import json
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -49,15 +52,51 @@ def test_every_public_name_can_be_had():
         tvtasks.nothing  # noqa: B018 - asking is the test
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
-)
-def test_only_tasks_imports_prefect(path):
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path):
+    """Modules that a file imports, wherever in it; without what is there for type checkers alone."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            names.add(node.module.split(".")[0])
-    assert "prefect" not in names or path == PACKAGE / "tasks.py"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_tasks_and_the_dashboard_import_prefect_and_nothing_imports_the_flows(path):
+    names = {name.split(".")[0] for name in imported(path)}
+    place = path.relative_to(PACKAGE)
+    assert "prefect" not in names or place.parts[0] in {"tasks.py", "dashboard"}
     assert "flows" not in names
+
+
+def test_arrows_between_rooms_run_one_way():
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in SOURCES}
+    arrows = {room: set() for room in rooms}
+    for path in SOURCES:
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        names = {name.split(".")[1] for name in imported(path) if name.startswith("tvtasks.")}
+        arrows[room] |= (names & rooms) - {room, "__init__"}
+    try:
+        list(TopologicalSorter(arrows).static_order())
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if ">>> " in path.read_text("utf-8")],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_the_examples_of_a_module_run(path):
+    name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    failed, tried = doctest.testmod(import_module(name))
+    assert tried
+    assert not failed

@@ -100,16 +100,16 @@ class TestCalibration:
 class TestRefusals:
     @pytest.mark.parametrize("line", [(0, 0, 36, 5), (-1, 0, 5, 5), (0, 0, 5, 24)], ids=str)
     def test_a_line_that_leaves_the_image_is_told_how_far_it_goes(self, rough, line):
-        with pytest.raises(ConfigurationError, match="from 0 to 35 pixels in x and from 0 to 23 pixels in y"):
+        with pytest.raises(ConfigurationError, match="covers 0 to 35 pixels in x and 0 to 23 pixels in y"):
             profile(rough, line)
 
     def test_in_the_unit_that_the_line_was_given_in(self, ramp):
-        with pytest.raises(ConfigurationError, match=r"from 0 to 3\.5 nm in x and from 0 to 4\.6 nm in y"):
+        with pytest.raises(ConfigurationError, match=r"covers 0 to 3\.5 nm in x and 0 to 4\.6 nm in y"):
             profile(ramp, (0, 0, 30, 20))
 
     @pytest.mark.parametrize("line", [(1, 1, 1, 1), (0, 0, 0, 1e-300), (0, 0, float("nan"), 5)], ids=str)
     def test_a_line_has_two_ends(self, rough, line):
-        with pytest.raises(ConfigurationError, match="two different ends"):
+        with pytest.raises(ConfigurationError, match="ends of the line are the same"):
             profile(rough, line)
 
 

@@ -1,11 +1,15 @@
+import errno
+import os
 import sys
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from tvtasks import archive, readers, restoration, workflow
+from tvtasks import archive, readers, recipe, restoration, steps, workflow
+from tvtasks.archive import identity
 from tvtasks.errors import (
     ArchiveError,
     ConfigurationError,
@@ -88,31 +92,31 @@ class TestOutcome:
 class TestHowItIsKept:
     SAMPLE = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
 
-    def test_what_cannot_pack_is_said_before_the_file_is_read(self, tmp_path, directory, monkeypatch):
+    def test_a_missing_compressor_is_reported_before_the_file_is_read(self, tmp_path, directory, monkeypatch):
         monkeypatch.setitem(sys.modules, "hdf5plugin", None)
         with pytest.raises(ConfigurationError, match="hdf5plugin"):
-            restore_file(tmp_path / "nothing.npy", RECIPE, directory, keeping=archive.Keeping("lz4"))
+            restore_file(tmp_path / "nothing.npy", RECIPE, directory, storage=archive.Storage("lz4"))
         assert not directory.exists()
 
     def test_no_nxem_without_what_it_demands_and_a_note_says_so(self, scan, directory):
         (image,) = readers.read(scan)
-        keeping = archive.Keeping(sample=self.SAMPLE)
+        storage = archive.Storage(sample=self.SAMPLE)
         when = datetime(2024, 5, 1, tzinfo=UTC)
         directory.mkdir(parents=True)
         cases = [
-            ({}, ["its file does not say that an electron microscope took the image"]),
-            ({"technique": "SEM"}, ["its file does not say when the image was acquired"]),
+            ({}, ["its file does not name an electron microscope"]),
+            ({"technique": "SEM"}, ["its file has no time of acquisition"]),
             ({"technique": "SEM", "acquired_at": when}, []),
         ]
         for number, (known, reasons) in enumerate(cases):
             images = [replace(image, frame=number, **known)]
-            (outcome,) = workflow.restore_images(images, RECIPE, directory, keeping=keeping)
+            (outcome,) = workflow.restore_images(images, RECIPE, directory, storage=storage)
             told = [f"The sample is kept with the image, but not as NXem: {reason}." for reason in reasons]
             assert [note for note in outcome.notes if "NXem" in note] == told
 
 
 class TestChosenByTheFile:
-    """What the file holds, and says of itself, decides."""
+    """The content of a file and its metadata decide."""
 
     @pytest.fixture
     def images(self, scan):
@@ -130,7 +134,7 @@ class TestChosenByTheFile:
         record = archive.summary(outcome.archive)
         assert outcome.recipe == record["recipe"]["name"] == "afm-background"
         assert record["recipe_sha256"] == Recipe.load("afm-background").digest
-        said = "Recipe auto: the file says AFM, so it was restored by afm-background."
+        said = "Recipe auto: the file names AFM, so it was restored by afm-background."
         assert said in outcome.notes
         assert said in record["notes"]
 
@@ -140,12 +144,14 @@ class TestChosenByTheFile:
         assert named.seconds is None
 
     def test_a_file_that_says_nothing_is_refused(self, scan, directory):
-        with pytest.raises(RecipeError, match=r"stm_1\.npy does not say .* recipe auto cannot choose"):
+        with pytest.raises(RecipeError, match=r"stm_1\.npy names no technique.* recipe auto has no entry"):
             restore_file(scan, Recipe.load("auto"), directory)
 
-    def test_what_was_left_out_is_told(self, restored):
+    def test_images_left_out_are_named(self, restored):
         (outcome,) = restored(RECIPE)
-        assert any("1 of 3 images in the file taken: Z forward. Left out: " in note for note in outcome.notes)
+        assert any(
+            "Restored 1 of 3 images in the file: Z forward. Left out: " in note for note in outcome.notes
+        )
 
     def test_other_channels_are_runs_of_their_own_and_the_first_is_not_done_again(self, restored):
         (first,) = restored(RECIPE)
@@ -184,13 +190,31 @@ class TestSteps:
         assert called == [
             workflow.read,
             restoration.prepare,
-            restoration.extract_background,
-            restoration.median_filter,
-            restoration.retrieve_contrast,
-            restoration.denoise,
+            steps.extract_background,
+            steps.median_filter,
+            steps.retrieve_contrast,
+            steps.denoise,
             workflow.write_preview,
             workflow.write_archive,
         ]
+
+    def test_who_the_image_is_and_its_parameters_are_found_out_once(self, scan, directory, monkeypatch):
+        counted = Counter()
+
+        def count(owner, name):
+            function = getattr(owner, name)
+
+            def counting(*args, **kwargs):
+                counted[name] += 1
+                return function(*args, **kwargs)
+
+            monkeypatch.setattr(owner, name, counting)
+
+        count(identity, "content_sha256")
+        count(identity, "work_id")
+        count(recipe, "canonical_json")
+        restore_file(scan, RECIPE.model_copy(), directory)
+        assert counted == {"content_sha256": 1, "work_id": 1, "canonical_json": 1}
 
     def test_a_run_cut_short_before_the_archive_is_done_again(self, scan, directory):
         def cut_short(step, /, *args, **kwargs):
@@ -209,7 +233,7 @@ class TestSteps:
 class TestRefusals:
     def test_a_damaged_file(self, scan, directory):
         scan.write_bytes(scan.read_bytes()[:500])
-        with pytest.raises(UnreadableFileError, match=r"stm_1\.npy is not whole"):
+        with pytest.raises(UnreadableFileError, match=r"stm_1\.npy is incomplete"):
             restore_file(scan, RECIPE, directory)
 
     def test_an_image_of_one_value(self, scan, directory):
@@ -222,10 +246,11 @@ class TestRefusals:
         with pytest.raises(ArchiveError, match="cannot be created"):
             restore_file(scan, RECIPE, scan / "archive")
 
-    def test_a_picture_that_cannot_be_written(self, scan, directory):
-        (outcome,) = restore_file(scan, RECIPE, directory)
-        outcome.archive.unlink()
-        outcome.preview.unlink()
-        outcome.preview.mkdir()
-        with pytest.raises(ArchiveError, match=r"The picture .*stm_1__.*\.png cannot be written: .*disk"):
+    def test_a_picture_that_cannot_be_written_leaves_nothing_half_done(self, scan, directory, monkeypatch):
+        def full(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(ArchiveError, match=r"stm_1__.*\.png cannot be written: No space .*0\.\d MB"):
             restore_file(scan, RECIPE, directory)
+        assert not list(directory.iterdir())

@@ -1,7 +1,7 @@
 """Total-variation restoration of microscope images as they are acquired, with provenance.
 
-The names below are loaded when they are first used, so that ``import tvtasks`` stays cheap: it brings in
-neither Prefect nor matplotlib, h5py or numba.
+The names below are loaded on first use, so that ``import tvtasks`` stays fast: it imports neither Prefect nor
+matplotlib, h5py or numba.
 """
 
 from importlib import import_module

@@ -1,9 +1,9 @@
-"""Which images of a file are restored: what the recipe names, otherwise what a lab wants unattended.
+"""Which images of a file are restored: those that the recipe names, or a default for unattended use.
 
-A scan holds up to twenty channels in two directions, and nobody wants all of them restored each time.
-Without a word in the recipe it is the height that a scanning-probe microscope measured, forward; where the
-tip was held at one height, so that this does not change, it is the current of an STM or the frequency shift
-of an AFM. Of an electron microscope it is every signal.
+A scan holds up to twenty channels in two directions, and nobody wants all of them restored each time. By
+default, a scanning-probe image means the height, forward; or, if the tip was held at constant height, so that
+the height holds a single value, the current of an STM or the frequency shift of an AFM. For an electron
+microscope it means every signal.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,21 +23,21 @@ _MOST_NAMES = 12
 
 
 def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micrograph], tuple[str, ...]]:
-    """Return the images of a file that a recipe is for, in the file's order, and notes on those left out.
+    """Return the images of a file that a recipe selects, in the file's order, and notes on those left out.
 
     Parameters
     ----------
     micrographs
         All images of one file.
     recipe
-        Its `channel` and `direction` decide; those of the recipe for the technique, where it chooses by that.
+        Its `channel` and `direction` decide; if it chooses by technique, those of the recipe it chooses.
 
     Raises
     ------
     UnusableImageError
-        Where there is no image of that channel or direction; the message names those that there are.
+        There is no image of that channel or direction; the message lists those that exist.
     RecipeError
-        Where the recipe chooses by technique, and has nothing for that of the file.
+        The recipe chooses by technique and has nothing for the technique of the file.
     """
     if len(micrographs) < 2 and not (recipe.channel or recipe.direction or recipe.by_technique):
         return list(micrographs), ()
@@ -51,9 +51,9 @@ def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micr
     if not rest:
         return kept, ()
     note = (
-        f"{len(kept)} of {len(micrographs)} images in the file taken: {_names(kept)}. "
+        f"Restored {len(kept)} of {len(micrographs)} images in the file: {_names(kept)}. "
         f"Left out: {_names(rest)}. "
-        'For others set channel ("*" for all) and direction (forward, backward, both) in the recipe.'
+        'For others, set channel ("*" for all) and direction (forward, backward, both) in the recipe.'
     )
     return kept, (note,)
 
@@ -72,7 +72,8 @@ def _of_channel(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
     technique = images[0].technique or ("AFM" if "height" in quantities else "")
     for quantity in _WANTED.get(technique, ()):
         found = [image for image in images if image.quantity == quantity and not _is_constant(image)]
-        # Of several (the sensor's height beside the piezo's, a second pass) the first in the file.
+        # Of several (the height of the sensor and of the piezo, or a second pass), take the first in the
+        # file.
         forward = [image for image in found if image.direction != "backward"]
         if name := [image.channel for image in forward or found][:1]:
             return [image for image in found if image.channel == name[0]]
@@ -91,13 +92,13 @@ def _in_direction(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
 
 
 def _fits(image: Micrograph, pattern: str) -> bool:
-    # A name is not always a glob of itself: passes of Nanonis are called [P1]_Z.
+    # A name does not always match itself as a pattern: passes of Nanonis are called [P1]_Z.
     names = (image.channel.casefold(), (image.quantity or "").casefold())
     return any(name == pattern.casefold() or fnmatchcase(name, pattern.casefold()) for name in names)
 
 
 def _is_constant(image: Micrograph) -> bool:
-    """Return whether there is nothing in an image but one value, as in a height that was held."""
+    """Return whether an image holds only a single value, like a height that was held constant."""
     finite = image.data[np.isfinite(image.data)]
     return finite.size == 0 or bool(finite.min() == finite.max())
 

@@ -1,12 +1,12 @@
 """Errors whose message is a sentence for the person at the microscope.
 
-Whatever raises one of these says what is wrong, with which file or value, and what to do next. The
-command line prints the message alone; anything else that is raised is a defect of tvtasks.
+A message names what is wrong and with which file or value, and says what to do next. The command line prints
+the message alone. Any other exception is a defect of tvtasks.
 """
 
 
 class TvtasksError(Exception):
-    """Something a user can put right; the message says how."""
+    """Something that the user can fix; the message says how."""
 
 
 class UnreadableFileError(TvtasksError):
@@ -14,7 +14,7 @@ class UnreadableFileError(TvtasksError):
 
 
 class UnusableImageError(TvtasksError, ValueError):
-    """An image that cannot be restored: empty, constant where contrast is needed, or not finite."""
+    """An image that cannot be restored: it is empty, constant or not finite."""
 
 
 class RecipeError(TvtasksError, ValueError):
@@ -22,11 +22,19 @@ class RecipeError(TvtasksError, ValueError):
 
 
 class ArchiveError(TvtasksError):
-    """An archive file that cannot be written, or is not what it says it is."""
+    """A result that cannot be written, or a file that is not an intact result."""
+
+
+class ArchiveAwayError(ArchiveError):
+    """The disk or the share of an archive is not connected at present."""
 
 
 class CancelledRunError(TvtasksError):
-    """Work that a user has cancelled; it is not done until someone asks for it."""
+    """A user has cancelled work; the next start of the watch does it."""
+
+
+class ServerError(TvtasksError):
+    """A Prefect server that does not answer, or asks for a password."""
 
 
 class ConfigurationError(TvtasksError):

@@ -1,7 +1,7 @@
-"""Images of an archived run as files for other programs: TIFF, PNG, Gwyddion's .gwy and .gsf, NumPy's .npz.
+"""Arrays of an archived run as files for other programs: TIFF, PNG, .gwy, .gsf, .npz.
 
-The formats .gwy (the native one of Gwyddion) and .gsf (Gwyddion Simple Field 1.0) are those of the chapter on
-file formats in its user guide.
+The Gwyddion user guide, chapter "File formats", specifies .gwy (Gwyddion's native format) and .gsf (Gwyddion
+Simple Field 1.0).
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 
-from tvtasks.archive import ArchivedRun, archive_path
+from tvtasks.archive import ArchivedRun, Identity
 from tvtasks.archive.layout import calibration
 from tvtasks.errors import ConfigurationError
 from tvtasks.figures import Panel, drawn, limits
 from tvtasks.files import refuse_taken, write_whole
 from tvtasks.micrograph import Image
+from tvtasks.steps import MODELS, STEPS
 
 Format = Literal["tiff", "png", "gwy", "gsf", "npz"]
-ARRAYS = ("raw", "background", "flat", "contrast", "restored")
 
 _SUFFIXES: dict[Format, str] = {
-    "tiff": ".tif", "png": ".png", "gwy": ".gwy", "gsf": ".gsf", "npz": ".npz",
-}  # fmt: skip
-# What ImageJ's own kind of TIFF can hold, and what OME-TIFF can; the rest goes into a plain TIFF.
+    "tiff": ".tif",
+    "png": ".png",
+    "gwy": ".gwy",
+    "gsf": ".gsf",
+    "npz": ".npz",
+}
+# What ImageJ's kind of TIFF can hold, and what OME-TIFF can; everything else goes into a plain TIFF.
 _IMAGEJ = ("uint8", "uint16", "float32")
 _OME = ("int8", "int16", "int32", "uint32", "float64")
 
@@ -45,28 +49,28 @@ def export(
     bits: Literal[8, 16] = 8,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write images of a run to files that are named after its archive file.
+    """Write arrays of a run to files that are named after its result file.
 
-    A .gwy or .npz holds all of them, ``<archive file>.gwy`` (``<archive file>__restored.gwy`` for one alone);
-    of the other formats there is a file for each, ``<archive file>__restored.tif``.
+    A .gwy or .npz holds all arrays: ``<result>.gwy``, or ``<result>__restored.gwy`` for one array. The other
+    formats have one file per array: ``<result>__restored.tif``.
 
     Parameters
     ----------
     run
         The archived run.
     form
-        ``tiff``: the values as they are, with the pixel size; an ImageJ TIFF, or an OME-TIFF for values that
-        ImageJ's kind cannot hold (float64, 32-bit integers), or a plain one. ``png``: grey values to look at.
-        ``gwy``: float64. ``gsf``: float32. ``npz``: the values as they are, with pixel size and run record.
+        ``tiff``: unchanged values and the pixel size, as an ImageJ TIFF, an OME-TIFF for values that ImageJ's
+        kind cannot hold (float64, 32-bit integers), or a plain TIFF. ``png``: grey values to look at.
+        ``gwy``: float64. ``gsf``: float32. ``npz``: unchanged values, pixel size and run record.
     directory
-        Where; it is made if it is missing.
+        Folder for the files; it is created if missing.
     arrays
-        Which images; those that the recipe did not make are left out.
+        Names of the arrays; those that the run does not have are left out.
     bits
-        Of a PNG: 8 has the grey values of the preview, 16 runs from the least to the greatest value, so that
-        little is lost. Both tell, as text in the file, which values are black and white.
+        Bits of a PNG: 8 for the grey values of the preview; 16 for the full range of values, which loses
+        little. The text in the file records which values are black and white.
     overwrite
-        Whether files that are there may be replaced.
+        Whether existing files may be replaced.
 
     Returns
     -------
@@ -76,22 +80,22 @@ def export(
     Raises
     ------
     ConfigurationError
-        If a file is in the way (nothing is written then), or none of the images exists.
+        A file exists already (then nothing is written), or the run has none of the arrays.
     ArchiveError
-        If a file cannot be written.
+        A file cannot be written.
     """
-    present = {
-        "raw": run.raw, "background": run.background, "flat": run.flat, "contrast": run.contrast,
-        "restored": run.restored,
-    }  # fmt: skip
-    chosen = {name: image for name in arrays if (image := present[name]) is not None}
+    present = {"raw": run.raw, **run.arrays}
+    if form != "npz":
+        present = {name: image for name, image in present.items() if image.ndim == 2}
+    chosen = {name: present[name] for name in arrays if name in present}
     if not chosen:
-        there = ", ".join(name for name, image in present.items() if image is not None)
-        raise ConfigurationError(f"{run.path} has no {' or '.join(arrays)}. It has: {there}.")
+        raise ConfigurationError(f"{run.path} has no {' or '.join(arrays)}. It has: {', '.join(present)}.")
     stem, suffix = _stem(run), _SUFFIXES[form]
     encode: dict[Format, Callable[[ArchivedRun, str, Image], bytes]] = {
-        "tiff": _tiff, "png": lambda run, name, image: _png(run, name, image, bits), "gsf": _gsf,
-    }  # fmt: skip
+        "tiff": _tiff,
+        "png": lambda run, name, image: _png(run, name, image, bits),
+        "gsf": _gsf,
+    }
     if form in encode:
         jobs = {f"{stem}__{name}{suffix}": {name: image} for name, image in chosen.items()}
     elif len(chosen) == 1:
@@ -111,28 +115,35 @@ def export(
 
 
 def _stem(run: ArchivedRun) -> str:
-    """Return the name of the archive file; of a run in a file with several, the one that it had before."""
+    """Return the name of the result file; for a run in a collected file, the name that it had before."""
     own = f"__{run.record['run_id'][:12]}"
     if run.path.stem.endswith(own):
         return run.path.stem
-    return archive_path("", run.micrograph, run.recipe).stem.rpartition("__")[0] + own
+    return Identity.of(run.micrograph, run.recipe).stem.rpartition("__")[0] + own
 
 
 def _offset(run: ArchivedRun, name: str) -> tuple[int, int]:
-    """Return the row and column of the raw image in which an image begins."""
+    """Return the row and column of the raw image where an array begins."""
     return (0, 0) if name == "raw" else (run.region.top, run.region.left)
 
 
+def _units(run: ArchivedRun, name: str) -> str:
+    return "" if name in run.unitless else run.micrograph.units
+
+
 def _about(run: ArchivedRun, name: str) -> dict[str, Any]:
-    """Return what identifies an image, for formats that have a place for it."""
+    """Return what identifies an array, for formats that can store it."""
     image = run.record["image"]
     known = {
-        "image": run.micrograph.name, "array": name, "channel": image["channel"],
-        "quantity": image["quantity"], "units": image["units"], "technique": image["technique"],
-        "acquired_at": image["acquired_at"],
-        "recipe": run.record["recipe"]["name"], "run_id": run.record["run_id"],
-        "gap": run.gap, "tvtasks": run.record["software"]["packages"]["tvtasks"],
-    }  # fmt: skip
+        "image": run.micrograph.name,
+        "array": name,
+        **{key: image[key] for key in ("channel", "quantity", "technique", "acquired_at")},
+        "units": _units(run, name),
+        "recipe": run.record["recipe"]["name"],
+        "run_id": run.record["run_id"],
+        "gap": run.gap,
+        "tvtasks": run.record["software"]["packages"]["tvtasks"],
+    }
     return {key: value for key, value in known.items() if value not in {None, ""}}
 
 
@@ -145,7 +156,7 @@ def _tiff(run: ArchivedRun, name: str, image: Image) -> bytes:
     options: dict[str, Any]
     if little.dtype.name in _IMAGEJ:
         options = {"imagej": True, "metadata": {"axes": "YX", "Info": about}}
-        if unit:  # ImageJ's resolution is in pixels per unit, whatever the unit
+        if unit:  # ImageJ's resolution is in pixels per unit, for any unit
             options["resolution"] = (1 / dx, 1 / dy)
             options["metadata"]["unit"] = "micron" if unit == "um" else _one_line(unit)
     else:
@@ -158,9 +169,11 @@ def _tiff(run: ArchivedRun, name: str, image: Image) -> bytes:
             if unit in {"nm", "um"}:
                 shown = "µm" if unit == "um" else unit
                 options["metadata"] |= {
-                    "PhysicalSizeX": dx, "PhysicalSizeXUnit": shown,
-                    "PhysicalSizeY": dy, "PhysicalSizeYUnit": shown,
-                }  # fmt: skip
+                    "PhysicalSizeX": dx,
+                    "PhysicalSizeXUnit": shown,
+                    "PhysicalSizeY": dy,
+                    "PhysicalSizeYUnit": shown,
+                }
         if (per_cm := {"nm": 1e7, "um": 1e4}.get(unit)) is not None:
             options |= {"resolution": (per_cm / dx, per_cm / dy), "resolutionunit": "CENTIMETER"}
     buffer = io.BytesIO()
@@ -169,11 +182,11 @@ def _tiff(run: ArchivedRun, name: str, image: Image) -> bytes:
 
 
 def _png(run: ArchivedRun, name: str, image: Image, bits: Literal[8, 16]) -> bytes:
-    """Return grey values, one pixel for each of the image's."""
+    """Return grey values, one pixel per pixel of the array."""
     finite = image[np.isfinite(image)].astype(np.float64)
     whole = np.where(np.isfinite(image), image, finite.min())
     if bits == 8:
-        # As in the preview, the background has the range of the raw image.
+        # As in the preview, the background has the grey range of the raw image.
         shown = run.raw[run.region.slices] if name in {"raw", "background"} else whole
         low, high = limits(shown)
         picture = drawn(Panel(name, whole, low, high), (image.shape[1], image.shape[0]))
@@ -202,8 +215,8 @@ def _gsf(run: ArchivedRun, name: str, image: Image) -> bytes:
             "YOffset": repr(top * dy),
             "XYUnits": run.micrograph.pixel_unit,
         }
-    if run.micrograph.units:
-        header["ZUnits"] = run.micrograph.units
+    if units := _units(run, name):
+        header["ZUnits"] = units
     header["Title"] = _title(run, name)
     header |= {key: value for key, value in _about(run, name).items() if key not in {"units", "array"}}
     lines = [f"{key}={_one_line(value)}\n" for key, value in header.items()]
@@ -228,7 +241,7 @@ def _gwy(run: ArchivedRun, images: Mapping[str, Image]) -> bytes:
             _component(
                 "si_unit_xy", "o", _unit(run.micrograph.pixel_unit if run.micrograph.pixel_size else "")
             ),
-            _component("si_unit_z", "o", _unit(run.micrograph.units)),
+            _component("si_unit_z", "o", _unit(_units(run, name))),
             _component("data", "D", image.astype("<f8")),
         )
         meta = [_component(key, "s", str(value)) for key, value in _about(run, name).items()]
@@ -285,15 +298,22 @@ def _unit(text: str) -> bytes:
     return _object("GwySIUnit", _component("unitstr", "s", text))
 
 
+def known_arrays() -> tuple[str, ...]:
+    """Return the names of all arrays that a run can have, the raw image first."""
+    made = [step.arrays for step in STEPS.values()] + [model.arrays for model in MODELS.values()]
+    return ("raw", *dict.fromkeys(name for names in made for name in names), "restored")
+
+
 def names(choice: str) -> Iterator[str]:
-    """Yield the images that a choice means: one or more names with commas between, or ``all``.
+    """Yield the arrays that a text means: names separated by commas, or ``all``.
 
     Raises
     ------
     ConfigurationError
-        If there is no such image.
+        There is no such array.
     """
-    for name in ARRAYS if choice == "all" else [part.strip() for part in choice.split(",")]:
-        if name not in ARRAYS:
-            raise ConfigurationError(f"There is no image {name!r}: it can be {', '.join(ARRAYS)} or all.")
+    known = known_arrays()
+    for name in known if choice == "all" else [part.strip() for part in choice.split(",")]:
+        if name not in known:
+            raise ConfigurationError(f"There is no array {name!r}. Use {', '.join(known)} or all.")
         yield name

@@ -1,4 +1,4 @@
-"""One image as a microscope wrote it: its values, its calibration, and where it came from."""
+"""One image as a microscope wrote it: its values, its calibration and its origin."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """The file that an image was read from, as it was when it was read.
+    """The file that an image was read from, as it was at that time.
 
     Attributes
     ----------
     path
-        Where the file lay.
+        Where the file was.
     size
         Bytes.
     modified
@@ -52,7 +52,7 @@ class Source:
     sha256
         Checksum of the whole file, hexadecimal.
     companions
-        Checksums of further files that belong to the same image (a header beside its pixels), by file name.
+        Checksums of further files that belong to the image (a header beside its pixels), by file name.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Source:
 
     @classmethod
     def of(cls, path: Path, companions: tuple[Path, ...] = ()) -> Source:
-        """Describe the file at `path`; reads all of it, and its companions, for the checksums."""
+        """Describe the file at `path`; reads it and its companions completely, for the checksums."""
         status = path.stat()
         return cls(
             path=path,
@@ -76,40 +76,46 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Micrograph:
-    """A two-dimensional image with what is known about it.
+    """A two-dimensional image and what is known about it.
 
     Attributes
     ----------
     data
-        The values as acquired: shape (rows, columns), the file's own dtype, row 0 at the top.
+        The values as acquired: shape (rows, columns), dtype of the file, row 0 at the top.
     quantity
-        What was measured, in the field's words: ``height``, ``current``, ``intensity`` … or None.
+        What was measured: ``height``, ``current``, ``intensity`` … or None.
     units
-        Unit of `data`: ``m``, ``A``, ``V``, ``counts`` …; the empty string where it is not known.
+        Unit of `data`: ``m``, ``A``, ``V``, ``counts`` …; empty where unknown.
     channel
-        The file's own name of the channel, empty where it has none.
+        The file's own name of the channel; empty where it has none.
     direction
-        Fast-scan direction, None where it has no meaning.
+        Fast-scan direction; None where it has no meaning.
     frame
-        Position in a stack or a series, from 0.
+        Position in a stack or series, counted from 0.
     pixel_size
-        (dy, dx), in `pixel_unit`; None where the image is not calibrated.
+        (dy, dx) in `pixel_unit`; None where the image is not calibrated.
     pixel_unit
-        Unit of `pixel_size`, ``m`` unless the file leaves it open.
+        Unit of `pixel_size`: ``m`` unless the file leaves it open.
     valid
-        The part that holds data, where the instrument says so (a data bar is outside it); None for all.
+        The part that holds data, where the instrument records it (a data bar is outside); None for all.
     technique
         ``STM``, ``AFM``, ``SEM``, ``STEM`` or None.
     acquired_at
-        Time of acquisition as the file has it.
+        Time of acquisition as the file gives it.
     source
-        The file; None for an array that came from memory.
+        The file; None for an array from memory.
     reader
-        Name and version of what read it.
+        Name and version of the reader.
     vendor_metadata
-        The file's other metadata, safe for JSON.
+        All other metadata of the file, safe for JSON.
     notes
-        Sentences on what the reader had to decide (a colour image reduced to grey …).
+        Sentences on what the reader had to decide (a colour image was reduced to grey …).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Micrograph(np.zeros((2, 3)), quantity="height", units="m").name
+    'image'
     """
 
     data: Image
@@ -130,7 +136,7 @@ class Micrograph:
 
     @property
     def name(self) -> str:
-        """What to call the image: the file's name, or "image" for an array from memory."""
+        """The file's name, or "image" for an array from memory."""
         return self.source.path.name if self.source else "image"
 
 
@@ -141,10 +147,10 @@ def file_sha256(path: Path) -> str:
 
 
 def array_sha256(array: NDArray[Any]) -> str:
-    """Return the SHA-256 of an array's dtype, shape and little-endian C-order bytes, hexadecimal.
+    """Return the SHA-256 of an array's dtype, shape and little-endian bytes in C order, hexadecimal.
 
-    Two arrays share it exactly when they have the same kind and size of number, the same shape and the same
-    values bit for bit, whatever machine they lie on.
+    Two arrays share it exactly if they have the same kind and size of number, the same shape and the same
+    bits, on whatever machine they are.
     """
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{little.dtype.str};{little.shape};".encode())

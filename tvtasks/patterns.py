@@ -1,4 +1,4 @@
-"""Patterns of file names, as a shell knows them: ``*.tif``, ``raw/2024*/**``."""
+"""Patterns of file names as a shell knows them: ``*.tif``, ``raw/2024*/**``."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 def parts_of(pattern: str) -> tuple[str, ...]:
     """Return the parts of a pattern between its slashes (or backslashes), in lower case.
 
-    A slash at the end means what is in the folder: ``raw/`` is ``raw/**``.
+    A trailing slash stands for the contents of the folder: ``raw/`` is ``raw/**``.
     """
     pattern = pattern.casefold().replace("\\", "/")
     parts = [part for part in pattern.split("/") if part]
@@ -15,10 +15,12 @@ def parts_of(pattern: str) -> tuple[str, ...]:
 
 
 def fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Return whether all parts of a path fit those of a pattern; both in lower case.
+    """Return whether the parts of a path match those of a pattern; both in lower case.
 
-    ``**`` stands for any number of folders, also none; at the end, for everything below.
+    ``**`` matches any number of folders, including none; at the end it matches everything below.
 
+    Examples
+    --------
     >>> fits(("raw", "2024-05", "a.tif"), parts_of("raw/2024*/**"))
     True
     >>> fits(("a.tif",), parts_of("**/*.tif")), fits(("raw",), parts_of("raw/**"))

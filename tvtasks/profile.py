@@ -23,7 +23,7 @@ Line = tuple[float, float, float, float]
 """x0, y0, x1, y1."""
 
 
-_SHORTEST = 1e-3  # pixels; a shorter line is none, and has no direction that could be computed
+_SHORTEST = 1e-3  # pixels; the direction of a shorter line cannot be computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class Profile:
     Attributes
     ----------
     distance
-        From the beginning of the line, shape (n,).
+        Distance from the start of the line, shape (n,), float64.
     unit
-        Of `distance`: ``nm``, ``um``, … or ``px``.
+        Unit of `distance`: ``nm``, ``um``, … or ``px``.
     curves
-        ``raw``, and those of ``background``, ``flat``, ``contrast`` and ``restored`` that there are: their
-        values, shape (n,), in `value_unit`.
+        The values of ``raw`` and of the arrays of the run, by name, each of shape (n,), float64, in
+        `value_unit`.
     value_unit
         Unit of the image.
     pixels
@@ -55,25 +55,29 @@ class Profile:
 def profile(
     run: ArchivedRun, line: Line, *, width: float = 1.0, unit: Literal["image", "px"] = "image"
 ) -> Profile:
-    """Interpolate the images of a run linearly along a line, about once for each pixel that it crosses.
+    """Interpolate the arrays of a run linearly along a line, about once per pixel.
 
     Parameters
     ----------
     run
         The archived run.
     line
-        x0, y0, x1, y1: x from the first column to the right; y as the axes of an archive file have it, from
-        the last row upwards, or in pixels from the first row downwards. Counted between centres of pixels.
+        x0, y0, x1, y1, between centres of pixels: x from the first column to the right; y from the last row
+        upwards, as the axes of a result have it, or in pixels from the first row downwards.
     width
-        Pixels across the line that are averaged.
+        Pixels to average across the line.
     unit
-        What `line` is in: ``image`` for the axes of the file (nm or µm; pixels, but upwards, where it is
-        not calibrated), or ``px`` for rows and columns.
+        Unit of `line`: ``image`` for the axes of the file (nm or µm; pixels, but upwards, if not calibrated),
+        or ``px`` for rows and columns.
+
+    Returns
+    -------
+    Profile
 
     Raises
     ------
     ConfigurationError
-        If the line is no line, or leaves the part of the image that was restored.
+        The line has no length, or leaves the restored part of the image.
     """
     from tvtasks.archive.layout import calibration  # noqa: PLC0415 - needs HDF5
 
@@ -84,9 +88,9 @@ def profile(
     else:
         x0, y0, x1, y1 = line[0] / dx, last - line[1] / dy, line[2] / dx, last - line[3] / dy
     if not _SHORTEST <= math.hypot(x1 - x0, y1 - y0) < math.inf:
-        raise ConfigurationError("A line needs two different ends: --line x0,y0,x1,y1.")
+        raise ConfigurationError("The two ends of the line are the same. Give --line x0,y0,x1,y1.")
     if not 1 <= width < math.inf:
-        raise ConfigurationError(f"A width of {width:g} pixels is not possible: give 1 or more.")
+        raise ConfigurationError(f"The width cannot be {width:g} pixels. Give 1 or more.")
     region = run.region
     if not all(
         region.left - 0.5 <= x <= region.right - 0.5 and region.top - 0.5 <= y <= region.bottom - 0.5
@@ -97,13 +101,13 @@ def profile(
         )
         by_x, by_y, named = (1.0, 1.0, "pixels") if unit == "px" else (dx, dy, length or "pixels")
         raise ConfigurationError(
-            f"The line leaves the image, which goes from {region.left * by_x:.4g} to "
-            f"{(region.right - 1) * by_x:.4g} {named} in x and from {low * by_y:.4g} to "
+            f"The line leaves the image. The image covers {region.left * by_x:.4g} to "
+            f"{(region.right - 1) * by_x:.4g} {named} in x and {low * by_y:.4g} to "
             f"{high * by_y:.4g} {named} in y."
         )
     number = math.ceil(math.hypot(x1 - x0, y1 - y0)) + 1
     along = np.linspace(0.0, 1.0, number)
-    # Across means at a right angle on the sample, also where pixels are no squares; one step is one pixel.
+    # The width is at a right angle on the sample, even if pixels are not square; one step is one pixel.
     ux, uy = (x1 - x0) * dx, (y1 - y0) * dy
     nx, ny = -uy / dx, ux / dy
     norm = math.hypot(nx, ny)
@@ -111,21 +115,22 @@ def profile(
     across = np.arange(steps) - (steps - 1) / 2
     xs = x0 + along[:, None] * (x1 - x0) + across * nx / norm - region.left
     ys = y0 + along[:, None] * (y1 - y0) + across * ny / norm - region.top
-    named_images: dict[str, Image | None] = {
-        "raw": run.raw[region.slices], "background": run.background, "flat": run.flat,
-        "contrast": run.contrast, "restored": run.restored,
-    }  # fmt: skip
+    images = {"raw": run.raw[region.slices]} | {
+        name: image
+        for name, image in run.arrays.items()
+        if image.shape == region.shape and name not in run.unitless
+    }
     return Profile(
         distance=along * math.hypot(ux, uy),
         unit=length or "px",
-        curves={name: _sampled(image, ys, xs) for name, image in named_images.items() if image is not None},
+        curves={name: _sampled(image, ys, xs) for name, image in images.items()},
         value_unit=run.micrograph.units,
         pixels=(x0, y0, x1, y1),
     )
 
 
 def table(found: Profile) -> str:
-    """Return a profile as CSV: distance, then each curve, the units in the heading."""
+    """Return a profile as CSV: distance, then each curve, with units in the header."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     in_unit = f" ({found.value_unit})" if found.value_unit else ""
@@ -136,7 +141,7 @@ def table(found: Profile) -> str:
 
 
 def _sampled(image: Image, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the means over the width of the line, of what lies in the image."""
+    """Return the means across the width of the line, over the part inside the image."""
     rows, columns = image.shape
     inside = (ys >= -0.5) & (ys <= rows - 0.5) & (xs >= -0.5) & (xs <= columns - 0.5)
     values = map_coordinates(image.astype(np.float64), [ys, xs], order=1, mode="nearest")

@@ -1,4 +1,4 @@
-"""A recipe for one image: the steps of another, each with the λ that was chosen for this image."""
+"""A recipe for one image: the steps of another recipe, each with a λ chosen for this image."""
 
 from __future__ import annotations
 
@@ -9,36 +9,40 @@ from typing import Any
 
 from tvtasks.choosing import Choice, size_in_pixels
 from tvtasks.micrograph import Micrograph
-from tvtasks.recipe import ModelStep, Recipe, StepName
+from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration, restore
+from tvtasks.steps import STEPS, Minimised
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """What is proposed for an image.
+    """What tvtasks proposes for an image.
 
     Attributes
     ----------
     recipe
-        With numbers for every λ.
+        The recipe, with a number for every λ.
     choices
-        How each came about, by step; a fallback where nothing could be chosen.
+        How each λ was chosen, by step; a fallback where none could be chosen.
     restoration
-        What the recipe makes of the image.
+        The image restored by the recipe.
     """
 
     recipe: Recipe
-    choices: Mapping[StepName, Choice]
+    choices: Mapping[str, Choice]
     restoration: Restoration
 
 
 def propose(
-    micrograph: Micrograph, recipe: Recipe, *, steps: Collection[StepName] = ("background", "denoise"),
+    micrograph: Micrograph,
+    recipe: Recipe,
+    *,
+    steps: Collection[str] = tuple(STEPS),
     feature_size: str | float | None = None,
-) -> Proposal:  # fmt: skip
-    """Restore an image with ``lam = "auto"`` in the steps that are asked for, and keep the numbers.
+) -> Proposal:
+    """Restore an image with ``lam = "auto"`` in some steps, and keep the numbers.
 
-    Contrast gets the λ of the background, as in the paper, where both have the same model.
+    Contrast gets the λ of the background, as in the paper, if both have the same model.
 
     Parameters
     ----------
@@ -47,31 +51,38 @@ def propose(
     recipe
         Its steps, models and directions are kept; its values of λ are the fallback.
     steps
-        For which λ is chosen; so it is where the recipe itself asks for it.
+        Steps whose λ is chosen, besides those whose λ the recipe itself leaves open.
     feature_size
-        The largest feature to keep in the flat image: pixels, or a length such as ``"2 nm"``. It decides the
-        λ of the background.
+        The largest feature to keep in the flat image: pixels, or a length such as ``"2 nm"``. It sets the λ
+        of the background.
+
+    Returns
+    -------
+    Proposal
 
     Raises
     ------
     UnusableImageError, RecipeError
-        As `restore` does; or if the size cannot be.
+        As `tvtasks.restore` raises them, or because of an impossible size.
     """
     recipe = recipe.for_technique(micrograph.technique, micrograph.name)
-    asked: dict[str, ModelStep] = {}
-    for name in ("background", "denoise"):
-        step: ModelStep | None = getattr(recipe, name)
-        if step is not None and name in steps:
-            size = step.feature_size
-            if feature_size is not None and name == "background":
+    asked: dict[str, Minimised] = {}
+    for name, table in recipe.tables.items():
+        step = STEPS[name]
+        if not isinstance(table, Minimised):
+            continue
+        if step.follows:
+            if step.follows in asked and asked[step.follows].model == table.model:
+                asked[name] = replace(table, choose="auto")
+        elif name in steps:
+            size = table.feature_size
+            if feature_size is not None and step.sized:
                 size = size_in_pixels(
-                    feature_size, micrograph.pixel_size, micrograph.pixel_unit, step.direction
+                    feature_size, micrograph.pixel_size, micrograph.pixel_unit, table.direction
                 )
-            asked[name] = replace(step, choose="auto", feature_size=size)
-    if "background" in asked and recipe.contrast and recipe.contrast.model == asked["background"].model:
-        asked["contrast"] = replace(recipe.contrast, choose="auto")
+            asked[name] = replace(table, choose="auto", feature_size=size)
     restoration = restore(micrograph, recipe.model_copy(update=asked))
-    found: dict[str, ModelStep] = {
+    found = {
         step.name: replace(
             getattr(recipe, step.name), lam=step.parameters["lam"], choose=None, feature_size=None
         )
@@ -79,18 +90,14 @@ def propose(
         if step.choice
     }
     proposed = recipe.model_copy(update=found)
-    choices: dict[StepName, Choice] = {
-        name: choice for name, choice in restoration.choices.items() if name != "contrast"
-    }
+    choices = {name: choice for name, choice in restoration.choices.items() if not STEPS[name].follows}
     return Proposal(proposed, choices, replace(restoration, recipe=proposed))
 
 
 def toml(proposal: Proposal) -> str:
-    """Return the recipe as a TOML file, with the reasons as comments."""
+    """Return the recipe as a TOML file, with the reasons for each λ as comments."""
     content = proposal.recipe.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    tables = {
-        key: content.pop(key) for key in ("background", "median", "contrast", "denoise") if key in content
-    }
+    tables = {key: content.pop(key) for key in STEPS if key in content}
     lines = [f"{key} = {_value(value)}" for key, value in content.items()]
     for name, table in tables.items():
         choice = proposal.choices.get(name)
@@ -104,4 +111,5 @@ def toml(proposal: Proposal) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers, booleans and lists are JSON's
+    # TOML writes strings, numbers, booleans and lists as JSON does
+    return json.dumps(value, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""A recipe: which steps of the paper's workflow (its figure 2) are done, and with what parameters.
+"""A recipe: the steps of the paper's workflow (its figure 2) and their parameters.
 
-Recipes are TOML files; the presets that come with tvtasks are files of the same kind.
+Recipes are TOML files; the presets of tvtasks are such files, too.
 """
 
 from __future__ import annotations
@@ -8,108 +8,46 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic.dataclasses import dataclass
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from tvtasks.errors import RecipeError
-from tvtasks.models import STRICT, TGVL1, TVL1, HuberROF, Positive
-from tvtasks.operators import Direction
-from tvtasks.solvers.stopping import Gap, Published, StoppingRule
+from tvtasks.models import Positive
+from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, ModelSettings, Settings, TGVL1Step, TVL1Step
 
-StepName = Literal["background", "median", "contrast", "denoise"]
+__all__ = [
+    "HuberROFStep",
+    "Median",
+    "Recipe",
+    "TGVL1Step",
+    "TVL1Step",
+    "canonical_json",
+    "preset_names",
+    "preset_text",
+    "sentences",
+]
+
+NOT_PARAMETERS = {"name", "description", "channel", "direction"}
+"""Keys of a recipe that do not influence the result."""
 Technique = Literal["STM", "AFM", "SEM", "STEM", "TEM", "other"]
 _LONGEST_NAME = 80
 
-_OF_BACKGROUNDS = {"huber-rof": 0.5, "tv-l1": 0.2, "tgv-l1": 0.2}
-USUAL_LAM: dict[str, dict[str, float]] = {
-    "background": _OF_BACKGROUNDS,
-    "contrast": _OF_BACKGROUNDS,
-    "denoise": {"huber-rof": 4.0, "tv-l1": 1.0, "tgv-l1": 1.5},
-}
-"""By step and model; what is kept where λ was to be chosen and the image does not tell."""
-
-
-Along = Annotated[
-    Direction, Field(description="x: every row for itself; y: every column; both: the image as a whole.")
-]
-Stop = Annotated[StoppingRule, Field(description="When the iteration ends.")]
-
-
-@dataclass(frozen=True, config=STRICT, kw_only=True)
-class Choosing:
-    """Whether the image itself says what λ is; `lam` is then kept only where it does not."""
-
-    choose: Annotated[
-        Literal["auto"] | None,
-        Field(description="auto: λ is chosen for each image; the λ above is for those that do not tell."),
-    ] = None
-    feature_size: Annotated[
-        Positive | str | None,
-        Field(
-            description="Of a background: the largest feature to keep in the flat image, in pixels or as a "
-            "length ('2 nm'). It sets λ.",
-        ),
-    ] = None
-
-    @field_validator("feature_size")
-    @classmethod
-    def _is_a_size(cls, value: float | str | None) -> float | str | None:
-        if isinstance(value, str):
-            from tvtasks.choosing.size import parsed  # noqa: PLC0415 - few recipes have one
-
-            parsed(value)
-        return value
-
-    @property
-    def chooses(self) -> bool:
-        """Whether λ is chosen for each image."""
-        return self.choose is not None or self.feature_size is not None
-
-
-@dataclass(frozen=True, config=STRICT | {"title": "Huber-ROF"}, kw_only=True)
-class HuberROFStep(Choosing, HuberROF):
-    """A step that solves Huber-ROF."""
-
-    model: Annotated[Literal["huber-rof"], Field(json_schema_extra={"default": "huber-rof"})]
-    direction: Along = "both"
-    stop: Stop = Field(default_factory=Gap)
-
-
-@dataclass(frozen=True, config=STRICT | {"title": "TV-L1"}, kw_only=True)
-class TVL1Step(Choosing, TVL1):
-    """A step that solves TV-L1."""
-
-    model: Annotated[Literal["tv-l1"], Field(json_schema_extra={"default": "tv-l1"})]
-    direction: Along = "both"
-    stop: Stop = Field(default_factory=Gap)
-
-
-@dataclass(frozen=True, config=STRICT | {"title": "TGV-L1"}, kw_only=True)
-class TGVL1Step(Choosing, TGVL1):
-    """A step that solves TGV-L1."""
-
-    model: Annotated[Literal["tgv-l1"], Field(json_schema_extra={"default": "tgv-l1"})]
-    direction: Along = "both"
-    stop: Stop = Field(default_factory=Gap)
-
-    @model_validator(mode="after")
-    def _published_means_jacobian(self) -> Self:
-        if isinstance(self.stop, Published) and self.gradient != "jacobian":
-            raise ValueError(
-                'stop.rule = "published" repeats code that has the full Jacobian: add gradient = "jacobian"'
-            )
-        return self
-
-
-ModelStep = Annotated[HuberROFStep | TVL1Step | TGVL1Step, Field(discriminator="model")]
-
 
 class _SideBySide:
-    """Puts the models beside "None" in the dashboard's form, which cannot name a choice within a choice."""
+    """Lists the models next to "None" in the dashboard's form, which cannot show a choice within a choice."""
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         schema = handler(core_schema)
@@ -117,57 +55,67 @@ class _SideBySide:
         return {**schema, "anyOf": choices}
 
 
-MaybeStep = Annotated[ModelStep | None, _SideBySide()]
-
-
-@dataclass(frozen=True, config=STRICT)
-class Median:
-    """A median filter; 3 rows × 1 column takes out scratches that are one row thin."""
-
-    rows: Annotated[int, Field(ge=1)] = 3
-    columns: Annotated[int, Field(ge=1)] = 1
-
-    @field_validator("rows", "columns")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError("must be odd, so that the window has a centre")
-        return value
-
-
-class Recipe(BaseModel):
-    """The steps to do, in the order background → median → contrast → denoise; None for a step left out."""
-
-    # The words beside the fields are shown in the dashboard's form.
+class _Head(BaseModel):
+    # The dashboard's form shows the texts below the fields.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)] = "recipe"
-    """What to call it."""
+    """Name of the recipe."""
     description: str = ""
-    """When to use it, in a line."""
+    """When to use it, in one line."""
     scale: Literal["range", "max", "percentile"] | Positive = "range"
-    """How the image is brought to the [0, 1] that λ and α refer to: range (least and greatest value), max
-    (divide by the greatest value, as the paper's code does), percentile (0.1 and 99.9 %, robust against
-    spikes), or a number: the least value becomes 0, and so much more, in the image's own unit, becomes 1."""
+    """How to bring the image to [0, 1], to which λ and α refer: range (lowest and highest value), max (divide
+    by the highest value, as the paper's code does), percentile (0.1 and 99.9 %, robust against spikes), or a
+    number in the unit of the image: the lowest value becomes 0, and that much more becomes 1.
+    """
     databar: Annotated[int, Field(ge=0)] | None = None
-    """Rows at the bottom that are no image but a bar with text; if not given, as the file says."""
-    background: MaybeStep = None
-    """Extract a background and subtract it."""
-    median: Median | None = None
-    """Median-filter."""
-    contrast: MaybeStep = None
-    """Smooth the background once more and add it, which gives contrast between terraces back."""
-    denoise: MaybeStep = None
-    """Denoise what there is by then."""
+    """Height of a data bar at the bottom, in rows; if empty, as the file says."""
+
+
+if TYPE_CHECKING:
+
+    class _Steps(_Head):
+        background: ModelSettings | None = None
+        median: Median | None = None
+        contrast: ModelSettings | None = None
+        denoise: ModelSettings | None = None
+
+else:
+    _Steps = create_model(
+        "_Steps",
+        __base__=_Head,
+        **{
+            step.name: (
+                Annotated[step.table | None, _SideBySide()],
+                Field(default=None, description=step.summary),
+            )
+            for step in STEPS.values()
+        },
+    )
+
+
+class Recipe(_Steps):
+    """The steps to run, in the order of `tvtasks.steps.STEPS`; None for a step that is left out.
+
+    Examples
+    --------
+    >>> Recipe.load("afm-background").steps
+    ('background', 'median')
+    >>> Recipe.model_validate({"denoise": {"model": "tv-l1", "lam": 1.0}}).arrays
+    ('restored',)
+    """
+
     channel: str | tuple[str, ...] | None = None
-    """Which images of a file: the name of a channel (Z), what it measures (height), a pattern for either
-    (Frequency*), or several of these; if not given, what is usual for the technique."""
+    """Images to take from a file: the name of a channel (Z), a quantity (height), a pattern for either
+    (Frequency*), or several of these; if empty, the usual ones for the technique.
+    """
     direction: Literal["forward", "backward", "both"] | None = None
-    """Which fast-scan direction; forward if not given."""
-    # Recipes as they are in TOML, not as models: Prefect cannot make a form out of a model within itself.
+    """Fast-scan direction to take; forward if empty."""
+    # Recipes as in TOML and not as models: Prefect cannot make a form of a model that contains itself.
     by_technique: dict[Technique, dict[str, Any]] | None = None
-    """Instead of steps, the recipe for each technique: the name of a preset, a TOML file, or the recipe
-    itself; other is for what names no technique, or one that is not there."""
+    """Instead of steps, a recipe for each technique: the name of a preset, a TOML file, or the recipe itself;
+    `other` applies where the file names no technique or one that is not listed.
+    """
 
     @field_validator("by_technique", mode="before")
     @classmethod
@@ -178,103 +126,126 @@ class Recipe(BaseModel):
         for technique, given in value.items():
             recipe = cls.load(given) if isinstance(given, str) else cls.model_validate(given)
             if recipe.by_technique:
-                raise ValueError(f"must name a recipe with steps for {technique}, not one that chooses again")
+                raise ValueError(
+                    f"must name a recipe with steps for {technique}, not another list of techniques"
+                )
             recipes[technique] = recipe.model_dump(mode="json", exclude_none=True)
         return recipes
 
     @model_validator(mode="before")
     @classmethod
     def _with_numbers(cls, content: Any) -> Any:
-        """Write ``lam = "auto"``, or a size without λ, as the λ that is usual and that another is chosen."""
+        """Replace ``lam = "auto"``, or a size without λ, by the usual λ and the request to choose another."""
         if not isinstance(content, dict):
             return content
         changed = {}
-        for name, usual in USUAL_LAM.items():
-            step = content.get(name)
-            if isinstance(step, dict) and step.get("model") in usual:
-                lam = step.get("lam", "auto" if "feature_size" in step else None)
+        for name, step in STEPS.items():
+            table = content.get(name)
+            if not isinstance(table, dict) or (model := step.models.get(str(table.get("model")))) is None:
+                continue
+            if (usual := model.usual_lam[name]) is not None:
+                lam = table.get("lam", "auto" if "feature_size" in table else None)
                 if lam == "auto":
-                    changed[name] = {**step, "lam": usual[step["model"]], "choose": "auto"}
+                    changed[name] = {**table, "lam": usual, "choose": "auto"}
         return content | changed
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if self.by_technique:
             if self.steps:
-                raise ValueError("it has steps of its own beside by_technique: leave out one of the two")
+                raise ValueError("it has both steps and by_technique: leave out one of the two")
             return self
         if not self.steps:
-            raise ValueError("it has no step: give at least one of background, median, denoise")
-        if self.contrast and not self.background:
-            raise ValueError("contrast is given back from the background: add a [background] step")
-        background, contrast = self.background, self.contrast
-        if contrast and background and contrast.chooses and contrast.model != background.model:
-            raise ValueError(
-                'contrast with lam = "auto" takes the λ of the background, so give both the same model'
-            )
-        for name, step in (("contrast", contrast), ("denoise", self.denoise)):
-            if step and step.feature_size is not None:
-                raise ValueError(f"{name} has a feature_size, which only a background can have: leave it out")
+            possible = ", ".join(name for name, step in STEPS.items() if not step.follows)
+            raise ValueError(f"it has no step: give at least one of {possible}")
+        for name, table in self.tables.items():
+            step, other = STEPS[name], STEPS[name].follows
+            if other:
+                before = self.tables.get(other)
+                if before is None:
+                    raise ValueError(f"{name} works on the {other}: add a [{other}] step")
+                if table.chooses and getattr(table, "model", "") != getattr(before, "model", ""):
+                    raise ValueError(
+                        f'{name} with lam = "auto" takes the λ of the {other}: give both the same model'
+                    )
+            if getattr(table, "feature_size", None) is not None and not step.sized:
+                raise ValueError(
+                    f"{name} has a feature_size, which only the background can have: leave it out"
+                )
         return self
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed, as pydantic does."""
+        copy = super().model_copy(update=update, deep=deep)
+        for derived in ("parameters", "digest"):
+            copy.__dict__.pop(derived, None)
+        return copy
+
     @property
-    def steps(self) -> tuple[StepName, ...]:
-        """Names of the steps that are done, in order."""
-        order: tuple[StepName, ...] = ("background", "median", "contrast", "denoise")
-        return tuple(name for name in order if getattr(self, name) is not None)
+    def steps(self) -> tuple[str, ...]:
+        """Names of the steps to run, in order."""
+        return tuple(self.tables)
+
+    @property
+    def tables(self) -> dict[str, Settings]:
+        """The settings of each step to run, by name, in order."""
+        return {name: table for name in STEPS if (table := getattr(self, name)) is not None}
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays of a result, without the raw image."""
+        made = [(*STEPS[name].arrays, *table.arrays) for name, table in self.tables.items()]
+        return (*dict.fromkeys(name for names in made for name in names), "restored")
 
     @property
     def chooses(self) -> bool:
-        """Whether λ of any step is chosen for each image."""
-        return any(step and step.chooses for step in (self.background, self.contrast, self.denoise))
+        """Whether the λ of any step is chosen for each image."""
+        return any(table.chooses for table in self.tables.values())
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Any]:
-        """Everything that decides what becomes of an image, defaults included, safe for JSON.
+        """Everything that influences the result, defaults included, safe for JSON. Do not change it.
 
-        Not its name and description, nor which images of a file it is for.
+        Name and description are left out, and so are the images that the recipe takes from a file.
         """
-        left_out = {"name", "description", "channel", "direction"}
-        return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        return self.model_dump(mode="json", exclude=NOT_PARAMETERS, exclude_none=True)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of `parameters`, hexadecimal: equal for recipes that do the same."""
+        """SHA-256 of `parameters`, hexadecimal: equal for recipes that give the same results."""
         return hashlib.sha256(canonical_json(self.parameters).encode()).hexdigest()
 
     @property
     def file_digest(self) -> str:
-        """SHA-256 of `parameters` and of which images it takes: equal where files end up the same."""
+        """SHA-256 of `parameters` and of the images to take: equal if files give the same results."""
         selection = self.model_dump(mode="json", include={"channel", "direction"}, exclude_none=True)
         if not selection:
             return self.digest
         return hashlib.sha256(canonical_json([self.digest, selection]).encode()).hexdigest()
 
     def for_technique(self, technique: str | None, image: str = "The image") -> Recipe:
-        """Return the recipe for an image: this one, or what it has chosen for the image's technique.
+        """Return the recipe for an image: this one, or the one that it lists for the image's technique.
 
         Parameters
         ----------
         technique
-            What the file says: ``STM``, ``SEM`` …; None where it says nothing.
+            As the file gives it: ``STM``, ``SEM`` …; None if it gives none.
         image
-            What to call the image in a message.
+            Name of the image, for a message.
 
         Raises
         ------
         RecipeError
-            Where it chooses by technique and has nothing for this one.
+            The recipe lists techniques, and not this one.
         """
         if self.by_technique is None:
             return self
         choices: dict[str, dict[str, Any]] = dict(self.by_technique.items())
         found = choices.get(technique or "other") or choices.get("other")
         if found is None:
-            says = (
-                f"was taken by {technique}" if technique else "does not say by which technique it was taken"
-            )
+            why = f"was taken by {technique}" if technique else "names no technique"
             raise RecipeError(
-                f"{image} {says}, so the recipe {self.name} cannot choose for it. Name one of "
+                f"{image} {why}, and the recipe {self.name} has no entry for that. Use one of the recipes "
                 f"{', '.join(name for name in preset_names() if name != self.name)}, or a TOML file."
             )
         chosen = Recipe.model_validate(found)
@@ -288,7 +259,7 @@ class Recipe(BaseModel):
         Raises
         ------
         RecipeError
-            If there is neither, or if it holds what a recipe cannot hold; the message names key and value.
+            There is no such recipe, or it is invalid; the message names key and value.
         """
         text, place = _find(name_or_path)
         try:
@@ -297,7 +268,7 @@ class Recipe(BaseModel):
             raise RecipeError(f"{place} is not valid TOML: {error}.") from error
         content.setdefault("name", Path(name_or_path).stem[:_LONGEST_NAME])
         choices = content.get("by_technique")
-        if isinstance(choices, dict):  # a file that it names lies beside it
+        if isinstance(choices, dict):  # a file name is relative to this file
             for technique, given in choices.items():
                 if isinstance(given, str) and given not in preset_names():
                     choices[technique] = str(Path(name_or_path).parent / given)
@@ -308,19 +279,19 @@ class Recipe(BaseModel):
 
 
 def canonical_json(value: Any) -> str:
-    """JSON in one definite form: keys sorted, no spaces, so that equal content has equal text."""
+    """Return JSON in one definite form (sorted keys, no spaces), so that equal content has equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def preset_names() -> list[str]:
-    """Names of the recipes that come with tvtasks."""
+    """Return the names of the recipes that come with tvtasks."""
     return sorted(entry.name[:-5] for entry in _presets() if entry.name.endswith(".toml"))
 
 
 def preset_text(name: str) -> str:
-    """TOML of a preset, comments included."""
+    """Return the TOML of a preset, comments included."""
     if name not in preset_names():
-        raise RecipeError(f"There is no preset named {name!r}. Presets: {', '.join(preset_names())}.")
+        raise RecipeError(f"There is no preset {name!r}. Presets: {', '.join(preset_names())}.")
     return (resources.files("tvtasks") / "presets" / f"{name}.toml").read_text("utf-8")
 
 
@@ -329,28 +300,28 @@ def _presets() -> list[Any]:
 
 
 def _find(name_or_path: str | Path) -> tuple[str, str]:
-    """Text of a recipe, and what to call it in a message."""
+    """Return the text of a recipe, and its name for a message."""
     if str(name_or_path) in preset_names():
         return preset_text(str(name_or_path)), f"Preset {name_or_path}"
     path = Path(name_or_path)
     try:
-        return path.read_text("utf-8-sig"), f"Recipe {path}"  # Windows' Notepad may write a byte-order mark
+        return path.read_text("utf-8-sig"), f"Recipe {path}"  # Notepad may write a byte-order mark
     except FileNotFoundError:
         raise RecipeError(
-            f"There is no recipe {str(name_or_path)!r}: it is neither a file nor a preset. "
+            f"There is no recipe {str(name_or_path)!r}, neither as a file nor as a preset. "
             f"Presets: {', '.join(preset_names())}."
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: bytes that are not UTF-8, or a path no file can have
-        reason = getattr(error, "strerror", None) or "a recipe is a text file in UTF-8, and this is none"
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an impossible path
+        reason = getattr(error, "strerror", None) or "it is not a text file in UTF-8"
         raise RecipeError(f"Recipe {path} cannot be read: {reason}.") from error
 
 
 def sentences(error: ValidationError) -> list[str]:
-    """Say each fault with its key, its value and what is allowed."""
+    """Describe each fault by its key, its value and what is allowed."""
     found = []
     for fault in error.errors():
-        # Tags of the unions stand in the location too; they are not keys of the file.
-        tags = {"huber-rof", "tv-l1", "tgv-l1", "gap", "published"}
+        # The location includes the tags of unions, which are not keys of the file.
+        tags = {*MODELS, "gap", "published"}
         key = ".".join(str(part) for part in fault["loc"] if part not in tags and "[" not in str(part))
         value, kind = fault["input"], fault["type"]
         if fault["loc"] and fault["loc"][0] == "scale":
@@ -358,14 +329,14 @@ def sentences(error: ValidationError) -> list[str]:
             found.append(f"scale = {value!r} is not allowed: it can be {allowed}.")
         elif kind in ("missing", "union_tag_not_found"):
             missing = key if kind == "missing" else f"{key}.model"
-            allowed = "" if kind == "missing" else " (one of 'huber-rof', 'tv-l1', 'tgv-l1')"
+            allowed = "" if kind == "missing" else f" (one of {', '.join(map(repr, STEPS[key].models))})"
             found.append(f"{missing} is missing{allowed}.")
         elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
-            found.append(f"{key} is not a key that is known there; check its spelling.")
+            found.append(f"{key} is an unknown key; check its spelling.")
         elif kind in ("model_attributes_type", "dataclass_type") or (
             kind == "union_tag_invalid" and not isinstance(value, dict)
         ):
-            found.append(f"{key} = {value!r} is not allowed: it must be a table of its own keys.")
+            found.append(f"{key} = {value!r} is not allowed: it must be a table with keys of its own.")
         elif kind == "union_tag_invalid":
             which = "rule" if key.endswith("stop") else "model"
             tag = value.get(which)

@@ -16,23 +16,23 @@ from tvtasks.recipe import Recipe, canonical_json, preset_names
 
 @dataclass(frozen=True, config=STRICT)
 class RecipeBook:
-    """Which recipe a file gets: the first whose pattern fits.
+    """Which recipe a file gets: the first whose pattern matches.
 
     Attributes
     ----------
     rules
-        Pairs of a pattern, in lower case, and a recipe. A pattern without a slash is for the file's name
-        (``stm_*``); one with a slash is for its path relative to the watched folder (``raw/2024*/**``), where
-        ``**`` stands for any number of folders. The case of letters does not matter.
+        Pairs of a pattern, in lower case, and a recipe. A pattern without a slash matches the file's name
+        (``stm_*``); a pattern with a slash matches its path relative to the watched folder
+        (``raw/2024*/**``), where ``**`` stands for any number of folders. Upper and lower case do not matter.
     """
 
     rules: tuple[tuple[str, Recipe], ...]
 
     @classmethod
     def load(cls, specifications: Iterable[str | Recipe]) -> RecipeBook:
-        """Load from texts of the form ``RECIPE`` or ``PATTERN=RECIPE``, a recipe being a preset or a file.
+        """Load from texts of the form ``RECIPE`` or ``PATTERN=RECIPE``, where RECIPE is a preset or a file.
 
-        A recipe among them is for every file that none before it is for.
+        A recipe without a pattern is for every file that matches nothing before it.
         """
         rules = []
         for specification in specifications:
@@ -44,7 +44,7 @@ class RecipeBook:
                 pattern, name = "*", specification
             elif not parts_of(pattern) or Path(pattern).is_absolute():
                 raise RecipeError(
-                    f"The pattern in {specification!r} cannot fit any file: give a file name such as "
+                    f"The pattern in {specification!r} can never match a file: give a file name such as "
                     "'stm_*', or a path relative to the watched folder such as 'raw/2024*/**'."
                 )
             rules.append((pattern.casefold().replace("\\", "/"), Recipe.load(name)))
@@ -55,15 +55,15 @@ class RecipeBook:
         return cls(tuple(rules))
 
     def choose(self, path: Path, folder: Path | None = None) -> Recipe | None:
-        """Return the recipe for a file, None where no pattern fits.
+        """Return the recipe for a file; None if no pattern matches.
 
         Parameters
         ----------
         path
             The file.
         folder
-            The watched folder that it lies in. If not given, or if the file lies elsewhere, any of the
-            folders above the file may be the one that a pattern with a slash is relative to.
+            The watched folder. If not given, or if the file is elsewhere, a pattern with a slash may be
+            relative to any of the folders above the file.
         """
         parts = [part.casefold() for part in path.parts]
         starts = range(len(parts))
@@ -73,7 +73,7 @@ class RecipeBook:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the rules, hexadecimal; of the one recipe alone where it is for every file."""
+        """SHA-256 of the rules, hexadecimal; if there is a single recipe for every file, of that recipe."""
         if len(self.rules) == 1 and self.rules[0][0] == "*":
             return self.rules[0][1].file_digest
         rules = [(pattern, recipe.file_digest) for pattern, recipe in self.rules]
@@ -81,7 +81,7 @@ class RecipeBook:
 
 
 def _is_for(pattern: str, parts: Sequence[str], starts: range) -> bool:
-    """Return whether a pattern fits the name of a file, or its path from one of some places in it on."""
+    """Return whether a pattern matches the name of a file, or its path from one of the given starts."""
     wanted = parts_of(pattern)
     if "/" not in pattern:
         return fits(parts[-1:], wanted)

@@ -1,25 +1,23 @@
-"""The replay microscope: writes synthetic scans into a folder the way instruments write theirs.
+"""The replay microscope: writes synthetic scans into a folder as real instruments do.
 
-A way of writing is a generator. It does one step, yields the seconds until the next, and leaves the whole
-file at its path when it is exhausted; whoever drives it decides whether to sleep. `replay` sleeps, a test
-looks at the folder between two steps instead. What goes wrong in a laboratory is written in the same way:
-files cut short, overwritten or filled in late, and a share that goes away and comes back.
+A way of writing is a generator. It does one step, yields the seconds until the next, and leaves the complete
+file at its path at the end; the caller decides whether to sleep. `replay` sleeps; a test looks at the folder
+between two steps instead.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 from PIL import Image
 
 from tvtasks import synthetic
@@ -27,7 +25,7 @@ from tvtasks.errors import ConfigurationError
 from tvtasks.micrograph import array_sha256
 
 WRITING_SHARE = 0.75
-"""Part of the time of a scan that its writing takes; in the rest the folder is quiet."""
+"""Fraction of a scan's time that writing takes; the folder is quiet for the rest."""
 
 
 def replay(
@@ -42,18 +40,18 @@ def replay(
 ) -> list[Path]:
     """Write scans into a folder, one after another, and return their paths.
 
-    Six scans make a round of all techniques, formats and ways of writing; the seventh begins the next. File
-    numbers go on where the folder's end, and nothing is overwritten.
+    Six scans make one round of all techniques, formats and ways of writing; the seventh begins the next. File
+    numbers continue those in the folder, and nothing is overwritten.
 
     Parameters
     ----------
     folder
-        Where to write; created if it is not there.
+        Where to write; created if it does not exist.
     scans
-        How many.
+        Number of scans.
     duration
-        Seconds for all of them. With less than about 2.7 s for each scan, the pause in the middle of a file
-        is shorter than 2 s.
+        Seconds for all of them. With less than about 2.7 s per scan, the pause in the middle of a file is
+        shorter than 2 s.
     seed
         The same seed and file number give the same scan.
     shape
@@ -61,12 +59,12 @@ def replay(
     sleep
         Called with the seconds between two steps.
     on_event
-        Called with a sentence when a file is begun and when it is finished.
+        Called with a sentence when a file is started and when it is finished.
 
     Raises
     ------
     ConfigurationError
-        If the folder cannot be written to, or there is nothing to write.
+        The folder cannot be written to, or there is nothing to write.
     """
     steps = replay_steps(folder, scans=scans, duration=duration, seed=seed, shape=shape, on_event=on_event)
     while True:
@@ -87,10 +85,10 @@ def replay_steps(
     shape: synthetic.Shape = (256, 256),
     on_event: Callable[[str], object] | None = None,
 ) -> Generator[float, None, list[Path]]:
-    """Do what `replay` does step by step: yield the seconds until the next step, return the paths."""
+    """Do what `replay` does in steps: yield the seconds until the next step, and return the paths."""
     if scans < 1 or not 0 <= duration < np.inf:
         raise ConfigurationError(
-            f"A replay of {scans} scans in {duration} s is not possible; "
+            f"A replay of {scans} scans in {duration} s is not possible: "
             "ask for at least one scan and a duration of 0 s or more."
         )
     tell = on_event or (lambda sentence: None)
@@ -103,20 +101,20 @@ def replay_steps(
             acquisition = ROUND[(number - 1) % len(ROUND)]
             path = folder / f"{acquisition.prefix}_{number:04d}{acquisition.suffix}"
             content = acquisition.encode(acquisition.scan(np.random.default_rng([seed, number]), shape))
-            tell(f"{path.name}: begun, {acquisition.manner}.")
+            tell(f"{path.name}: started, {acquisition.manner}.")
             yield from acquisition.write(path, content, WRITING_SHARE * seconds)
             tell(f"{path.name}: finished, {len(content)} bytes.")
             yield (1 - WRITING_SHARE) * seconds
             paths.append(path)
     except OSError as error:
         raise ConfigurationError(
-            f"The replay cannot write into {folder} ({error}); choose a folder that you may write to."
+            f"The replay cannot write to {folder} ({error}). Choose a folder that you may write to."
         ) from error
     return paths
 
 
 def write_slowly(path: Path, content: bytes, seconds: float = 0.0, *, pieces: int = 8) -> Iterator[float]:
-    """Write a file under its own name in pieces of about the same size, so that it is seen to grow."""
+    """Write a file under its own name in pieces of about the same size, so that it visibly grows."""
     with path.open("xb") as file:
         for number, piece in enumerate(_cut(content, pieces)):
             if number:
@@ -133,7 +131,7 @@ def write_with_pause(path: Path, content: bytes, seconds: float = 0.0) -> Iterat
 def write_then_rename(path: Path, content: bytes, seconds: float = 0.0) -> Iterator[float]:
     """Write a file in pieces under its name with ``.part`` added, then rename it."""
     if path.exists():
-        # Renaming would replace it everywhere but on Windows.
+        # Everywhere except on Windows, renaming would replace it.
         raise FileExistsError(f"{path} exists already")
     part = path.with_name(f"{path.name}.part")
     yield from write_slowly(part, content, seconds)
@@ -141,89 +139,14 @@ def write_then_rename(path: Path, content: bytes, seconds: float = 0.0) -> Itera
 
 
 def write_at_once(path: Path, content: bytes, seconds: float = 0.0) -> Iterator[float]:
-    """Wait for `seconds`, as an instrument that saves when its scan has ended, then write the whole file."""
+    """Wait for `seconds`, like an instrument that saves at the end of its scan, then write the whole file."""
     yield seconds
     with path.open("xb") as file:
         file.write(content)
 
 
-def write_preallocated(
-    path: Path, content: bytes, seconds: float = 0.0, *, pieces: int = 8
-) -> Iterator[float]:
-    """Reserve a file at its full size, full of zeros, then fill it from its beginning."""
-    with path.open("xb") as file:
-        file.truncate(len(content))
-        for piece in _cut(content, pieces):
-            yield seconds / pieces
-            file.write(piece)
-            file.flush()
-
-
-def write_in_two_goes(
-    path: Path, content: bytes, seconds: float = 0.0, *, share: float = 0.6
-) -> Iterator[float]:
-    """Write the first `share` of a file and close it; after `seconds` open it again and append the rest."""
-    if path.exists():
-        raise FileExistsError(f"{path} exists already")
-    write_truncated(path, content, share=share)
-    yield seconds
-    with path.open("ab") as file:
-        file.write(content[path.stat().st_size :])
-
-
-def write_page_by_page(path: Path, pages: Sequence[NDArray[Any]], seconds: float = 0.0) -> Iterator[float]:
-    """Write a TIFF one page after another; after each it is a whole TIFF with fewer pages.
-
-    Parameters
-    ----------
-    path
-        Where to; must not exist.
-    pages
-        Images of shape (rows, columns).
-    seconds
-        For all of them.
-    """
-    with path.open("x+b") as file, tifffile.TiffWriter(file) as tiff:
-        for number, page in enumerate(pages):
-            if number:
-                yield seconds / (len(pages) - 1)
-            tiff.write(page, metadata=None)
-            file.flush()
-
-
-def overwrite(path: Path, content: bytes, seconds: float = 0.0) -> Iterator[float]:
-    """Give a file new content in place: the first half over its old bytes, the rest after `seconds`."""
-    with path.open("r+b") as file:
-        first, rest = _cut(content, 2)
-        file.write(first)
-        file.flush()
-        yield seconds
-        file.write(rest)
-        file.truncate()
-
-
-def disconnect(folder: Path, seconds: float = 0.0) -> Iterator[float]:
-    """Take a folder away under another name and bring it back, as when a network share drops out."""
-    away = folder.with_name(f"{folder.name}.away")
-    folder.rename(away)
-    try:
-        yield seconds
-    finally:
-        away.rename(folder)
-
-
-def write_truncated(path: Path, content: bytes, *, share: float = 0.6) -> None:
-    """Write only the first `share` of a file, as when the instrument's program ends halfway."""
-    path.write_bytes(content[: int(share * len(content))])
-
-
-def write_rubbish(path: Path, *, size: int = 4096, seed: int = 0) -> None:
-    """Write random bytes, which are no image, whatever the name says."""
-    path.write_bytes(np.random.default_rng(seed).bytes(size))
-
-
 def imagej_tiff(scan: synthetic.Scan) -> bytes:
-    """Return the recorded scan as a TIFF in ImageJ's manner, with the pixel size in nm."""
+    """Return the recorded scan as an ImageJ TIFF, with the pixel size in nm."""
     per_nanometre = 1e-9 / scan.pixel_size
     buffer = BytesIO()
     tifffile.imwrite(
@@ -259,21 +182,21 @@ def ome_tiff(scan: synthetic.Scan) -> bytes:
 
 
 def png(scan: synthetic.Scan) -> bytes:
-    """Return the recorded scan, of 8 or 16 bits, as a grey PNG without calibration."""
+    """Return the recorded 8- or 16-bit scan as a grey PNG without calibration."""
     buffer = BytesIO()
     Image.fromarray(scan.recorded).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def npy(scan: synthetic.Scan) -> bytes:
-    """Return the scan in float64, as it is before an instrument rounds it, as a NumPy file."""
+    """Return the scan in float64, before the instrument rounds it, as a NumPy file."""
     buffer = BytesIO()
     np.save(buffer, scan.image)
     return buffer.getvalue()
 
 
 class Acquisition(NamedTuple):
-    """What is scanned, how it is encoded, and how the file comes into being."""
+    """A kind of scan, its encoding, and the way its file is written."""
 
     prefix: str
     suffix: str
@@ -327,12 +250,12 @@ ROUND = (
 
 
 def _cut(content: bytes, pieces: int) -> list[bytes]:
-    """Cut into pieces of about the same size."""
+    """Cut the content into pieces of about the same size."""
     cuts = [len(content) * piece // pieces for piece in range(pieces + 1)]
     return [content[start:end] for start, end in pairwise(cuts)]
 
 
 def _next_number(folder: Path) -> int:
-    """Return the number after the highest that a file of the folder has in its name, 1 if none has."""
+    """Return one more than the highest number in the file names of the folder; 1 if there is none."""
     numbers = (re.search(r"_(\d{4})\.", path.name) for path in folder.iterdir())
     return 1 + max((int(found[1]) for found in numbers if found), default=0)

@@ -1,4 +1,4 @@
-"""The part of an image that holds data, and the scale to which λ and α refer."""
+"""Find the part of an image that holds data, and the scale to which λ and α refer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,34 @@ from tvtasks.recipe import Recipe
 
 
 def usable(micrograph: Micrograph, databar: int | None) -> tuple[Region, tuple[str, ...]]:
-    """Return the part above the data bar, cut to its longest run of rows without NaN or infinity."""
+    """Return the part above the data bar, cut to its longest run of rows without NaN or infinity, and notes.
+
+    Parameters
+    ----------
+    micrograph
+        The image.
+    databar
+        Rows at the bottom that hold a data bar; None where the file knows.
+
+    Raises
+    ------
+    UnusableImageError
+        Nothing is left of the image.
+    """
     rows, columns = micrograph.data.shape
     valid = micrograph.valid or Region(0, rows, 0, columns)
     if databar is not None:
         if databar >= rows:
             raise UnusableImageError(
-                f"{micrograph.name}: databar = {databar} in the recipe leaves nothing of its {rows} rows. "
-                "Give the rows that the bar has, or leave it out."
+                f"{micrograph.name}: databar = {databar} in the recipe leaves none of the {rows} rows. "
+                "Set databar to the height of the bar, or leave it out."
             )
         valid = Region(0, rows - databar, 0, columns)
     if not (0 <= valid.top < valid.bottom <= rows and 0 <= valid.left < valid.right <= columns):
         raise UnusableImageError(
-            f"{micrograph.name}: its data is said to be in rows {valid.top}:{valid.bottom} and columns "
-            f"{valid.left}:{valid.right}, which is no part of the {rows} × {columns} pixels there are. "
-            "Check that the file is whole."
+            f"{micrograph.name}: the file places its data in rows {valid.top}:{valid.bottom} and columns "
+            f"{valid.left}:{valid.right}, outside the {rows} × {columns} pixels of the image. "
+            "Check that the file is complete."
         )
     complete = np.isfinite(micrograph.data[valid.slices]).all(axis=1)
     if complete.all():
@@ -33,26 +46,32 @@ def usable(micrograph: Micrograph, databar: int | None) -> tuple[Region, tuple[s
     edges = np.flatnonzero(np.diff(np.concatenate([[False], complete, [False]])))
     if edges.size == 0:
         raise UnusableImageError(
-            f"{micrograph.name}: no row is complete, every one holds NaN or infinite values. "
-            "Check that the scan was saved, and that this is the right channel."
+            f"{micrograph.name}: every row holds NaN or infinite values. "
+            "Check that the scan was saved and that this is the right channel."
         )
     starts, stops = edges[::2], edges[1::2]
     longest = int(np.argmax(stops - starts))
     region = valid._replace(top=valid.top + int(starts[longest]), bottom=valid.top + int(stops[longest]))
     left_out = valid.shape[0] - region.shape[0]
     return region, (
-        f"{left_out} of {valid.shape[0]} rows were left out because rows among them hold NaN or infinite "
-        f"values (an unfinished scan?); rows {region.top} to {region.bottom - 1} were restored.",
+        f"Only rows {region.top} to {region.bottom - 1} were restored; {left_out} of {valid.shape[0]} rows "
+        "were left out because of NaN or infinite values (an unfinished scan?).",
     )
 
 
 def scaling(values: NDArray[np.float64], recipe: Recipe, name: str) -> tuple[float, float]:
-    """Offset and factor that bring the values to [0, 1] as the recipe asks."""
+    """Return the offset and the factor that bring the values to [0, 1] as the recipe asks.
+
+    Raises
+    ------
+    UnusableImageError
+        The values are constant, or do not fit the recipe's scale.
+    """
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise UnusableImageError(
             f"{name}: every pixel has the value {low:g}, so there is nothing to restore. "
-            "Check the channel, and that the instrument was measuring."
+            "Check the channel and whether the instrument was measuring."
         )
     if recipe.scale == "range":
         offset, factor = low, high - low
@@ -65,7 +84,7 @@ def scaling(values: NDArray[np.float64], recipe: Recipe, name: str) -> tuple[flo
         offset, factor = low, float(recipe.scale)
     if not np.isfinite(factor) or factor <= 0:
         raise UnusableImageError(
-            f"{name}: scale = {recipe.scale!r} does not fit values from {low:g} to {high:g}. "
+            f"{name}: scale = {recipe.scale!r} does not work for values from {low:g} to {high:g}. "
             'Use scale = "range", or a number in the unit of the image.'
         )
     return offset, factor

@@ -1,6 +1,6 @@
-"""One image restored by many recipes that differ in a few parameters, to see what each does.
+"""One image restored by many recipes that differ in a few parameters, to see what each parameter does.
 
-This is how the paper's figures 3 (three models) and 4 (four λ) came about.
+The paper's figures 3 (three models) and 4 (four values of λ) show such sweeps.
 """
 
 from __future__ import annotations
@@ -21,22 +21,12 @@ from pydantic import ValidationError
 from tvtasks import quality
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 from tvtasks.micrograph import Micrograph
-from tvtasks.recipe import Recipe, StepName, sentences
+from tvtasks.recipe import Recipe, sentences
 from tvtasks.restoration import Restoration, restore
+from tvtasks.steps import MODELS, STEPS, parameters_of, symbols
 
 MOST_POINTS = 256
-"""A sheet with more cannot be looked at."""
-
-NAMES = {"huber-rof": "Huber-ROF", "tv-l1": "TV-L1", "tgv-l1": "TGV-L1"}
-SYMBOLS = {"lam": "λ", "alpha": "α", "alpha1": "α₁", "alpha2": "α₂"}
-
-_PARAMETERS = {
-    "huber-rof": {"lam", "alpha"},
-    "tv-l1": {"lam"},
-    "tgv-l1": {"lam", "alpha1", "alpha2", "gradient"},
-}
-_EVERY_MODEL = {"direction", "stop", "choose", "feature_size"}
-_STEPS = ("background", "median", "contrast", "denoise")
+"""A sheet with more points is too large to look at."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +36,10 @@ class Point:
     Attributes
     ----------
     recipe
-        What to do.
+        The recipe.
     varied
-        The parameters that differ within the sweep, by their keys in a recipe (``background.lam``), and their
-        values here.
+        The parameters that differ within the sweep, by their keys in a recipe (``background.lam``), with
+        their values at this point.
     """
 
     recipe: Recipe
@@ -57,34 +47,36 @@ class Point:
 
     @property
     def label(self) -> str:
-        """What to write above the images: ``Huber-ROF  λ 0.1``."""
+        """The title above the images: ``Huber-ROF  λ 0.1``."""
         words = []
         for key, value in self.varied.items():
             name = key.rpartition(".")[2]
             if name == "model":
-                words.append(NAMES[value])
+                words.append(MODELS[value].title)
             elif name == "direction":
                 words.append({"both": "x and y"}.get(value, f"{value} only"))
             else:
                 shown = f"{value:g}" if isinstance(value, float) else str(value)
-                words.append(f"{SYMBOLS.get(name, name)} {shown}")
+                words.append(f"{symbols().get(name, name)} {shown}")
         return "  ".join(words) or self.recipe.name
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one point.
+    """The result at one point.
 
     Attributes
     ----------
     point
-        The recipe.
+        The point.
     archive
-        The archive file of the run; None where it failed.
+        The result file of the run; None if it failed.
     metrics
-        The name and value of each of `METRICS`.
+        The value of each of `METRICS`, by name.
     gap, seconds, iterations
-        Largest proven gap, seconds and iterations of the steps; the gap is None where nothing was minimised.
+        Largest proven gap, time and iterations of the steps; the gap is None if nothing was minimised.
+    converged
+        Whether all steps met their stopping rule.
     fault
         Why it failed, as a sentence.
     """
@@ -100,65 +92,71 @@ class Trial:
 
 
 def residual(result: Restoration) -> float:
-    """Root mean square of raw − restored about its mean, in the image's unit: how much was taken away."""
+    """Return the RMS of raw − restored about its mean, in the unit of the image: how much was removed."""
     raw = result.micrograph.data[result.region.slices].astype(np.float64)
     return float(np.std(raw - result.restored))
 
 
 def line_jumps(result: Restoration) -> float:
-    """Root mean square of the jumps between neighbouring rows that are left, in the image's unit."""
+    """Return the RMS of the remaining jumps between neighbouring rows, in the unit of the image."""
     return quality.line_jumps(result.restored)
 
 
 METRICS: dict[str, Callable[[Restoration], float]] = {"residual": residual, "line jumps": line_jumps}
-"""What is measured of each result, in the unit of the image, all without knowing the truth.
+"""Measures of each result, in the unit of the image, without a truth.
 
-A further measure is a function and a line here; it then stands in the table, under the images and in the CSV.
+A further measure is a function and an entry here; it then appears in the table, below the images and in the
+CSV.
 """
 
 
-def grid(
+def build_points(
     base: Recipe | None,
     models: Mapping[str, Sequence[float]],
     axes: Mapping[str, Sequence[Any]],
-    step: StepName | None = None,
+    step: str | None = None,
 ) -> list[Point]:
-    """Return the points of a grid: every model with every combination of values, each recipe once.
+    """Return every combination of models and values, each recipe once.
 
     Parameters
     ----------
     base
-        The recipe whose other parameters are kept; None to begin with nothing.
+        The recipe whose other parameters are kept; None to start from nothing.
     models
         Models to compare, each with its own values of λ, or with none to take those of `axes`. If empty, the
-        one of `base`.
+        model of `base`.
     axes
-        Parameters and their values. A bare name (``lam``) is a parameter of `step`, and left out for a model
-        that has no such parameter; ``scale``, or one that begins with a step (``median.rows``), is a key of
-        the recipe.
+        Parameters and their values. A bare name (``lam``) is a parameter of `step`; models without it ignore
+        it. ``scale``, and names that begin with a step (``median.rows``), are keys of the recipe.
     step
-        The step that is varied: of `base`, ``background`` if it has that and otherwise ``denoise``; without a
-        base, ``background``.
+        The step to vary; by default the first step of `base` that has a λ of its own, and without a base
+        ``background``.
+
+    Returns
+    -------
+    list of Point
 
     Raises
     ------
     RecipeError, ConfigurationError
-        With what is not allowed, or why nothing would come of it.
+        A value is not allowed, or there is nothing to vary.
     """
     start = base.model_dump(mode="json", exclude_none=True) if base else {}
-    step = step or ("denoise" if base and not base.background and base.denoise else "background")
-    if step == "median":
-        raise ConfigurationError("The median has no model: vary it with --set median.rows=3,5.")
+    varied_by_model = [name for name, one in STEPS.items() if one.models and not one.follows]
+    step = step or next((name for name in varied_by_model if name in start), varied_by_model[0])
+    possible = STEPS[step].models
+    if not possible:
+        raise ConfigurationError(f"The step {step} has no model. Vary it with --set {step}.KEY=VALUE,VALUE.")
     given = start.get(step, {})
     if not models and "model" not in given:
-        raise ConfigurationError(
-            f"Say which model to use for the step {step}: --model huber-rof, tv-l1 or tgv-l1."
-        )
+        raise ConfigurationError(f"Choose a model for the step {step}: --model {', '.join(possible)}.")
     found: dict[str, Point] = {}
     for model, own in (models or {given["model"]: ()}).items():
-        if model not in NAMES:
-            raise ConfigurationError(f"There is no model {model!r}: it can be {', '.join(NAMES)}.")
-        known = _PARAMETERS[model] | _EVERY_MODEL
+        if model not in possible:
+            raise ConfigurationError(
+                f"There is no model {model!r} for the step {step}. Use {', '.join(possible)}."
+            )
+        known = parameters_of(model)
         mine = {"model": [model]} | {key: v for key, v in axes.items() if _is_for(key, known)}
         if own:
             mine["lam"] = list(own)
@@ -168,7 +166,9 @@ def grid(
             point = Point(_recipe(start, varied := dict(zip(keys, values, strict=True))), varied)
             found.setdefault(point.recipe.digest, point)
             if len(found) > MOST_POINTS:
-                raise ConfigurationError(f"The grid has more than {MOST_POINTS} points. Give fewer values.")
+                raise ConfigurationError(
+                    f"These values make more than {MOST_POINTS} points. Give fewer values."
+                )
     points = list(found.values())
     for key in axes:
         if not any(_full(key, step) in point.varied for point in points):
@@ -176,11 +176,13 @@ def grid(
             raise ConfigurationError(
                 f"{chosen} has no parameter {key}. Leave it out, or add another --model."
             )
-    # What is the same everywhere need not stand above each image.
+    # Parameters that are the same at all points are not repeated above each image.
     different = {
-        key for point in points for key in point.varied
+        key
+        for point in points
+        for key in point.varied
         if len({str(other.varied.get(key)) for other in points}) > 1
-    }  # fmt: skip
+    }
     return [
         Point(point.recipe, {key: value for key, value in point.varied.items() if key in different})
         for point in points
@@ -189,12 +191,12 @@ def grid(
 
 def _is_for(key: str, known: set[str]) -> bool:
     first = key.partition(".")[0]
-    return first in known or first in _STEPS or first == "scale"
+    return first in known or first in STEPS or first == "scale"
 
 
-def _full(key: str, step: StepName) -> str:
-    """Return the key in a recipe."""
-    return key if key.partition(".")[0] in (*_STEPS, "scale") else f"{step}.{key}"
+def _full(key: str, step: str) -> str:
+    """Return a parameter's key in a recipe."""
+    return key if key.partition(".")[0] in {*STEPS, "scale"} else f"{step}.{key}"
 
 
 def run(
@@ -205,7 +207,7 @@ def run(
     workers: int = 2,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, Trial]]:
-    """Restore an image at each point, several at a time; one that fails does not stop the others.
+    """Restore an image at each point, several at a time; a failed point does not stop the others.
 
     Parameters
     ----------
@@ -214,17 +216,17 @@ def run(
     points
         The recipes.
     directory
-        Where the archive file of each run is kept, so that no more than `workers` results are in memory.
+        Folder for the result file of each run, so that no more than `workers` results are in memory.
     workers
-        Points worked on at a time.
+        Points to work on at a time.
     is_stopped
-        When it returns true, no further point is begun.
+        Once it returns true, no further point starts.
 
     Yields
     ------
     tuple of int and Trial
-        The number of a point, and what came of it, in the order in which they end; points that were not begun
-        are left out.
+        The number of a point and its result, in the order in which they finish; points that did not start are
+        left out.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="sweep") as pool:
         futures = {
@@ -251,14 +253,13 @@ def records(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
 
 def stem(micrograph: Micrograph, points: Sequence[Point]) -> str:
-    """Return what the files of a sweep are called: the same sweep of the same image has the same name."""
-    from tvtasks.archive import archive_path, run_id  # noqa: PLC0415 - needs HDF5, the grid does not
+    """Return the name of a sweep's files: the same sweep of the same image has the same name."""
+    from tvtasks.archive.identity import Identity, content_sha256  # noqa: PLC0415 - the grid does without
 
-    name = archive_path(".", micrograph, points[0].recipe).stem.rpartition("__")[0]
-    digest = hashlib.sha256(
-        "".join(run_id(micrograph, point.recipe) for point in points).encode()
-    ).hexdigest()
-    return f"{name}__sweep_{digest[:8]}"
+    content = content_sha256(micrograph)
+    found = [Identity.of(micrograph, point.recipe, content) for point in points]
+    digest = hashlib.sha256("".join(identity.run_id for identity in found).encode()).hexdigest()
+    return f"{found[0].stem.rpartition('__')[0]}__sweep_{digest[:8]}"
 
 
 def _recipe(content: Mapping[str, Any], varied: Mapping[str, Any]) -> Recipe:
@@ -270,7 +271,7 @@ def _recipe(content: Mapping[str, Any], varied: Mapping[str, Any]) -> Recipe:
         for name in tables:
             place = place.setdefault(name, {})
         place[last] = value
-        if last == "lam":  # a number instead of one that is chosen
+        if last == "lam":  # a number replaces a chosen λ
             place.pop("choose", None)
             place.pop("feature_size", None)
     try:
@@ -287,8 +288,8 @@ def _trial(micrograph: Micrograph, point: Point, directory: Path) -> Trial:
         path = archive.write(result, directory)
     except TvtasksError as error:
         return Trial(point, fault=str(error))
-    except Exception as error:  # a defect at one point is no reason to lose the others
-        return Trial(point, fault=f"A defect of tvtasks: {type(error).__name__}: {error}")
+    except Exception as error:  # a defect at one point does not spoil the others
+        return Trial(point, fault=f"A defect in tvtasks: {type(error).__name__}: {error}")
     return Trial(
         point=point,
         archive=path,

@@ -1,11 +1,10 @@
-"""One thin Prefect task per step of the workflow. The only module here that imports Prefect.
+"""One thin Prefect task per step of the workflow.
 
-Arrays go from task to task in memory: nothing is hashed for a cache key, persisted or put in a parameter.
+Arrays pass from task to task in memory: none is hashed for a cache key, persisted or put in a parameter.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,54 +16,47 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import SyncClientContext, TaskRunContext
 
 from tvtasks import figures, restoration, workflow
+from tvtasks.dashboard.image_page import image_page
+from tvtasks.dashboard.markdown import plain
+from tvtasks.dashboard.private import post_artifact
+from tvtasks.options import PREVIEW_SIZE
 from tvtasks.restoration import Call, Restoration
+from tvtasks.steps import STEPS
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-PAGE_KB = 60
-"""Size of what the page of a restored image takes in the server's database at most, in kB of 1000 bytes."""
 
 
 def _step(function: Callable[P, T], name: str) -> Task[P, T]:
     return Task(function, name=name, cache_policy=NO_CACHE, persist_result=False)
 
 
-def publish_preview(result: Restoration, target: Path, *, page_kb: int = PAGE_KB) -> Path:
-    """Write the picture beside the archive file, and show it in the dashboard with the main figures."""
+def publish_preview(result: Restoration, target: Path, *, page_kb: int = PREVIEW_SIZE) -> Path:
+    """Write the picture beside the result, and show it in the dashboard with the main figures."""
     picture = figures.preview(result)
     path = workflow.save_preview(picture, target)
-    text = _text(result, target)
-    # As base64, four letters stand for three bytes.
-    room = (page_kb * 1000 - len(text.encode()) - 100) * 3 // 4
-    shown = figures.jpeg(picture, max_bytes=room) if room > 0 else b""
-    if shown and len(shown) <= room:
-        encoded = base64.b64encode(shown).decode()
-        text = f"![raw, background, restored](data:image/jpeg;base64,{encoded})\n\n{text}"
+    text = image_page(result, target, lambda room: figures.jpeg(picture, max_bytes=room), page_kb)
     name = f"{result.micrograph.name}: raw, background, restored ({result.recipe.name})"
-    _show("restored-image", text, name)
+    _show("restored-image", text, plain(name))
     return path
 
 
 TASKS: dict[Callable[..., Any], Task[..., Any]] = {
     workflow.read: _step(workflow.read, "read"),
     restoration.prepare: _step(restoration.prepare, "scale"),
-    restoration.extract_background: _step(restoration.extract_background, "extract background"),
-    restoration.median_filter: _step(restoration.median_filter, "median"),
-    restoration.retrieve_contrast: _step(restoration.retrieve_contrast, "contrast"),
-    restoration.denoise: _step(restoration.denoise, "denoise"),
+    **{step.run: _step(step.run, step.title) for step in STEPS.values()},
     workflow.write_archive: _step(workflow.write_archive, "archive"),
     workflow.write_preview: _step(publish_preview, "preview"),
 }
 
 
-def as_tasks(page_kb: int = PAGE_KB) -> Call:
-    """Return what calls each step of the workflow as its Prefect task.
+def as_tasks(page_kb: int = PREVIEW_SIZE) -> Call:
+    """Return a function that calls each step of the workflow as its Prefect task.
 
     Parameters
     ----------
     page_kb
-        The largest page of an image, in kB; with 0 it has no picture.
+        The largest page of an image, in kB; 0 leaves out the picture.
     """
 
     def call(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -77,42 +69,17 @@ def as_tasks(page_kb: int = PAGE_KB) -> Call:
 
 
 def _show(key: str, text: str, description: str) -> None:
-    """Publish an artifact of the run, with the client that the run has: making one costs more than this."""
+    """Publish an artifact of the run with the run's own client: making one would cost more than this."""
     context = TaskRunContext.get()
     if context is None:
         return  # called as a plain function
     artifact = ArtifactCreate(
-        key=key, type="markdown", data=text, description=description,
-        task_run_id=context.task_run.id, flow_run_id=context.task_run.flow_run_id,
-    )  # fmt: skip
+        key=key,
+        type="markdown",
+        data=text,
+        description=description,
+        task_run_id=context.task_run.id,
+        flow_run_id=context.task_run.flow_run_id,
+    )
     with SyncClientContext.get_or_create() as shared:
-        # Not create_artifact(): it also has an event sent, with the whole picture in it.
-        shared.client.request(
-            "POST", "/artifacts/", json=artifact.model_dump(mode="json", exclude_unset=True)
-        )
-
-
-def _text(result: Restoration, target: Path) -> str:
-    """Parameters, certificates, notes and where the files are, as Markdown."""
-    lines = ["| step | relative gap | seconds | method | parameters |", "| --- | --- | --- | --- | --- |"]
-    for step in result.steps:
-        parameters = ", ".join(f"{key} {value}" for key, value in step.parameters.items() if key != "stop")
-        done = step.convergence
-        how = (done.method, f"{done.gap:.1e}") if done else ("", "")
-        lines.append(f"| {step.name} | {how[1]} | {step.seconds:.2f} | {how[0]} | {plain(parameters)} |")
-    gap = "" if result.gap is None else f" Largest relative gap: {result.gap:.1e}."
-    lines += ["", f"Recipe: {plain(result.recipe.name)}.{gap} {result.seconds:.2f} s in all."]
-    for name, choice in result.choices.items():
-        lines += ["", f"λ of the {name}: {plain(choice.words)}"]
-    facts = result.quality.facts(result.micrograph.units)
-    lines += ["", "Quality: " + plain("; ".join(f"{name} {fact}" for name, fact in facts.items())) + "."]
-    lines += ["", f"Archive: `{target.resolve()}`"]
-    lines += [f"\n{plain(note)}" for note in result.notes]
-    return "\n".join(lines)
-
-
-def plain(text: str) -> str:
-    """Return a line such that Markdown shows it as it is: names and notes come from files."""
-    line = " ".join(text.splitlines())
-    # Not the underscore: within a word it is itself, and in a link its backslash would be shown.
-    return "".join(f"\\{letter}" if letter in r"\`*[]<>|" else letter for letter in line)
+        post_artifact(shared.client, artifact)

@@ -1,9 +1,9 @@
-"""One file from reading to archive: what every way of running tvtasks does with each file."""
+"""One file from reading to archive: the work that every way of running tvtasks does for each file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +11,15 @@ from PIL.Image import Image
 
 from tvtasks import archive, channels, figures, readers
 from tvtasks.archive.filters import options
-from tvtasks.archive.identity import content_sha256
-from tvtasks.archive.keeping import AS_USUAL, Keeping, not_nxem
-from tvtasks.errors import ArchiveError, UnusableImageError
+from tvtasks.archive.folder import create_folder
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage, not_nxem
+from tvtasks.errors import UnusableImageError
+from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph
+from tvtasks.outcome import Outcome
 from tvtasks.readers.metadata import json_safe
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Call, Restoration, call_directly, restore
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one image.
-
-    Attributes
-    ----------
-    source_sha256
-        Checksum of the file as it was read.
-    archive, preview
-        The NeXus file, and the picture beside it.
-    gap, converged, seconds
-        The largest certified gap of its steps, whether all met their stopping rule, and the time they took;
-        None for an image that had been done before.
-    notes
-        Sentences that a user should see.
-    recipe
-        Name of the recipe that it was restored by.
-    """
-
-    source_sha256: str
-    archive: Path
-    preview: Path
-    gap: float | None
-    converged: bool | None
-    seconds: float | None
-    notes: tuple[str, ...] = ()
-    recipe: str = ""
 
 
 def restore_file(
@@ -56,41 +29,40 @@ def restore_file(
     *,
     call: Call = call_directly,
     context: Mapping[str, Any] | None = None,
-    keeping: Keeping = AS_USUAL,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> list[Outcome]:
-    """Read a file, restore those of its images that the recipe is for, and archive them with pictures.
+    """Read a file, restore the images that the recipe selects, and archive them with pictures.
 
-    An image that the archive already holds for this recipe is not done again.
+    An image that is current in the archive is not restored again.
 
     Parameters
     ----------
     path
         An image file.
     recipe
-        What to do.
+        The steps and their parameters.
     directory
-        Where the archive is; created if it is not there.
+        The archive; created if it does not exist.
     call
-        How each step is called.
+        Calls each step.
     context
-        Further provenance for the run record, safe for JSON (who ran it).
-    keeping
-        How the results are packed, and what is known of the sample. What the archive holds stays as it is.
+        Further provenance for the run record (who ran it), safe for JSON.
+    storage
+        How to compress the results, and the sample data. Existing results stay as they are.
 
     Raises
     ------
     UnreadableFileError, UnusableImageError, RecipeError
-        The file is at fault, or no match for the recipe; trying again will not help.
+        The file is at fault, or does not match the recipe; trying again will not help.
     ArchiveError
         The results cannot be written.
     ConfigurationError
-        They are to be packed by what is not installed.
+        The package for the compression is not installed.
     """
-    options(keeping.compression)
-    create_folder(directory)
+    options(storage.compression)  # reports a missing package before reading
     micrographs, notes = channels.choose(call(read, path), recipe)
     return restore_images(
-        micrographs, recipe, directory, call=call, context=context, keeping=keeping, notes=notes
+        micrographs, recipe, directory, call=call, context=context, storage=storage, notes=notes
     )
 
 
@@ -101,21 +73,22 @@ def restore_images(
     *,
     call: Call = call_directly,
     context: Mapping[str, Any] | None = None,
-    keeping: Keeping = AS_USUAL,
+    storage: Storage = DEFAULT_STORAGE,
     notes: tuple[str, ...] = (),
 ) -> list[Outcome]:
-    """Restore images that have been read, from files or from archive files, as `restore_file` does.
+    """Restore images that were read from files or results, as `restore_file` does.
 
-    `notes` are added to those of each run. Of several images, one that cannot be restored (the detector was
-    off) is a note in the outcomes of the others.
+    `notes` are added to those of each run. If one of several images cannot be restored (the detector was
+    off), the outcomes of the others get a note.
     """
-    options(keeping.compression)  # what is not installed is said before any work is done
+    options(storage.compression)  # reports a missing package before the work
+    create_folder(directory)
     outcomes: list[Outcome] = []
     unusable: list[UnusableImageError] = []
     left_out: list[str] = []
     for micrograph in micrographs:
         try:
-            outcomes.append(_restore_image(micrograph, recipe, directory, call, context, keeping, notes))
+            outcomes.append(_restore_image(micrograph, recipe, directory, call, context, storage, notes))
         except UnusableImageError as error:
             unusable.append(error)
             left_out.append(f"{micrograph.channel or f'Frame {micrograph.frame}'} was left out: {error}")
@@ -130,54 +103,65 @@ def _restore_image(
     directory: Path,
     call: Call,
     context: Mapping[str, Any] | None,
-    keeping: Keeping,
+    storage: Storage,
     notes: tuple[str, ...],
 ) -> Outcome:
-    checksum = content_sha256(micrograph)
     chosen = recipe.for_technique(micrograph.technique, micrograph.name)
-    done = archive.find(directory, micrograph, chosen)
+    identity = archive.Identity.of(micrograph, chosen)
+    checksum = identity.content_sha256
+    done = archive.find(directory, identity)
     if done is not None:
-        left = _sample_left_out(done, keeping)
-        return Outcome(checksum, done, done.with_suffix(".png"), None, None, None, left, chosen.name)
+        return Outcome(
+            name=micrograph.name,
+            recipe=chosen.name,
+            state="current",
+            source_sha256=checksum,
+            archive=done,
+            preview=done.with_suffix(".png"),
+            notes=_sample_left_out(done, storage),
+        )
     result = restore(micrograph, chosen, call=call)
     why = _why(recipe, chosen, micrograph)
-    result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, keeping)))
-    # The archive file comes last: where it is, everything is, however often the work was cut short.
-    picture = call(write_preview, result, archive.archive_path(directory, micrograph, chosen))
-    target = call(write_archive, result, directory, context, keeping)
+    result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, storage)))
+    # The result comes last: if it exists, everything does, however often the work was cut short.
+    picture = call(write_preview, result, identity.path(directory))
+    target = call(write_archive, result, directory, context, storage, identity)
     return Outcome(
-        checksum, target, picture, result.gap, result.converged, result.seconds, result.notes, chosen.name
+        name=micrograph.name,
+        recipe=chosen.name,
+        source_sha256=checksum,
+        archive=target,
+        preview=picture,
+        gap=result.gap,
+        converged=result.converged,
+        seconds=result.seconds,
+        notes=result.notes,
     )
 
 
-def restored_by(outcomes: Iterable[Outcome], recipe: Recipe) -> str:
-    """Return what to show as the recipe of a file: that which was chosen for it, where one was."""
-    return ", ".join(dict.fromkeys(outcome.recipe for outcome in outcomes if outcome.recipe)) or recipe.name
-
-
 def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, ...]:
-    """Say how a recipe that chooses by technique came to this one."""
+    """Return a note on the choice if a recipe chose another by technique."""
     if chosen is recipe:
         return ()
-    says = f"says {micrograph.technique}" if micrograph.technique else "names no technique"
-    return (f"Recipe {recipe.name}: the file {says}, so it was restored by {chosen.name}.",)
+    technique = micrograph.technique or "no technique"
+    return (f"Recipe {recipe.name}: the file names {technique}, so it was restored by {chosen.name}.",)
 
 
-def _why_not_nxem(micrograph: Micrograph, keeping: Keeping) -> tuple[str, ...]:
-    """Say why an image is not kept as NXem although something is known of the sample."""
-    reason = keeping.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
+def _why_not_nxem(micrograph: Micrograph, storage: Storage) -> tuple[str, ...]:
+    """Return a note if an image with sample data cannot be kept as NXem."""
+    reason = storage.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
     return (f"The sample is kept with the image, but not as NXem: {reason}.",) if reason else ()
 
 
-def _sample_left_out(done: Path, keeping: Keeping) -> tuple[str, ...]:
-    """Say so where a result that is there already lacks the sample data."""
-    # As the record has it: JSON has no tuples.
-    wanted = keeping.sample and json_safe(asdict(keeping.sample))
-    if not wanted or archive.summary(done).get("sample") == wanted:
+def _sample_left_out(done: Path, storage: Storage) -> tuple[str, ...]:
+    """Return a note if an existing result lacks the sample data."""
+    # In the form of the record: JSON has no tuples.
+    wanted = storage.sample and json_safe(asdict(storage.sample))
+    if not wanted or archive.summary(done)["sample"] == wanted:
         return ()
     return (
-        f"{done.name} was archived before, with other sample data or none, and archived files are not "
-        "changed. To have the sample in it, move it away and restore the image again.",
+        f"{done.name} was archived earlier, with other sample data or none, and results are never changed. "
+        "To add the sample, move this result away and restore the image again.",
     )
 
 
@@ -187,36 +171,23 @@ def read(path: Path) -> list[Micrograph]:
 
 
 def write_archive(
-    result: Restoration, directory: Path, context: Mapping[str, Any] | None, keeping: Keeping
+    result: Restoration,
+    directory: Path,
+    context: Mapping[str, Any] | None,
+    storage: Storage,
+    identity: archive.Identity,
 ) -> Path:
     """Write the NeXus file and return its path."""
-    return archive.write(result, directory, context=context, keeping=keeping)
+    return archive.write(result, directory, identity=identity, context=context, storage=storage)
 
 
 def write_preview(result: Restoration, target: Path) -> Path:
-    """Write the picture beside the archive file `target` and return its path."""
+    """Draw and write the picture beside the result `target` and return its path."""
     return save_preview(figures.preview(result), target)
 
 
 def save_preview(picture: Image, target: Path) -> Path:
-    """Write a picture that was drawn beside the archive file `target` and return its path."""
+    """Write a finished picture beside the result `target` and return its path."""
     path = target.with_suffix(".png")
-    try:
-        path.write_bytes(figures.png(picture))
-    except OSError as error:
-        raise ArchiveError(
-            f"The picture {path} cannot be written: {error.strerror or error}. "
-            "Check the free space of the disk and who may write there."
-        ) from error
+    write_whole(path, figures.png(picture))
     return path
-
-
-def create_folder(directory: Path) -> None:
-    """Create an archive folder where it is not there yet."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArchiveError(
-            f"The archive folder {directory} cannot be created: {error.strerror or error}. "
-            "Give a folder that you may write to."
-        ) from error

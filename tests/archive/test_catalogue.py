@@ -45,7 +45,7 @@ class TestAnEntry:
 
     def test_the_sample(self, restoration, tmp_path):
         sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
-        archive.write(restoration, tmp_path, keeping=archive.Keeping(sample=sample))
+        archive.write(restoration, tmp_path, storage=archive.Storage(sample=sample))
         (entry,) = entries(tmp_path)
         assert archive.Sample(**entry.sample) == sample
 
@@ -132,7 +132,7 @@ class TestDamage:
 
     def test_a_file_of_something_else(self, written):
         written.write_bytes(b"not HDF5 at all")
-        assert "cannot be read as an archive file" in entries(written.parent)[0].fault
+        assert "cannot be read as a result" in entries(written.parent)[0].fault
 
     def test_a_folder_with_the_name_of_a_file(self, tmp_path):
         (tmp_path / "folder.nxs").mkdir()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.archive.test_layout import assert_valid
 from tvtasks import Restoration
-from tvtasks.archive import Keeping, load, summary, write
+from tvtasks.archive import Storage, load, summary, write
 from tvtasks.archive.filters import options
 from tvtasks.archive.verification import check
 from tvtasks.errors import ConfigurationError
@@ -22,7 +22,7 @@ def test_every_way_is_valid_and_gives_the_same_back(
 ) -> None:
     if compression in FAST:
         pytest.importorskip("hdf5plugin")
-    path = write(restoration, tmp_path, keeping=Keeping(compression))  # type: ignore[arg-type]
+    path = write(restoration, tmp_path, storage=Storage(compression))  # type: ignore[arg-type]
     assert_valid(path)
     assert check(path) == []
     run = load(path)
@@ -34,7 +34,7 @@ def test_without_the_plugin_a_file_says_what_to_install_and_is_not_called_damage
     restoration: Restoration, tmp_path: Path
 ) -> None:
     pytest.importorskip("hdf5plugin")
-    path = write(restoration, tmp_path, keeping=Keeping("lz4"))
+    path = write(restoration, tmp_path, storage=Storage("lz4"))
     script = (
         "import sys\n"
         "sys.modules['hdf5plugin'] = None\n"  # as if it were not installed
@@ -54,7 +54,7 @@ def test_without_the_plugin_nothing_is_written(
 ) -> None:
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with pytest.raises(ConfigurationError, match=r"pip install tvtasks\[fast\]"):
-        write(restoration, tmp_path, keeping=Keeping("zstd"))
+        write(restoration, tmp_path, storage=Storage("zstd"))
     assert list(tmp_path.iterdir()) == []
 
 

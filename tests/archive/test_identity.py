@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tvtasks import Micrograph, Recipe, choosing
-from tvtasks.archive import archive_path, run_id
+from tvtasks.archive import Identity, run_id
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Source
 
@@ -59,10 +59,10 @@ class TestRunId:
                 run_id(refused, recipe)
 
 
-class TestArchivePath:
+class TestName:
     def test_the_name_says_image_content_and_run(self, micrograph: Micrograph, recipe: Recipe) -> None:
         assert micrograph.source
-        path = archive_path(Path("out"), micrograph, recipe)
+        path = Identity.of(micrograph, recipe).path(Path("out"))
         content, run = micrograph.source.sha256, run_id(micrograph, recipe)
         assert path == Path("out") / f"terraces__{content[:8]}__{run[:12]}.nxs"
 
@@ -81,7 +81,7 @@ class TestArchivePath:
     def test_the_name_can_be_used_on_every_system(
         self, micrograph: Micrograph, recipe: Recipe, name: str, stem: str
     ) -> None:
-        path = archive_path(Path("out"), named(micrograph, name), recipe)
+        path = Identity.of(named(micrograph, name), recipe).path(Path("out"))
         assert path.name.rsplit("__", 2)[0] == stem
         assert PureWindowsPath(path.name).name == path.name
         assert not PureWindowsPath(path.name).is_reserved()
@@ -89,11 +89,11 @@ class TestArchivePath:
     def test_a_long_name_leaves_room_for_that_of_the_unfinished_file(
         self, micrograph: Micrograph, recipe: Recipe
     ) -> None:
-        path = archive_path(Path("out"), named(micrograph, "µ" * 130 + ".tif"), recipe)
+        path = Identity.of(named(micrograph, "µ" * 130 + ".tif"), recipe).path(Path("out"))
         assert len(f".{path.name}.partial-{'0' * 32}".encode()) <= 255
 
     def test_an_array_from_memory_is_called_image(self, image: np.ndarray, recipe: Recipe) -> None:
-        assert archive_path(Path("out"), Micrograph(image), recipe).name.startswith("image__")
+        assert Identity.of(Micrograph(image), recipe).path(Path("out")).name.startswith("image__")
 
     def test_a_real_file_and_its_copy_differ_only_in_the_stem(
         self, tmp_path: Path, image: np.ndarray, recipe: Recipe
@@ -102,5 +102,5 @@ class TestArchivePath:
         for stem in ("a", "b"):
             path = tmp_path / f"{stem}.npy"
             np.save(path, image)
-            names.append(archive_path(tmp_path, Micrograph(image, source=Source.of(path)), recipe).name)
+            names.append(Identity.of(Micrograph(image, source=Source.of(path)), recipe).path(tmp_path).name)
         assert names[0].removeprefix("a") == names[1].removeprefix("b")

@@ -9,8 +9,8 @@ from shutil import copy
 import pytest
 
 import tvtasks
-from tvtasks import Micrograph, Recipe, Restoration
-from tvtasks.archive import archive_path, find, load, remove_partials, summary, write, writers
+from tvtasks import Micrograph, Recipe, Restoration, writers
+from tvtasks.archive import Identity, find, load, remove_partials, summary, write
 from tvtasks.errors import ArchiveError
 
 HOUR = timedelta(hours=1)
@@ -36,7 +36,7 @@ class TestWrite:
         self, restoration: Restoration, micrograph: Micrograph, recipe: Recipe, tmp_path: Path
     ) -> None:
         path = write(restoration, tmp_path / "new" / "folder")
-        assert path == archive_path(tmp_path / "new" / "folder", micrograph, recipe)
+        assert path == Identity.of(micrograph, recipe).path(tmp_path / "new" / "folder")
         assert names(path.parent) == [path.name]
 
     def test_context_is_kept(self, restoration: Restoration, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ class TestWrite:
     ) -> None:
         path = write(restoration, tmp_path)
         other = replace(restoration, recipe=recipe.model_copy(update={"scale": "max"}))
-        in_the_way = archive_path(tmp_path, other.micrograph, other.recipe)
+        in_the_way = Identity.of(other.micrograph, other.recipe).path(tmp_path)
         copy(path, in_the_way)
         with pytest.raises(ArchiveError, match="belongs to another run"):
             write(other, tmp_path)
@@ -94,7 +94,7 @@ class TestFailure:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
         try:
-            with pytest.raises(ArchiveError, match=r"cannot be written: .*has 0\.\d MB of space"):
+            with pytest.raises(ArchiveError, match=r"cannot be written: .*has 0\.\d MB of free space"):
                 write(restoration, tmp_path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -104,7 +104,7 @@ class TestFailure:
         self, restoration: Restoration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(os, "fsync", lambda descriptor: os.ftruncate(descriptor, 20_000))
-        with pytest.raises(ArchiveError, match="what was read back is not what was written"):
+        with pytest.raises(ArchiveError, match="reading it back failed"):
             write(restoration, tmp_path)
         assert names(tmp_path) == []
 
@@ -122,7 +122,7 @@ class TestFailure:
     @pytest.mark.parametrize("below", ["", "below"])
     def test_a_directory_that_is_a_file(self, restoration: Restoration, tmp_path: Path, below: str) -> None:
         (tmp_path / "file").write_bytes(b"")
-        with pytest.raises(ArchiveError, match=r"cannot be written: .*is a folder"):
+        with pytest.raises(ArchiveError, match=r"cannot be written: .*write to the folder"):
             write(restoration, tmp_path / "file" / below)
 
     @pytest.mark.skipif(
@@ -146,17 +146,17 @@ class TestFind:
     def test_a_finished_file_is_found(
         self, restoration: Restoration, micrograph: Micrograph, recipe: Recipe, tmp_path: Path
     ) -> None:
-        assert find(tmp_path, micrograph, recipe) is None
+        assert find(tmp_path, Identity.of(micrograph, recipe)) is None
         path = write(restoration, tmp_path)
-        assert find(tmp_path, micrograph, recipe) == path
-        assert find(tmp_path, micrograph, recipe.model_copy(update={"scale": "max"})) is None
+        assert find(tmp_path, Identity.of(micrograph, recipe)) == path
+        assert find(tmp_path, Identity.of(micrograph, recipe.model_copy(update={"scale": "max"}))) is None
 
     def test_a_damaged_file_is_not_found(
         self, restoration: Restoration, micrograph: Micrograph, recipe: Recipe, tmp_path: Path
     ) -> None:
         path = write(restoration, tmp_path)
         path.write_bytes(path.read_bytes()[:-1])
-        assert find(tmp_path, micrograph, recipe) is None
+        assert find(tmp_path, Identity.of(micrograph, recipe)) is None
 
 
 class TestRemovePartials:
@@ -179,12 +179,13 @@ class TestRemovePartials:
         old = tmp_path / f".{finished.name}.partial-0123"
         young = tmp_path / f".{finished.name}.partial-4567"
         foreign = tmp_path / ".notes.partial-1"
-        for path in (old, young, foreign):
+        picture = tmp_path / f".{finished.stem}.png.partial-0123"
+        for path in (old, young, foreign, picture):
             path.write_bytes(b"half")
         two_hours_ago = young.stat().st_mtime - 7200
-        for path in (old, foreign, finished):
+        for path in (old, foreign, finished, picture):
             os.utime(path, (two_hours_ago, two_hours_ago))
-        assert remove_partials(tmp_path, HOUR) == [old]
+        assert remove_partials(tmp_path, HOUR) == [old, picture]
         assert names(tmp_path) == sorted([finished.name, young.name, foreign.name])
 
     def test_a_folder_that_is_not_there_has_none(self, tmp_path: Path) -> None:

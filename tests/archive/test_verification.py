@@ -62,7 +62,7 @@ class TestCheck:
             (lambda file: file["/entry/raw/data"].dims[0].detach_scale(file["/entry/raw/y"]), "raw/data"),
             (put(f"{DENOISE}/restored/data", 0.0), f"{DENOISE}/restored/data"),
         ],
-    )  # fmt: skip
+    )
     def test_what_was_changed_is_named(
         self, path: Path, edit: Callable[[h5py.File], object], what: str
     ) -> None:
@@ -81,7 +81,7 @@ class TestCheck:
     def test_a_curve_is_covered_by_the_seal(self, path: Path) -> None:
         name = next(f"{DENOISE}/convergence/{curve}" for curve in ("energy",))
         (found,) = check(edited(path, put(name, 1.0)))
-        assert found.grave
+        assert found.is_fault
 
     def test_a_byte_that_nobody_reads_is_told_from_damage_to_content(self, path: Path) -> None:
         content = path.read_bytes()
@@ -91,17 +91,17 @@ class TestCheck:
 
     def test_without_its_seal_a_file_is_not_whole(self, path: Path) -> None:
         (found,) = check(edited(path, lambda file: file.__delitem__("/entry/seal")))
-        assert found.grave
+        assert found.is_fault
 
     @pytest.mark.parametrize("content", [b"", b"rubbish", b"\x89HDF\r\n\x1a\n" + b"\xff" * 500])
     def test_rubbish(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "a.nxs").write_bytes(content)
         (found,) = check(tmp_path / "a.nxs")
-        assert "cannot be read as an archive file" in found.message
+        assert "cannot be read as a result" in found.message
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
         (found,) = check(tmp_path / "none.nxs")
-        assert found.grave
+        assert found.is_fault
 
     def test_collected_runs_are_checked_one_by_one(
         self, path: Path, tmp_path: Path, image: np.ndarray
@@ -111,8 +111,8 @@ class TestCheck:
         names = collect([path, other], target)
         assert [found.kind for found in check(target)] == ["note", "note"]
         edited(target, put(f"{names[0]}/scaling/factor", 2.0))
-        (grave,) = [found for found in check(target) if found.grave]
-        assert (grave.run, grave.what) == (names[0], "/entry/scaling/factor")
+        (fault,) = [found for found in check(target) if found.is_fault]
+        assert (fault.run, fault.what) == (names[0], "/entry/scaling/factor")
 
     @pytest.mark.parametrize("dtype", ["bool", "uint8", ">u2", "float16", "int64"])
     def test_the_tree_is_compared_whatever_the_raw_image(self, tmp_path: Path, dtype: str) -> None:
@@ -138,8 +138,8 @@ class TestFlips:
 class TestRecompute:
     def test_it_is_the_same_bit_for_bit(self, path: Path) -> None:
         (found,) = recompute(path)
-        assert not found.grave
-        assert "the same bit for bit" in found.message
+        assert not found.is_fault
+        assert "reproduced bit for bit" in found.message
 
     def test_a_result_that_was_not_computed_from_the_raw_image_is_found(
         self, restoration: Restoration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -147,7 +147,7 @@ class TestRecompute:
         same = software() | {"commit": "0123"}
         for module in ("record", "verification"):
             monkeypatch.setattr(f"tvtasks.archive.{module}.software", lambda: same)
-        forged = replace(restoration, restored=restoration.restored + 1e-4)
+        forged = replace(restoration, arrays={**restoration.arrays, "restored": restoration.restored + 1e-4})
         path = write(forged, tmp_path)
         assert check(path) == []
         (found,) = recompute(path)
@@ -155,34 +155,41 @@ class TestRecompute:
         assert "restored by up to" in found.message
         assert "machine and all versions are the same" in found.message
 
-    @pytest.mark.parametrize(("energy", "grave"), [(1 + 1e-4, False), (1.5, True)])
+    @pytest.mark.parametrize(("energy", "is_fault"), [(1 + 1e-4, False), (1.5, True)])
     def test_elsewhere_the_energies_must_agree_within_the_gap(
         self,
         restoration: Restoration,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         energy: float,
-        grave: bool,
+        is_fault: bool,
     ) -> None:
         *steps, last = restoration.steps
         assert last.convergence
         last = replace(last, convergence=replace(last.convergence, energy=last.convergence.energy * energy))
-        other = replace(restoration, restored=restoration.restored + 1e-9, steps=(*steps, last))
+        other = replace(
+            restoration,
+            arrays={**restoration.arrays, "restored": restoration.restored + 1e-9},
+            steps=(*steps, last),
+        )
         path = write(other, tmp_path)
         from tvtasks.archive import verification
 
         elsewhere = verification.software() | {"processor": "another"}
         monkeypatch.setattr(verification, "software", lambda: elsewhere)
         (found,) = recompute(path)
-        assert found.grave == grave
+        assert found.is_fault == is_fault
         assert "another now" in found.message
-        assert ("denoise" in found.message) == grave
+        assert ("denoise" in found.message) == is_fault
 
     def test_an_older_version_of_the_algorithms_is_no_damage(
         self, restoration: Restoration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = write(replace(restoration, restored=restoration.restored + 1.0), tmp_path)
+        path = write(
+            replace(restoration, arrays={**restoration.arrays, "restored": restoration.restored + 1.0}),
+            tmp_path,
+        )
         monkeypatch.setattr("tvtasks.archive.verification.ALGORITHM_VERSION", 1000)
         (found,) = recompute(path)
-        assert not found.grave
+        assert not found.is_fault
         assert "this tvtasks has version 1000" in found.message

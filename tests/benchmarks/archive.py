@@ -27,9 +27,9 @@ import numpy as np
 
 from tvtasks import Micrograph, Recipe, Restoration, restore
 from tvtasks.archive import load, remove_partials, write
-from tvtasks.archive.examiners import verify
 from tvtasks.archive.sealing import is_whole
-from tvtasks.archive.verification import Finding
+from tvtasks.archive.verification import FileFinding
+from tvtasks.archive.verify_many import verify
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Region
 
@@ -43,9 +43,13 @@ def example(side: int = 48) -> Restoration:
     rng = np.random.default_rng(0)
     image = 0.3 + 1e-3 * (np.arange(side) // 8 + rng.normal(scale=0.1, size=(side, side)))
     micrograph = Micrograph(
-        image, quantity="height", units="V", channel="Z", pixel_size=(2e-10, 1e-10),
+        image,
+        quantity="height",
+        units="V",
+        channel="Z",
+        pixel_size=(2e-10, 1e-10),
         vendor_metadata={"Bias": {"value": -1.5, "unit": "V"}, "comment": "Å" * 100},
-    )  # fmt: skip
+    )
     denoise = {"model": "tv-l1", "lam": 1.0, "stop": {"rtol": 1e-2}}
     recipe = {"background": HUBER, "median": {}, "contrast": HUBER, "denoise": denoise}
     return restore(micrograph, Recipe.model_validate(recipe))
@@ -134,14 +138,20 @@ def flips(original: Path, number: int, seed: int = 0, workers: int = 2) -> Flips
             path.write_bytes(changed)
             offsets[path] = at
         found = verify(offsets, workers=workers, patience=20.0)
-        missed = [path for path in found if not any(finding.grave for finding in found[path])]
+        missed = [path for path in found if not any(finding.is_fault for finding in found[path])]
         wrong = [offsets[path] for path in missed if everything(path) != everything(original)]
         faults = collections.Counter(_place(finding) for path in found for finding in found[path][:1])
     return Flips(number, faults, [offsets[path] for path in missed], wrong, time.perf_counter() - began)
 
 
-def _place(finding: Finding) -> str:
-    told = ("cannot be read", "HDF5 takes for ever", "HDF5 ends", "was changed after", "has no seal")
+def _place(finding: FileFinding) -> str:
+    told = (
+        "cannot be read",
+        "HDF5 never finishes reading it",
+        "HDF5 ends",
+        "was changed after",
+        "has no seal",
+    )
     what = finding.what.split(",")[0]
     return what or next((text for text in told if text in finding.message), finding.message)
 
@@ -176,9 +186,11 @@ def speed(rounds: int = 5, side: int = 2048) -> tuple[float, float]:
     """
     restoration = _large(side)
     arrays = {
-        "raw": restoration.micrograph.data, "background": restoration.background,
-        "flat": restoration.flat, "restored": restoration.restored,
-    }  # fmt: skip
+        "raw": restoration.micrograph.data,
+        "background": restoration.background,
+        "flat": restoration.flat,
+        "restored": restoration.restored,
+    }
     ours, plain = [], []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
@@ -191,9 +203,14 @@ def speed(rounds: int = 5, side: int = 2048) -> tuple[float, float]:
             with h5py.File(path, "w") as file:
                 for name, values in arrays.items():
                     file.create_dataset(
-                        name, data=values, chunks=(512, 512), compression="gzip", compression_opts=4,
-                        shuffle=True, fletcher32=True,
-                    )  # fmt: skip
+                        name,
+                        data=values,
+                        chunks=(512, 512),
+                        compression="gzip",
+                        compression_opts=4,
+                        shuffle=True,
+                        fletcher32=True,
+                    )
                 file.flush()
                 os.fsync(file.id.get_vfd_handle())
             with h5py.File(path) as file:
@@ -214,9 +231,11 @@ def _large(side: int) -> Restoration:
     background = wave.astype(np.float32)
     flat = (raw - background).astype(np.float32)
     return replace(
-        small, micrograph=Micrograph(raw, units="counts", pixel_size=(1e-9, 1e-9)),
-        region=Region(0, side, 0, side), background=background, flat=flat, restored=flat + np.float32(2e4),
-    )  # fmt: skip
+        small,
+        micrograph=Micrograph(raw, units="counts", pixel_size=(1e-9, 1e-9)),
+        region=Region(0, side, 0, side),
+        arrays={"background": background, "flat": flat, "restored": flat + np.float32(2e4)},
+    )
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from tests.benchmarks.families import (  # noqa: E402
     SEEDS_TUNED,
     Sample,
     sample,
-)  # fmt: skip
+)
 from tvtasks import TVL1, Gap, HuberROF, solve  # noqa: E402
 from tvtasks.choosing import Choice, choose_background, choose_denoise, with_lam  # noqa: E402
 from tvtasks.models import Model  # noqa: E402
@@ -126,9 +126,12 @@ class Comparison:
 
 
 def run(
-    side: int, tuned: Sequence[int], held: Sequence[int], fresh: Sequence[int],
+    side: int,
+    tuned: Sequence[int],
+    held: Sequence[int],
+    fresh: Sequence[int],
     save: Callable[[Comparison], None],
-) -> None:  # fmt: skip
+) -> None:
     """Score everything; each rival has the setting with the best median on the tuned seeds of a family.
 
     `save` is called whenever a family, or a rival on all of them, is done.
@@ -188,10 +191,13 @@ def markdown(found: Comparison, side: int) -> str:
     """The tables."""
     lines = [
         _HEAD.format(
-            number=sum(len(table) for table in found.scores.values()), side=side,
-            tuned=", ".join(map(str, found.tuned)), fresh=", ".join(map(str, found.fresh)),
-        ), "",
-    ]  # fmt: skip
+            number=sum(len(table) for table in found.scores.values()),
+            side=side,
+            tuned=", ".join(map(str, found.tuned)),
+            fresh=", ".join(map(str, found.fresh)),
+        ),
+        "",
+    ]
     lines += _scores("Median, and worst, of tuned and held scans, in dB", found, fresh=False)
     if found.fresh:
         lines += _scores("The same of the fresh scans", found, fresh=True)
@@ -201,8 +207,10 @@ def markdown(found: Comparison, side: int) -> str:
     for family in (*found.scores, "all"):
         rows = [
             (seed, row[ORACLE] - row[OURS], row[OURS] > row[PAPER])
-            for name, table in found.scores.items() if family in (name, "all") for seed, row in table.items()
-        ]  # fmt: skip
+            for name, table in found.scores.items()
+            if family in (name, "all")
+            for seed, row in table.items()
+        ]
         parts: dict[str, list[float]] = {"tuned": [], "held": [], "fresh": []}
         for seed, loss, _ in rows:
             parts[_part(found, seed)].append(loss)

@@ -91,9 +91,12 @@ def _cases() -> Iterator[tuple[str, Model, Direction, str, bool]]:
                     yield "background", model, direction, kind, median  # type: ignore[misc]
     for model in (HuberROF(4.0, 0.05), HuberROF(4.0, 0.0), TVL1(1.0), TGVL1(1.5)):
         for direction, kind, median in (
-            ("both", "STEM", False), ("both", "STEM", True), ("both", "spiked STEM", False),
-            ("both", "charging SEM", False), ("x", "STEM", False),
-        ):  # fmt: skip
+            ("both", "STEM", False),
+            ("both", "STEM", True),
+            ("both", "spiked STEM", False),
+            ("both", "charging SEM", False),
+            ("x", "STEM", False),
+        ):
             yield "denoise", model, direction, kind, median  # type: ignore[misc]
 
 
@@ -115,7 +118,7 @@ def measure(step: str, model: Model, direction: Direction, kind: str, median: bo
 
     return Cost(
         step, named(model), direction, kind, median, side, found.rule, least(choice), least(restoration)
-    )  # fmt: skip
+    )
 
 
 _HEAD = """\
@@ -141,15 +144,17 @@ def markdown(costs: Sequence[Cost]) -> str:
     for key, row in rows.items():
         cells = [
             f"{row[side].choosing:.3g} / {row[side].restoring:.3g} ms = {row[side].ratio:.2g}"
-            if side in row else "–"
+            if side in row
+            else "–"
             for side in sides
-        ]  # fmt: skip
+        ]
         lines.append(f"| {' | '.join(key)} | {' | '.join(cells)} |")
     over = [
-        cost for cost in costs
+        cost
+        for cost in costs
         if (cost.step == "background" and cost.side == 512 and cost.choosing > BACKGROUND_MS)
         or (cost.step == "denoise" and cost.ratio > DENOISE_RATIO)
-    ]  # fmt: skip
+    ]
     slowest = max((c.choosing for c in costs if c.step == "background" and c.side == 512), default=0.0)
     dearest = max((c.ratio for c in costs if c.step == "denoise"), default=0.0)
     lines += [

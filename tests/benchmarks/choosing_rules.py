@@ -69,11 +69,14 @@ def losses(item: Sample) -> dict[str, float]:
 def markdown(found: Mapping[str, list[dict[str, float]]]) -> str:
     """The table: median and worst loss in dB."""
     lines = [
-        "# Rules for the λ of a background", "",
+        "# Rules for the λ of a background",
+        "",
         "Written by `python -m tests.benchmarks.choosing_rules`: loss against the best λ of Huber-ROF in dB, "
-        "median and worst of 12 scans of each family.", "",
-        "| rule | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|",
-    ]  # fmt: skip
+        "median and worst of 12 scans of each family.",
+        "",
+        "| rule | " + " | ".join(found) + " |",
+        "|---" * (len(found) + 1) + "|",
+    ]
     for name in next(iter(found.values()))[0]:
         cells = [[loss[name] for loss in rows] for rows in found.values()]
         lines.append(f"| {name} | " + " | ".join(f"{np.median(c):.2f} ({max(c):.1f})" for c in cells) + " |")

@@ -23,10 +23,13 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from flows import restore, server
+from flows import restore
 from tests.benchmarks.overhead import RECIPE, cpu_of
-from tests.flows.conftest import unused_port
-from tests.flows.test_dashboard import BROWSERS, QUIET
+from tests.dashboard.test_browser import BROWSERS, QUIET
+from tests.prefect_fixtures import unused_port
+from tvtasks.dashboard import server
+from tvtasks.dashboard.runs import tagged_with
+from tvtasks.dashboard.supervision import prefect_at
 
 OF_A_RUN = {
     "flow_run": "id = :run",
@@ -41,9 +44,18 @@ OF_A_RUN = {
     "WHERE resource_id = 'prefect.flow-run.' || :run)",
 }
 TIMES = {
-    "created", "updated", "timestamp", "occurred", "received", "recorded", "state_timestamp", "start_time",
-    "end_time", "expected_start_time", "next_scheduled_start_time",
-}  # fmt: skip
+    "created",
+    "updated",
+    "timestamp",
+    "occurred",
+    "received",
+    "recorded",
+    "state_timestamp",
+    "start_time",
+    "end_time",
+    "expected_start_time",
+    "next_scheduled_start_time",
+}
 DAYS, EVENT_DAYS = 30, 2
 
 
@@ -114,12 +126,12 @@ def main() -> None:
         np.save(root / "scan.npy", np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32))
         home, port = root / "home", unused_port()
         running = server.start(root / "server.log", home=home, port=port)
-        with restore.prefect_at(running.api_url) as attendant, restore.watch_runs(root / "archive"):
+        with prefect_at(running.api_url) as supervisor, tagged_with(root / "archive"):
             restore.restore_and_show(root / "scan.npy", RECIPE, root / "archive")
-            run = str(attendant.run_of(root / "scan.npy"))
+            run = str(supervisor.run_of(root / "scan.npy"))
         time.sleep(10)  # the server writes task runs and events a while later
         running.stop()
-        database = home / "prefect.db"
+        database = home / "tvtasks.db"
         shorten_pictures(database)
         began = time.perf_counter()
         fill(database, run, given.runs - 1)
@@ -136,7 +148,7 @@ def main() -> None:
 
 def prune(root: Path, home: Path, port: int) -> None:
     """Have a server remove what is older than half a month, and count what lies in its database."""
-    before = rows(home / "prefect.db")
+    before = rows(home / "tvtasks.db")
     os.environ |= {
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(DAYS // 2 * 86_400),
         "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "10",
@@ -146,7 +158,7 @@ def prune(root: Path, home: Path, port: int) -> None:
     try:
         assert running.process
         after, cpu = before, cpu_of(running.process.pid)
-        while (now := rows(home / "prefect.db")) != after or now == before:
+        while (now := rows(home / "tvtasks.db")) != after or now == before:
             after = now
             if time.perf_counter() - began > 600:
                 break

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
+from tests import components
 from tvtasks import synthetic as syn
 from tvtasks.operators import Array
 
@@ -44,10 +45,13 @@ def stm_scratches(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     image = truth + syn.plane(shape, rise=(rng.uniform(-3, 3), rng.uniform(-3, 3)))
     image += syn.line_jumps(shape, rng, share=rng.uniform(0.05, 0.4), height=rng.uniform(0.3, 2))
     image += syn.line_scars(
-        shape, rng, per_line=rng.uniform(0.05, 0.5), length=rng.uniform(0.1, 0.5) * shape[1],
+        shape,
+        rng,
+        per_line=rng.uniform(0.05, 0.5),
+        length=rng.uniform(0.1, 0.5) * shape[1],
         height=rng.uniform(0.3, 2),
-    )  # fmt: skip
-    return image + syn.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15)), truth, None
+    )
+    return image + components.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15)), truth, None
 
 
 def terraces(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
@@ -55,25 +59,30 @@ def terraces(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     truth, period = _atoms(rng, shape)
     height = rng.uniform(1, 5)
     steps = syn.step_terraces(
-        shape, rng, steps=int(rng.integers(1, 5)), step_height=height,
-        angle=rng.uniform(-np.pi, np.pi), meander=rng.uniform(0, 10),
-    )  # fmt: skip
+        shape,
+        rng,
+        steps=int(rng.integers(1, 5)),
+        step_height=height,
+        angle=rng.uniform(-np.pi, np.pi),
+        meander=rng.uniform(0, 10),
+    )
     image = truth + steps + syn.plane(shape, rise=(rng.uniform(-5, 5), rng.uniform(-5, 5)))
-    image += syn.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15))
+    image += components.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15))
     at_step = np.abs(steps / height - np.rint(steps / height)) > 0.01
     return image, truth, ~binary_dilation(at_step, iterations=round(period))
 
 
 def drift(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     """A lattice sheared by thermal drift, on a large smooth background, with 1/f noise."""
-    moved = syn.drifted(
-        shape, drift=(rng.uniform(-0.1, 0.1) * shape[0], rng.uniform(-0.1, 0.1) * shape[1]),
+    moved = components.drifted(
+        shape,
+        drift=(rng.uniform(-0.1, 0.1) * shape[0], rng.uniform(-0.1, 0.1) * shape[1]),
         creep=(rng.uniform(-4, 4), rng.uniform(-4, 4)),
-    )  # fmt: skip
+    )
     truth, _ = _atoms(rng, shape, moved)
     image = truth + syn.smooth_background(shape, rng, bound=rng.uniform(2, 20))
-    image += syn.pink_noise(shape, rng, sigma=rng.uniform(0.02, 0.15))
-    return image + syn.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15)), truth, None
+    image += components.pink_noise(shape, rng, sigma=rng.uniform(0.02, 0.15))
+    return image + components.gaussian_noise(shape, rng, sigma=rng.uniform(0.03, 0.15)), truth, None
 
 
 def charging_sem(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
@@ -82,9 +91,12 @@ def charging_sem(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     truth = syn.particles(shape, rng, per_pixel=0.12 / (np.pi * radius**2), radius=radius, height=100.0)
     expected = truth + 60 + syn.smooth_background(shape, rng, bound=rng.uniform(5, 25))
     expected += syn.charging_streaks(
-        shape, rng, per_line=rng.uniform(0.1, 0.5), length=rng.uniform(0.1, 0.5) * shape[1],
+        shape,
+        rng,
+        per_line=rng.uniform(0.1, 0.5),
+        length=rng.uniform(0.1, 0.5) * shape[1],
         height=rng.uniform(15, 45),
-    )  # fmt: skip
+    )
     return expected + syn.counting_noise(expected, rng, largest=255), truth, None
 
 
@@ -93,15 +105,15 @@ def low_dose_stem(rng: np.random.Generator, shape: syn.Shape) -> Drawn:
     period = np.exp(rng.uniform(np.log(8), np.log(24)))
     dose = np.exp(rng.uniform(np.log(0.4), np.log(8)))
     symmetry = rng.choice(["square", "rectangular", "hexagonal", "centred"])
-    vectors = syn.lattice_vectors(symmetry, period=period, angle=rng.uniform(0, np.pi))
+    vectors = components.lattice_vectors(symmetry, period=period, angle=rng.uniform(0, np.pi))
     width = rng.uniform(0.14, 0.2) * period
     sites = [
-        syn.Site((0, 0), 12 * dose, width),
-        syn.Site((0.5, 0.5) if symmetry != "hexagonal" else (1 / 3, 2 / 3), 5 * dose, width),
+        components.Site((0, 0), 12 * dose, width),
+        components.Site((0.5, 0.5) if symmetry != "hexagonal" else (1 / 3, 2 / 3), 5 * dose, width),
     ]
     where = syn.centred(shape)
-    truth = syn.peak_lattice(where, vectors, sites)
-    truth += syn.vacancies(where, vectors, sites[0], rng, share=rng.uniform(0, 0.03))
+    truth = components.peak_lattice(where, vectors, sites)
+    truth += components.vacancies(where, vectors, sites[0], rng, share=rng.uniform(0, 0.03))
     truth += dose * (3 + syn.smooth_background(shape, rng, bound=1.5))
     return truth + syn.counting_noise(truth, rng, largest=65535), truth, None
 
@@ -128,15 +140,21 @@ def _atoms(
     """A lattice about 1 high, of any Bravais type, with vacancies and adsorbates; and its period."""
     period = float(np.exp(rng.uniform(np.log(5), np.log(20))))
     symmetry = rng.choice(["oblique", "rectangular", "centred", "square", "hexagonal"])
-    vectors = syn.lattice_vectors(
-        symmetry, period=period, ratio=rng.uniform(1.1, 1.5), gamma=rng.uniform(1.1, 1.5),
+    vectors = components.lattice_vectors(
+        symmetry,
+        period=period,
+        ratio=rng.uniform(1.1, 1.5),
+        gamma=rng.uniform(1.1, 1.5),
         angle=rng.uniform(0, np.pi),
-    )  # fmt: skip
-    site = syn.Site((0, 0), 1.0, period * rng.uniform(0.2, 0.26))
+    )
+    site = components.Site((0, 0), 1.0, period * rng.uniform(0.2, 0.26))
     where = where or syn.centred(shape)
-    atoms = syn.peak_lattice(where, vectors, [site])
-    atoms += syn.vacancies(where, vectors, site, rng, share=rng.uniform(0, 0.02))
+    atoms = components.peak_lattice(where, vectors, [site])
+    atoms += components.vacancies(where, vectors, site, rng, share=rng.uniform(0, 0.02))
     return (
-        atoms + syn.adsorbates(where, rng, per_pixel=rng.uniform(1e-5, 1e-4), height=1.0, width=0.3 * period),
+        atoms
+        + components.adsorbates(
+            where, rng, per_pixel=rng.uniform(1e-5, 1e-4), height=1.0, width=0.3 * period
+        ),
         period,
     )

@@ -29,15 +29,20 @@ import httpx
 import numpy as np
 import psutil
 
-from flows import restore, server
-from flows.acquire import Change
-from flows.session import Session
+from flows import restore
 from tests.benchmarks import overhead
 from tests.benchmarks.rerun import RECIPE
-from tests.flows.conftest import unused_port
+from tests.heard import Heard
+from tests.prefect_fixtures import unused_port
 from tvtasks import archive
+from tvtasks.dashboard import server
+from tvtasks.dashboard.runs import tagged_with
+from tvtasks.dashboard.supervision import prefect_at
+from tvtasks.dashboard.watch_page import WatchPage
+from tvtasks.options import WatchOptions
+from tvtasks.outcome import Outcome
 from tvtasks.recipe import Recipe
-from tvtasks.rerun import Request, Result, carry_out
+from tvtasks.rerun import Request, run_batch
 from tvtasks.rerun.cluster import BATCH
 from tvtasks.workflow import restore_file
 
@@ -128,9 +133,14 @@ class Program:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *self._words], env=self._environment, cwd=self._cwd,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                [sys.executable, "-m", *self._words],
+                env=self._environment,
+                cwd=self._cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def works(self) -> bool:
         return bool(psutil.Process(self._process.pid).children())
@@ -154,27 +164,32 @@ def kill(root: Path, images: int, per_run: int) -> None:
     with ExitStack() as stack:
         database = stack.enter_context(Database(root / "postgres").running())
         environment = {
-            **server._RETENTION, **server._ENVIRONMENT, "PREFECT_HOME": str(root / "home"),
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.url, "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_API_AUTH_STRING": PASSWORD, "PREFECT_API_AUTH_STRING": PASSWORD,
-        }  # fmt: skip
-        words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        serving = Program(root, "server", words, environment)
+            "PREFECT_HOME": str(root / "home"),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.url,
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+            "PREFECT_API_AUTH_STRING": PASSWORD,
+        }
+        serving = Program(root, "server", ["tvtasks.cli", "server", "--port", str(port)], environment)
         stack.callback(serving.kill)
         wait(lambda: server.answers(api), 180)
         print(f"a stranger is answered {httpx.get(f'{api}/admin/version').status_code}", flush=True)
         environment["PREFECT_API_URL"] = api
         subprocess.run(
-            [sys.executable, "-m", "flows.cli", "deploy", "--quiet"], check=True, env=os.environ | environment
+            [sys.executable, "-m", "tvtasks.cli", "deploy", "--quiet"],
+            check=True,
+            env=os.environ | environment,
         )
         client = httpx.Client(base_url=api, auth=tuple(PASSWORD.split(":")), timeout=30)
+        token = client.get("/csrf-token", params={"client": "benchmark"}).json()["token"]
+        client.headers |= {"Prefect-Csrf-Client": "benchmark", "Prefect-Csrf-Token": token}
         (found,) = client.post(
             "/deployments/filter", json={"deployments": {"name": {"any_": ["rerun"]}}}
         ).json()
         client.patch(f"/deployments/{found['id']}", json={"concurrency_limit": 4}).raise_for_status()
         workers = []
         for name in ("a", "b"):
-            words = ["worker", "start", "--pool", "tvtasks", "--limit", "1", "--name", name]
+            words = ["prefect", "worker", "start", "--pool", "tvtasks", "--limit", "1", "--name", name]
             workers.append(Program(root, f"worker-{name}", words, environment))
             stack.callback(workers[-1].kill)
         for start in range(0, images, per_run):
@@ -203,7 +218,7 @@ def kill(root: Path, images: int, per_run: int) -> None:
             event()
         crashed: set[str] = set()
         while (states := runs(client))["COMPLETED"] < -(-images // per_run):
-            # The server gives them again by itself; see flows/zombies.py.
+            # The server gives them again by itself; see tvtasks/dashboard/automations.py.
             for lost in find(client, "CRASHED") + find(client, "FAILED"):
                 if lost["state"]["id"] not in crashed:
                     crashed.add(lost["state"]["id"])
@@ -298,8 +313,11 @@ def costs(root: Path, images: int) -> None:
     print(f"rerun of {images} images of 512²; ms an image, of all processes")
     bare = plain(files, root / "plain", Recipe.load(root / "quick.toml"))
     print(f"plain loop           CPU {bare[1]:6.1f}  wall {bare[0]:6.1f}", flush=True)
-    for name, words in (("1 thread", {"workers": 1}), ("2 threads", {"workers": 2}),
-                        ("Dask, 2 processes", {"workers": 2, "dask": "local"})):  # fmt: skip
+    for name, words in (
+        ("1 thread", {"workers": 1}),
+        ("2 threads", {"workers": 2}),
+        ("Dask, 2 processes", {"workers": 2, "dask": "local"}),
+    ):
         request = Request(tuple(files), (str(root / "quick.toml"),), root / name.replace(" ", "-"), **words)
         wall, cpu = rerun_cost(request)
         print(
@@ -310,25 +328,27 @@ def costs(root: Path, images: int) -> None:
 @contextmanager
 def live(root: Path, name: str) -> Iterator[Callable[[list[Path]], overhead.Cost]]:
     running = server.start(root / f"{name}.log", home=root / f"home-{name}", port=unused_port())
+    asked = WatchOptions(folder=root, archive=root / name, recipes=())
     try:
         with (
-            restore.prefect_at(running.api_url) as attendant,
-            restore.watch_runs(root / name),
-            Session(attendant, running.api_url, root, root / name) as session,
+            prefect_at(running.api_url) as supervisor,
+            tagged_with(root / name),
+            WatchPage(supervisor, running.api_url, asked) as page,
         ):
-            session.begin()
-
-            def shown(change: Change) -> None:
-                session.note(change)
+            page.begin()
 
             def cost(files: list[Path]) -> overhead.Cost:
                 warm, *rest = files
                 contextvars.copy_context().run(restore.restore_and_show, warm, overhead.RECIPE, root / name)
                 assert running.process
                 return overhead.measure(
-                    rest, root / name, restore.restore_and_show, workers=1, pid=running.process.pid,
-                    shown=shown,
-                )  # fmt: skip
+                    rest,
+                    root / name,
+                    restore.restore_and_show,
+                    workers=1,
+                    pid=running.process.pid,
+                    shown=page.changed,
+                )
 
             yield cost
     finally:
@@ -353,12 +373,12 @@ def rerun_cost(request: Request) -> tuple[float, float]:
     seen: list[tuple[float, float]] = []
     skip = 10 * BATCH
 
-    def report(_: Result) -> None:
+    def finished(_: Outcome) -> None:
         seen.append((time.perf_counter(), cpu_of_family()) if len(seen) in {skip, last} else (0.0, 0.0))
 
     last = len(request.sources) - 1
-    sheet = carry_out(request, report=report)
-    assert sheet.restored == len(request.sources), sheet.sentence
+    report = run_batch(request, listener=Heard(finished))
+    assert report.restored == len(request.sources), report.sentence
     number = (last - skip) / 1e3
     return (seen[last][0] - seen[skip][0]) / number, (seen[last][1] - seen[skip][1]) / number
 

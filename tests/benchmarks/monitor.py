@@ -16,8 +16,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tvtasks.monitor import Entry, Ledger, Monitor
+from tvtasks.ledger import Entry, Ledger
+from tvtasks.monitor import Monitor
 from tvtasks.monitor.observe import ObserverKind
+from tvtasks.options import MonitorOptions
 
 RECIPE = "benchmark"
 SETTLE = 0.5
@@ -42,7 +44,7 @@ def enqueue_all(ledger: Ledger, folder: Path) -> None:
 def measure_known(folder: Path, ledger: Ledger, kind: ObserverKind) -> None:
     """Start-up scan, idle cost and the longest look, with all files known."""
     began, busy = time.perf_counter(), time.process_time()
-    with Monitor(folder, ledger, RECIPE, observer=kind, recursive=True) as monitor:
+    with Monitor(folder, ledger, RECIPE, MonitorOptions(observer=kind, recursive=True)) as monitor:
         print(f"{kind}: start-up scan {time.perf_counter() - began:.2f} s", end="")
         scan = time.process_time() - busy
         print(f" ({scan:.2f} s of a core), {len(monitor.settling)} unknown", end="")
@@ -70,7 +72,9 @@ def measure_known(folder: Path, ledger: Ledger, kind: ObserverKind) -> None:
         print(f"   rescan {rescan:.2f} s of a core every {pause:.0f} s", end="")
         print(f" → idle cost {100 * (between + rescan / pause):.2f} % of a core", end="")
         print(f"; longest poll {1e3 * max(calls):.0f} ms during it, {1e3 * longest:.0f} ms otherwise")
-    with Monitor(folder, ledger, RECIPE, observer=kind, recursive=True, patience=None) as monitor:
+    with Monitor(
+        folder, ledger, RECIPE, MonitorOptions(observer=kind, recursive=True), patience=None
+    ) as monitor:
         monitor._scanner.next_scan = 0.0
         looks, of_a_core = [], []
         while not looks or monitor._scanner.under_way:
@@ -109,7 +113,7 @@ def measure_latency(root: Path, backlog: int, live: int = 100) -> None:
 
     with (
         Ledger(root / "ledger.sqlite") as ledger,
-        Monitor(folder, ledger, RECIPE, settle=SETTLE, rescan=5.0) as monitor,
+        Monitor(folder, ledger, RECIPE, MonitorOptions(settle=SETTLE, rescan=5.0)) as monitor,
     ):
         threads = [threading.Thread(target=acquire), threading.Thread(target=work, args=(ledger,))]
         for thread in threads:

@@ -21,13 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-from flows import restore, server
-from flows.acquire import Change
-from flows.session import Session
-from tests.flows.conftest import unused_port
-from tvtasks.monitor import State
+from flows import restore
+from tests.prefect_fixtures import unused_port
+from tvtasks.dashboard import server, supervision
+from tvtasks.dashboard.runs import tagged_with
+from tvtasks.dashboard.watch_page import WatchPage
+from tvtasks.ledger import State
+from tvtasks.options import WatchOptions
+from tvtasks.outcome import Change, Outcome
 from tvtasks.recipe import HuberROFStep, Recipe
-from tvtasks.workflow import Outcome, restore_file
+from tvtasks.workflow import restore_file
 
 STEP = HuberROFStep(model="huber-rof", lam=0.5, alpha=10.0, direction="x")
 RECIPE = Recipe(name="overhead", background=STEP, denoise=STEP)
@@ -63,9 +66,14 @@ def cpu_of(pid: int | None) -> float:
 
 
 def measure(
-    files: list[Path], archive: Path, do: Restore, *, workers: int, pid: int | None,
+    files: list[Path],
+    archive: Path,
+    do: Restore,
+    *,
+    workers: int,
+    pid: int | None,
     shown: Callable[[Change], object] = lambda change: None,
-) -> Cost:  # fmt: skip
+) -> Cost:
     def one(path: Path) -> None:
         shown(Change(path, State.RUNNING, RECIPE.name))
         outcomes = do(path, RECIPE, archive)
@@ -109,17 +117,22 @@ def main() -> None:
         running = server.start(root / "server.log", home=root / "home", port=unused_port())
         try:
             assert running.process
+            asked = WatchOptions(folder=root, archive=root / "shown", recipes=())
             with (
-                restore.prefect_at(running.api_url) as attendant,
-                restore.watch_runs(root / "shown"),
-                Session(attendant, running.api_url, root, root / "shown") as session,
+                supervision.prefect_at(running.api_url) as supervisor,
+                tagged_with(root / "shown"),
+                WatchPage(supervisor, running.api_url, asked) as page,
             ):
-                session.begin()
+                page.begin()
                 restore.restore_and_show(warm[1], RECIPE, root / "shown")
                 shown = measure(
-                    files, root / "shown", restore.restore_and_show, workers=given.workers,
-                    pid=running.process.pid, shown=session.note,
-                )  # fmt: skip
+                    files,
+                    root / "shown",
+                    restore.restore_and_show,
+                    workers=given.workers,
+                    pid=running.process.pid,
+                    shown=page.changed,
+                )
         finally:
             running.stop()
     more = Cost(shown.wall - direct.wall, shown.client - direct.client, shown.server - direct.server)

@@ -36,9 +36,13 @@ reached.
 
 
 def markdown(
-    results: Sequence[Result], sizes: dict[Case, list[Size]], speed: str, notes: Sequence[str],
-    side: int, budget: float,
-) -> str:  # fmt: skip
+    results: Sequence[Result],
+    sizes: dict[Case, list[Size]],
+    speed: str,
+    notes: Sequence[str],
+    side: int,
+    budget: float,
+) -> str:
     """The whole report."""
     lines = [
         _HEAD.format(machine=machine(), side=side, budget=budget),

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,11 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from flows import server as servers
+from tests.heard import Heard
 from tvtasks import archive, workflow
+from tvtasks.dashboard import server as servers
 from tvtasks.micrograph import Micrograph, Source, array_sha256
+from tvtasks.outcome import BatchReport, Outcome
 from tvtasks.recipe import Recipe
-from tvtasks.rerun import Request, Result, Sheet, carry_out
+from tvtasks.rerun import Request, run_batch
 from tvtasks.restoration import restore
 
 RECIPE = """
@@ -58,7 +61,7 @@ def main() -> None:
         overhead(place / "archive", results, recipes[1])
         select = tuple(options.select)
         request = Request((place / "archive",), (str(recipes[2]),), results / "long", select)
-        do = carry_out
+        do = run_batch
         if options.server:
             server = servers.start(place / "server.log", home=results / "prefect")
             stack.callback(server.stop)
@@ -90,7 +93,7 @@ def image(number: int) -> Micrograph:
 def command(words: list[str], directory: Path) -> None:
     """Time a command as a user gives it, from the start of Python to its end."""
     before, began = os.times(), time.perf_counter()
-    line = [sys.executable, "-m", "flows.cli", words[0], str(directory), *words[1:]]
+    line = [sys.executable, "-m", "tvtasks.cli", words[0], str(directory), *words[1:]]
     subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
     wall, after = time.perf_counter() - began, os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
@@ -111,7 +114,7 @@ def overhead(directory: Path, results: Path, recipe: Path) -> None:
 
     def again(chunk: list[Path]) -> None:
         began = time.process_time()
-        carry_out(Request(tuple(chunk), (str(recipe),), results / "rerun", workers=1))
+        run_batch(Request(tuple(chunk), (str(recipe),), results / "rerun", workers=1))
         spent["rerun"] += time.process_time() - began
 
     for turn, start in enumerate(range(0, len(files), 20)):
@@ -128,15 +131,15 @@ def overhead(directory: Path, results: Path, recipe: Path) -> None:
     )
 
 
-def long_rerun(request: Request, do: Callable[..., Sheet]) -> None:
+def long_rerun(request: Request, do: Callable[..., BatchReport]) -> None:
     """Do many, and watch the memory."""
     shown = _Watch()
     cpu, wall = time.process_time(), time.perf_counter()
-    sheet = do(request, report=shown)
+    report = do(request, listener=Heard(shown))
     seconds = time.perf_counter() - wall
-    number = max(sheet.done, 1)
+    number = max(report.done, 1)
     print(
-        f"{sheet.sentence}: {1000 * seconds / number:.1f} ms an image, "
+        f"{report.sentence}: {1000 * seconds / number:.1f} ms an image, "
         f"{1000 * (time.process_time() - cpu) / number:.1f} ms of CPU; "
         f"memory in MB after each 200: {shown.memory}"
     )
@@ -148,7 +151,7 @@ class _Watch:
     def __init__(self) -> None:
         self.done, self.memory = 0, list[int]()
 
-    def __call__(self, result: Result) -> None:
+    def __call__(self, outcome: Outcome) -> None:
         self.done += 1
         if self.done % 200 == 0:
             self.memory.append(round(resident() / 1e6))
@@ -163,14 +166,14 @@ def resident() -> float:
     return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
-def on(server: servers.Server) -> Callable[..., Sheet]:
+def on(server: servers.Server) -> Callable[..., BatchReport]:
     """Return what does a rerun as a run of a server."""
-    from flows.rerun import Hooks, rerun_and_show
-    from flows.restore import prefect_at
+    from flows.rerun import rerun_and_show
+    from tvtasks.dashboard.supervision import prefect_at
 
-    def do(request: Request, report: Callable[[Result], object]) -> Sheet:
-        with prefect_at(server.api_url) as attendant:
-            return rerun_and_show(request, Hooks(report=report, attendant=attendant))
+    def do(request: Request, listener: Heard) -> BatchReport:
+        with prefect_at(server.api_url):
+            return rerun_and_show(request, listener, threading.Event())
 
     return do
 

@@ -123,14 +123,18 @@ RIVALS = (
     Rival("row median", row_median),
     Rival("polynomial + rows", flatten_rows, tuple({"order": n} for n in (1, 2, 3, 5))),
     Rival(
-        "wavelet-FFT stripes", stripe_filter,
-        tuple({"level": level, "size": size} for level in (3, 5) for size in (1, 3, 8)), "algotom",
+        "wavelet-FFT stripes",
+        stripe_filter,
+        tuple({"level": level, "size": size} for level in (3, 5) for size in (1, 3, 8)),
+        "algotom",
     ),
     Rival("Gaussian high-pass", high_pass, tuple({"sigma": s} for s in (2, 3, 4, 6, 8, 12, 20, 40, 80))),
     Rival(
-        "scikit-image TV", rof,
-        tuple({"weight": w, "align": a} for w in (0.02, 0.05, 0.1, 0.2) for a in _BOTH), "skimage",
+        "scikit-image TV",
+        rof,
+        tuple({"weight": w, "align": a} for w in (0.02, 0.05, 0.1, 0.2) for a in _BOTH),
+        "skimage",
     ),
     Rival("NLM", nlm, tuple({"strength": s, "align": a} for s in (0.6, 0.9, 1.2) for a in _BOTH), "skimage"),
     Rival("BM3D", bm3d, ({"align": True},), "bm3d"),  # seconds for each image, so there is one setting
-)  # fmt: skip
+)

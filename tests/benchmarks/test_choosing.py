@@ -50,9 +50,12 @@ def test_report_names_all_that_took_part(tmp_path):
     row = {choosing.OURS: 20.0, choosing.ORACLE: 21.0, choosing.PAPER: 15.0, "raw": 3.0}
     found = choosing.Comparison(
         scores={"drift": {0: row, 6: row | {choosing.OURS: 14.0}, 12: row | {choosing.OURS: 18.0}}},
-        tuned=(0,), fresh=(12,),
-        seconds={"drift": [(0.01, 0.02)]}, fallbacks=["drift 6: too small."], missing=["BM3D"],
-    )  # fmt: skip
+        tuned=(0,),
+        fresh=(12,),
+        seconds={"drift": [(0.01, 0.02)]},
+        fallbacks=["drift 6: too small."],
+        missing=["BM3D"],
+    )
     text = choosing.markdown(found, 64)
     assert "| tvtasks, auto | 17.0 (14.0) |" in text
     assert "| tvtasks, auto | 18.0 (18.0) |" in text

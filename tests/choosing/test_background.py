@@ -163,7 +163,7 @@ class TestRefusal:
         assert choice.fell_back
         assert choice.lam == HUBER.lam
         assert choice.confidence == "none"
-        assert "λ = 0.5 was kept" in choice.reason
+        assert "λ stays 0.5" in choice.reason
 
     @pytest.mark.parametrize("direction", ["both", "x"])
     def test_a_few_pixels_on_nothing_are_no_lattice(self, direction):

@@ -25,7 +25,7 @@ def unrestored(image, **known):
     result = restore(Micrograph(noise(4, 4), **known), SMOOTH)
     micrograph = replace(result.micrograph, data=image)
     whole = Region(0, image.shape[0], 0, image.shape[1])
-    return replace(result, micrograph=micrograph, region=whole, restored=image)
+    return replace(result, micrograph=micrograph, region=whole, arrays={"restored": image})
 
 
 def grey(picture):
@@ -167,10 +167,15 @@ class TestPrefix:
     @pytest.mark.parametrize(
         ("value", "unit", "text"),
         [
-            (-2.5e-10, "m", "-250 pm"), (3e-14, "A", "30 fA"), (0.0, "V", "0 V"), (12.3456, "V", "12.3 V"),
-            (1e-18, "m", "1e-18 m"), (0.02, "counts", "0.02 counts"), (1e-9, "", "1e-09"),
+            (-2.5e-10, "m", "-250 pm"),
+            (3e-14, "A", "30 fA"),
+            (0.0, "V", "0 V"),
+            (12.3456, "V", "12.3 V"),
+            (1e-18, "m", "1e-18 m"),
+            (0.02, "counts", "0.02 counts"),
+            (1e-9, "", "1e-09"),
         ],
-    )  # fmt: skip
+    )
     def test_values_have_the_prefix_that_makes_them_short(self, value, unit, text):
         assert with_prefix(value, unit) == text
 

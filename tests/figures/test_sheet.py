@@ -13,19 +13,22 @@ from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.figures.curves import profile_figure
 from tvtasks.figures.sheet import contact_sheet, rendered
 from tvtasks.profile import profile
-from tvtasks.sweep import Trial, grid, run
+from tvtasks.sweep import Trial, build_points, run
 
 IMAGE = Micrograph(
     1e-10 * np.random.default_rng(0).normal(size=(40, 56)).cumsum(axis=1),
-    units="m", quantity="height", pixel_size=(2e-10, 2e-10), channel="Z $forward$",
-)  # fmt: skip
+    units="m",
+    quantity="height",
+    pixel_size=(2e-10, 2e-10),
+    channel="Z $forward$",
+)
 MODELS = {"huber-rof": [0.2], "tv-l1": [0.5], "tgv-l1": [1.5]}
 
 
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
-    found = dict(run(IMAGE, grid(None, MODELS, {"stop.rtol": [1e-2]}), folder))
+    found = dict(run(IMAGE, build_points(None, MODELS, {"stop.rtol": [1e-2]}), folder))
     return [found[number] for number in sorted(found)]
 
 
@@ -73,7 +76,7 @@ class TestSheet:
     @pytest.mark.parametrize("shape", [(4, 200), (200, 4), (64, 64)], ids=str)
     def test_images_are_drawn_to_scale(self, shape, tmp_path):
         micrograph = Micrograph(np.random.default_rng(1).normal(size=shape), pixel_size=(1e-9, 1e-9))
-        ((_, trial),) = run(micrograph, grid(None, {"huber-rof": [1.0]}, {}), tmp_path)
+        ((_, trial),) = run(micrograph, build_points(None, {"huber-rof": [1.0]}, {}), tmp_path)
         figure = contact_sheet(micrograph, [trial], "strip")
         assert_tidy(figure)
         box = figure.axes[0].get_window_extent()
@@ -82,7 +85,9 @@ class TestSheet:
     def test_an_unfinished_scan_and_one_without_a_background_are_drawn(self, tmp_path):
         data = IMAGE.data.copy()
         data[30:] = np.nan
-        ((_, trial),) = run(replace(IMAGE, data=data), grid(Recipe.load("stem-denoise"), {}, {}), tmp_path)
+        ((_, trial),) = run(
+            replace(IMAGE, data=data), build_points(Recipe.load("stem-denoise"), {}, {}), tmp_path
+        )
         figure = contact_sheet(replace(IMAGE, data=data), [trial], "unfinished")
         assert len(figure.axes) == 2
         assert_tidy(figure)

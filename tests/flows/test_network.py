@@ -1,4 +1,4 @@
-"""Nothing that tvtasks starts asks anyone outside of this computer, and nothing listens to anyone outside."""
+"""Nothing that tvtasks starts contacts another computer or listens to one."""
 
 import ast
 import os
@@ -15,7 +15,7 @@ LOCAL = {"localhost", None, ""}
 
 
 def is_outside(address):
-    """Whether an address, or a name that is looked up, is neither this computer nor a file."""
+    """Whether an address, or a name to resolve, is neither this computer nor a file."""
     host = address[0] if isinstance(address, tuple) else address
     if isinstance(host, bytes):
         host = host.decode()
@@ -34,24 +34,28 @@ def events_of(audit):
 
 @pytest.fixture
 def work(server, audit, at_server, write_scan, tmp_path):
-    """A server, a watch and a worker have each done what they do."""
+    """A server, a watch and a worker that have each done their work."""
     environment = {**os.environ, **audit.environment, "PREFECT_API_URL": server.api_url}
     write_scan("stm_0001.npy")
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name="network", type="process"))
     commands = {
-        "flows.cli": ["watch", "scans", "--archive", "archive", "--recipe", "stm-scratches", "--once"],
+        "tvtasks.cli": ["watch", "scans", "--archive", "archive", "--recipe", "stm-scratches", "--once"],
         "prefect": ["worker", "start", "--pool", "network", "--run-once"],
     }
     for module, options in commands.items():
         done = subprocess.run(
-            [sys.executable, "-m", module, *options], env=environment, cwd=tmp_path, capture_output=True,
-            text=True, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", module, *options],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_server_watch_and_worker_ask_nobody_outside_and_listen_to_nobody_outside(work, server, audit):
+def test_server_watch_and_worker_talk_to_this_computer_only(work, server, audit):
     events = events_of(audit)
     port = urlsplit(server.api_url).port
     assert ("socket.connect", ("127.0.0.1", port)) in events, "the watch has asked the server"
@@ -62,10 +66,16 @@ def test_server_watch_and_worker_ask_nobody_outside_and_listen_to_nobody_outside
 @pytest.mark.parametrize(
     ("address", "outside"),
     [
-        (("127.0.0.1", 4200), False), (("::1", 4200, 0, 0), False), ("localhost", False), ("/run/x", False),
-        (("8.8.8.8", 53), True), (("0.0.0.0", 4200), True), (("::", 4200, 0, 0), True),
-        ("api.prefect.io", True), (b"example.org", True),
+        (("127.0.0.1", 4200), False),
+        (("::1", 4200, 0, 0), False),
+        ("localhost", False),
+        ("/run/x", False),
+        (("8.8.8.8", 53), True),
+        (("0.0.0.0", 4200), True),
+        (("::", 4200, 0, 0), True),
+        ("api.prefect.io", True),
+        (b"example.org", True),
     ],
-)  # fmt: skip
+)
 def test_what_counts_as_outside(address, outside):
     assert is_outside(address) is outside

@@ -1,9 +1,10 @@
-"""`tvtasks list` and `tvtasks rerun` as a user gives them, and the rerun flow on a real server."""
+"""`tvtasks list` and `tvtasks rerun` as a user runs them, and the rerun flow on a real server."""
 
 import dataclasses
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import h5py
@@ -13,13 +14,16 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 from typer.testing import CliRunner
 
-from flows import cli
-from flows.rerun import Hooks, rerun_and_show, table
-from flows.restore import prefect_at
+from flows.rerun import rerun_and_show
+from tests.heard import Heard
 from tvtasks import archive
+from tvtasks.cli import app as cli
+from tvtasks.dashboard.batch_page import table
+from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.errors import ConfigurationError
+from tvtasks.outcome import BatchReport, Outcome
 from tvtasks.recipe import Recipe
-from tvtasks.rerun import Request, Result, Sheet
+from tvtasks.rerun import Request
 from tvtasks.workflow import restore_file
 
 FIRST = Recipe.model_validate({"name": "first", "median": {}})
@@ -47,10 +51,18 @@ class TestList:
         lines = out.splitlines()
         assert code == 0
         assert lines[0].split() == [
-            "image", "technique", "acquired", "pixels", "recipe", "gap", "seconds", "written", "run",
-        ]  # fmt: skip
+            "image",
+            "technique",
+            "acquired",
+            "pixels",
+            "recipe",
+            "gap",
+            "seconds",
+            "written",
+            "run",
+        ]
         assert [line.split()[0] for line in lines[1:4]] == ["stm_0.npy", "stm_1.npy", "stm_2.npy"]
-        assert lines[4].startswith("3 of 3 runs, of 3 images")
+        assert lines[4].startswith("3 of 3 runs, 3 images")
 
     def test_as_json(self, tvtasks, filled):
         code, out, _ = tvtasks("list", filled, "--json", "--select", "name=stm_1.npy")
@@ -71,7 +83,7 @@ class TestList:
         assert [run["name"] for run in found["runs"]] == ["stm_1.npy", "stm_2.npy"]
         assert found["runs"][0]["parameters"]["median"]["rows"] == 7
 
-    def test_a_damaged_file_is_listed_and_said_with_exit_code_1(self, tvtasks, filled):
+    def test_a_damaged_file_is_listed_and_reported_with_exit_code_1(self, tvtasks, filled):
         bad = next(filled.glob("stm_1__*.nxs"))
         bad.write_bytes(bad.read_bytes()[:500])
         code, out, err = tvtasks("list", filled)
@@ -89,13 +101,13 @@ class TestList:
 
 
 class TestRerun:
-    def test_a_plan_changes_nothing_and_says_what_time_and_disk(self, tvtasks, filled, recipe):
+    def test_a_plan_changes_nothing_and_estimates_time_and_disk(self, tvtasks, filled, recipe):
         before = sorted(filled.iterdir())
         code, out, _ = tvtasks("rerun", filled, "--recipe", recipe, "--plan")
         assert code == 0
         assert "3 images: 0 current, 3 outdated, 0 missing" in out
-        assert "as in runs of the same models" in out
-        assert "s of reading, pictures and writing (as in the runs there are)" in out
+        assert "from runs of the same models" in out
+        assert "s of reading, pictures and writing (as in earlier runs)" in out
         assert "Disk: about" in out
         assert sorted(filled.iterdir()) == before
 
@@ -107,7 +119,7 @@ class TestRerun:
         assert found["seconds_in_all"] > found["seconds_beside"] > 0
         assert found["free"] > 0
 
-    def test_it_does_what_the_plan_says_and_then_nothing(self, tvtasks, filled, recipe):
+    def test_it_does_the_plan_and_a_second_time_nothing(self, tvtasks, filled, recipe):
         planned = json.loads(tvtasks("rerun", filled, "--recipe", recipe, "--plan", "--json")[1])
         code, out, _ = tvtasks("rerun", filled, "--recipe", recipe, "--json")
         *images, summary = map(json.loads, out.splitlines())
@@ -120,7 +132,7 @@ class TestRerun:
         assert "3 current, 0 outdated" in out
         assert "0 restored, 0 failed, 3 current already" in out
 
-    def test_a_failure_is_told_at_the_end_with_exit_code_1(self, tvtasks, filled, recipe, tmp_path):
+    def test_a_failure_is_reported_at_the_end_with_exit_code_1(self, tvtasks, filled, recipe, tmp_path):
         np.save(tmp_path / "scans" / "constant.npy", np.ones((24, 32)))
         words = ["rerun", tmp_path / "scans", "--archive", filled, "--recipe", recipe]
         code, out, err = tvtasks(*words)
@@ -150,7 +162,7 @@ def artifacts(client, key):
 class TestHowResultsAreKept:
     @pytest.fixture
     def commands(self, filled, recipe, tmp_path, write_scan):
-        """Each command that restores, with a scan that it has not restored yet."""
+        """Each command that restores, with a new scan."""
         write_scan("stm_3.npy", 3)
         to = ["--archive", tmp_path / "kept", "--recipe", recipe]
         return {
@@ -160,7 +172,7 @@ class TestHowResultsAreKept:
         }
 
     @pytest.mark.parametrize("command", ["restore", "watch", "rerun"])
-    def test_as_each_command_is_told(self, tvtasks, commands, command, tmp_path):
+    def test_each_command_takes_the_options(self, tvtasks, commands, command, tmp_path):
         (tmp_path / "sample.toml").write_text(SAMPLE, "utf-8")
         (tmp_path / "kept").mkdir()
         left = tmp_path / "kept" / ".a.nxs.partial-elsewhere-1-abc"
@@ -187,7 +199,7 @@ class TestHowResultsAreKept:
         ],
         ids=lambda value: str(value[0]),
     )
-    def test_what_cannot_be_is_said_before_any_work(
+    def test_impossible_options_are_refused_before_any_work(
         self, tvtasks, commands, command, options, sentence, tmp_path, monkeypatch
     ):
         monkeypatch.setitem(sys.modules, "hdf5plugin", None)
@@ -199,40 +211,40 @@ class TestHowResultsAreKept:
         assert not Path("kept").exists()
 
     def test_a_rerun_takes_the_sample_from_the_archive(self, tvtasks, recipe, tmp_path, write_scan):
-        """Even if a later run of the same image was without, and from the original file too."""
+        """Even if a later run of the same image had none, and also from the original file."""
         sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
         path, place = write_scan("stm_9.npy"), tmp_path / "archive"
-        keeping = archive.Keeping(sample=sample)
-        restore_file(path, FIRST, place, keeping=keeping)
+        storage = archive.Storage(sample=sample)
+        restore_file(path, FIRST, place, storage=storage)
         restore_file(path, Recipe.model_validate({"median": {"rows": 7}}), place)
         for source, target in ((place, "stored"), (path.parent, "archive")):
             words = ["rerun", source, "--archive", tmp_path / target, "--recipe", recipe]
             assert tvtasks(*words)[0] == 0
             written = max((tmp_path / target).glob("*.nxs"), key=lambda file: file.stat().st_mtime_ns)
             assert archive.Sample(**archive.summary(written)["sample"]) == sample
-        (one,) = restore_file(path, FIRST, place, keeping=keeping)
+        (one,) = restore_file(path, FIRST, place, storage=storage)
         assert one.notes == ()
-        other = archive.Keeping(sample=dataclasses.replace(sample, name="Ge"))
-        (one,) = restore_file(path, FIRST, place, keeping=other)
-        assert "was archived before, with other sample data" in one.notes[0]
+        other = archive.Storage(sample=dataclasses.replace(sample, name="Ge"))
+        (one,) = restore_file(path, FIRST, place, storage=other)
+        assert "was archived earlier, with other sample data" in one.notes[0]
 
 
 class TestTheFlow:
     def test_one_run_with_progress_and_a_row_for_each_image(self, server, filled, recipe, tmp_path):
         np.save(tmp_path / "scans" / "constant.npy", np.ones((24, 32)))
         request = Request((filled, tmp_path / "scans"), (recipe,))
-        with prefect_at(server.api_url) as attendant, get_client(sync_client=True) as client:
-            sheet = rerun_and_show(request, Hooks(attendant=attendant))
-            assert (sheet.restored, len(sheet.failed)) == (3, 1)
+        with prefect_at(server.api_url), get_client(sync_client=True) as client:
+            report = rerun_and_show(request, Heard(), threading.Event())
+            assert (report.restored, len(report.failed)) == (3, 1)
             (run,) = [run for run in client.read_flow_runs() if run.parameters.get("recipes") == [recipe]]
             assert run.state.is_completed()
             assert run.state.message == "3 restored, 1 failed."
             assert run.tags == ["tvtasks"]
             assert run.name.startswith("archive and 1 more")
-            (bar,) = [found for found in artifacts(client, "rerun-progress") if found.flow_run_id == run.id]
+            (bar,) = [found for found in artifacts(client, "batch-progress") if found.flow_run_id == run.id]
             assert float(bar.data) == 100.0
             assert "4 of 4 images" in bar.description
-            (shown,) = [found for found in artifacts(client, "rerun-images") if found.flow_run_id == run.id]
+            (shown,) = [found for found in artifacts(client, "batch-images") if found.flow_run_id == run.id]
         rows = json.loads(shown.data)
         assert rows[0]["state"] == "failed"
         assert "every pixel has the value" in rows[0]["result"]
@@ -241,27 +253,28 @@ class TestTheFlow:
         context = archive.summary(rows[1]["result"])["context"]
         assert context["prefect"]["flow_run_id"] == str(run.id)
 
-    def test_what_cannot_be_begun_is_a_failed_run_and_a_sentence(self, server, recipe, tmp_path):
+    def test_a_request_that_cannot_start_is_a_failed_run_and_a_sentence(self, server, recipe, tmp_path):
         with prefect_at(server.api_url), pytest.raises(ConfigurationError, match="no file or folder"):
-            rerun_and_show(Request((tmp_path / "nowhere",), (recipe,)), Hooks())
+            rerun_and_show(Request((tmp_path / "nowhere",), (recipe,)), Heard(), threading.Event())
 
-    def test_one_that_was_stopped_is_not_complete(self, server, filled, recipe):
-        hooks = Hooks(report=lambda result: hooks.stop.set())
+    def test_a_stopped_batch_is_not_complete(self, server, filled, recipe):
+        stop = threading.Event()
+        heard = Heard(finished=lambda outcome: stop.set())
         with prefect_at(server.api_url), get_client(sync_client=True) as client:
-            sheet = rerun_and_show(Request((filled,), (recipe,), workers=1), hooks)
+            report = rerun_and_show(Request((filled,), (recipe,), workers=1), heard, stop)
             (run,) = [run for run in client.read_flow_runs() if run.parameters.get("recipes") == [recipe]]
-        assert sheet.left >= 1
+        assert report.left >= 1
         assert run.state.is_failed()
-        assert f"{sheet.left} left" in run.state.message
+        assert f"{report.left} left" in run.state.message
 
-    def test_without_a_server_it_is_done_all_the_same(self, dead_url, filled, recipe):
+    def test_without_a_server_the_batch_still_runs(self, dead_url, filled, recipe):
         with prefect_at(dead_url):
-            assert rerun_and_show(Request((filled,), (recipe,)), Hooks()).restored == 3
+            assert rerun_and_show(Request((filled,), (recipe,)), Heard(), threading.Event()).restored == 3
 
 
 def test_the_table_does_not_grow_with_the_images(filled):
-    sheet = Sheet(filled, total=10_000, current=0)
+    report = BatchReport(filled, total=10_000)
     for number in range(5000):
-        sheet.add(Result(f"{number}.npy", "r", reason="It is bad."))
-    assert len(table(sheet)) <= 300
-    assert table(sheet)[0]["image"] == "4999.npy"
+        report.add(Outcome(name=f"{number}.npy", recipe="r", state="failed", reason="It is bad."))
+    assert len(table(report)) <= 300
+    assert table(report)[0]["image"] == "4999.npy"

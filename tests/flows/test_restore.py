@@ -1,4 +1,4 @@
-"""The restore flow on a real server: what the dashboard will show, and what happens without it."""
+"""The restore flow on a real server: what the dashboard shows, and what happens without a server."""
 
 import base64
 import io
@@ -28,16 +28,20 @@ from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, R
 from prefect.utilities.callables import parameter_schema
 from rich.console import Console
 
-from flows.acquire import Watching, acquire, ledger_path
-from flows.display import summary
-from flows.restore import close_lost_runs, prefect_at, restore_and_show, restore_flow, watch_runs
-from flows.server import Server
+from flows.restore import restore_and_show, restore_flow
 from tvtasks import archive, tasks, workflow
+from tvtasks.acquisition.loop import acquire
+from tvtasks.archive.folder import ledger_path
+from tvtasks.cli.reports import summary
+from tvtasks.dashboard.markdown import plain
+from tvtasks.dashboard.runs import close_lost_runs, tagged_with
+from tvtasks.dashboard.server import Server
+from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.errors import UnreadableFileError
-from tvtasks.monitor import Ledger, State
+from tvtasks.ledger import Ledger, State
+from tvtasks.options import WatchOptions
 from tvtasks.recipe import HuberROFStep, Median, Recipe
 from tvtasks.recipe_book import RecipeBook
-from tvtasks.tasks import plain
 
 STEP = HuberROFStep(model="huber-rof", lam=0.5, direction="x")
 RECIPE = Recipe(name="all-steps", background=STEP, median=Median(), contrast=STEP, denoise=STEP)
@@ -52,14 +56,14 @@ def client(at_server: Server) -> Iterator[SyncPrefectClient]:
 
 
 def run_of(client: SyncPrefectClient, path: Path) -> FlowRun:
-    """The only flow run that was given this file."""
+    """The only flow run for this file."""
     runs = [run for run in client.read_flow_runs(sort=NEWEST) if run.parameters.get("path") == str(path)]
     assert len(runs) == 1
     return runs[0]
 
 
 def task_runs(client: SyncPrefectClient, run: FlowRun, *, number: int) -> list[TaskRun]:
-    """The task runs of a flow run in their order; the server records them a second or so later."""
+    """The task runs of a flow run in order; the server records them about a second later."""
     chosen = FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
 
     def found() -> list[TaskRun]:
@@ -75,11 +79,15 @@ def artifact_of(client: SyncPrefectClient, run: FlowRun) -> Artifact:
     return artifact
 
 
+def watching(folder: Path, directory: Path) -> WatchOptions:
+    return WatchOptions(folder=folder, archive=directory, recipes=(), settle=0.05, once=True)
+
+
 def eventually(condition: Callable[[], object], seconds: float = HALF_A_MINUTE) -> None:
     """Wait for another process: there is no clock to inject."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
 
 
@@ -96,8 +104,8 @@ class TestWhatTheServerShows:
         path = write_scan("stm_0001.npy")
         restore_and_show(path, RECIPE, tmp_path / "archive")
         parameters = run_of(client, path).parameters
-        assert parameters.keys() == {"path", "recipe", "archive", "page_kb", "keeping"}
-        assert parameters["keeping"] == {"compression": "gzip", "sample": None}
+        assert parameters.keys() == {"path", "recipe", "archive", "page_kb", "storage"}
+        assert parameters["storage"] == {"compression": "gzip", "sample": None}
         assert parameters["archive"] == str(tmp_path / "archive")
         assert parameters["recipe"]["background"]["lam"] == 0.5
 
@@ -107,12 +115,17 @@ class TestWhatTheServerShows:
         tasks = task_runs(client, run_of(client, path), number=8)
         names = [re.sub("-[0-9a-f]{3}$", "", task.name) for task in tasks]
         assert names == [
-            "read", "scale", "extract background", "median", "contrast", "denoise", "preview", "archive",
-        ]  # fmt: skip
+            "read",
+            "scale",
+            "extract background",
+            "median",
+            "contrast",
+            "denoise",
+            "preview",
+            "archive",
+        ]
 
-    def test_it_is_listed_under_a_deployment_which_comes_again_when_somebody_deletes_it(
-        self, client, write_scan, tmp_path
-    ):
+    def test_it_is_listed_under_a_deployment_that_comes_back_if_deleted(self, client, write_scan, tmp_path):
         first, second = write_scan("stm_0001.npy"), write_scan("stm_0002.npy", seed=1)
         restore_and_show(first, RECIPE, tmp_path / "archive")
         listed = run_of(client, first).deployment_id
@@ -130,22 +143,26 @@ class TestWhatTheServerShows:
         run = run_of(client, path)
         assert context == {
             "prefect": {
-                "flow_run_id": str(run.id), "flow_run_name": run.name, "run_count": 1,
+                "flow_run_id": str(run.id),
+                "flow_run_name": run.name,
+                "run_count": 1,
                 "deployment_id": str(run.deployment_id),
             }
-        }  # fmt: skip
-        told = Console(record=True, width=200, file=io.StringIO())
-        told.print(summary(archive.summary(outcome.archive)))
-        assert f"{run.name}, {run.id}, attempt 1" in told.export_text()
+        }
+        shown = Console(record=True, width=200, file=io.StringIO())
+        shown.print(summary(archive.summary(outcome.archive)))
+        assert f"{run.name}, {run.id}, attempt 1" in shown.export_text()
 
-    def test_of_a_deployment_it_names_that_too(self, client, write_scan, tmp_path):
-        """With parameters as a form or an event gives them."""
+    def test_the_archive_also_names_the_deployment(self, client, write_scan, tmp_path):
+        """With parameters as a form or an event passes them."""
         path = write_scan("stm_0001.npy")
         sample = {"name": "Si", "atom_types": ["Si"], "preparation_date": "2024-04-30"}
         parameters = {
-            "path": str(path), "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
-            "archive": str(tmp_path / "archive"), "keeping": {"compression": "none", "sample": sample},
-        }  # fmt: skip
+            "path": str(path),
+            "recipe": RECIPE.model_dump(mode="json", exclude_none=True),
+            "archive": str(tmp_path / "archive"),
+            "storage": {"compression": "none", "sample": sample},
+        }
         flow = client.create_flow(restore_flow)
         schema = parameter_schema(restore_flow).model_dump()
         deployment = client.create_deployment(flow, "by hand", parameter_openapi_schema=schema)
@@ -156,7 +173,7 @@ class TestWhatTheServerShows:
         assert record["context"]["prefect"]["deployment_id"] == str(deployment)
         assert archive.Sample(**record["sample"]) == archive.Sample(**sample)
 
-    def test_the_artifact_holds_a_small_picture_the_gap_and_the_place_of_the_archive(
+    def test_the_artifact_holds_a_small_picture_the_gap_and_the_path_of_the_result(
         self, client, write_scan, tmp_path
     ):
         path = write_scan("stm_0001.npy")
@@ -179,9 +196,9 @@ class TestWhatTheServerShows:
         run = run_of(client, path)
         assert run.state.is_failed()
         assert run.state.message == str(raised.value)
-        assert "stm_0002.npy is not whole" in run.state.message
+        assert "stm_0002.npy is incomplete" in run.state.message
 
-    def test_an_error_of_our_own_is_a_sentence_too_and_its_traceback_is_in_the_log_of_the_run(
+    def test_a_defect_is_a_sentence_too_and_its_traceback_is_in_the_log_of_the_run(
         self, client, write_scan, tmp_path, monkeypatch
     ):
         def stumble(*arguments, **options):
@@ -196,7 +213,7 @@ class TestWhatTheServerShows:
         assert "stm_0002.npy: an error in tvtasks itself (KeyError: 'odd')" in run.state.message
 
     @pytest.mark.parametrize("page_kb", [60, 20, 2, 0])
-    def test_the_page_of_an_image_is_no_larger_than_it_may_be(self, client, write_scan, tmp_path, page_kb):
+    def test_the_page_of_an_image_keeps_its_size_limit(self, client, write_scan, tmp_path, page_kb):
         path = write_scan("stm_0001.npy")
         restore_and_show(path, RECIPE, tmp_path / "archive", page_kb=page_kb)
         text = artifact_of(client, run_of(client, path)).data
@@ -210,11 +227,11 @@ class TestWhatTheServerShows:
 
 
 class TestCancelling:
-    """A run that is cancelled, as the button of the dashboard does it, while its first step goes on."""
+    """A run that is cancelled, as by the button in the dashboard, during its first step."""
 
     @pytest.fixture
     def reading(self, monkeypatch):
-        """Reading waits until it is told to go on; it says when it has begun."""
+        """Reading reports that it has begun, then waits for permission to go on."""
         begun, go_on = threading.Event(), threading.Event()
 
         def read(path):
@@ -226,7 +243,7 @@ class TestCancelling:
         return begun, go_on
 
     def restore_meanwhile(self, path, directory, reading, meanwhile):
-        """Return the ledger after a file was restored, with something done while it was read."""
+        """Return the ledger after restoring a file, with an action during its reading."""
         begun, go_on = reading
 
         def cancel():
@@ -237,10 +254,7 @@ class TestCancelling:
         recipes = RecipeBook((("*", RECIPE),))
         helper = threading.Thread(target=cancel)
         helper.start()
-        acquire(
-            path.parent, directory, recipes, restore_and_show, watching=Watching(settle=0.05),
-            finished=lambda: True,
-        )  # fmt: skip
+        acquire(watching(path.parent, directory), recipes, restore_and_show)
         helper.join()
         with Ledger(ledger_path(directory)) as ledger:
             return ledger.entries()
@@ -250,28 +264,28 @@ class TestCancelling:
         self, server, reading, write_scan, tmp_path, state
     ):
         path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
-        with prefect_at(server.api_url) as attendant, get_client(sync_client=True) as client:
+        with prefect_at(server.api_url) as supervisor, get_client(sync_client=True) as client:
 
             def cancel():
-                client.set_flow_run_state(attendant.run_of(path), state)
-                eventually(lambda: attendant.is_cancelled(attendant.run_of(path)))
+                client.set_flow_run_state(supervisor.run_of(path), state)
+                eventually(lambda: supervisor.is_cancelled(supervisor.run_of(path)))
 
             (entry,) = self.restore_meanwhile(path, directory, reading, cancel)
             run = run_of(client, path)
         assert run.state.is_cancelled()
         assert "stm_0001.npy was cancelled in the dashboard" in run.state.message
-        assert entry.state is State.QUARANTINED
+        assert entry.state is State.CANCELLED
         assert "tvtasks retry" in entry.reason
         assert not list(directory.glob("*.nxs"))
 
-    def test_one_that_is_wrongly_taken_for_dead_goes_on_and_is_shown_as_done(
+    def test_a_run_wrongly_marked_as_crashed_continues_and_is_shown_as_done(
         self, server, reading, write_scan, tmp_path
     ):
         path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
-        with prefect_at(server.api_url) as attendant, get_client(sync_client=True) as client:
+        with prefect_at(server.api_url) as supervisor, get_client(sync_client=True) as client:
 
             def bury():
-                run = attendant.run_of(path)
+                run = supervisor.run_of(path)
                 client.set_flow_run_state(run, Crashed(), force=True)
                 eventually(lambda: client.read_flow_run(run).state_name == "Running")
 
@@ -281,7 +295,7 @@ class TestCancelling:
 
 
 class TestWithoutServer:
-    def test_the_file_is_restored_all_the_same_and_that_is_said(self, dead_url, write_scan, tmp_path):
+    def test_the_file_is_still_restored_and_a_note_says_so(self, dead_url, write_scan, tmp_path):
         path = write_scan("stm_0001.npy")
         with prefect_at(dead_url):
             (outcome,) = restore_and_show(path, RECIPE, tmp_path / "archive")
@@ -291,7 +305,7 @@ class TestWithoutServer:
     def test_a_damaged_file_is_refused_with_the_same_sentence(self, dead_url, write_scan, tmp_path):
         path = write_scan("stm_0002.npy")
         path.write_bytes(path.read_bytes()[:200])
-        with prefect_at(dead_url), pytest.raises(UnreadableFileError, match=r"stm_0002\.npy is not whole"):
+        with prefect_at(dead_url), pytest.raises(UnreadableFileError, match=r"stm_0002\.npy is incomplete"):
             restore_and_show(path, RECIPE, tmp_path / "archive")
 
     def test_runs_that_were_cut_short_stay_as_they_are(self, dead_url, tmp_path, caplog):
@@ -305,6 +319,9 @@ import sys, threading
 from pathlib import Path
 
 from flows import restore
+from tvtasks.dashboard.runs import tagged_with
+from tvtasks.dashboard.supervision import prefect_at
+from tvtasks.options import WatchOptions
 from tvtasks.recipe import HuberROFStep, Recipe
 
 path, archive = Path(sys.argv[1]), Path(sys.argv[2])
@@ -315,25 +332,28 @@ def block(*arguments, **options):
     threading.Event().wait(60)
 
 restore.workflow.restore_file = block
-with restore.prefect_at(sys.argv[3]), restore.watch_runs(archive):
+with prefect_at(sys.argv[3]), tagged_with(archive):
     restore.restore_and_show(path, recipe, archive)
 """
 
 
 class TestRunsCutShort:
-    def test_a_run_of_a_watch_that_was_killed_is_shown_as_crashed(
-        self, client, at_server, write_scan, tmp_path
-    ):
+    def test_a_run_of_a_killed_watch_is_shown_as_crashed(self, client, at_server, write_scan, tmp_path):
         path = write_scan("stm_0001.npy")
         command = [
-            sys.executable, "-c", KILLED, str(path), str(tmp_path / "archive"), at_server.api_url,
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            KILLED,
+            str(path),
+            str(tmp_path / "archive"),
+            at_server.api_url,
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             try:
                 assert child.stdout.readline() == "running\n"
             finally:
                 child.kill()
-        assert run_of(client, path).state.is_running(), "nobody has told the server"
+        assert run_of(client, path).state.is_running(), "the server does not know"
         assert close_lost_runs(tmp_path / "archive") == 1
         run = run_of(client, path)
         assert run.state.is_crashed()
@@ -341,15 +361,13 @@ class TestRunsCutShort:
         assert close_lost_runs(tmp_path / "archive") == 0
 
     @pytest.mark.parametrize("state", [Pending(), Cancelling()], ids=lambda state: state.name)
-    def test_so_is_one_that_had_not_begun_or_was_being_cancelled(self, client, write_scan, tmp_path, state):
+    def test_so_is_a_run_that_had_not_begun_or_was_being_cancelled(self, client, write_scan, tmp_path, state):
         path = write_scan("stm_0001.npy")
         create_run(client, path, tmp_path / "archive", state, watched=True)
         assert close_lost_runs(tmp_path / "archive") == 1
         assert run_of(client, path).state.is_crashed()
 
-    def test_runs_that_ended_of_another_archive_or_of_no_watch_are_left_alone(
-        self, client, write_scan, tmp_path
-    ):
+    def test_runs_that_ended_or_belong_elsewhere_are_left_alone(self, client, write_scan, tmp_path):
         ended, elsewhere, single = (write_scan(f"stm_000{number}.npy") for number in range(3))
         create_run(client, ended, tmp_path / "archive", Completed(), watched=True)
         create_run(client, elsewhere, tmp_path / "other archive", Running(), watched=True)
@@ -363,7 +381,7 @@ class TestRunsCutShort:
 def create_run(
     client: SyncPrefectClient, path: Path, directory: Path, state: PrefectState[Any], *, watched: bool
 ) -> None:
-    with watch_runs(directory) if watched else nullcontext():
+    with tagged_with(directory) if watched else nullcontext():
         client.create_flow_run(
             restore_flow,
             parameters={
@@ -377,7 +395,7 @@ def create_run(
 
 
 class _Forgetful(socketserver.BaseRequestHandler):
-    """Passes everything on to a server and back, but keeps the first reply to the creation of a run."""
+    """Passes everything on to a server and back, but drops the first reply to the creation of a run."""
 
     def handle(self) -> None:
         with socket.create_connection(self.server.upstream) as upstream:
@@ -400,7 +418,7 @@ class _Forgetful(socketserver.BaseRequestHandler):
 
 @pytest.fixture
 def forgetful(server: Server) -> Iterator[str]:
-    """The address of a server that loses a reply: it has created the run, and nobody is told."""
+    """The address of a server that loses a reply: it creates the run, but the client does not know."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Forgetful) as proxy:
         proxy.daemon_threads = True
         proxy.block_on_close = False
@@ -414,15 +432,14 @@ def forgetful(server: Server) -> Iterator[str]:
         thread.join()
 
 
-class TestAReplyThatIsLost:
-    def test_it_ends_in_one_archive_file_one_entry_and_no_ghost(
+class TestLostReply:
+    def test_it_ends_in_one_result_one_entry_and_no_ghost_run(
         self, client, at_server, forgetful, write_scan, tmp_path
     ):
         path, directory = write_scan("stm_0001.npy"), tmp_path / "archive"
         recipes = RecipeBook((("*", RECIPE),))
-        options = {"watching": Watching(settle=0.05), "finished": lambda: True}
-        with prefect_at(forgetful), watch_runs(directory):
-            tally = acquire(path.parent, directory, recipes, restore_and_show, **options)
+        with prefect_at(forgetful), tagged_with(directory):
+            tally = acquire(watching(path.parent, directory), recipes, restore_and_show)
         assert (tally.restored, tally.failed, tally.left) == (1, {}, [])
         assert len(list(directory.glob("*.nxs"))) == 1
         with Ledger(ledger_path(directory)) as ledger:

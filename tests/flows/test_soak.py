@@ -1,4 +1,4 @@
-"""The short form of ``python -m tests.soak``: nothing is lost and nothing done twice."""
+"""The short form of ``python -m tests.soak``: no file is lost and none is restored twice."""
 
 import os
 

@@ -1,11 +1,11 @@
-"""A sweep as a worker of Prefect does it; what a sweep does is tested in test_looking.py."""
+"""The sweep flow; test_looking.py tests what a sweep does."""
 
 from prefect.client.orchestration import get_client
 
 from flows.sweeping import SHEET_BYTES, sweep_flow
 
 
-def test_the_sheet_stands_on_the_page_and_in_the_folder(at_server, write_scan, tmp_path):
+def test_the_sheet_is_on_the_page_and_in_the_folder(at_server, write_scan, tmp_path):
     path, output = write_scan("stm_0001.npy"), tmp_path / "sweep"
     state = sweep_flow(
         path, output, models=["huber-rof"], lam=[0.5, 5], further=["median.rows=1,3"], return_state=True
@@ -19,7 +19,7 @@ def test_the_sheet_stands_on_the_page_and_in_the_folder(at_server, write_scan, t
     assert len(text) < SHEET_BYTES * 4 / 3 + 2000
 
 
-def test_what_cannot_work_is_the_sentence_of_the_run(at_server, write_scan, tmp_path):
+def test_an_error_is_the_message_of_the_run(at_server, write_scan, tmp_path):
     state = sweep_flow(write_scan("stm_0001.npy"), tmp_path / "sweep", further=["lam"], return_state=True)
     assert state.is_failed()
-    assert state.message == "--set lam is not of the form key=value,value."
+    assert state.message == "--set lam is not of the form KEY=VALUES, such as median.rows=3,5."

@@ -1,4 +1,4 @@
-"""The monitor on real files. Where the clock is injected, a scan at each poll stands in for events."""
+"""The monitor on real files. With an injected clock, a scan at each poll stands in for events."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from watchdog.events import DirMovedEvent
 from tests.monitor.test_observe import eventually
 from tvtasks import readers
 from tvtasks.errors import ConfigurationError
+from tvtasks.ledger import Entry, Ledger, Priority, State
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor import Entry, Ledger, Monitor, State
-from tvtasks.monitor.ledger import Priority
-from tvtasks.monitor.scan import BETWEEN_BURSTS
+from tvtasks.monitor import Monitor
+from tvtasks.monitor.scan import BURST_SECONDS
+from tvtasks.options import MonitorOptions
 from tvtasks.replay import replay_steps
 
 WHOLE = b"header, pixels, end"
 RECIPE = "stm"
+OPTIONS = {field.name for field in fields(MonitorOptions)}
 
 
 def unfinished(path: Path) -> str | None:
@@ -44,7 +47,7 @@ class Clock:
 
 
 class Bench:
-    """A folder, a ledger, a clock, and monitors made of them."""
+    """A folder, a ledger, a clock, and monitors that use them."""
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "microscope"
@@ -61,7 +64,9 @@ class Bench:
             "is_candidate": is_candidate,
             "incomplete": unfinished,
         }
-        return Monitor(self.folder, self.ledger, RECIPE, **(defaults | options))
+        given = defaults | options
+        how = MonitorOptions(**{key: given.pop(key) for key in OPTIONS & given.keys()})
+        return Monitor(self.folder, self.ledger, RECIPE, how, **given)
 
     def write(self, name: str, content: bytes = WHOLE, *, date: float | None = None) -> Path:
         path = self.folder / name
@@ -76,11 +81,11 @@ class Bench:
         return monitor.poll()
 
     def wait(self, monitor: Monitor, seconds: float = 5.0) -> list[Entry]:
-        """Poll once a second, and return everything that came up."""
+        """Poll once a second, and return everything that was queued."""
         return [entry for _ in range(round(seconds)) for entry in self.after(1.0, monitor)]
 
     def until(self, monitor: Monitor, *paths: Path) -> None:
-        """Poll, at a hundred times the speed of a real clock, until just these files have come up."""
+        """Poll, at a hundred times the speed of a real clock, until exactly these files are queued."""
         found: list[Path] = []
 
         def all_found() -> bool:
@@ -182,13 +187,13 @@ class TestArrival:
             assert bench.wait(monitor) == []
             assert monitor.settling == []
 
-    def test_a_file_that_never_becomes_whole_is_stuck_until_it_changes(self, bench: Bench) -> None:
+    def test_a_file_that_stays_incomplete_is_stuck_until_it_changes(self, bench: Bench) -> None:
         with bench.monitor(max_wait=10.0) as monitor:
             path = bench.write("scan.tif", WHOLE[:7], date=1)
             bench.wait(monitor, 15)
             assert monitor.stuck == {
                 path: "scan.tif is still incomplete after 10 s: scan.tif has no end. "
-                "It is taken up again when it changes."
+                "tvtasks takes it up again when it changes."
             }
             assert monitor.settling == []
             bench.write("scan.tif", WHOLE, date=2)
@@ -253,7 +258,7 @@ class TestArrival:
 
 
 def test_a_session_of_all_formats_and_ways_of_writing(bench: Bench) -> None:
-    """With the readers' own checks: each file comes up once, and only when all of it is there."""
+    """With the readers' own checks: each file is queued once, and only when it is complete."""
     found: list[Entry] = []
     with bench.monitor(is_candidate=readers.is_candidate, incomplete=readers.incomplete) as monitor:
         for seconds in replay_steps(bench.folder, scans=6, duration=240.0, shape=(32, 32)):
@@ -315,7 +320,7 @@ class TestContent:
             old = bench.ledger.claim(RECIPE)
             assert old is not None
             bench.write("scan.tif", b"another image, end", date=2)
-            assert file_sha256(path) != old.sha256, "what the reader finds out"
+            assert file_sha256(path) != old.sha256, "which the reader finds out"
             bench.ledger.mark_overwritten(old)
             (new,) = bench.wait(monitor)
             assert new.sha256 == file_sha256(path)
@@ -329,7 +334,7 @@ class TestContent:
             old = bench.ledger.claim(RECIPE)
             assert old is not None
             bench.write("scan.tif", b"2 end", date=1)
-            assert bench.wait(monitor) == [], "a known limit: nothing outside the file tells"
+            assert bench.wait(monitor) == [], "a known limit: nothing outside the file shows it"
             bench.ledger.mark_overwritten(old)
             monitor.notice(path)
             (new,) = bench.wait(monitor)
@@ -462,12 +467,12 @@ class TestRefusal:
             bench.monitor()
 
     def test_results_in_the_watched_folder(self, bench: Bench) -> None:
-        with pytest.raises(ConfigurationError, match="cannot go into the watched folder"):
+        with pytest.raises(ConfigurationError, match="The archive cannot be the watched folder"):
             bench.monitor(outputs=bench.folder)
 
     def test_results_below_a_folder_watched_with_its_subfolders(self, bench: Bench) -> None:
         below = bench.folder / "restored"
-        with pytest.raises(ConfigurationError, match="lies inside"):
+        with pytest.raises(ConfigurationError, match="is inside"):
             bench.monitor(outputs=below, recursive=True)
         bench.monitor(outputs=below)
         bench.monitor(outputs=below, recursive=True, excluded=[Path("restored")])
@@ -479,7 +484,7 @@ class TestRefusal:
         with pytest.raises(ConfigurationError, match=next(iter(option))):
             bench.monitor(**option)
 
-    def test_a_second_monitor_is_told_who_holds_the_ledger(self, bench: Bench) -> None:
+    def test_a_second_monitor_learns_who_holds_the_ledger(self, bench: Bench) -> None:
         with bench.monitor() as first:
             with pytest.raises(ConfigurationError, match=rf"in use by process {os.getpid()} on .*microscope"):
                 bench.monitor().__enter__()
@@ -490,7 +495,7 @@ class TestRefusal:
 
 
 class TestPairs:
-    """An image whose description lies in a file beside it: a TIFF of a Tescan microscope and its header."""
+    """An image with its description in a file beside it: a TIFF of a Tescan microscope and its header."""
 
     HEADER = b"[MAIN]\r\nPixelSizeX=1e-9\r\nPixelSizeY=1e-9\r\n"
 
@@ -531,10 +536,10 @@ class TestPairs:
         assert bench.wait(monitor, 40) == []
         assert monitor.stuck == {
             path: "scan.tif is still incomplete after 30 s: scan.hdr, which belongs to it, is not there yet. "
-            "It is taken up again when it changes."
+            "tvtasks takes it up again when it changes."
         }
         bench.write("scan.hdr", self.HEADER)
-        assert names(bench.wait(monitor, 6)) == ["scan.tif"], "at once, not after max_wait"
+        assert names(bench.wait(monitor, 6)) == ["scan.tif"], "soon, not after max_wait"
 
     def test_the_header_itself_is_no_image(self, bench: Bench, monitor: Monitor) -> None:
         bench.write("scan.hdr", self.HEADER)
@@ -544,7 +549,7 @@ class TestPairs:
 
 
 class TestMoments:
-    """What happens to a file between the tests that it passes one after another."""
+    """What may happen to a file between one test and the next."""
 
     def test_deleted_between_settling_and_hashing(self, bench: Bench) -> None:
         def delete(path: Path) -> None:
@@ -600,7 +605,7 @@ class TestMoments:
             bench.write("odd.tif", b"1 end")
             bench.write("scan.tif", b"2 end")
             found = bench.wait(monitor)
-        assert sorted(names(found)) == ["odd.tif", "scan.tif"], "reading it says what is wrong"
+        assert sorted(names(found)) == ["odd.tif", "scan.tif"], "reading it shows what is wrong"
         assert "odd.tif" in caplog.text
 
     @pytest.mark.parametrize("date", [-1e9, 0, 4e9, 1e10], ids=["1938", "1970", "2096", "2286"])
@@ -631,7 +636,7 @@ class TestMoments:
         with bench.monitor(**options) as monitor:
             path = bench.folder / "stack.tif"
             for page in range(6):
-                # After each page it is a whole TIFF: only its growing tells that there is more to come.
+                # After each page it is a complete TIFF: only its growth shows that more is coming.
                 tifffile.imwrite(path, np.full((8, 8), page, np.uint8), append=True, metadata=None)
                 assert readers.incomplete(path) is None
                 assert bench.after(1.5, monitor) == []
@@ -651,7 +656,7 @@ class TestMoments:
 
 
 class TestPriority:
-    def test_what_was_there_is_backlog_and_what_comes_is_live(self, bench: Bench) -> None:
+    def test_existing_files_are_backlog_and_new_files_are_live(self, bench: Bench) -> None:
         bench.write("old.tif", b"1 end")
         bench.write("changing.tif", b"2", date=1)
         with bench.monitor() as monitor:
@@ -677,12 +682,12 @@ class TestPriority:
 
 
 class TestScan:
-    """Scans go on in steps between the looks at what is due."""
+    """Scans proceed in steps between looks at files that are due."""
 
     @pytest.fixture
     def crowd(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         """Many files that the ledger knows."""
-        monkeypatch.setattr("tvtasks.monitor.scan.STRIDE", 4)
+        monkeypatch.setattr("tvtasks.monitor.scan.FILES_AT_A_STEP", 4)
         paths = [bench.write(f"{number:04}.tif", b"%d end" % number) for number in range(150)]
         for path in paths:
             status = path.stat()
@@ -691,7 +696,7 @@ class TestScan:
 
     @pytest.fixture
     def ticking(self, bench: Bench) -> Callable[[], float]:
-        """A clock on which every glance at it takes 10 ms: a look has time for a few steps."""
+        """A clock on which every reading takes 10 ms: a look has time for a few steps."""
 
         def tick() -> float:
             bench.clock.now += 0.01
@@ -722,7 +727,7 @@ class TestScan:
             assert looks > 4
 
     @pytest.mark.parametrize("large", [10, 10_000], ids=["in the background", "at once"])
-    def test_only_what_the_ledger_does_not_know_is_tested(
+    def test_only_files_unknown_to_the_ledger_are_tested(
         self, bench: Bench, crowd: list[Path], large: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tested: list[Path] = []
@@ -730,7 +735,7 @@ class TestScan:
         def test(path: Path) -> None:
             tested.append(path)
 
-        monkeypatch.setattr("tvtasks.monitor.known.LARGE", large)
+        monkeypatch.setattr("tvtasks.monitor.known_files.LARGE_FOLDER", large)
         with bench.monitor(incomplete=test) as monitor:
             assert bench.wait(monitor) == []
             new = bench.write("new.tif")
@@ -739,7 +744,7 @@ class TestScan:
         assert set(tested) == {new, crowd[3]}
         assert len(tested) == 2
 
-    def test_what_is_queued_during_a_scan_is_not_taken_for_new_by_it(
+    def test_a_file_queued_during_a_scan_is_not_new_to_that_scan(
         self, bench: Bench, crowd: list[Path], ticking: Callable[[], float]
     ) -> None:
         tested: list[Path] = []
@@ -749,7 +754,7 @@ class TestScan:
 
         options = {"clock": ticking, "rescan": 100.0, "incomplete": test}
         with bench.monitor(**options) as monitor:
-            # Its name comes last in any order of the listing that matters: most of the scan is still to come.
+            # Wherever its name is in the listing, most of the scan is still to come.
             late = bench.write("zzzz.tif")
             monitor.notice(late)
             monitor.poll()
@@ -761,10 +766,10 @@ class TestScan:
         assert tested == [late]
         assert crowd
 
-    def test_polling_eases_where_listings_cost_much(
+    def test_polling_slows_down_if_listings_are_expensive(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.scan.SPARING", 1e12)
+        monkeypatch.setattr("tvtasks.monitor.scan.PAUSE_FACTOR", 1e12)
         bench.write("old.tif", b"1 end", date=1)
         with bench.monitor(rescan=60.0) as monitor:
             assert names(bench.wait(monitor)) == ["old.tif"]
@@ -772,11 +777,11 @@ class TestScan:
             assert bench.wait(monitor, 50) == []
             assert names(bench.wait(monitor, 20)) == ["old.tif"], "rescan is the longest pause"
 
-    def test_polling_is_quick_where_a_folder_shows_a_change(
+    def test_polling_is_quick_after_a_folder_shows_a_change(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.scan.SPARING", 1e12)
-        monkeypatch.setattr("tvtasks.monitor.scan.GLIMPSES", 2)
+        monkeypatch.setattr("tvtasks.monitor.scan.PAUSE_FACTOR", 1e12)
+        monkeypatch.setattr("tvtasks.monitor.scan.FOLDERS_AT_A_TIME", 2)
         for number in range(5):
             bench.write(f"{number}/deep/old.tif", b"%d end" % number)
         with bench.monitor(rescan=1e6, recursive=True) as monitor:
@@ -787,9 +792,9 @@ class TestScan:
             assert bench.wait(monitor, 30) == []
             assert monitor._scanner.last_scan == scans, "without a change there is no further scan"
 
-    def test_native_notification_is_complete_by_scans_alone(self, bench: Bench) -> None:
+    def test_scans_alone_make_native_notification_complete(self, bench: Bench) -> None:
         with bench.monitor(observer="native", rescan=60.0) as monitor:
-            monitor._observer.stop()  # nothing is reported, and until the next check nobody knows
+            monitor._observer.stop()  # nothing is reported, and nobody knows until the next check
             monitor._next_check = 1e9
             bench.write("scan.tif")
             assert bench.wait(monitor, 50) == []
@@ -807,7 +812,7 @@ class TestScan:
             assert eventually(lambda: monitor.poll() or len(monitor.settling) == 2)
             assert sorted(names(bench.wait(monitor))) == ["new.tif", "old.tif"]
 
-    def test_a_number_that_is_reused_is_no_move(self, bench: Bench) -> None:
+    def test_a_reused_inode_number_is_no_move(self, bench: Bench) -> None:
         with bench.monitor() as monitor:
             for attempt in range(50):
                 old = bench.write(f"old{attempt}.tif", b"%d end" % attempt)
@@ -822,11 +827,11 @@ class TestScan:
 
 
 class TestRoot:
-    """The watched folder goes and comes back, as a share does."""
+    """The watched folder goes away and comes back, like a share."""
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder in use from going")
     @pytest.mark.parametrize("observer", ["polling", "native"])
-    def test_it_is_said_and_taken_up_again(
+    def test_it_is_reported_and_the_watch_continues(
         self, bench: Bench, observer: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         away = bench.folder.with_name("away")
@@ -849,10 +854,10 @@ class TestRoot:
             assert bench.state(before) == [State.QUEUED]
             bench.clock.now += rescan
             monitor.poll()
-            assert "without having been reported" not in caplog.text, "nothing could be reported meanwhile"
+            assert "which was not reported" not in caplog.text, "nothing could be reported at that time"
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder in use from going")
-    def test_an_empty_folder_where_the_share_was_is_no_trouble(self, bench: Bench) -> None:
+    def test_an_empty_folder_in_place_of_the_share_is_fine(self, bench: Bench) -> None:
         away = bench.folder.with_name("away")
         with bench.monitor() as monitor:
             bench.write("before.tif", b"1 end")
@@ -867,7 +872,7 @@ class TestRoot:
 
 
 class TestLedgerInTrouble:
-    def test_a_full_disk_delays_and_loses_nothing(self, bench: Bench) -> None:
+    def test_a_full_disk_delays_files_but_loses_none(self, bench: Bench) -> None:
         with bench.monitor() as monitor:
             (pages,) = bench.ledger._connection.execute("PRAGMA page_count").fetchone()
             bench.ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -900,7 +905,7 @@ class TestIgnored:
         ],
     )
     @pytest.mark.parametrize("observer", ["polling", "native"])
-    def test_what_the_user_does_not_want(
+    def test_files_that_the_user_excludes(
         self, bench: Bench, pattern: str, ignored: set[str], observer: str
     ) -> None:
         files = {"a_TEST.tif", "Calibration_test/b.tif", "raw/c.tif", "raw/deep/d.tif"}
@@ -911,15 +916,15 @@ class TestIgnored:
         assert {entry.path.relative_to(bench.folder).as_posix() for entry in found} == files - ignored
 
     @pytest.mark.parametrize("pattern", ["", "/", "{folder}/raw"])
-    def test_a_pattern_that_fits_nothing_is_refused(self, bench: Bench, pattern: str) -> None:
-        with pytest.raises(ConfigurationError, match=r"cannot fit any: give a name"):
+    def test_a_pattern_that_can_never_match_is_refused(self, bench: Bench, pattern: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"can never match a file: give a name"):
             bench.monitor(ignore=[pattern.format(folder=bench.folder)])
 
     @pytest.mark.parametrize("pattern", ["restored", "restored/", "restored/**"])
     def test_results_in_an_ignored_folder_are_allowed(self, bench: Bench, pattern: str) -> None:
         bench.monitor(outputs=bench.folder / "restored", recursive=True, ignore=[pattern])
 
-    def test_each_kind_that_is_not_read_is_said_once(
+    def test_each_kind_without_a_reader_is_reported_once(
         self, bench: Bench, caplog: pytest.LogCaptureFixture
     ) -> None:
         with bench.monitor(is_candidate=readers.is_candidate, incomplete=readers.incomplete) as monitor:
@@ -929,12 +934,12 @@ class TestIgnored:
             assert monitor.settling == []
             assert sorted(monitor.ignored) == ["", ".txt", ".xyz"]
             assert monitor.ignored[".xyz"] in {
-                f"{name}: files ending in .xyz are not read, and are left alone."
+                f"{name}: tvtasks does not read files ending in .xyz and leaves them alone."
                 for name in ("a.xyz", "b.XYZ")
             }
         assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
-    def test_a_file_that_no_recipe_is_meant_for_is_said_once(
+    def test_a_file_without_a_recipe_is_reported_once(
         self, bench: Bench, caplog: pytest.LogCaptureFixture
     ) -> None:
         with bench.monitor(has_recipe=lambda path: path.name.startswith("stm")) as monitor:
@@ -942,17 +947,15 @@ class TestIgnored:
                 bench.write(name, f"{name} end".encode())
             assert names(bench.wait(monitor)) == ["stm.tif"]
             (sentence,) = monitor.ignored.values()
-        assert sentence.startswith("No recipe is meant for ")
-        assert caplog.text.count("No recipe is meant for") == 1
+        assert sentence.startswith("No --recipe pattern matches ")
+        assert caplog.text.count("No --recipe pattern matches") == 1
 
 
 class TestThread:
     """The monitor looks at the folder in a thread of its own."""
 
-    def test_a_share_that_hangs_holds_up_nothing_else(
-        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.looking.END", 0.01)
+    def test_a_hanging_share_delays_nothing_else(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tvtasks.monitor.look_thread.JOIN_SECONDS", 0.01)
         hanging, alive_again = threading.Event(), threading.Event()
 
         def hang(path: Path) -> None:
@@ -965,7 +968,7 @@ class TestThread:
             assert eventually(lambda: monitor.poll() or hanging.is_set())
             began = monitor.last_look
             assert [monitor.poll() for _ in range(20)] == [[]] * 20
-            assert monitor.last_look == began, "what tells that the share hangs"
+            assert monitor.last_look == began, "which shows that the share hangs"
             alive_again.set()
             found: list[Entry] = []
             assert eventually(lambda: found.extend(monitor.poll()) or bool(found))
@@ -973,7 +976,7 @@ class TestThread:
             hanging.clear()
             bench.write("next.tif", b"2 end")
             assert eventually(lambda: monitor.poll() or hanging.is_set())
-        alive_again.set()  # the monitor was left while its thread still hung
+        alive_again.set()  # the monitor ended while its thread still hung
 
     def test_an_error_in_the_thread_reaches_the_caller(self, bench: Bench) -> None:
         def fail(path: Path) -> bool:
@@ -1045,7 +1048,7 @@ class TestEvents:
         assert len({entry.path for entry in found}) == len(found) == 300
 
     def test_closing_is_not_the_end(self, bench: Bench) -> None:
-        with bench.monitor(observer="native", rescan=1e6) as monitor:  # on the clock that only the test moves
+        with bench.monitor(observer="native", rescan=1e6) as monitor:  # by the clock that only the test moves
             path = bench.write("scan.tif", b"first half, end")
             assert eventually(lambda: monitor.poll() or monitor.settling == [path])
             assert bench.after(1.5, monitor) == []
@@ -1062,34 +1065,34 @@ class TestEvents:
         paths: set[Path] = set()
         with (bench.folder / "a.log").open("ab", 0) as one, (bench.folder / "b.log").open("ab", 0) as other:
             while "overflowed" not in caplog.text:
-                for _ in range(20_000):  # two files in turn: equal events in a row are told once
+                for _ in range(20_000):  # two files in turn: equal events in a row are reported once
                     one.write(b".")
                     other.write(b".")
                 for number in range(len(paths), len(paths) + 30):
                     paths.add(bench.write(f"{number}.tif", b"%d end" % number))
-        bench.clock.now += BETWEEN_BURSTS
+        bench.clock.now += BURST_SECONDS
         found = self.until(monitor, lambda found: len(found) >= len(paths))
         assert {entry.path for entry in found} == paths
 
     @pytest.mark.skipif(sys.platform != "linux", reason="inotify")
-    def test_an_emitter_that_hangs_is_found_out_and_replaced(
+    def test_a_hanging_emitter_is_detected_and_replaced(
         self,
         bench: Bench,
         monitor: Monitor,
         caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("tvtasks.monitor.observe.END", 0.1)
+        monkeypatch.setattr("tvtasks.monitor.observe.JOIN_SECONDS", 0.1)
         hanging = monitor._observer._observer
         assert hanging is not None
         (emitter,) = hanging.emitters
-        with emitter._inotify._lock:  # what every event must pass
+        with emitter._inotify._lock:  # which every event needs
             bench.write("unreported.tif", b"1 end")
             assert monitor.alive, "nothing shows that it hangs"
             bench.clock.now += 3600.0
             assert names(self.until(monitor, bool)) == ["unreported.tif"], "a scan finds it"
             bench.clock.now += 3600.0
-            assert eventually(lambda: monitor.poll() or "found without having been reported" in caplog.text)
+            assert eventually(lambda: monitor.poll() or "which was not reported" in caplog.text)
             assert eventually(lambda: monitor._observer._observer is not hanging and monitor.alive)
             bench.write("reported.tif", b"2 end")
             assert names(self.until(monitor, bool)) == ["reported.tif"]
@@ -1102,12 +1105,12 @@ class TestEvents:
             assert eventually(lambda: monitor.poll() or monitor.settling == [path])
             bench.until(monitor, path)
             bench.wait(monitor)
-        assert "without having been reported" not in caplog.text
+        assert "which was not reported" not in caplog.text
 
-    def test_where_nothing_is_ever_reported_it_turns_to_polling(
+    def test_it_switches_to_polling_if_nothing_is_ever_reported(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # As on a network file system of a kind that is not in the list.
+        # As on a network file system that is not in the list.
         monkeypatch.setattr("tvtasks.monitor.observe._EVENTS", [DirMovedEvent])
         with bench.monitor(observer="auto", rescan=60.0) as monitor:
             for number in range(4):
@@ -1117,6 +1120,6 @@ class TestEvents:
                 assert [entry.path for entry in bench.wait(monitor)] == [path]
             bench.clock.now += 60.0
             monitor.poll()
-            assert monitor.polls, "after three scans that found what was not reported"
+            assert monitor.polls, "after three scans that found unreported files"
             bench.write("last.tif", b"last, end")
             assert names(bench.wait(monitor)) == ["last.tif"]

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tvtasks.errors import ConfigurationError
-from tvtasks.monitor.observe import FolderObserver, is_network_folder
+from tvtasks.filesystem import is_network_folder
+from tvtasks.monitor.observe import FolderObserver
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Ask again and again until the answer is yes, or the time is over."""
+    """Ask again and again until the answer is yes or time is up."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -62,17 +63,17 @@ class TestPolling:
             assert observer.ensure_alive(), "a scan is due"
             assert not observer.ensure_alive(), "but only once"
 
-    def test_native_is_given_up_only_where_the_choice_is_free(self, tmp_path: Path) -> None:
-        with observing(tmp_path, "auto") as free, observing(tmp_path, "native") as told:
+    def test_only_auto_gives_up_native_notification(self, tmp_path: Path) -> None:
+        with observing(tmp_path, "auto") as free, observing(tmp_path, "native") as native:
             free.poll("nothing is reported")
-            told.poll("nothing is reported")
+            native.poll("nothing is reported")
             assert free.polls
             assert free.is_alive
-            assert not told.polls
+            assert not native.polls
 
 
 class TestNative:
-    def test_the_final_name_of_a_file_written_under_another(self, tmp_path: Path) -> None:
+    def test_the_final_name_of_a_file_written_under_a_temporary_one(self, tmp_path: Path) -> None:
         (tmp_path / "scan.tmp").write_bytes(b"image")
         with observing(tmp_path) as observer:
             (tmp_path / "scan.tmp").rename(tmp_path / "scan.tif")
@@ -108,7 +109,7 @@ class TestNative:
             (tmp_path / "scan.tif").write_bytes(b"image")
             assert reports(observer, tmp_path / "scan.tif")
 
-    def test_whoever_waits_is_woken(self, tmp_path: Path) -> None:
+    def test_a_waiting_thread_is_woken(self, tmp_path: Path) -> None:
         woken = threading.Event()
         observer = FolderObserver(tmp_path, "native", wake=woken.set)
         observer.start()
@@ -171,7 +172,7 @@ class TestNative:
             (tmp_path / "scan.tif").write_bytes(b"image")
             assert eventually(lambda: tmp_path / "scan.tif" in shallow.drain())
 
-    def test_a_folder_that_is_not_there_is_told_as_a_sentence(self, tmp_path: Path) -> None:
+    def test_a_missing_folder_is_a_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"cannot be observed.*polling"):
             FolderObserver(tmp_path / "missing", "native").start()
 

@@ -2,14 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from tvtasks.monitor.settle import SettleTracker, Status
+from tvtasks.filesystem import FileStatus
+from tvtasks.monitor.settle import SettleTracker
 
 SCAN = Path("scan.tif")
-WHOLE = Status(size=100, mtime_ns=1)
+WHOLE = FileStatus(size=100, mtime_ns=1)
 
 
 class Format:
-    """Stands for the readers' check of a file; a test sets what it says."""
+    """Stands in for the readers' check of a file; a test sets its answer."""
 
     def __init__(self) -> None:
         self.problem: str | None = None
@@ -30,8 +31,8 @@ def tracker(file_format: Format) -> SettleTracker:
     return SettleTracker(file_format, settle=2.0, max_wait=600.0)
 
 
-def look(tracker: SettleTracker, now: float, status: Status | None = WHOLE, path: Path = SCAN) -> bool:
-    """Observe a file the way a poll does, and say whether it is settled."""
+def look(tracker: SettleTracker, now: float, status: FileStatus | None = WHOLE, path: Path = SCAN) -> bool:
+    """Observe a file as a poll does, and return whether it has settled."""
     tracker.observe(path, status, now)
     return tracker.settled(path, now)
 
@@ -52,31 +53,31 @@ class TestSettled:
         assert not tracker.settled(SCAN, 10.0)
 
     def test_growth_starts_the_wait_again(self, tracker: SettleTracker) -> None:
-        assert not any(look(tracker, 1.5 * step, Status(step + 1, step)) for step in range(10))
-        assert not look(tracker, 15.0, Status(10, 9))
-        assert look(tracker, 15.5, Status(10, 9))
+        assert not any(look(tracker, 1.5 * step, FileStatus(step + 1, step)) for step in range(10))
+        assert not look(tracker, 15.0, FileStatus(10, 9))
+        assert look(tracker, 15.5, FileStatus(10, 9))
 
     def test_a_new_mtime_alone_starts_the_wait_again(self, tracker: SettleTracker) -> None:
-        look(tracker, 0.0, Status(100, 1))
-        assert not look(tracker, 2.0, Status(100, 2))
-        assert look(tracker, 4.0, Status(100, 2))
+        look(tracker, 0.0, FileStatus(100, 1))
+        assert not look(tracker, 2.0, FileStatus(100, 2))
+        assert look(tracker, 4.0, FileStatus(100, 2))
 
     @pytest.mark.parametrize("mtime_ns", [0, 2**62], ids=["1970", "far future"])
     def test_the_date_of_the_file_does_not_matter(self, tracker: SettleTracker, mtime_ns: int) -> None:
-        look(tracker, 0.0, Status(100, mtime_ns))
-        assert look(tracker, 2.0, Status(100, mtime_ns))
+        look(tracker, 0.0, FileStatus(100, mtime_ns))
+        assert look(tracker, 2.0, FileStatus(100, mtime_ns))
 
     def test_an_mtime_that_goes_back_is_a_change(self, tracker: SettleTracker) -> None:
-        look(tracker, 0.0, Status(100, 9))
-        assert not look(tracker, 2.0, Status(100, 3))
+        look(tracker, 0.0, FileStatus(100, 9))
+        assert not look(tracker, 2.0, FileStatus(100, 3))
 
     def test_an_empty_file_waits_and_is_not_opened(self, tracker: SettleTracker, file_format: Format) -> None:
-        look(tracker, 0.0, Status(0, 1))
-        assert not look(tracker, 2.0, Status(0, 1))
+        look(tracker, 0.0, FileStatus(0, 1))
+        assert not look(tracker, 2.0, FileStatus(0, 1))
         assert file_format.asked == 0
         assert tracker.waiting == [SCAN]
 
-    def test_a_preallocated_file_waits_until_its_format_says_it_is_whole(
+    def test_a_preallocated_file_waits_until_its_format_says_it_is_complete(
         self, tracker: SettleTracker, file_format: Format
     ) -> None:
         file_format.problem = "scan.tif ends before its last strip."
@@ -107,22 +108,22 @@ class TestStuck:
         look(tracker, 600.0)
         return tracker
 
-    def test_says_which_file_and_why(self, stuck: SettleTracker) -> None:
+    def test_names_the_file_and_the_reason(self, stuck: SettleTracker) -> None:
         assert stuck.stuck == {
             SCAN: "scan.tif is still incomplete after 600 s: scan.tif ends before its last strip. "
-            "It is taken up again when it changes."
+            "tvtasks takes it up again when it changes."
         }
         assert stuck.waiting == []
 
-    def test_is_said_once(self, stuck: SettleTracker, caplog: pytest.LogCaptureFixture) -> None:
+    def test_is_reported_once(self, stuck: SettleTracker, caplog: pytest.LogCaptureFixture) -> None:
         look(stuck, 1200.0)
         look(stuck, 1800.0)
         assert len(caplog.get_records("setup")) == 1
         assert len(caplog.get_records("call")) == 0
 
     def test_an_empty_file_gets_stuck(self, tracker: SettleTracker) -> None:
-        look(tracker, 0.0, Status(0, 1))
-        look(tracker, 600.0, Status(0, 1))
+        look(tracker, 0.0, FileStatus(0, 1))
+        look(tracker, 600.0, FileStatus(0, 1))
         assert "it is empty" in tracker.stuck[SCAN]
 
     def test_not_before_max_wait(self, tracker: SettleTracker, file_format: Format) -> None:
@@ -133,15 +134,15 @@ class TestStuck:
 
     def test_a_file_that_keeps_growing_is_not_stuck(self, tracker: SettleTracker) -> None:
         for step in range(1000):
-            look(tracker, float(step), Status(step, step))
+            look(tracker, float(step), FileStatus(step, step))
         assert tracker.stuck == {}
         assert tracker.waiting == [SCAN]
 
     def test_a_change_frees_it(self, stuck: SettleTracker, file_format: Format) -> None:
         file_format.problem = None
-        assert not look(stuck, 700.0, Status(200, 2))
+        assert not look(stuck, 700.0, FileStatus(200, 2))
         assert stuck.stuck == {}
-        assert look(stuck, 702.0, Status(200, 2))
+        assert look(stuck, 702.0, FileStatus(200, 2))
 
     def test_what_it_lacked_may_come_without_a_change(
         self, stuck: SettleTracker, file_format: Format
@@ -151,7 +152,7 @@ class TestStuck:
         assert due(stuck, 1200.0) == [SCAN]
         assert look(stuck, 1200.0)
 
-    def test_it_is_tested_soon_when_its_other_half_comes(
+    def test_it_is_tested_soon_when_its_companion_file_comes(
         self, stuck: SettleTracker, file_format: Format
     ) -> None:
         file_format.problem = None
@@ -178,12 +179,12 @@ class TestDue:
     def test_backlog_that_changes_is_a_new_acquisition(self, tracker: SettleTracker) -> None:
         tracker.observe(Path("old.tif"), WHOLE, 0.0, backlog=True)
         tracker.observe(Path("grown.tif"), WHOLE, 0.0, backlog=True)
-        tracker.observe(Path("grown.tif"), Status(200, 2), 0.0)
+        tracker.observe(Path("grown.tif"), FileStatus(200, 2), 0.0)
         assert due(tracker, 2.0) == [Path("grown.tif"), Path("old.tif")]
 
-    def test_of_the_backlog_the_oldest_file_goes_first(self, tracker: SettleTracker) -> None:
+    def test_the_oldest_file_of_the_backlog_goes_first(self, tracker: SettleTracker) -> None:
         for name, mtime_ns in (("b.tif", 2), ("c.tif", 3), ("a.tif", 1)):
-            tracker.observe(Path(name), Status(100, mtime_ns), 0.0, backlog=True)
+            tracker.observe(Path(name), FileStatus(100, mtime_ns), 0.0, backlog=True)
         assert due(tracker, 2.0) == [Path("a.tif"), Path("b.tif"), Path("c.tif")]
 
     def test_incomplete_files_do_not_keep_others_from_their_turn(
@@ -210,7 +211,7 @@ class TestDue:
         looks.close()
         assert len(due(tracker, 3.0)) == 9, "a caller may stop at any time"
 
-    def test_a_quiet_file_that_is_not_whole_is_tested_less_and_less_often(
+    def test_a_quiet_incomplete_file_is_tested_less_and_less_often(
         self, tracker: SettleTracker, file_format: Format
     ) -> None:
         file_format.problem = "incomplete"
@@ -223,7 +224,7 @@ class TestDue:
 
     def test_a_thousand_changes_leave_one_turn(self, tracker: SettleTracker) -> None:
         for step in range(1000):
-            tracker.observe(SCAN, Status(step, step), step * 0.001)
+            tracker.observe(SCAN, FileStatus(step, step), step * 0.001)
         assert due(tracker, 3.0) == [SCAN]
         assert tracker.next_due == 5.0
 

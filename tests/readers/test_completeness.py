@@ -148,31 +148,31 @@ class TestPairs:
     def test_whole_only_together(self, pair: tuple[Path, Path, bytes]) -> None:
         path, half, content = pair
         assert readers.unfinished(path) is None, "by itself nothing is missing in it"
-        assert "which belongs to it, is not there yet" in str(readers.incomplete(path))
+        assert "which belongs to it, does not exist yet" in str(readers.incomplete(path))
         half.touch()
-        assert readers.incomplete(path) == f"{half.name}, which belongs to it, is not whole: it is empty"
+        assert readers.incomplete(path) == f"{half.name}, which belongs to it, is incomplete: it is empty"
         half.write_bytes(content)
         assert readers.incomplete(path) is None
-        assert readers.other_halves(path) == (half,)
+        assert readers.companions(path) == (half,)
 
     def test_the_half_is_told_from_an_image(self, pair: tuple[Path, Path, bytes]) -> None:
-        assert readers.is_half(pair[1])
-        assert not readers.is_half(pair[0])
+        assert readers.is_companion(pair[1])
+        assert not readers.is_companion(pair[0])
 
     def test_a_tiff_of_another_microscope_needs_no_header(self, tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "scan.tif", IMAGE)
-        assert readers.other_halves(tmp_path / "scan.tif") == ()
+        assert readers.companions(tmp_path / "scan.tif") == ()
         assert readers.incomplete(tmp_path / "scan.tif") is None
 
     def test_a_tescan_image_that_describes_itself_needs_none(self, tmp_path: Path) -> None:
         tag = (50431, "B", len(TESCAN_HEADER), TESCAN_HEADER, True)
         tifffile.imwrite(tmp_path / "scan.tif", IMAGE, metadata=None, extratags=[TESCAN, tag])
-        assert readers.other_halves(tmp_path / "scan.tif") == ()
+        assert readers.companions(tmp_path / "scan.tif") == ()
 
     def test_a_header_that_is_there_belongs_to_it_whoever_wrote_it(self, tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "scan.tif", IMAGE)
         (tmp_path / "scan.hdr").write_bytes(TESCAN_HEADER)
-        assert readers.other_halves(tmp_path / "scan.tif") == (tmp_path / "scan.hdr",)
+        assert readers.companions(tmp_path / "scan.tif") == (tmp_path / "scan.hdr",)
 
     def test_one_description_serves_several_series(self, tmp_path: Path) -> None:
         for number in (1, 2):
@@ -187,7 +187,7 @@ class TestPairs:
         path = tmp_path / "scan.tif"
         tifffile.imwrite(path, np.zeros((64, 64)), extratags=[TESCAN])
         path.write_bytes(path.read_bytes()[:200])
-        assert readers.other_halves(path) == ()
+        assert readers.companions(path) == ()
         assert readers.incomplete(path) == readers.unfinished(path)
         assert caplog.text == "", "tifffile has not been asked"
 
@@ -195,7 +195,7 @@ class TestPairs:
     def test_a_half_that_is_a_broken_link_is_not_there(self, tmp_path: Path) -> None:
         (tmp_path / "scan_1.ser").write_bytes(ser())
         (tmp_path / "scan.emi").symlink_to(tmp_path / "missing")
-        assert "is not there yet" in str(readers.incomplete(tmp_path / "scan_1.ser"))
+        assert "does not exist yet" in str(readers.incomplete(tmp_path / "scan_1.ser"))
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the folder of sample files is not on this machine")

@@ -117,7 +117,7 @@ class TestTraps:
             hand_over(x={"data": np.full((4, 4), np.inf)})
 
     def test_no_channel_is_no_success(self, hand_over: Any) -> None:
-        with pytest.raises(UnreadableFileError, match="holds no image that Gwyddion's converter finds"):
+        with pytest.raises(UnreadableFileError, match="contains no image that Gwyddion's converter finds"):
             hand_over()
 
     def test_a_sensor_in_metres_that_are_volts_has_no_unit(self, hand_over: Any) -> None:

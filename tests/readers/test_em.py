@@ -88,7 +88,7 @@ class TestSamples:
         assert (image.data.shape, image.pixel_size) == ((3, 3), None)
 
     def test_a_spectrum_is_refused(self) -> None:
-        with pytest.raises(UnreadableFileError, match=r"08_carbon\.dm3 holds no image but a spectrum"):
+        with pytest.raises(UnreadableFileError, match=r"08_carbon\.dm3 contains a spectrum"):
             readers.read(SAMPLES / "dm" / "08_carbon.dm3")
 
     def test_content_counts_where_the_name_is_wrong(self, tmp_path: Path) -> None:

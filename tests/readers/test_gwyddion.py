@@ -35,8 +35,10 @@ class TestGwy:
     def test_every_field_is_an_image(self, tmp_path: Path) -> None:
         images = readers.read(gwy(tmp_path / "a.gwy", "Z (Forward)", "Z (Backward)", "Phase"))
         assert [(image.channel, image.direction) for image in images] == [
-            ("Z (Forward)", "forward"), ("Z (Backward)", "backward"), ("Phase", None),
-        ]  # fmt: skip
+            ("Z (Forward)", "forward"),
+            ("Z (Backward)", "backward"),
+            ("Phase", None),
+        ]
         for number, image in enumerate(images):
             np.testing.assert_array_equal(image.data, SURFACE + number)
         assert (images[0].quantity, images[0].units) == ("height", "m")
@@ -59,7 +61,7 @@ class TestGwy:
         path = gwy(tmp_path / "a.gwy", "ZSensor", surface=SURFACE * 1e10)  # looks like volts
         (image,) = readers.read(path)
         assert image.units == ""
-        assert "span 11 m, which no scanner does" in image.notes[0]
+        assert "span 11 m, more than any scanner can move" in image.notes[0]
 
     def test_fields_with_one_title_are_told_apart(self, tmp_path: Path) -> None:
         images = readers.read(gwy(tmp_path / "a.gwy", "Topography", "Topography"))
@@ -68,9 +70,9 @@ class TestGwy:
     @pytest.mark.parametrize(
         ("damage", "what"),
         [
-            (lambda content: content.replace(b"xres\0i\4", b"xres\0i\5"), "15 values|with 12 values"),
-            (lambda content: content.replace(b"xres\0i", b"xres\0?"), "unknown kind"),
-            (lambda content: content.replace(b"data\0D\x0c", b"data\0D\xff"), "longer than what holds it"),
+            (lambda content: content.replace(b"xres\0i\4", b"xres\0i\5"), "15 values|has 12 values"),
+            (lambda content: content.replace(b"xres\0i", b"xres\0?"), "unknown type"),
+            (lambda content: content.replace(b"data\0D\x0c", b"data\0D\xff"), "longer than its parent"),
         ],
     )
     def test_damage_is_refused(self, tmp_path: Path, damage: Any, what: str) -> None:
@@ -130,16 +132,20 @@ class TestGsf:
     def test_without_its_size_it_is_refused(self, tmp_path: Path, old: bytes) -> None:
         path = self.write(tmp_path / "a.gsf")
         path.write_bytes(path.read_bytes().replace(old, b"Z" * len(old)))
-        with pytest.raises(UnreadableFileError, match=r"a\.gsf does not say how many pixels"):
+        with pytest.raises(UnreadableFileError, match=r"a\.gsf does not give its number of pixels"):
             readers.read(path)
 
 
 @pytest.mark.parametrize(
     ("title", "direction"),
     [
-        ("Z (Forward)", "forward"), ("HeightTrace", "forward"), ("HeightRetrace", "backward"),
-        ("Height (retrace)", "backward"), ("Current bwd", "backward"), ("Topography", None),
+        ("Z (Forward)", "forward"),
+        ("HeightTrace", "forward"),
+        ("HeightRetrace", "backward"),
+        ("Height (retrace)", "backward"),
+        ("Current bwd", "backward"),
+        ("Topography", None),
     ],
-)  # fmt: skip
+)
 def test_directions_in_titles(title: str, direction: str | None) -> None:
     assert direction_of(title) == direction

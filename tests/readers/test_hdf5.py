@@ -10,7 +10,7 @@ import pytest
 from tvtasks import readers
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph
-from tvtasks.readers import apart
+from tvtasks.readers import isolated
 
 IMAGE = np.arange(6 * 8, dtype=np.float32).reshape(6, 8)
 
@@ -66,7 +66,7 @@ class TestNexus:
         write_nexus(path, units=units)
         micrograph = only(path)
         assert micrograph.pixel_size is None
-        assert "no length" in micrograph.notes[0]
+        assert "not a length" in micrograph.notes[0]
 
     def test_uneven_axes_are_noted(self, path: Path) -> None:
         write_nexus(path, x=np.arange(8.0) ** 2)
@@ -127,8 +127,10 @@ class TestPlainHdf5:
         content = path.read_bytes()
         heap = content.index(b"GCOL") + 24
         path.write_bytes(content[:heap] + bytes(64) + content[heap + 64 :])
-        monkeypatch.setattr(apart, "_PROCESSOR_SECONDS", 1.0)
-        with pytest.raises(UnreadableFileError, match=r"a\.nxs cannot be read as HDF5: .*used up its time"):
+        monkeypatch.setattr(isolated, "_PROCESSOR_SECONDS", 1.0)
+        with pytest.raises(
+            UnreadableFileError, match=r"a\.nxs cannot be read as an HDF5 file: .*exceeded its limit of time"
+        ):
             readers.read(path)
 
     def test_the_only_image_is_read(self, path: Path) -> None:
@@ -145,14 +147,14 @@ class TestPlainHdf5:
         with h5py.File(path, "w") as file:
             file["backward"] = IMAGE
             file["forward"] = IMAGE
-        with pytest.raises(UnreadableFileError, match=r"holds 2 datasets .*\(/backward, /forward\)"):
+        with pytest.raises(UnreadableFileError, match=r"contains 2 datasets .*\(/backward, /forward\)"):
             readers.read(path)
 
     def test_no_image_is_refused(self, path: Path) -> None:
         with h5py.File(path, "w") as file:
             file["spectrum"] = np.arange(100.0)
             file["nothing"] = h5py.Empty("f8")
-        with pytest.raises(UnreadableFileError, match="holds no image"):
+        with pytest.raises(UnreadableFileError, match="contains no image"):
             readers.read(path)
 
     def test_complex_values_are_refused(self, path: Path) -> None:
@@ -180,7 +182,7 @@ class TestPlainHdf5:
         content = bytearray(path.read_bytes())
         content[chunk.byte_offset + 8] ^= 1
         path.write_bytes(content)
-        with pytest.raises(UnreadableFileError, match=r"a\.nxs cannot be read as HDF5"):
+        with pytest.raises(UnreadableFileError, match=r"a\.nxs cannot be read as an HDF5 file"):
             readers.read(path)
 
 
@@ -192,7 +194,7 @@ class TestUnfinished:
         for length in range(0, len(content), 97):
             path.write_bytes(content[:length])
             assert readers.unfinished(path), f"cut to {length} of {len(content)} bytes"
-        with pytest.raises(UnreadableFileError, match="is not whole: it ends after"):
+        with pytest.raises(UnreadableFileError, match="is incomplete: it ends after"):
             readers.read(path)
 
     def test_a_file_that_another_program_writes_to(self, path: Path) -> None:
@@ -215,4 +217,4 @@ class TestUnfinished:
             file["image"] = IMAGE
             file.flush()
             copy.write_bytes(path.read_bytes())
-        assert readers.unfinished(copy) == "the program that writes it has not closed it"
+        assert readers.unfinished(copy) == "the program that writes it has not closed it yet"

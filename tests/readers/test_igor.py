@@ -50,8 +50,9 @@ def _needs_the_extra() -> None:
 def test_channels_lie_as_they_were_scanned(tmp_path: Path, order: str) -> None:
     images = readers.read(ibw(tmp_path / "a.ibw", "HeightRetrace", "PhaseTrace", order=order))
     assert [(image.channel, image.quantity, image.units, image.direction) for image in images] == [
-        ("HeightRetrace", "height", "m", "backward"), ("PhaseTrace", "phase", "deg", "forward"),
-    ]  # fmt: skip
+        ("HeightRetrace", "height", "m", "backward"),
+        ("PhaseTrace", "phase", "deg", "forward"),
+    ]
     for image in images:
         np.testing.assert_array_equal(image.data, SURFACE)
         assert image.data.dtype.isnative
@@ -72,7 +73,7 @@ def test_lie_as_gwyddion_shows_them(tmp_path: Path) -> None:
 def test_a_sensor_in_volts_is_not_in_metres(tmp_path: Path) -> None:
     (image,) = readers.read(ibw(tmp_path / "a.ibw", "ZSensorTrace", scale=1e9))
     assert (image.units, image.quantity) == ("", "height")
-    assert "no scanner" in image.notes[0]
+    assert "more than any scanner can move" in image.notes[0]
 
 
 def test_one_that_is_cut_is_unfinished(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_wave_of_one_dimension_is_refused(tmp_path: Path) -> None:
         2, "little"
     )
     path.write_bytes(content)
-    with pytest.raises(UnreadableFileError, match=r"a\.ibw holds no image: its data have 1 dimension"):
+    with pytest.raises(UnreadableFileError, match=r"a\.ibw contains no image: its data have 1 dimension"):
         readers.read(path)
 
 

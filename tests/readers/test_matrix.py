@@ -35,10 +35,16 @@ def parameters(name: str, *, down: bool = True) -> bytes:
     """Return the parameters of a session in which `name` was scanned: 4 × 3 pixels, 4 nm × 6 nm."""
     rows, columns = SURFACE.shape
     scanner = {
-        "X_Retrace": (True, ""), "Y_Retrace": (down, ""), "Points": (columns, ""), "Lines": (rows, ""),
-        "Width": (4e-9, "Meter"), "Height": (6e-9, "Meter"), "X_Offset": (0.0, "Meter"),
-        "Y_Offset": (0.0, "Meter"), "Angle": (0, "Degree"),
-    }  # fmt: skip
+        "X_Retrace": (True, ""),
+        "Y_Retrace": (down, ""),
+        "Points": (columns, ""),
+        "Lines": (rows, ""),
+        "Width": (4e-9, "Meter"),
+        "Height": (6e-9, "Meter"),
+        "X_Offset": (0.0, "Meter"),
+        "Y_Offset": (0.0, "Meter"),
+        "Angle": (0, "Degree"),
+    }
     listed = b"".join(
         text(key) + text(unit) + bytes(4) + value(given) for key, (given, unit) in scanner.items()
     )
@@ -82,8 +88,11 @@ class TestRead:
     def test_all_four_scans_show_the_surface(self, path: Path) -> None:
         images = readers.read(path)
         assert [(image.direction, image.frame) for image in images] == [
-            ("forward", 0), ("backward", 0), ("forward", 1), ("backward", 1),
-        ]  # fmt: skip
+            ("forward", 0),
+            ("backward", 0),
+            ("forward", 1),
+            ("backward", 1),
+        ]
         for number, image in enumerate(images):
             np.testing.assert_allclose(image.data, (SURFACE + 100 * number) * 1e-12, rtol=1e-12)
             assert (image.channel, image.quantity, image.units) == ("Z", "height", "m")
@@ -102,12 +111,12 @@ class TestRead:
     @pytest.mark.parametrize("keep", [13, 60, 150])
     def test_one_that_is_cut_is_refused(self, path: Path, keep: int) -> None:
         path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(UnreadableFileError, match="holds no image that can be read"):
+        with pytest.raises(UnreadableFileError, match="contains no readable image"):
             readers.read(path)
 
     def test_the_parameters_alone_are_no_image(self, path: Path) -> None:
         with pytest.raises(
-            UnreadableFileError, match="holds the parameters of a MATRIX session and no image"
+            UnreadableFileError, match="contains the parameters of a MATRIX session, not an image"
         ):
             readers.read(path.with_name(PARAMETERS))
 
@@ -115,10 +124,10 @@ class TestRead:
 def test_the_monitor_waits_for_the_parameters(path: Path) -> None:
     assert readers.is_candidate(path)
     assert not readers.is_candidate(path.with_name(PARAMETERS))
-    assert readers.is_half(path.with_name(PARAMETERS))
+    assert readers.is_companion(path.with_name(PARAMETERS))
     assert readers.incomplete(path) is None
     path.with_name(PARAMETERS).unlink()
-    assert readers.incomplete(path) == f"{PARAMETERS}, which belongs to it, is not there yet"
+    assert readers.incomplete(path) == f"{PARAMETERS}, which belongs to it, does not exist yet"
     with pytest.raises(UnreadableFileError, match=rf"cannot be read without {PARAMETERS}"):
         readers.read(path)
 

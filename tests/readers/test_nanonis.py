@@ -31,15 +31,31 @@ def sxm(
     table = [ROW.format(number=n, name=a, unit=b, direction=c) for n, (a, b, c) in enumerate(channels)]
     header = "\n".join(
         [
-            ":NANONIS_VERSION:", "2", ":SCANIT_TYPE:", "              FLOAT            MSBFIRST",
-            ":REC_DATE:", " 16.12.2015", ":REC_TIME:", "11:39:44",
-            ":SCAN_PIXELS:", f"       {columns}       {rows}",
-            ":SCAN_RANGE:", "           4.000000E-9           6.000000E-9", ":SCAN_DIR:", scan,
+            ":NANONIS_VERSION:",
+            "2",
+            ":SCANIT_TYPE:",
+            "              FLOAT            MSBFIRST",
+            ":REC_DATE:",
+            " 16.12.2015",
+            ":REC_TIME:",
+            "11:39:44",
+            ":SCAN_PIXELS:",
+            f"       {columns}       {rows}",
+            ":SCAN_RANGE:",
+            "           4.000000E-9           6.000000E-9",
+            ":SCAN_DIR:",
+            scan,
             *([extra] if extra else []),
-            ":DATA_INFO:", "\tChannel\tName\tUnit\tDirection\tCalibration\tOffset", *table, "",
-            ":SCANIT_END:", "", "", "",
+            ":DATA_INFO:",
+            "\tChannel\tName\tUnit\tDirection\tCalibration\tOffset",
+            *table,
+            "",
+            ":SCANIT_END:",
+            "",
+            "",
+            "",
         ]
-    )  # fmt: skip
+    )
     stored = surface[::-1] if scan == "up" else surface
     blocks = []
     for _, _, direction in channels:
@@ -88,8 +104,9 @@ def test_passes_over_the_same_lines_are_told_apart(tmp_path: Path) -> None:
     channels = (("[P1]_Z", "m", "both"), ("[P2]_Z", "m", "both"))
     images = readers.read(sxm(tmp_path / "a.sxm", channels=channels))
     assert [(image.channel, image.frame, image.quantity) for image in images[::2]] == [
-        ("[P1]_Z", 0, "height"), ("[P2]_Z", 1, "height"),
-    ]  # fmt: skip
+        ("[P1]_Z", 0, "height"),
+        ("[P2]_Z", 1, "height"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -112,9 +129,9 @@ def test_the_technique_is_what_holds_the_tip(
     ("old", "new", "what"),
     [
         (b"MSBFIRST", b"LSBFIRST", "FLOAT LSBFIRST"),
-        (b"       4       3", b"       4        ", "how many pixels"),
-        (b"\tboth\t", b"\tdiag\t", "makes no sense"),
-        (b":SCAN_DIR:", b"::        ", r"line 13 of its header, '::'"),
+        (b"       4       3", b"       4        ", "number of pixels is unknown"),
+        (b"\tboth\t", b"\tdiag\t", "description of a channel is invalid"),
+        (b":SCAN_DIR:", b"::        ", r"line 13 of its header is '::'"),
     ],
 )
 def test_a_header_that_is_not_nanonis_is_refused(tmp_path: Path, old: bytes, new: bytes, what: str) -> None:
@@ -169,5 +186,5 @@ class TestSamples:
                 assert image.units == channel.si_unit_z
 
     def test_what_another_program_made_is_refused(self) -> None:
-        with pytest.raises(UnreadableFileError, match=r"createc_converted.*another program made it"):
+        with pytest.raises(UnreadableFileError, match=r"createc_converted.*Another program wrote it"):
             readers.read(SAMPLES / "createc_converted_A250320.sxm")

@@ -56,14 +56,14 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
 )
 def test_without_an_image_it_is_refused(tmp_path: Path, arrays: dict[str, object], what: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays, allow_pickle=True)
-    with pytest.raises(UnreadableFileError, match=rf"a\.npz holds no image: {what}"):
+    with pytest.raises(UnreadableFileError, match=rf"a\.npz contains no image: {what}"):
         readers.read(tmp_path / "a.npz")
 
 
 def test_a_zip_of_other_files_is_no_npz(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("readme.txt", "no array")
-    with pytest.raises(UnreadableFileError, match=r"named like a \.npz file, but its content is not"):
+    with pytest.raises(UnreadableFileError, match=r"named like a \.npz file, but it is not one"):
         readers.read(tmp_path / "a.npz")
 
 

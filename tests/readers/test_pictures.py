@@ -55,7 +55,7 @@ class TestColour:
         Image.fromarray(COLOUR).save(path)
         micrograph = only(path)
         np.testing.assert_array_equal(micrograph.data, np.asarray(Image.fromarray(COLOUR).convert("L")))
-        assert "reduced to grey" in micrograph.notes[0]
+        assert "converted to grey" in micrograph.notes[0]
 
     def test_transparency_is_left_out_with_a_note(self, tmp_path: Path) -> None:
         image = Image.fromarray(COLOUR)
@@ -104,7 +104,7 @@ class TestUnfinished:
         for length in range(len(content)):
             path.write_bytes(content[:length])
             assert readers.unfinished(path), f"cut to {length} of {len(content)} bytes"
-        with pytest.raises(UnreadableFileError, match="is not whole"):
+        with pytest.raises(UnreadableFileError, match="is incomplete"):
             readers.read(path)
 
     def test_what_a_camera_appends_to_a_jpeg_does_not_matter(self, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ class TestUnfinished:
         Image.fromarray(GREY).save(path, comment=b"\xff\xd8 thumbnail \xff\xd9")
         assert readers.unfinished(path) is None
         path.write_bytes(path.read_bytes()[:-2])
-        assert "without the mark that ends a JPEG" in str(readers.unfinished(path))
+        assert "without the end marker of a JPEG" in str(readers.unfinished(path))
 
 
 def test_damaged_content_becomes_a_sentence(tmp_path: Path) -> None:

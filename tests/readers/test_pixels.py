@@ -18,10 +18,10 @@ class TestGrey:
         values, note = grey(colour)
         assert values.dtype == dtype
         assert values[0, 0] == pytest.approx(1815, abs=0.5)
-        assert "reduced to grey" in note
+        assert "converted to grey" in note
 
     def test_of_three_equal_channels_is_that_channel_bit_for_bit(self) -> None:
         channel = np.array([[0.1, np.inf, -0.0, np.pi]], np.float32)
         values, note = grey(np.stack([channel] * 3, axis=-1))
         assert values.tobytes() == channel.tobytes()
-        assert "three equal channels" in note
+        assert "three channels of the colour image are equal" in note

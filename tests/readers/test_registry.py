@@ -86,13 +86,13 @@ class TestRead:
         path = tmp_path / f"notes{suffix}"
         path.write_text("Tip changed at 14:03.\n" * 5)
         assert readers.unfinished(path) is None
-        with pytest.raises(UnreadableFileError, match=rf"notes{suffix} is named like .*content is not"):
+        with pytest.raises(UnreadableFileError, match=rf"notes{suffix} is named like .* but it is not one"):
             readers.read(path)
 
     def test_an_unknown_format_is_refused_with_what_to_do(self, tmp_path: Path) -> None:
         path = tmp_path / "a.xyz"
         path.write_bytes(b"unknown")
-        with pytest.raises(UnreadableFileError, match=r"a\.xyz is in no format .*Export it"):
+        with pytest.raises(UnreadableFileError, match=r"a\.xyz is not in a format .*Export it"):
             readers.read(path)
 
     def test_a_missing_file_a_folder_and_an_empty_file_are_told_apart(self, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ class TestRead:
         content[-40:] = bytes(40)
         path.write_bytes(content)
         with pytest.raises(
-            UnreadableFileError, match=r"a\.tif cannot be read as TIFF: .*save it again"
+            UnreadableFileError, match=r"a\.tif cannot be read as a TIFF file: .*save it again"
         ) as caught:
             readers.read(path)
         assert caught.value.__cause__ is not None
@@ -131,7 +131,7 @@ class TestRead:
             return source
 
         monkeypatch.setattr(Source, "of", describe_and_append)
-        with pytest.raises(UnreadableFileError, match="changed while it was read"):
+        with pytest.raises(UnreadableFileError, match="changed while it was being read"):
             readers.read(path)
 
 
@@ -189,7 +189,8 @@ class TestOtherPackages:
         )
         images, missing, sentence = answer(program, environment).splitlines()
         assert (images, missing) == ("1", "None")
-        assert "package ourlab-reader, which cannot be loaded: No module named 'missing_library'" in sentence
+        assert "package ourlab-reader, which reads files like" in sentence
+        assert "a.ourlab, cannot be loaded: No module named 'missing_library'" in sentence
 
 
 class TestUnfinished:
@@ -211,7 +212,9 @@ class TestUnfinished:
         path = tmp_path / "a.npy"
         np.save(path, IMAGE)
         path.write_bytes(path.read_bytes()[:-1])
-        with pytest.raises(UnreadableFileError, match=r"a\.npy is not whole: it ends after 223 of 224 bytes"):
+        with pytest.raises(
+            UnreadableFileError, match=r"a\.npy is incomplete: it ends after 223 of 224 bytes"
+        ):
             readers.read(path)
 
     @given(st.sampled_from([*SIGNATURES, b"\x89HDF\r\n\x1a\n", b""]), st.binary(max_size=200))

@@ -46,7 +46,7 @@ def test_scale_data_bar_and_time(*, tmp_path: Path, name: str, text: str, side: 
     assert (micrograph.technique, micrograph.acquired_at) == ("SEM", datetime(2019, 3, 12, 10, 21, 55))
     assert micrograph.source is not None
     assert micrograph.source.companions == {"a.txt": file_sha256(path.with_suffix(".txt"))}
-    assert readers.other_halves(path) == (path.with_suffix(".txt"),)
+    assert readers.companions(path) == (path.with_suffix(".txt"),)
 
 
 @pytest.mark.parametrize("marker", ["100nm", "0.1um", "0.1\N{MICRO SIGN}m", "100 nm"])
@@ -60,7 +60,7 @@ def test_an_image_that_was_saved_at_another_size_has_no_scale(tmp_path: Path, te
     (micrograph,) = readers.read(write(tmp_path / "a.tif", text))
     assert micrograph.pixel_size is None
     assert micrograph.valid is None
-    assert "describes an image with 1280 columns" in micrograph.notes[0]
+    assert "describes 1280 columns" in micrograph.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -72,5 +72,5 @@ def test_a_scale_that_is_none(tmp_path: Path, text: str) -> None:
 
 def test_notes_of_the_operator_are_no_sidecar(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", "Tip changed at 14:03. It cost $20.\n")
-    assert readers.other_halves(path) == ()
+    assert readers.companions(path) == ()
     assert readers.read(path)[0].technique is None

@@ -98,7 +98,7 @@ class TestColour:
         micrograph = only(path)
         assert micrograph.data.dtype == np.uint8
         np.testing.assert_array_equal(micrograph.data, LUMA)
-        assert "reduced to grey" in micrograph.notes[0]
+        assert "converted to grey" in micrograph.notes[0]
 
     def test_with_three_equal_channels_is_that_channel(self, path: Path) -> None:
         tifffile.imwrite(path, np.stack([IMAGE] * 3, axis=-1), photometric="rgb")
@@ -151,7 +151,7 @@ class TestColour:
 
     def test_other_colour_systems_are_refused(self, path: Path) -> None:
         tifffile.imwrite(path, COLOUR, photometric="cielab")
-        with pytest.raises(UnreadableFileError, match="Save it again as a grey or an RGB image"):
+        with pytest.raises(UnreadableFileError, match="Save it again as a grey or RGB image"):
             readers.read(path)
 
 
@@ -373,7 +373,7 @@ class TestUnfinished:
                 for frame, expected in zip(frames, whole, strict=True):
                     np.testing.assert_array_equal(frame.data, expected.data)
             else:
-                with pytest.raises(UnreadableFileError, match=r"is not whole|is empty"):
+                with pytest.raises(UnreadableFileError, match=r"is incomplete|is empty"):
                     readers.read(path)
 
     def test_says_how_much_is_there(self, path: Path) -> None:

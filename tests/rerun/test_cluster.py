@@ -1,4 +1,4 @@
-"""Reruns over the processes of a real Dask cluster, which are killed."""
+"""Reruns in the processes of a real Dask cluster, some of which are killed."""
 
 import json
 import os
@@ -7,15 +7,17 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from itertools import pairwise
 
 import psutil
 import pytest
 
+from tests.heard import Heard
 from tests.rerun.test_working import FIRST, TOML, save
 from tvtasks import archive
 from tvtasks.errors import ConfigurationError, TvtasksError
-from tvtasks.rerun import Request, carry_out, cluster
+from tvtasks.rerun import Request, cluster, run_batch
 from tvtasks.workflow import restore_file
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
@@ -26,17 +28,21 @@ IMAGES = 12
 
 @pytest.fixture(scope="module")
 def here():
-    """A cluster of two processes, each to be killed."""
+    """A cluster of two processes that tests kill."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        memory_limit=0,
         silence_logs=50,
-    ) as found:  # fmt: skip
+    ) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """An archive of some images, and a recipe that it has no results of."""
+    """An archive of some images, and a recipe that it has no results for."""
     folder = tmp_path_factory.mktemp("cluster")
     for number in range(IMAGES):
         restore_file(save(folder / "scans" / f"stm_{number}.npy", number), FIRST, folder / "archive")
@@ -46,11 +52,11 @@ def place(tmp_path_factory):
 
 def do(place, results, dask, **options):
     request = Request((place / "archive",), (str(place / "other.toml"),), results, workers=2, dask=dask)
-    return carry_out(request, **options)
+    return run_batch(request, **options)
 
 
 def contents(folder):
-    """Every array and parameter of each result; not when and where it was done."""
+    """Every array and parameter of each result, without the time and place of the work."""
     records = {path.name: archive.summary(path) for path in folder.glob("*.nxs")}
     return {
         name: {key: record[key] for key in ("run_id", "source", "image", "recipe", "arrays", "notes")}
@@ -60,7 +66,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def expected(place):
-    """What one process gives."""
+    """The results of a single process."""
     do(place, place / "one", "")
     found = contents(place / "one")
     assert len(found) == IMAGES
@@ -68,14 +74,14 @@ def expected(place):
 
 
 def test_the_results_are_those_of_one_machine(here, place, expected, tmp_path):
-    sheet = do(place, tmp_path / "many", here.scheduler_address)
-    assert (sheet.restored, sheet.failed, sheet.left, sheet.ended) == (IMAGES, [], 0, "")
+    report = do(place, tmp_path / "many", here.scheduler_address)
+    assert (report.restored, report.failed, report.left, report.stopped_because) == (IMAGES, [], 0, "")
     assert contents(tmp_path / "many") == expected
     again = do(place, tmp_path / "many", here.scheduler_address)
     assert (again.restored, again.current) == (0, IMAGES)
 
 
-def test_the_batch_of_a_process_that_is_killed_is_done_again(here, place, expected, tmp_path):
+def test_the_batch_of_a_killed_process_is_repeated(here, place, expected, tmp_path):
     results, killed = tmp_path / "many", []
 
     def kill_one(_):
@@ -84,14 +90,16 @@ def test_the_batch_of_a_process_that_is_killed_is_done_again(here, place, expect
             killed.append(next(iter(pids.values())))
             os.kill(killed[0], getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    sheet = do(place, results, here.scheduler_address, report=kill_one)
+    report = do(place, results, here.scheduler_address, listener=Heard(finished=kill_one))
     assert killed
-    assert (sheet.failed, sheet.left, sheet.ended) == ([], 0, "")
+    assert (report.failed, report.left, report.stopped_because) == ([], 0, "")
     assert contents(results) == expected
-    assert not [path for path in results.rglob("*") if path.is_file() and path.suffix not in {".nxs", ".png"}]
+    archive.remove_partials(results, timedelta(hours=1))  # perhaps left by the killed process
+    assert {path.suffix for path in results.iterdir() if path.is_file()} == {".nxs", ".png"}
+    assert [path.name for path in (results / ".tvtasks").iterdir()] == ["archive.json"]
 
 
-def test_what_is_sent_are_paths_and_never_arrays(here, place, tmp_path, monkeypatch):
+def test_only_paths_are_sent_never_arrays(here, place, tmp_path, monkeypatch):
     from distributed.protocol.pickle import dumps
 
     sent = []
@@ -116,33 +124,39 @@ class _Given:
         pass
 
 
-def test_it_stops_after_what_is_under_way(here, place, tmp_path):
+def test_it_stops_after_the_work_under_way(here, place, tmp_path):
     stop = threading.Event()
-    sheet = do(place, tmp_path / "many", here.scheduler_address, stop=stop, report=lambda _: stop.set())
-    assert sheet.restored > 0
-    assert sheet.restored + sheet.left == IMAGES
-    assert len(contents(tmp_path / "many")) == sheet.restored
+    report = do(
+        place,
+        tmp_path / "many",
+        here.scheduler_address,
+        stop=stop,
+        listener=Heard(finished=lambda _: stop.set()),
+    )
+    assert report.restored > 0
+    assert report.restored + report.left == IMAGES
+    assert len(contents(tmp_path / "many")) == report.restored
 
 
 class TestWhatCannotWork:
-    def test_nobody_answers(self, place, tmp_path, monkeypatch):
+    def test_no_scheduler_answers(self, place, tmp_path, monkeypatch):
         monkeypatch.setattr(cluster, "_PATIENCE", 0.5)
         with pytest.raises(ConfigurationError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1"):
             do(place, tmp_path / "many", "tcp://127.0.0.1:1")
 
     @pytest.mark.parametrize("address", ["nonsense://x", "127.0.0.1:port"])
-    def test_what_is_no_address(self, place, tmp_path, monkeypatch, address):
+    def test_an_invalid_address(self, place, tmp_path, monkeypatch, address):
         monkeypatch.setattr(cluster, "_PATIENCE", 0.5)
         with pytest.raises(ConfigurationError, match="No Dask scheduler answers"):
             do(place, tmp_path / "many", address)
 
     def test_a_worker_with_another_version_is_named(self, here, place, tmp_path, monkeypatch):
         monkeypatch.setattr("tvtasks.__version__", "0.0.0")
-        with pytest.raises(ConfigurationError, match=r"and here it is tvtasks 0\.0\.0"):
+        with pytest.raises(ConfigurationError, match=r"but this computer has tvtasks 0\.0\.0"):
             do(place, tmp_path / "many", here.scheduler_address)
         assert not (tmp_path / "many").exists()
 
-    def test_a_scheduler_that_is_lost_is_a_sentence(self, place, tmp_path, monkeypatch):
+    def test_a_lost_scheduler_is_a_sentence(self, place, tmp_path, monkeypatch):
         with unused() as free:
             port = free.getsockname()[1]
         words = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
@@ -150,19 +164,24 @@ class TestWhatCannotWork:
             [sys.executable, *words, "--dashboard-address", "127.0.0.1:0"], stderr=subprocess.DEVNULL
         )
         address = f"tcp://127.0.0.1:{port}"
+
+        class Killing(Heard):
+            def planned(self, report, summary):
+                scheduler.kill()
+
         try:
             distributed.Client(address, timeout=60).close()
             monkeypatch.setattr(cluster, "_PATIENCE", 2.0)
             with (
                 dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
-                pytest.raises(TvtasksError, match="does not answer any more"),
+                pytest.raises(TvtasksError, match="no longer answers"),
             ):
-                do(place, tmp_path / "many", address, planned=lambda *_: scheduler.kill())
+                do(place, tmp_path / "many", address, listener=Killing())
         finally:
             scheduler.kill()
             scheduler.wait()
 
-    def test_dask_is_not_there(self, place, tmp_path, monkeypatch):
+    def test_dask_is_not_installed(self, place, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "distributed", None)
         with pytest.raises(ConfigurationError, match=r"pip install 'tvtasks\[dask\]'"):
             do(place, tmp_path / "many", "local")
@@ -174,7 +193,7 @@ def unused():
     return free
 
 
-def test_processes_of_this_computer_listen_on_loopback_only():
+def test_local_processes_listen_on_loopback_only():
     family = psutil.Process()
     before = listening(family)
     with cluster.cluster("local", 2) as pool:
@@ -186,7 +205,7 @@ def test_processes_of_this_computer_listen_on_loopback_only():
 
 
 def listening(process):
-    """Address and port of all that a process and those it has started listen at."""
+    """Addresses and ports at which a process and its children listen."""
     return {
         tuple(connection.laddr)
         for one in [process, *process.children(recursive=True)]
@@ -196,12 +215,23 @@ def listening(process):
 
 
 @pytest.mark.slow
-def test_the_command_starts_them_and_takes_them_away(place, tmp_path):
+def test_the_command_starts_and_ends_local_processes(place, tmp_path):
     words = ["rerun", place / "archive", "--archive", tmp_path / "many", "--recipe", place / "other.toml"]
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *map(str, words), "--dask", "local", "--no-dashboard", "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "tvtasks.cli",
+            *map(str, words),
+            "--dask",
+            "local",
+            "--no-dashboard",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert len(contents(tmp_path / "many")) == IMAGES
@@ -212,12 +242,23 @@ def test_the_command_starts_them_and_takes_them_away(place, tmp_path):
     sys.platform == "win32", reason="a group of processes is sent Ctrl-C in another way there"
 )
 def test_ctrl_c_in_a_terminal_reaches_the_command_alone_and_ends_it(place, tmp_path):
-    """A terminal sends it to the processes too; a rerun whose processes end by it waits for ever."""
+    """A terminal sends it to the child processes too; if they ended, the rerun would wait for ever."""
     words = ["rerun", place / "archive", "--archive", tmp_path / "many", "--recipe", "afm-background"]
     with subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *map(str, words), "--dask", "local", "--no-dashboard", "--json"],
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
-    ) as command:  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "tvtasks.cli",
+            *map(str, words),
+            "--dask",
+            "local",
+            "--no-dashboard",
+            "--json",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as command:
         assert command.stdout
         command.stdout.readline()  # the first image is done
         os.killpg(command.pid, signal.SIGINT)

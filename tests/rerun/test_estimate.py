@@ -1,4 +1,4 @@
-"""What a rerun will take, from made-up runs whose work is laid out in time."""
+"""The estimate of a rerun, from made-up runs with known times."""
 
 import os
 from pathlib import Path
@@ -17,9 +17,16 @@ RECIPE = Recipe.model_validate({"name": "first", "median": {}})
 
 def run(begin: float, end: float, seconds: float, size: int = 1000) -> CatalogueEntry:
     return CatalogueEntry(
-        Path("a.nxs"), size, shape=(10, 10), dtype="float32", parameters=RECIPE.parameters,
-        recipe_sha256=RECIPE.digest, algorithm_version=ALGORITHM_VERSION, seconds=seconds, span=(begin, end),
-    )  # fmt: skip
+        Path("a.nxs"),
+        size,
+        shape=(10, 10),
+        dtype="float32",
+        parameters=RECIPE.parameters,
+        recipe_sha256=RECIPE.digest,
+        algorithm_version=ALGORITHM_VERSION,
+        seconds=seconds,
+        span=(begin, end),
+    )
 
 
 def in_a_row(number: int, solving: float, writing: float, reading: float = 0.0) -> list[CatalogueEntry]:
@@ -33,18 +40,16 @@ def expected(runs: list[CatalogueEntry], number: int = 7) -> Estimate:
 
 
 class TestBesideSolving:
-    @given(
-        st.integers(2, 30), st.floats(0.001, 100.0), st.floats(0.001, 100.0), st.floats(0.0, 0.9)
-    )  # fmt: skip
-    def test_one_after_the_other_what_is_not_solving_is_beside_it(self, number, solving, writing, part):
+    @given(st.integers(2, 30), st.floats(0.001, 100.0), st.floats(0.001, 100.0), st.floats(0.0, 0.9))
+    def test_without_overlap_everything_except_solving_is_beside(self, number, solving, writing, part):
         reading = part * (solving + writing)
         found = expected(in_a_row(number, solving, writing, reading))
-        passed = number * writing + (number - 1) * reading  # what was read before the first is not known
+        passed = number * writing + (number - 1) * reading  # the time of reading before the first is unknown
         assert found.beside == pytest.approx(7 * passed / number, rel=1e-6, abs=1e-6)
         assert found.seconds == pytest.approx(7 * solving)
 
     def test_runs_that_waited_for_each_other_are_not_counted_twice(self):
-        """Two at a time, each of 1 s of solving and .5 s of writing, of which one waits for the other's."""
+        """Two at a time, each with 1 s of solving and .5 s of writing, taking turns to write."""
         runs = [run(1.0 * index, 1.0 * index + 2.0, 1.0) for index in range(100)]
         found = expected(runs, 100)
         assert found.duration(2) == pytest.approx(101.0 if (os.cpu_count() or 1) > 1 else 151.0, rel=0.02)
@@ -53,15 +58,15 @@ class TestBesideSolving:
         far = [run(3600.0 * index, 3600.0 * index + 3.0, 2.0) for index in range(5)]
         assert expected(far).beside == pytest.approx(7.0)
 
-    def test_nor_those_in_which_the_computer_slept(self):
+    def test_the_hours_in_which_the_computer_slept_are_not_counted(self):
         assert expected([*in_a_row(9, 2.0, 1.0), run(1e6, 1e6 + 4e4, 2.0)]).beside == pytest.approx(7.0)
 
-    def test_it_goes_with_the_bytes_that_are_written(self):
+    def test_it_is_proportional_to_the_bytes_written(self):
         few, many = expected(in_a_row(5, 2.0, 1.0), 1), expected(in_a_row(5, 2.0, 1.0), 10)
         assert many.beside == pytest.approx(10 * few.beside)
         assert many.size == 10 * few.size
 
-    def test_without_times_it_is_not_known(self):
+    def test_without_times_it_is_unknown(self):
         old = CatalogueEntry(**{**vars(in_a_row(1, 2.0, 1.0)[0]), "span": None})
         found = expected([old])
         assert found.beside is None
@@ -69,16 +74,16 @@ class TestBesideSolving:
 
 
 class TestDuration:
-    def test_threads_solve_side_by_side_and_processes_do_all_so(self, monkeypatch):
+    def test_threads_solve_in_parallel_and_processes_do_everything_in_parallel(self, monkeypatch):
         monkeypatch.setattr(os, "cpu_count", lambda: 4)
         found = Estimate(100.0, "", 0, "", 20.0)
-        assert found.duration(1) == found.duration(1, apart=True) == 120.0
+        assert found.duration(1) == found.duration(1, processes=True) == 120.0
         assert found.duration(2) == 70.0
-        assert found.duration(2, apart=True) == 60.0
+        assert found.duration(2, processes=True) == 60.0
 
     def test_more_workers_than_processors_are_no_faster(self, monkeypatch):
         monkeypatch.setattr(os, "cpu_count", lambda: 2)
         assert Estimate(100.0, "", 0, "", 20.0).duration(64) == 70.0
 
-    def test_what_is_not_known_stays_so(self):
+    def test_an_unknown_time_stays_unknown(self):
         assert Estimate(None, "", 0, "", 20.0).duration(2) is None

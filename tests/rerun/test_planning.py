@@ -5,10 +5,10 @@ import pytest
 
 from tvtasks import archive, readers
 from tvtasks.archive import catalogue
-from tvtasks.archive.selection import chosen_by
+from tvtasks.archive.conditions import chosen_by
 from tvtasks.errors import ConfigurationError
+from tvtasks.ledger import Ledger
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor import Ledger
 from tvtasks.recipe import HuberROFStep, Recipe
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun import plan
@@ -36,14 +36,14 @@ def scans(tmp_path):
 
 @pytest.fixture
 def filled(scans, tmp_path):
-    """An archive of the three."""
+    """An archive of the three scans."""
     for path in scans.iterdir():
         restore_file(path, ROWS, tmp_path / "archive")
     return tmp_path / "archive"
 
 
 class TestStates:
-    def test_what_was_done_by_this_recipe_is_current(self, filled):
+    def test_a_result_of_this_recipe_is_current(self, filled):
         found = plan([filled], book(ROWS))
         assert found.counts == {"current": 3, "outdated": 0, "missing": 0}
         assert found.jobs == []
@@ -69,7 +69,7 @@ class TestStates:
         assert found.archive == tmp_path / "other"
         assert not (tmp_path / "other").exists()
 
-    def test_the_one_file_that_is_lost_is_the_one_to_be_done(self, scans, filled):
+    def test_only_a_lost_result_is_restored(self, scans, filled):
         lost = next(filled.glob("stm_1__*.nxs"))
         lost.unlink()
         found = plan([scans], book(ROWS), filled)
@@ -84,7 +84,7 @@ class TestStates:
 
 
 class TestSources:
-    def test_an_image_that_is_in_both_is_taken_from_the_archive_by_content(self, scans, filled):
+    def test_an_image_in_both_is_taken_from_the_archive_by_content(self, scans, filled):
         (scans / "stm_0.npy").rename(scans / "renamed.npy")
         np.save(scans / "new.npy", np.random.default_rng(9).normal(size=(24, 32)))
         found = plan([filled, scans], book(STRONGER))
@@ -98,23 +98,23 @@ class TestSources:
         (job,) = found.jobs
         assert len(job.run_ids) == 3
 
-    def test_previews_beside_archives_are_no_originals(self, filled):
+    def test_previews_beside_results_are_no_originals(self, filled):
         assert list(filled.glob("*.png"))
         assert len(plan([filled], book(ROWS)).items) == 3
 
-    def test_single_archive_files(self, filled):
+    def test_single_results(self, filled):
         path = next(filled.glob("stm_1__*.nxs"))
         found = plan([path], book(STRONGER))
         assert [item.source for item in found.items] == [path]
         assert found.archive == filled
 
-    def test_a_damaged_archive_file_and_a_damaged_original_are_named(self, scans, filled):
+    def test_a_damaged_result_and_a_damaged_original_are_named(self, scans, filled):
         bad = next(filled.glob("stm_1__*.nxs"))
         bad.write_bytes(bad.read_bytes()[:-10])
         (scans / "stm_2.npy").write_bytes(b"\x93NUMPY")
         found = plan([filled, scans], book(STRONGER))
         assert set(found.faults) == {bad, scans / "stm_2.npy"}
-        # Of the first there is the original, and of the second what is archived.
+        # The first exists as an original, the second in the archive.
         assert len(found.items) == 3
         assert {job.source for job in found.jobs if not job.stored} == {scans / "stm_1.npy"}
 
@@ -130,25 +130,25 @@ class TestSources:
         for name in given:
             (tmp_path / name / ".tvtasks").mkdir(parents=True)
             places.append(tmp_path / name)
-        with pytest.raises(ConfigurationError, match="Say where results go: --archive"):
+        with pytest.raises(ConfigurationError, match="Name the folder for results with --archive"):
             plan(places, book(ROWS))
 
-    def test_a_source_that_is_not_there(self, tmp_path):
+    def test_a_missing_source(self, tmp_path):
         with pytest.raises(ConfigurationError, match="There is no file or folder"):
             plan([tmp_path / "nowhere"], book(ROWS), tmp_path)
 
     def test_a_folder_without_images(self, tmp_path):
-        with pytest.raises(ConfigurationError, match="holds neither archive files nor image files"):
+        with pytest.raises(ConfigurationError, match="holds neither results nor image files"):
             plan([tmp_path], book(ROWS), tmp_path / "archive")
 
 
 class TestChoice:
-    def test_conditions_are_for_the_newest_run(self, scans, filled):
+    def test_conditions_apply_to_the_newest_run(self, scans, filled):
         restore_file(scans / "stm_0.npy", MEDIAN, filled)
         for condition, number in {"recipe=median": 1, "recipe=rows": 2, "name~stm_[12]*": 2}.items():
             assert len(plan([filled], book(STRONGER), chosen=chosen_by([condition])).items) == number
 
-    def test_a_book_of_recipes_goes_by_the_original_name(self, filled):
+    def test_recipe_patterns_match_the_original_name(self, filled):
         found = plan([filled], RecipeBook((("stm_1*", STRONGER), ("stm_2*", ROWS))))
         assert found.counts == {"current": 1, "outdated": 1, "missing": 0}
         assert found.without_recipe == 1
@@ -156,9 +156,9 @@ class TestChoice:
     def test_a_recipe_that_chooses_by_technique(self, filled):
         found = plan([filled], book(Recipe.load("auto")))
         assert len(found.faults) == 3
-        assert "does not say by which technique" in next(iter(found.faults.values()))
+        assert "names no technique" in next(iter(found.faults.values()))
 
-    def test_failed_only_is_what_did_not_converge_and_what_the_watch_could_not_restore(self, scans, filled):
+    def test_failed_only_means_unconverged_images_and_files_the_watch_failed_to_restore(self, scans, filled):
         limited = {"model": "tv-l1", "lam": 0.5, "stop": {"rule": "gap", "rtol": 1e-9, "max_iterations": 30}}
         restore_file(scans / "stm_0.npy", Recipe.model_validate({"denoise": limited}), filled)
         bad, good = scans / "bad.npy", scans / "good.npy"
@@ -175,7 +175,7 @@ class TestChoice:
 
 
 class TestEstimate:
-    def test_it_rests_on_runs_of_the_same_recipe_or_models_and_goes_with_the_pixels(self, scans, filled):
+    def test_it_rests_on_runs_of_the_same_recipe_or_models_and_on_the_pixels(self, scans, filled):
         entries = catalogue.entries(filled)
         np.save(scans / "large.npy", np.random.default_rng(1).normal(size=(96, 64)).astype(np.float32))
         rate = np.median([entry.seconds / (24 * 32) for entry in entries])
@@ -195,7 +195,7 @@ class TestEstimate:
         assert found.size == 3 * 24 * 32 * 8
         assert "at most" in found.size_rests_on
 
-    def test_when_nothing_is_to_be_done(self, filled):
+    def test_when_there_is_nothing_to_do(self, filled):
         assert plan([filled], book(ROWS)).estimate[:3:2] == (0.0, 0)
 
 

@@ -10,13 +10,17 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from tests.heard import Heard
 from tvtasks import Recipe, archive, restore, workflow
+from tvtasks.archive.folder import ledger_path
 from tvtasks.errors import ArchiveError
+from tvtasks.health.heartbeat import Pulse
+from tvtasks.health.heartbeat_writer import HeartbeatWriter
+from tvtasks.ledger import Ledger
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor import Ledger
-from tvtasks.monitor.health import Heart, Pulse
+from tvtasks.options import WatchOptions
 from tvtasks.recipe_book import RecipeBook
-from tvtasks.rerun import Request, carry_out, execute, live_work, plan, working
+from tvtasks.rerun import Request, execute, live_work, plan, run_batch, working
 from tvtasks.workflow import restore_file
 
 OTHER = {"name": "other", "background": {"model": "huber-rof", "lam": 0.2, "direction": "x"}, "median": {}}
@@ -52,8 +56,8 @@ def request(place, recipe, **options):
 
 class TestFromStoredRaw:
     @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<u2", ">i2", "?"])
-    def test_it_is_bit_for_bit_what_the_original_gives(self, tmp_path, dtype):
-        """Whatever the arrays and the record say, but for when and where it was done."""
+    def test_it_matches_the_original_bit_for_bit(self, tmp_path, dtype):
+        """The arrays and the record, except for the time and place of the work."""
         path = save(tmp_path / "scans" / "stm.npy", dtype=np.dtype(dtype))
         (first,) = restore_file(path, FIRST, tmp_path / "archive")
         (tmp_path / "again").mkdir()
@@ -79,15 +83,15 @@ class TestFromStoredRaw:
         assert (one.region, one.offset, one.factor) == (other.region, other.offset, other.factor)
         np.testing.assert_array_equal(one.restored, other.restored, strict=True)
 
-    def test_the_record_says_from_which_file(self, filled, recipe):
-        carry_out(request(filled, recipe), context={"who": "Jo"})
+    def test_the_record_names_the_source_file(self, filled, recipe):
+        run_batch(request(filled, recipe), context={"who": "Jo"})
         (path,) = [path for path in filled.glob("stm_0__*.nxs") if "who" in archive.summary(path)["context"]]
         context = archive.summary(path)["context"]
         assert context["who"] == "Jo"
         assert (filled / context["raw_from"]).exists()
         assert context["raw_from"] != path.name
 
-    def test_only_the_raw_image_of_that_file_need_be_whole(self, filled):
+    def test_only_the_raw_image_of_that_file_must_be_intact(self, filled):
         path = next(filled.glob("stm_0__*.nxs"))
         loaded = archive.load(path)
         content = bytearray(path.read_bytes())
@@ -100,38 +104,39 @@ class TestFromStoredRaw:
 class TestCarryingOut:
     def test_all_are_done_once_with_their_pictures_and_earlier_results_stay(self, filled, recipe):
         before = set(filled.glob("*.nxs"))
-        sheet = carry_out(request(filled, recipe))
-        assert (sheet.total, sheet.restored, sheet.failed, sheet.left) == (4, 4, [], 0)
+        report = run_batch(request(filled, recipe))
+        assert (report.total, report.restored, report.failed, report.left) == (4, 4, [], 0)
         new = set(filled.glob("*.nxs")) - before
         assert len(new) == 4
         assert before < set(filled.glob("*.nxs"))
         assert all(path.with_suffix(".png").exists() for path in new)
-        again = carry_out(request(filled, recipe))
+        again = run_batch(request(filled, recipe))
         assert (again.total, again.current, again.restored) == (0, 4, 0)
         assert set(filled.glob("*.nxs")) == before | new
 
-    def test_what_another_has_done_meanwhile_is_not_done_again(self, filled, recipe):
+    def test_images_done_by_another_process_are_not_repeated(self, filled, recipe):
         found = request(filled, recipe).plan()
-        carry_out(request(filled, recipe))
-        results = []
-        execute(found.jobs, filled, report=results.append)
-        assert [result.outcome.seconds for result in results] == [None] * 4
+        run_batch(request(filled, recipe))
+        heard = Heard()
+        execute(found.jobs, filled, listener=heard)
+        assert [outcome.state for outcome in heard.outcomes] == ["current"] * 4
 
-    def test_one_that_fails_does_not_stop_the_others(self, filled, recipe, tmp_path):
+    def test_a_failure_does_not_stop_the_others(self, filled, recipe, tmp_path):
         scans = tmp_path / "scans"
         np.save(scans / "constant.npy", np.ones((24, 32)))
         (scans / "broken.npy").write_bytes(b"\x93NUMPY\x01")
-        results = []
-        sheet = carry_out(request(scans, recipe, archive=filled), report=results.append)
-        assert (sheet.restored, len(sheet.failed), sheet.left) == (4, 2, 0)
-        assert {result.name for result in sheet.failed} == {"constant.npy", "broken.npy"}
-        assert any("nothing to restore" in result.reason for result in sheet.failed)
-        assert "4 restored, 2 failed" in sheet.sentence
+        heard = Heard()
+        report = run_batch(request(scans, recipe, archive=filled), listener=heard)
+        assert len(heard.outcomes) == report.total == 6
+        assert (report.restored, len(report.failed), report.left) == (4, 2, 0)
+        assert {result.name for result in report.failed} == {"constant.npy", "broken.npy"}
+        assert any("nothing to restore" in result.reason for result in report.failed)
+        assert "4 restored, 2 failed" in report.sentence
 
-    def test_only_the_images_that_were_chosen(self, tmp_path, recipe):
+    def test_only_the_selected_images(self, tmp_path, recipe):
         path = save(tmp_path / "scans" / "stack.npy", shape=(3, 24, 32))
         chosen = request(path, recipe, archive=tmp_path / "archive", select=("frame=1",))
-        assert carry_out(chosen).restored == 1
+        assert run_batch(chosen).restored == 1
         (written,) = (tmp_path / "archive").glob("*.nxs")
         assert archive.summary(written)["image"]["frame"] == 1
 
@@ -139,29 +144,28 @@ class TestCarryingOut:
         path = save(tmp_path / "scans" / "stm.npy", 1)
         found = request(path, recipe, archive=tmp_path / "archive").plan()
         save(path, 2)
-        results = []
-        execute(found.jobs, found.archive, report=results.append)
-        assert "has changed since" in results[0].reason
+        heard = Heard()
+        execute(found.jobs, found.archive, listener=heard)
+        assert "has changed since" in heard.outcomes[0].reason
 
-    def test_after_stop_nothing_is_begun(self, filled, recipe):
+    def test_after_stop_nothing_is_started(self, filled, recipe):
         stop = threading.Event()
-        sheet = carry_out(
-            request(filled, recipe, workers=1), stop=stop, report=lambda result: stop.set()
-        )  # fmt: skip
-        assert 1 <= sheet.restored < 4
-        assert sheet.left == 4 - sheet.restored
-        assert carry_out(request(filled, recipe)).restored == sheet.left
+        heard = Heard(finished=lambda outcome: stop.set())
+        report = run_batch(request(filled, recipe, workers=1), stop=stop, listener=heard)
+        assert 1 <= report.restored < 4
+        assert report.left == 4 - report.restored
+        assert run_batch(request(filled, recipe)).restored == report.left
 
-    def test_a_full_disk_ends_it_instead_of_failing_thousands(self, filled, recipe, monkeypatch):
-        monkeypatch.setattr(working, "IN_A_ROW", 2)
+    def test_a_full_disk_ends_the_batch_instead_of_failing_thousands(self, filled, recipe, monkeypatch):
+        monkeypatch.setattr(working, "FAILURES_IN_A_ROW", 2)
 
         def full(*_args, **_kwargs):
             raise ArchiveError("The disk is full.") from OSError(28, "No space left on device")
 
         monkeypatch.setattr(workflow, "restore_images", full)
-        sheet = carry_out(request(filled, recipe, workers=1))
-        assert (len(sheet.failed), sheet.left) == (2, 2)
-        assert "so the rest was not begun" in sheet.ended
+        report = run_batch(request(filled, recipe, workers=1))
+        assert (len(report.failed), report.left) == (2, 2)
+        assert "so the rest was not started" in report.stopped_because
 
     def test_no_more_files_are_read_than_are_worked_on(self, filled, recipe, monkeypatch):
         taken = []
@@ -173,30 +177,30 @@ class TestCarryingOut:
 
         done = []
         found = request(filled, recipe).plan()
-        # One is held ready.
-        execute(jobs(found), filled, workers=1, report=lambda result: done.append(len(taken)))
+        # One more is held ready.
+        heard = Heard(finished=lambda outcome: done.append(len(taken)))
+        execute(jobs(found), filled, workers=1, listener=heard)
         assert all(ahead - number <= 2 for number, ahead in enumerate(done))
 
 
 KILLED = """
 import sys, threading
 from pathlib import Path
-from tvtasks.rerun import Request, carry_out
+from tests.heard import Heard
+from tvtasks.rerun import Request, run_batch
 
-done = []
-
-def report(result):
-    done.append(result)
-    if len(done) == 3:
+def finished(outcome):
+    if len(heard.outcomes) == 3:
         print("three are done", flush=True)
         threading.Event().wait(60)
 
-carry_out(Request((Path(sys.argv[1]),), (sys.argv[2],), workers=2), report=report)
+heard = Heard(finished)
+run_batch(Request((Path(sys.argv[1]),), (sys.argv[2],), workers=2), listener=heard)
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on Windows")
-def test_after_a_kill_it_goes_on_where_it_was(tmp_path, recipe):
+def test_after_a_kill_it_continues_where_it_stopped(tmp_path, recipe):
     for number in range(12):
         restore_file(save(tmp_path / "scans" / f"stm_{number}.npy", number), FIRST, tmp_path / "archive")
     directory = tmp_path / "archive"
@@ -207,8 +211,8 @@ def test_after_a_kill_it_goes_on_where_it_was(tmp_path, recipe):
     archive.remove_partials(directory, timedelta(0))
     counts = plan([directory], RecipeBook.load([recipe])).counts
     assert 3 <= counts["current"] < 12
-    sheet = carry_out(request(directory, recipe))
-    assert (sheet.current, sheet.restored) == (counts["current"], counts["outdated"])
+    report = run_batch(request(directory, recipe))
+    assert (report.current, report.restored) == (counts["current"], counts["outdated"])
     for path in directory.glob("*.nxs"):
         archive.load(path)
 
@@ -216,17 +220,17 @@ def test_after_a_kill_it_goes_on_where_it_was(tmp_path, recipe):
 class TestLiveFirst:
     @pytest.fixture
     def watched(self, filled, tmp_path):
-        """An archive with a watch that is alive, and its ledger."""
+        """An archive with a running watch, and its ledger."""
         live = tmp_path / "live"
         live.mkdir()
-        heart = Heart(live, filled, recipes=["x"], recipe="digest")
-        with heart, Ledger(filled / ".tvtasks" / "ledger.sqlite") as ledger:
+        heart = HeartbeatWriter(WatchOptions(folder=live, archive=filled, recipes=("x",)), "digest")
+        with heart, Ledger(ledger_path(filled)) as ledger:
             heart.pulse(Pulse())
             heart.beat()
             yield ledger, live
 
     def test_it_waits_while_files_are_queued_or_running(self, watched, filled, monkeypatch):
-        monkeypatch.setattr(working, "PAUSE", 0.0)
+        monkeypatch.setattr(working, "CHECK_SECONDS", 0.0)
         ledger, folder = watched
         live = live_work(filled)
         assert not live()
@@ -238,23 +242,23 @@ class TestLiveFirst:
         ledger.finish(entry, [], {})
         assert not live()
 
-    def test_work_of_a_watch_that_does_not_run_holds_nobody_up(self, filled, tmp_path):
-        with Ledger(filled / ".tvtasks" / "ledger.sqlite") as ledger:
+    def test_work_of_a_watch_that_is_not_running_delays_nobody(self, filled, tmp_path):
+        with Ledger(ledger_path(filled)) as ledger:
             ledger.enqueue(tmp_path / "a.npy", 1, 1, "0" * 64, "digest")
         assert not live_work(filled)()
         assert not live_work(tmp_path / "nowhere")()
 
-    def test_nothing_is_begun_while_it_is_so(self, filled, recipe):
+    def test_nothing_is_started_while_live_files_wait(self, filled, recipe):
         found = request(filled, recipe).plan()
         answers = iter([True, True, False, True])
-        seen, results = [], []
+        seen, heard = [], Heard()
 
         def live():
             seen.append(next(answers, False))
             return seen[-1]
 
         began = time.monotonic()
-        execute(found.jobs, filled, workers=1, report=results.append, live=live)
-        assert time.monotonic() - began >= 2 * working.PAUSE
-        assert len(results) == 4
+        execute(found.jobs, filled, workers=1, listener=heard, live=live)
+        assert time.monotonic() - began >= 2 * working.CHECK_SECONDS
+        assert len(heard.outcomes) == 4
         assert seen[:3] == [True, True, False]

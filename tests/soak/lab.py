@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows import server as servers
-from flows.server import Server
 from tests.soak.microscope import Steps
+from tvtasks.dashboard import server as servers
+from tvtasks.dashboard.server import Server
 
 REPOSITORY = Path(__file__).parents[2]
 DRAIN_SECONDS = 120.0
@@ -84,9 +84,19 @@ class Watch:
     def command(self, *more: str) -> list[str]:
         """The command that starts it."""
         return [
-            sys.executable, "-m", "flows.cli", "watch", str(self.folder), "--archive", str(self.archive),
-            "--recipe", str(self.recipe), "--recursive", *self.options, *more,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "tvtasks.cli",
+            "watch",
+            str(self.folder),
+            "--archive",
+            str(self.archive),
+            "--recipe",
+            str(self.recipe),
+            "--recursive",
+            *self.options,
+            *more,
+        ]
 
     def start(self) -> None:
         """Start it; until its heart beats, it counts as being out."""
@@ -95,9 +105,13 @@ class Watch:
         self.number += 1
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command("--quiet"), env=self.environment, cwd=REPOSITORY, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                self.command("--quiet"),
+                env=self.environment,
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def kill(self) -> None:
         """End it as a power cut does."""
@@ -134,9 +148,14 @@ class Watch:
     def finish(self) -> dict[str, object]:
         """Run it once more over all that is there, and return what it says in all."""
         done = subprocess.run(
-            self.command("--once", "--json", "--max-wait", "5"), env=self.environment, cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL, capture_output=True, check=False, encoding="utf-8",
-        )  # fmt: skip
+            self.command("--once", "--json", "--max-wait", "5"),
+            env=self.environment,
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+        )
         if not done.stdout:
             raise RuntimeError(f"The last run ended with exit code {done.returncode}: {done.stderr}")
         total: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
@@ -172,7 +191,7 @@ class Dashboard:
     def start(cls, home: Path) -> Dashboard:
         """Start it, which takes up to half a minute."""
         home.mkdir(parents=True, exist_ok=True)
-        return cls(home, servers.start(home / "server.log", home=home, port=servers._free_port()))
+        return cls(home, servers.start(home / "server.log", home=home, port=servers.free_port()))
 
     def stop(self) -> None:
         """Stop it for good."""

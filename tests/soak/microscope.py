@@ -1,6 +1,6 @@
 """A folder as a busy laboratory fills it: bursts of small scans, and every way in which a file goes wrong.
 
-The replay microscope (`tvtasks.replay`) does the writing. This module draws lots, and keeps the manifest of
+`tvtasks.replay` and `tests.faulty_writers` do the writing. This module draws lots, and keeps the manifest of
 what was written, so that what was restored, refused and ignored can be counted in the end.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests import faulty_writers
 from tvtasks import replay, synthetic
 from tvtasks.micrograph import file_sha256
 
@@ -29,8 +30,8 @@ WAYS = (
     replay.write_with_pause,
     replay.write_then_rename,
     replay.write_at_once,
-    replay.write_preallocated,
-    replay.write_in_two_goes,
+    faulty_writers.write_preallocated,
+    faulty_writers.write_in_two_goes,
 )
 
 
@@ -139,14 +140,14 @@ def whole(scan: Scan) -> Steps:
 def pages(scan: Scan) -> Steps:
     """A stack of 2 to 4 pages."""
     images = [synthetic.afm_lattice_scan(scan.rng, (16, 24)).recorded for _ in range(scan.rng.integers(2, 5))]
-    yield from replay.write_page_by_page(scan.stack, images, scan.rest / 4)
+    yield from faulty_writers.write_page_by_page(scan.stack, images, scan.rest / 4)
     scan.manifest.leave(scan.stack, images=len(images))
 
 
 def overwritten_later(scan: Scan) -> Steps:
     yield from scan.write()
     yield scan.some_time()
-    yield from replay.overwrite(scan.path, scan.another(), scan.rest / 4)
+    yield from faulty_writers.overwrite(scan.path, scan.another(), scan.rest / 4)
     scan.manifest.leave(scan.path)
 
 
@@ -194,25 +195,25 @@ def copied_with_its_old_time(scan: Scan) -> Steps:
 
 
 def completed_late(scan: Scan) -> Steps:
-    yield from replay.write_in_two_goes(scan.path, scan.content, scan.some_time(12))
+    yield from faulty_writers.write_in_two_goes(scan.path, scan.content, scan.some_time(12))
     scan.manifest.leave(scan.path)
 
 
 def cut_short_for_ever(scan: Scan) -> Steps:
     yield from ()
-    replay.write_truncated(scan.path, scan.content)
+    faulty_writers.write_truncated(scan.path, scan.content)
     scan.manifest.leave(scan.path, Expected.REFUSED)
 
 
 def empty_for_ever(scan: Scan) -> Steps:
     yield from ()
-    replay.write_truncated(scan.path, b"")
+    faulty_writers.write_truncated(scan.path, b"")
     scan.manifest.leave(scan.path, Expected.REFUSED)
 
 
 def rubbish(scan: Scan) -> Steps:
     yield from ()
-    replay.write_rubbish(scan.path, size=2000, seed=int(scan.rng.integers(2**31)))
+    faulty_writers.write_rubbish(scan.path, size=2000, seed=int(scan.rng.integers(2**31)))
     scan.manifest.leave(scan.path, Expected.REFUSED)
 
 

@@ -19,10 +19,9 @@ _HEAD = """\
 
 Written by `{command}` on {machine}. It lasted {minutes:.0f} minutes.
 
-A replay microscope writes small scans in bursts, with every fault that it knows, while `tvtasks watch` runs
-as a process of its own and is killed (SIGKILL) after random amounts of work, sometimes just after it has been
-started. {disasters} In the end everything is counted three times: in the archive, in the ledger and in the
-watched folder.
+A replay microscope writes small scans in bursts, with every fault that it knows. `tvtasks watch` runs as a
+process of its own and is killed (SIGKILL) after random amounts of work, sometimes just after it has started.
+{disasters} At the end, the archive, the ledger and the watched folder are each counted.
 
 **{result}**
 """
@@ -45,8 +44,11 @@ def markdown(command: str, plan: Plan, course: Course, verdict: Verdict) -> str:
     )
     lines = [
         _HEAD.format(
-            command=command, machine=machine(), minutes=(course.ended - course.began) / 60,
-            disasters=disasters(plan, course), result=result,
+            command=command,
+            machine=machine(),
+            minutes=(course.ended - course.began) / 60,
+            disasters=disasters(plan, course),
+            result=result,
         ),
         "## Counts",
         "",
@@ -55,23 +57,20 @@ def markdown(command: str, plan: Plan, course: Course, verdict: Verdict) -> str:
         f"| scans | {plan.files} |",
         f"| bursts of {plan.burst} | {-(-plan.files // plan.burst)} |",
         f"| kills | {course.kills} |",
-        f"| times that the watch ended by itself | {len(course.watch.exits)} |",
+        f"| times the watch ended by itself | {len(course.watch.exits)} |",
         *(f"| {name} | {number} |" for name, number in verdict.counts.items()),
         "",
-        "## How the scans came about",
+        "## Fates of the scans",
         "",
         "| fate | scans |",
         "|---|---|",
-        *(
-            f"| {fate.replace('_', ' ')} | {number} |"
-            for fate, number in course.manifest.fates.most_common()
-        ),
+        *(f"| {fate.replace('_', ' ')} | {number} |" for fate, number in course.manifest.fates.most_common()),
         "",
         "## Latencies",
         "",
-        "Of good files during whose wait the watch was neither killed nor starting, and share, disk and "
-        f"server were there. A file is settled {plan.rest:g} s after its last change. The second line tells "
-        "the length of the queue.",
+        "For good files that waited while the watch was neither killed nor starting, and share, disk and "
+        f"server were available. A file has settled {plan.rest:g} s after its last change. The second row "
+        "reflects the length of the queue.",
         "",
         "| seconds | files | median | 95 % | 99 % | longest |",
         "|---|---|---|---|---|---|",
@@ -80,31 +79,33 @@ def markdown(command: str, plan: Plan, course: Course, verdict: Verdict) -> str:
         "",
         "## Memory",
         "",
-        f"Growth of each process that lived for over {(STARTING + LONG_LIVED) / 60:.0f} minutes, from the "
-        f"first quarter of its life to the last, both without its first {STARTING:.0f} s; at most "
-        f"{MOST_GROWTH / 1e6:.0f} MB are allowed: {_growth(verdict)}",
+        f"Growth of each process that lived longer than {(STARTING + LONG_LIVED) / 60:.0f} minutes, from the "
+        f"first quarter of its life to the last, without its first {STARTING:.0f} s. The limit is "
+        f"{MOST_GROWTH / 1e6:.0f} MB. Result: {_growth(verdict)}",
         "",
         "![Files and memory over time](soak.png)",
         "",
-    ]  # fmt: skip
+    ]
     if verdict.faults:
         lines += ["## Faults", "", *(f"- {fault}" for fault in verdict.faults), ""]
     return "\n".join(lines)
 
 
 def disasters(plan: Plan, course: Course) -> str:
-    """Say what else happened."""
+    """Return a sentence on the other disasters."""
     kinds = [outage.kind for outage in course.outages]
     found = []
     if number := kinds.count("share"):
-        found.append(f"the watched folder was gone {number} times for some seconds")
+        found.append(f"the watched folder disappeared {number} times for some seconds")
     if number := kinds.count("server"):
-        found.append(f"the Prefect server was killed {number} time(s) and started again")
+        found.append(f"the Prefect server was killed and restarted {number} time(s)")
     if "disk" in kinds:
         found.append(f"the archive's disk ({course.disk}) was full for half a minute")
     if plan.full_disk and not course.disk:
-        found.append("no disk became full, as none could be mounted")
-    return f"Meanwhile {', '.join(found)}." if found else ""
+        found.append("no disk became full, because none could be mounted")
+    if len(found) > 1:
+        found = [f"{', '.join(found[:-1])} and {found[-1]}"]
+    return f"Meanwhile, {found[0]}." if found else ""
 
 
 def machine() -> str:
@@ -150,6 +151,6 @@ def _quantiles(name: str, seconds: Sequence[float]) -> str:
 
 def _growth(verdict: Verdict) -> str:
     if not verdict.growth:
-        return "none lived for so long."
+        return "no process lived that long."
     values = ", ".join(f"{size / 1e6:+.1f}" for size in verdict.growth.values())
     return f"{values} MB."

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.acquire import ledger_path
+from tests.faulty_writers import disconnect
 from tests.soak import lab, microscope
 from tests.soak.lab import Dashboard, Outage, Watch
 from tests.soak.microscope import Manifest, Steps
-from tvtasks import replay
+from tvtasks.archive.folder import ledger_path
 
 RECIPE = """
 [background]
@@ -128,18 +128,26 @@ def run(root: Path, plan: Plan, *, say: Callable[[str], object] = lambda sentenc
             stack.callback(dashboard.stop)
             environment["PREFECT_API_URL"] = dashboard.server.api_url
         watch = Watch(
-            root / "scans", (disk or root) / "archive", root / "recipe.toml", root / "output.log",
-            ["--settle", str(plan.rest), *([] if dashboard else ["--no-dashboard"])], environment,
-        )  # fmt: skip
+            root / "scans",
+            (disk or root) / "archive",
+            root / "recipe.toml",
+            root / "output.log",
+            ["--settle", str(plan.rest), *([] if dashboard else ["--no-dashboard"])],
+            environment,
+        )
         soak = _Soak(plan, Course(Manifest(), watch), dashboard, disk, say)
         yield soak.run()
 
 
 class _Soak:
     def __init__(
-        self, plan: Plan, course: Course, dashboard: Dashboard | None, disk: Path | None,
+        self,
+        plan: Plan,
+        course: Course,
+        dashboard: Dashboard | None,
+        disk: Path | None,
         say: Callable[[str], object],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.plan, self.course, self.dashboard, self.disk, self.say = plan, course, dashboard, disk, say
         self.watch = course.watch
         self.written = False
@@ -175,11 +183,16 @@ class _Soak:
             scans = min(plan.burst, plan.files + 1 - first)
             self.say(f"Burst {number}: {scans} scans.")
             yield from microscope.burst(
-                folder, self.course.manifest, first=first, scans=scans, seconds=scans / plan.rate,
-                rest=plan.rest, seed=plan.seed,
-            )  # fmt: skip
+                folder,
+                self.course.manifest,
+                first=first,
+                scans=scans,
+                seconds=scans / plan.rate,
+                rest=plan.rest,
+                seed=plan.seed,
+            )
             if number in gone_after:
-                yield from self._outage("share", replay.disconnect(folder, 10 * plan.rest))
+                yield from self._outage("share", disconnect(folder, 10 * plan.rest))
             while self._waiting() >= plan.burst:
                 yield 0.5
         self.written = True

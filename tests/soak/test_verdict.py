@@ -12,7 +12,7 @@ from tests.soak.lab import Outage, Sample, Watch
 from tests.soak.microscope import Expected, Left, Manifest
 from tests.soak.soak import Course
 from tests.soak.verdict import Archived
-from tvtasks.monitor import Entry, State
+from tvtasks.ledger import Entry, State
 
 PATH = Path("scans/stm_1.tif").absolute()
 RUN = Path("stm_1__content__run.nxs")

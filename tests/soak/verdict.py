@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.acquire import ledger_path
 from tests.soak.lab import Outage, Sample
 from tests.soak.microscope import Expected, Left, Manifest
 from tests.soak.soak import Course, Plan
 from tvtasks import archive
+from tvtasks.archive.folder import ledger_path
 from tvtasks.errors import ArchiveError
+from tvtasks.ledger import Entry, Ledger, State
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor import Entry, Ledger, State
 
 MOST_GROWTH = 50_000_000
 """Bytes by which a process may have grown from the first quarter of its time to the last."""

@@ -64,5 +64,6 @@ def test_float32_image_is_worked_on_in_float64(golden):
 
 
 def test_symmetrised_gradient_is_refused_because_the_published_code_has_none(golden):
-    with pytest.raises(RecipeError, match=r"full Jacobian: give TGVL1\(\.\.\., gradient='jacobian'\)"):
+    expected = r"full Jacobian\. With Published\(\), use TGVL1\(\.\.\., gradient='jacobian'\)"
+    with pytest.raises(RecipeError, match=expected):
         solve(golden["image"], TGVL1(1.0), stop=Published())

@@ -1,8 +1,8 @@
-"""What an archive folder holds: one entry for each file, without opening all of them as HDF5.
+"""The contents of an archive: one entry per file, without opening all files as HDF5.
 
-There is no index that could be out of date. The run record lies uncompressed near the end of a file, where it
-is found and checked against its own checksum by one small read: 10,000 files take a second or two. A file in
-which it is not found that way (another layout, a damaged file, one that was renamed) is read through HDF5.
+There is no index that could be out of date. The run record is stored uncompressed near the end of a file,
+where one small read finds it and checks it against its own checksum: 10,000 files take a second or two. A
+file whose record is not found that way (damaged, renamed, collected) is read through HDF5.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from typing import Any, NamedTuple
 
 from tvtasks.errors import ArchiveError, ConfigurationError
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n\0"  # and the superblock of version 0, in which h5py's files begin
+_SIGNATURE = b"\x89HDF\r\n\x1a\n\0"  # followed by superblock version 0, as h5py writes it
 _RECORD = b'{"algorithm_version":'  # the first key of a run record
-_TAIL = 32_768  # bytes; the record and its checksum lie in the last 10,000 or so
-_READERS = 8  # files read at a time: a network share answers each request late
+_TAIL = 32_768  # bytes; record and checksum are in the last 10,000 or so
+_READERS = 8  # files read at a time, because a network share answers each request late
 _CHUNK = 64
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_WRITING = 60.0  # seconds from the record to the end of the file that are believed
-_STEPS = ("background", "median", "contrast", "denoise")
+_WRITING = 60.0  # seconds; a longer time between record and modification means that the file is a copy
 
 
 class ImageKey(NamedTuple):
-    """Which image of which content: runs with the same key are of the same image."""
+    """Which image of which content: runs with the same key are runs of the same image."""
 
     source_sha256: str
     channel: str
@@ -45,9 +44,9 @@ class CatalogueEntry:
     Attributes
     ----------
     path, size
-        The file, and its bytes.
+        The file, and its size in bytes.
     fault
-        A sentence on what is wrong with a file that cannot be read; all that follows is then empty.
+        Why the file cannot be read, as a sentence; all that follows is then empty.
     run_id
         Identity of the run, 64 hexadecimal digits.
     schema, version
@@ -55,28 +54,27 @@ class CatalogueEntry:
     written_at
         When the run was archived, with time zone.
     source_name, source_sha256
-        Name and checksum of the file that the image came from; for an image from memory the name is
-        ``image`` and the checksum that of its values.
+        Name and checksum of the file that the image came from; for an image from memory, ``image`` and the
+        checksum of its values.
     channel, direction, frame, technique, quantity, units, acquired_at
         As in `Micrograph`.
     shape, dtype
-        Of the raw image.
+        Shape and dtype of the raw image.
     pixel_size, pixel_unit
-        (dy, dx) and its unit; None where the image is not calibrated.
+        (dy, dx) and its unit; None if the image is not calibrated.
     recipe, recipe_sha256, parameters
-        Name and digest of the recipe, and everything that decides the result, defaults included.
+        Name and digest of the recipe, and everything that influences the result, defaults included.
     algorithm_version
         See `tvtasks.restoration.ALGORITHM_VERSION`.
     gap, converged, seconds
-        Largest relative gap of any step (None where nothing is proven or nothing was minimised), whether all
-        steps met their stopping rule, and the time spent in the steps.
+        Largest relative gap of any step (None if nothing is proven or minimised), whether all steps met their
+        stopping rule, and the time spent in the steps.
     notes
         What had to be decided, as sentences.
     sample
-        What is known of the sample, as `tvtasks.archive.Sample` takes it; None where nothing is.
+        The sample data, as `tvtasks.archive.Sample` takes them; None if there are none.
     span
-        When its first step began and when the file was written, in seconds since 1970; None where that is not
-        known.
+        When the first step started and when the file was written, in seconds since 1970; None if unknown.
     """
 
     path: Path
@@ -112,39 +110,45 @@ class CatalogueEntry:
 
     @property
     def image(self) -> ImageKey:
-        """Which image this is a run of."""
+        """The image that this is a run of."""
         return ImageKey(self.source_sha256, self.channel, self.direction, self.frame)
 
     @property
     def steps(self) -> tuple[str, ...]:
         """Names of the steps of the recipe, in order."""
-        return tuple(step for step in _STEPS if step in self.parameters)
+        from tvtasks.steps import STEPS  # noqa: PLC0415 - listing an archive does not need it
+
+        return tuple(step for step in STEPS if step in self.parameters)
 
     @property
     def preview(self) -> Path:
-        """Where the picture of the run lies, whether it is there or not."""
+        """The path of the run's picture, whether it exists or not."""
         return self.path.with_suffix(".png")
 
 
 def entries(
     folder: str | Path, *, progress: Callable[[int, int], object] = lambda done, of: None
 ) -> list[CatalogueEntry]:
-    """Return an entry for each archive file in a folder, not in its subfolders, in the order of names.
+    """Return an entry for each result in a folder, without subfolders, sorted by name.
 
-    Files of other kinds and unfinished ones are left out. A file that cannot be read has an entry with its
-    fault. What is removed meanwhile is left out.
+    Other files and unfinished ones are left out. A file that cannot be read has an entry with its fault.
+    Files removed in the meantime are left out.
 
     Parameters
     ----------
     folder
         The archive.
     progress
-        Called now and then with the number of files read, and of all.
+        Called now and then with the number of files read, and of all files.
+
+    Returns
+    -------
+    list of CatalogueEntry
 
     Raises
     ------
     ConfigurationError
-        There is no such folder, or it cannot be listed.
+        The folder does not exist or cannot be listed.
     """
     paths = sorted(archive_files(folder), key=str)  # comparing paths takes four times as long
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
@@ -157,12 +161,12 @@ def entries(
 
 
 def archive_files(folder: str | Path) -> Iterator[Path]:
-    """Yield the finished archive files of a folder, by their names alone, in no order.
+    """Yield the results in a folder, by their names alone, in any order.
 
     Raises
     ------
     ConfigurationError
-        There is no such folder, or it cannot be listed.
+        The folder does not exist or cannot be listed.
     """
     try:
         with os.scandir(folder) as listing:
@@ -174,12 +178,12 @@ def archive_files(folder: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise ConfigurationError(
             f"The archive folder {folder} cannot be read: {error.strerror or error}. "
-            "Check that it is connected and that you may read it."
+            "Check that its disk or share is connected and that you may read it."
         ) from error
 
 
 def latest(found: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
-    """Keep of each image the run that was archived last, and every file that cannot be read."""
+    """Keep the run of each image that was archived last, and all files that cannot be read."""
     newest: dict[ImageKey | Path, CatalogueEntry] = {}
     for entry in found:
         key: ImageKey | Path = entry.path if entry.fault else entry.image
@@ -189,7 +193,7 @@ def latest(found: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
 
 
 def entry(path: Path) -> CatalogueEntry | None:
-    """Return the entry of one file; None where there is none any more."""
+    """Return the entry of one file; None if the file no longer exists."""
     try:
         stat = path.stat()
         size = stat.st_size
@@ -209,11 +213,11 @@ def _entries(paths: list[Path]) -> list[CatalogueEntry]:
 
 
 def _quickly(path: Path) -> dict[str, Any] | None:
-    """Return the run record, None where it cannot be found, and proven to be whole, without HDF5."""
+    """Return the run record if it can be found and checked without HDF5, otherwise None."""
     with path.open("rb", buffering=0) as file:
         head = file.read(48)
         size = file.seek(0, os.SEEK_END)
-        # A file that has another length than it says was cut short.
+        # A file shorter than it says was truncated.
         if head[:9] != _SIGNATURE or int.from_bytes(head[40:], "little") != size:
             return None
         file.seek(max(0, size - _TAIL))
@@ -222,19 +226,19 @@ def _quickly(path: Path) -> dict[str, Any] | None:
     if at < 0:
         return None
     try:
-        text = tail[at:].decode("latin-1")  # one character a byte; the record itself is ASCII
+        text = tail[at:].decode("latin-1")  # one character per byte; the record is ASCII
         record, length = json.JSONDecoder().raw_decode(text)
     except ValueError:
         return None
     checksum = hashlib.sha256(tail[at : at + length]).hexdigest()
-    # A file with several runs, or of another run than its name says, is not what it looks like from here.
+    # A file with several runs, or of another run than its name says, needs a closer look.
     if checksum.encode() not in tail or not path.stem.endswith(f"__{record.get('run_id', '')[:12]}"):
         return None
     return record if isinstance(record, dict) else None
 
 
 def _thoroughly(path: Path) -> dict[str, Any]:
-    from tvtasks.archive.reading import summary  # noqa: PLC0415 - brings in HDF5, which is rarely needed
+    from tvtasks.archive.reading import summary  # noqa: PLC0415 - loads HDF5, which is rarely needed
 
     return summary(path)
 
@@ -271,23 +275,21 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
             converged=record["converged"],
             seconds=record["seconds"],
             notes=tuple(record["notes"]),
-            sample=record.get("sample"),
+            sample=record["sample"],
             span=_span(record, stat.st_mtime),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ArchiveError(
-            f"{path} has a run record that this tvtasks does not understand "
-            f"({type(error).__name__}: {error}). If a newer tvtasks wrote it, install that one."
+            f"This tvtasks does not understand the run record of {path} "
+            f"({type(error).__name__}: {error}). If a newer tvtasks wrote it, install that version."
         ) from error
 
 
-def _span(record: Mapping[str, Any], modified: float) -> tuple[float, float] | None:
-    """Return when the work on an image began and its file was written; see `CatalogueEntry`.
+def _span(record: Mapping[str, Any], modified: float) -> tuple[float, float]:
+    """Return when the work on an image began and when its file was written; see `CatalogueEntry`.
 
-    The file was changed last when it was written, soon after the record was made; a copy may be younger.
+    A file is written soon after its record is made; a copy may be younger.
     """
-    if "began_at" not in record:  # layout 1
-        return None
     began = datetime.fromisoformat(record["began_at"]).timestamp()
     recorded = datetime.fromisoformat(record["written_at"]).timestamp()
     return began, modified if 0.0 <= modified - recorded <= _WRITING else recorded

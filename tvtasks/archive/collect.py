@@ -1,7 +1,7 @@
-"""Several runs in one file: copies of their archive files' entries, side by side, for comparing them.
+"""Collect several runs in one file, side by side, to compare them.
 
-External links would be smaller, but viewers and validators do not follow them. A copy of an entry keeps its
-run record as it is; the paths in it begin with ``/entry``, whatever the group is called here.
+External links would be smaller, but viewers and validators do not follow them. Each copy keeps its run record
+unchanged; the paths in it begin with ``/entry`` whatever the group is called here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.files import refuse_taken, whole
 
 _ID_DIGITS = 12
-# References point into the file that they were written in: the axes are attached anew in the copy.
+# References point into the file where they were written, so the axes are attached again in the copy.
 _REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME")
 
 
 class _Place(NamedTuple):
-    """Where a run lies: the name of its entry is that of its group in the file."""
+    """Where a run is: the name of its entry is that of its group in the file."""
 
     path: Path
     entry: str
@@ -35,21 +35,22 @@ def collect(
     overwrite: bool = False,
     progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> list[str]:
-    """Copy the runs of some archive files into one.
+    """Copy the runs of some results into one file.
 
-    Each is an NXentry ``run_<12 digits of its run_id>``; a run that is given twice is in it once. Viewers
-    open on the first. Every array is checked against its checksum in the source and again in the copy.
+    Each becomes an NXentry ``run_<12 digits of its run_id>``; a run given twice is copied once. Viewers open
+    the file on the first run. Every array is checked against its checksum, in the source and again in the
+    copy.
 
     Parameters
     ----------
     paths
-        Archive files, or files that were collected before.
+        Results, or files that were collected before.
     target
-        The file to write; it appears when it is whole.
+        The file to write; it appears when it is complete.
     overwrite
-        Whether it may take the place of another.
+        Whether it may replace another file.
     progress
-        Called with the number of runs copied, and of all.
+        Called with the number of runs copied, and of all runs.
 
     Returns
     -------
@@ -59,14 +60,14 @@ def collect(
     Raises
     ------
     ArchiveError
-        If a source is damaged, or the target cannot be written.
+        A source is damaged, or the target cannot be written.
     ConfigurationError
-        If the target is there already, or is itself one of the sources.
+        The target exists already, or is one of the sources.
     """
     target = Path(target)
     refuse_taken(target, overwrite=overwrite)
     if target.exists() and any(target.samefile(path) for path in paths if Path(path).exists()):
-        raise ConfigurationError(f"{target} is one of the files to collect. Give the result another name.")
+        raise ConfigurationError(f"{target} is one of the files to collect. Give the new file another name.")
     places = list(_places(paths))
     copied: dict[str, None] = {}
     with whole(target, overwrite=overwrite) as partial:
@@ -84,7 +85,7 @@ def collect(
                 load(partial, run=name)
             except ArchiveError as error:
                 raise ArchiveError(
-                    f"{target} could not be written: what was read back is not what was written ({error}) "
+                    f"{target} was not written correctly: reading it back failed ({error}) "
                     "Check the disk or the network share."
                 ) from error
     return list(copied)
@@ -92,7 +93,7 @@ def collect(
 
 def _places(paths: Sequence[str | Path]) -> Iterator[_Place]:
     if not paths:
-        raise ConfigurationError("Give the archive files to collect.")
+        raise ConfigurationError("Give the results to collect.")
     for path in paths:
         for name in runs(path):
             yield _Place(Path(path), name)

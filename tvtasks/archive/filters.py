@@ -1,4 +1,4 @@
-"""How HDF5 packs the pixels of an image: by a filter that every HDF5 has, or by a faster one few have."""
+"""How HDF5 compresses arrays: by a filter that every HDF5 has, or by a faster one that few have."""
 
 from __future__ import annotations
 
@@ -12,63 +12,69 @@ if TYPE_CHECKING:
     import h5py
 
 Compression = Literal["gzip", "lz4", "zstd", "none"]
-"""``gzip`` is read by every HDF5 program; ``lz4`` and ``zstd`` (bitshuffled) need hdf5plugin wherever the
-file is read; ``none`` is quick and large."""
+"""Every HDF5 program reads ``gzip``; ``lz4`` and ``zstd`` (bitshuffled) need hdf5plugin to be read; ``none``
+is fast and large.
+"""
 
 _INSTALL = "pip install tvtasks[fast]"
 
 
 class MissingFilterError(ArchiveError):
-    """A file that is whole, and packed by a filter that is not installed here."""
+    """A file is intact, but a filter that it needs is not installed here."""
 
 
 def options(compression: Compression) -> dict[str, Any]:
-    """Return what h5py is to be told for packing an image.
+    """Return the h5py options for a compression.
 
     Raises
     ------
     ConfigurationError
-        There is no such way, or hdf5plugin is needed for it and not installed.
+        There is no such compression, or it needs hdf5plugin, which is not installed.
+
+    Examples
+    --------
+    >>> options("none")
+    {'fletcher32': True}
     """
     if compression not in get_args(Compression):
-        ways = ", ".join(get_args(Compression))
-        raise ConfigurationError(f"There is no compression {compression!r}. Use one of {ways}.")
+        known = ", ".join(get_args(Compression))
+        raise ConfigurationError(f"There is no compression {compression!r}. Use one of {known}.")
     if compression == "none":
         return {"fletcher32": True}
-    if compression == "gzip":  # level 4: nearly the smallest, in half the time
+    if compression == "gzip":  # level 4: nearly the smallest size in half the time
         return {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
     try:
         plugin = import_module("hdf5plugin")
     except ImportError:
         raise ConfigurationError(
-            f"Compression by {compression} needs the package hdf5plugin: {_INSTALL}. Or use gzip."
+            f"Compression {compression} needs the package hdf5plugin. Install it ({_INSTALL}), or use gzip."
         ) from None
     return {"compression": plugin.Bitshuffle(cname=compression), "fletcher32": True}
 
 
 def have_filters(dataset: h5py.Dataset, path: Path) -> None:
-    """See to it that the filters of a dataset can be used.
+    """Load the filters that a dataset needs.
 
     Raises
     ------
     MissingFilterError
-        One is not there; the file is not damaged.
+        A filter is not installed; the file is not damaged.
     """
-    import h5py  # noqa: PLC0415 - the command line wants to know the ways alone
+    import h5py  # noqa: PLC0415 - the command line only needs the names
 
     properties = dataset.id.get_create_plist()
     numbers = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
     if all(map(h5py.h5z.filter_avail, numbers)):
         return
     try:
-        import_module("hdf5plugin")  # brings the filters along
+        import_module("hdf5plugin")  # importing it registers the filters
     except ImportError:
         raise MissingFilterError(
-            f"{path} is packed by a filter that this HDF5 does not have. Install it: {_INSTALL}."
+            f"{path} is compressed by a filter that this HDF5 does not have. Install it: {_INSTALL}."
         ) from None
     lacking = [number for number in numbers if not h5py.h5z.filter_avail(number)]
     if lacking:
         raise MissingFilterError(
-            f"{path}: {dataset.name} names a filter that is not known (number {lacking[0]}). If the file is "
-            "not damaged, a later version of hdf5plugin may have it."
+            f"{path}: {dataset.name} needs an unknown filter (number {lacking[0]}). Unless the file is "
+            "damaged, a later version of hdf5plugin may have it."
         )

@@ -1,8 +1,9 @@
-"""The tree of an archive file: NeXus groups and HDF5 datasets.
+"""The tree of a result: NeXus groups and HDF5 datasets.
 
-Every step is an NXprocess with what it made; the last one has ``restored``, which viewers open on, and the
-run record. What shaped the tree: NXprogram is invalid inside NXprocess; a dataset with dimension scales must
-not be linked into a second group (netCDF4 crashes); lzf, Blosc and bitshuffle are not in every HDF5, gzip is.
+Every step is an NXprocess with the arrays that it made; the last step has ``restored``, which viewers open,
+and the run record. Three constraints shaped the tree: NXprogram is invalid inside NXprocess; a dataset with
+dimension scales must not be linked into a second group, because netCDF4 crashes; lzf, Blosc and bitshuffle
+are not part of every HDF5, but gzip is.
 """
 
 from collections.abc import Mapping
@@ -16,19 +17,20 @@ from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
 from tvtasks.archive.filters import Compression, options
-from tvtasks.archive.keeping import not_nxem
 from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
+from tvtasks.archive.storage import not_nxem
 from tvtasks.micrograph import Micrograph
-from tvtasks.recipe import canonical_json
-from tvtasks.restoration import Restoration, StepRecord
+from tvtasks.recipe import NOT_PARAMETERS, canonical_json
+from tvtasks.restoration import Restoration
+from tvtasks.steps import StepRecord
 
 ENTRY = "entry"
 RECORD = "provenance"
 VENDOR_METADATA = f"{ENTRY}/source_metadata/vendor_metadata"
 
-_CHUNK = 512  # pixels along each side: one read of a viewer, and compressed while it is in the cache
+_CHUNK = 512  # pixels along each side: one read of a viewer, compressed while it is in the cache
 _WHAT_QUALITY_IS = "Scores of the restoration that need no truth to compare with; see docs/archive.md"
 _WHAT_A_SEAL_IS = "Checksum of the whole file, by which tvtasks verify notices any change"
 _NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
@@ -46,12 +48,12 @@ def build(
     arrays: Mapping[str, NDArray[Any]],
     compression: Compression = "gzip",
 ) -> bytes:
-    """Return the bytes of an archive file.
+    """Return the bytes of a result.
 
-    It is made in memory: a full disk or a lost share is then an error of a plain write, whereas HDF5 leaves a
-    file that it cannot flush open, and cannot lock files on some shares.
+    The file is built in memory. So a full disk or a lost share is an error of a plain write; HDF5 would leave
+    a file open that it cannot flush, and cannot lock files on some shares.
     """
-    # HDF5 takes two files in memory for one when their names are equal.
+    # HDF5 takes two files in memory for the same if their names are equal.
     with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as file:
         fill(file, restoration, record, arrays, compression)
         seal = _group(file[ENTRY], SEAL, "NXnote", type="text/plain", description=_WHAT_A_SEAL_IS)
@@ -68,7 +70,7 @@ def fill(
     arrays: Mapping[str, NDArray[Any]],
     compression: Compression,
 ) -> None:
-    """Write the tree of an archive file, all but the seal."""
+    """Write the tree of a result, without the seal."""
     packages = record["software"]["packages"]
     _describe(
         file,
@@ -102,13 +104,15 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
         "NXentry",
         title=f"{micrograph.name}: {recipe.name}",
         entry_identifier_uuid=record["uuid"],
-        start_time=image["acquired_at"],  # to NeXus the time of the measurement; steps have their own date
+        start_time=image["acquired_at"],  # for NeXus, the time of the measurement; each step has its own date
     )
     _sample(entry, record)
     _describe(
         _field(entry, "program_name", "tvtasks"),
         version=record["software"]["packages"]["tvtasks"],
-        configuration=canonical_json(recipe.parameters),
+        configuration=canonical_json(
+            {key: value for key, value in record["recipe"].items() if key not in NOT_PARAMETERS}
+        ),
     )
     metadata = _group(
         entry,
@@ -154,16 +158,15 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
 
 
 def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
-    """Write what is known of the sample, and say that the entry is an NXem where it is.
+    """Write the sample data, and mark the entry as NXem where it is one.
 
-    Of what NXem wants, the base class NXsample does not know two fields: other entries have them in a
+    Two fields that NXem requires are unknown to the base class NXsample; other entries have them in a
     collection.
     """
-    sample = record.get("sample")  # the first files of layout 2 had none
-    if not sample:
+    if not (sample := record["sample"]):
         return
     known = {name: value for name, value in sample.items() if isinstance(value, str) and value}
-    known["depends_on"] = "."  # it is not moved: NeXus wants a sample to say so
+    known["depends_on"] = "."  # it does not move; NeXus requires this statement
     group = _group(entry, "sample", "NXsample", **known)
     if not_nxem(record["image"]["technique"], record["image"]["acquired_at"]):
         group = _group(group, "details", "NXcollection")
@@ -174,12 +177,9 @@ def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
 
 
 def _quality(entry: h5py.Group, record: Mapping[str, Any], units: str) -> None:
-    """Write the scores; those in the image's unit have it as theirs, the others are plain numbers."""
-    scores = record.get("quality")  # the first files of layout 2 had none
-    if not scores:
-        return
+    """Write the scores: those in the unit of the image with that unit, the others as plain numbers."""
     group = _group(entry, "quality", "NXcollection", description=_WHAT_QUALITY_IS)
-    for name, value in scores.items():
+    for name, value in record["quality"].items():
         if value is not None:
             _number(group, name, value, units if name.startswith("line_jumps") else "")
 
@@ -192,24 +192,29 @@ def _image(
     arrays: Mapping[str, NDArray[Any]],
     compression: Compression,
 ) -> None:
-    """Write one array as a plot, its axes counted from the corner of the raw image."""
+    """Write one array as a plot, its axes counted from the corner of the raw image.
+
+    An array that does not have the shape of the image has no axes.
+    """
     micrograph, about = restoration.micrograph, record["arrays"][name]
     label = micrograph.channel or micrograph.quantity or "image"
     if name != "raw":
         label = f"{label}, {name}"
     plot = _group(file, about["path"].rpartition("/")[0], "NXdata", title=f"{micrograph.name}: {label}")
-    _describe(plot, signal="data", axes=["y", "x"])
-    data = _array(plot, "data", arrays[name], micrograph.units, label, compression)
+    _describe(plot, signal="data")
+    units = about.get("units", micrograph.units)
+    data = _array(plot, "data", arrays[name], units, label, compression)
     _describe(data, sha256=about["sha256"])
+    if name != "raw" and data.shape != restoration.region.shape:
+        return
+    _describe(plot, axes=["y", "x"])
     corner = (0, 0) if name == "raw" else (restoration.region.top, restoration.region.left)
     pixel_size, unit = calibration(micrograph)
     for axis, dimension in enumerate("yx"):
         indices = corner[axis] + np.arange(data.shape[axis])
-        label = dimension if unit else f"{dimension} (px)"
-        if record["schema"] > 1:
-            label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
-            if dimension == "y":  # upwards from the last row: silx draws the least value at the bottom
-                indices = micrograph.data.shape[0] - 1 - indices
+        label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
+        if dimension == "y":  # upwards from the last row, because silx draws the lowest value at the bottom
+            indices = micrograph.data.shape[0] - 1 - indices
         scale = _scale(plot, dimension, indices * pixel_size[axis], unit, label)
         data.dims[axis].attach_scale(scale)
 
@@ -227,8 +232,10 @@ def _process(
         sequence_index=number,
     )
     _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
-    if choice := described.get("choice"):  # the first files of layout 2 had none
+    if choice := described["choice"]:
         _choice(process, step.name, choice)
+    if evidence := described.get("evidence"):
+        _field(process, "evidence", json_bytes(evidence).decode())
     how = step.convergence
     if how is None:
         return
@@ -239,7 +246,7 @@ def _process(
         method=how.method,
         bound=how.bound,
         iterations=how.iterations,
-        converged=int(how.converged),  # viewers do not show HDF5's truth values
+        converged=int(how.converged),  # viewers do not show HDF5's booleans
     )
     _number(outcome, "energy", float(how.energy))
     _number(outcome, "relative_gap", float(how.gap))
@@ -272,7 +279,7 @@ def _choice(process: h5py.Group, name: str, choice: Mapping[str, Any]) -> None:
 
 
 def calibration(micrograph: Micrograph) -> tuple[tuple[float, float], str]:
-    """Return the pixel size along y and x, lengths in a unit whose numbers can be read, and the unit."""
+    """Return the pixel size along y and x, with lengths in a unit with readable numbers, and the unit."""
     if micrograph.pixel_size is None:  # NeXus has no unit for pixels
         return (1.0, 1.0), ""
     (dy, dx), unit = micrograph.pixel_size, micrograph.pixel_unit
@@ -283,7 +290,7 @@ def calibration(micrograph: Micrograph) -> tuple[tuple[float, float], str]:
 
 
 def _parameters(group: h5py.Group, parameters: Mapping[str, Any], prefix: str = "") -> None:
-    """Write parameters, those of the stopping rule as ``stop_…``."""
+    """Write parameters; those of the stopping rule as ``stop_…``."""
     for name, value in parameters.items():
         if isinstance(value, Mapping):
             _parameters(group, value, f"{prefix}{name}_")
@@ -301,7 +308,7 @@ def _group(parent: h5py.Group, name: str, nx_class: str, /, **fields: str | int 
 
 
 def _field(group: h5py.Group, name: str, value: str | float) -> h5py.Dataset:
-    """Write one text or number; a file has some sixty, so this does without what h5py finds out for each."""
+    """Write one text or number; a file has some sixty, so this skips what h5py works out for each."""
     content = np.array(_clean(value), _TEXT) if isinstance(value, str) else np.array(value)
     kind = h5t.py_create(content.dtype, logical=True)
     dataset = h5d.create(group.id, name.encode(), kind, _SCALAR, _UNTIMED)
@@ -310,7 +317,7 @@ def _field(group: h5py.Group, name: str, value: str | float) -> h5py.Dataset:
 
 
 def _describe(thing: h5py.HLObject, **attributes: str | list[str]) -> None:
-    """Give a group or dataset attributes; a file has some ninety."""
+    """Add attributes to a group or dataset; a file has some ninety."""
     for name, value in attributes.items():
         if isinstance(value, str):
             content = np.array(value, _TEXT)
@@ -320,12 +327,12 @@ def _describe(thing: h5py.HLObject, **attributes: str | list[str]) -> None:
 
 
 def _clean(text: str) -> str:
-    """Return text as HDF5 can hold it: without NUL, and without what is not UTF-8."""
+    """Return text that HDF5 can hold: without NUL, and in UTF-8."""
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def _label(text: str) -> str:
-    """Return text for an attribute, of which HDF5 takes no more than 64 kB; the run record has all of it."""
+    """Return text for an attribute, which HDF5 limits to 64 kB; the run record has all of it."""
     return _clean(text)[:1000]
 
 

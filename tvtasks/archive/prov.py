@@ -1,4 +1,10 @@
-"""The run record as W3C PROV-JSON (https://www.w3.org/submissions/prov-json/)."""
+"""The run record as W3C PROV-JSON.
+
+References
+----------
+T. D. Huynh, M. O. Jewell, A. Sezavar Keshavarz, D. T. Michaelides, H. Yang, L. Moreau, "The PROV-JSON
+Serialization", W3C Member Submission, 2013, https://www.w3.org/submissions/prov-json/.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -6,15 +12,23 @@ from itertools import pairwise
 from typing import Any
 
 from tvtasks.recipe import canonical_json
+from tvtasks.steps import STEPS
+
+_MACHINE = ("commit", "python", "system", "machine", "processor")  # what influences the last digits
 
 
 def prov(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run record as PROV-JSON: the file, the arrays, and each step that made some of them."""
-    source, steps = record["source"], record["steps"]
+    """Return a run record as PROV-JSON: the file, the arrays, and the step that made each of them."""
+    source, steps, software = record["source"], record["steps"], record["software"]
     document: dict[str, Any] = {
         "prefix": {"run": f"urn:uuid:{record['uuid']}#", "tvtasks": "urn:tvtasks:"},
         "entity": {
-            "run:recipe": {"prov:type": _type("prov:Plan"), "tvtasks:sha256": record["recipe_sha256"]},
+            "run:recipe": {
+                "prov:type": _type("prov:Plan"),
+                "prov:label": record["recipe"]["name"],
+                "tvtasks:sha256": record["recipe_sha256"],
+                "tvtasks:recipe": canonical_json(record["recipe"]),
+            },
             **{
                 f"run:{name}": {"tvtasks:path": about["path"], "tvtasks:sha256": about["sha256"]}
                 for name, about in record["arrays"].items()
@@ -23,30 +37,37 @@ def prov(record: Mapping[str, Any]) -> dict[str, Any]:
         "agent": {
             "run:software": {
                 "prov:type": _type("prov:SoftwareAgent"),
-                "prov:label": f"tvtasks {record['software']['packages']['tvtasks']}",
+                "prov:label": f"tvtasks {software['packages']['tvtasks']}",
+                **{f"tvtasks:version_{name}": version for name, version in software["packages"].items()},
+                **{f"tvtasks:{name}": software[name] for name in _MACHINE if software[name]},
             }
         },
-        "activity": {f"run:{step['name']}_step": _times(step) for step in steps},
+        "activity": {
+            "run:run": {
+                "prov:startTime": record["began_at"],
+                "prov:endTime": record["ended_at"],
+                "tvtasks:run_id": record["run_id"],
+            },
+            **{_activity(step): _times(step) for step in steps},
+        },
         "wasAssociatedWith": {
             f"_:who_{step['name']}": {
-                "prov:activity": f"run:{step['name']}_step",
+                "prov:activity": _activity(step),
                 "prov:agent": "run:software",
                 "prov:plan": "run:recipe",
             }
             for step in steps
         },
-        "used": {
-            "_:used_raw": {"prov:activity": f"run:{steps[0]['name']}_step", "prov:entity": "run:raw"},
-        },
+        "used": {"_:used_raw": {"prov:activity": _activity(steps[0]), "prov:entity": "run:raw"}},
         "wasInformedBy": {
-            f"_:before_{step['name']}": {
-                "prov:informed": f"run:{step['name']}_step",
-                "prov:informant": f"run:{before['name']}_step",
-            }
-            for before, step in pairwise(steps)
+            **{
+                f"_:before_{step['name']}": _informed(step, _activity(before))
+                for before, step in pairwise(steps)
+            },
+            **{f"_:part_{step['name']}": _informed(step, "run:run") for step in steps},
         },
         "wasGeneratedBy": {
-            f"_:made_{name}": {"prov:entity": f"run:{name}", "prov:activity": f"run:{step['name']}_step"}
+            f"_:made_{name}": {"prov:entity": f"run:{name}", "prov:activity": _activity(step)}
             for step in steps
             for name in step["outputs"]
         },
@@ -56,51 +77,36 @@ def prov(record: Mapping[str, Any]) -> dict[str, Any]:
             if name != "raw"
         },
     }
+    for step in steps:
+        if other := STEPS[step["name"]].follows:
+            document["used"][f"_:used_{other}"] = {
+                "prov:activity": _activity(step),
+                "prov:entity": f"run:{other}",
+            }
     if source:
         document["entity"]["run:source"] = {"prov:label": source["name"], "tvtasks:sha256": source["sha256"]}
         document["wasDerivedFrom"]["_:from_source"] = {
             "prov:generatedEntity": "run:raw",
             "prov:usedEntity": "run:source",
         }
-    if record["schema"] > 1:  # layout 1 was without; its files are compared with what is made here
-        _detail(document, record)
     return document
 
 
-def _detail(document: dict[str, Any], record: Mapping[str, Any]) -> None:
-    """Add what each step was told and made use of, the versions and the machine, and the run as a whole."""
-    run = {"prov:startTime": record["began_at"], "prov:endTime": record["ended_at"]}
-    document["activity"]["run:run"] = run | {"tvtasks:run_id": record["run_id"]}
-    for step in record["steps"]:
-        activity = document["activity"][f"run:{step['name']}_step"]
-        activity["tvtasks:parameters"] = canonical_json(step["parameters"])
-        document["wasInformedBy"][f"_:part_{step['name']}"] = {
-            "prov:informed": f"run:{step['name']}_step",
-            "prov:informant": "run:run",
-        }
-        if step["name"] == "contrast":
-            document["used"]["_:used_background"] = {
-                "prov:activity": "run:contrast_step",
-                "prov:entity": "run:background",
-            }
-    document["entity"]["run:recipe"] |= {
-        "prov:label": record["recipe"]["name"],
-        "tvtasks:recipe": canonical_json(record["recipe"]),
-    }
-    software = record["software"]
-    document["agent"]["run:software"] |= {
-        **{f"tvtasks:version_{name}": version for name, version in software["packages"].items()},
-        **{
-            f"tvtasks:{name}": software[name]
-            for name in ("commit", "python", "system", "machine", "processor")
-            if software[name]
-        },
-    }
+def _activity(step: Mapping[str, Any]) -> str:
+    return f"run:{step['name']}_step"
+
+
+def _informed(step: Mapping[str, Any], informant: str) -> dict[str, str]:
+    return {"prov:informed": _activity(step), "prov:informant": informant}
 
 
 def _times(step: Mapping[str, Any]) -> dict[str, str]:
     end = datetime.fromisoformat(step["started_at"]) + timedelta(seconds=step["seconds"])
-    return {"prov:startTime": step["started_at"], "prov:endTime": end.isoformat()}
+    return {
+        "prov:startTime": step["started_at"],
+        "prov:endTime": end.isoformat(),
+        "tvtasks:parameters": canonical_json(step["parameters"]),
+    }
 
 
 def _type(name: str) -> dict[str, str]:

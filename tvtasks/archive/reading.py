@@ -1,4 +1,4 @@
-"""Read an archive file back, and say what is wrong with one that is not whole."""
+"""Read a result, and report what is wrong with one that is damaged."""
 
 from __future__ import annotations
 
@@ -18,80 +18,103 @@ from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
 from tvtasks.archive.record import SCHEMA, sha256
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Image, Micrograph, Region, Source, array_sha256
-from tvtasks.recipe import Recipe, StepName
+from tvtasks.recipe import Recipe
+from tvtasks.restoration import Arrays
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
 
 
 @dataclass(frozen=True, eq=False)
-class ArchivedRun:
-    """A restoration as an archive file has it, every array checked.
+class ArchivedRun(Arrays):
+    """A restoration as read from a result; every array matched its checksum.
 
     Attributes
     ----------
     path
-        The archive file.
+        The result file.
     record
         The run record: steps, parameters, convergence, checksums, software.
     micrograph
-        The raw image and what was known about it; the path of its source is the bare file name, because
+        The raw image and what is known about it. The path of its source is only the file name, because
         folders are not archived.
     region
-        The part of the raw image that was worked on; the arrays below have its shape.
-    background, flat, contrast, restored
-        As in `Restoration`, None where the recipe has no such step.
+        The part of the raw image that was restored.
+    arrays
+        See `tvtasks.restoration.Arrays`.
     """
 
     path: Path
     record: Mapping[str, Any]
     micrograph: Micrograph
     region: Region
-    background: Image | None
-    flat: Image | None
-    contrast: Image | None
-    restored: Image
+    arrays: Mapping[str, Image]
 
     @property
     def raw(self) -> Image:
-        """The image as acquired, all of it."""
+        """The complete image as acquired."""
         return self.micrograph.data
 
     @property
     def gap(self) -> float | None:
-        """The largest relative gap of any step; None if nothing is proven, or no step minimises anything."""
+        """The largest relative gap of any step; None if nothing is proven or minimised."""
         gap: float | None = self.record["gap"]
         return gap
 
     @property
-    def choices(self) -> dict[StepName, Choice]:
+    def unitless(self) -> frozenset[str]:  # type: ignore[override]
+        """Names of the arrays that are not in the unit of the raw image."""
+        return frozenset(name for name, about in self.record["arrays"].items() if about.get("units") == "")
+
+    @property
+    def choices(self) -> dict[str, Choice]:
         """How λ was chosen, by step, where the recipe leaves it open."""
         from tvtasks.choosing import Choice  # noqa: PLC0415 - few runs have one
 
-        chosen = ((step["name"], step.get("choice")) for step in self.record["steps"])
+        chosen = ((step["name"], step["choice"]) for step in self.record["steps"])
         return {name: Choice.read(choice) for name, choice in chosen if choice}
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe, for doing the same again."""
+        """The recipe, to repeat the run."""
         try:
             return Recipe.model_validate(self.record["recipe"])
         except ValueError as error:
             raise ArchiveError(
-                f"This tvtasks does not understand the recipe in {self.path}. To repeat the run, install "
-                f"tvtasks {self.record['software']['packages']['tvtasks']}, which wrote it."
+                f"This tvtasks does not understand the recipe in {self.path}. To repeat the run, install the "
+                f"version that wrote it: tvtasks {self.record['software']['packages']['tvtasks']}."
             ) from error
 
 
 def load(path: str | Path, *, run: str | None = None) -> ArchivedRun:
-    """Read a whole archive file and check every array against its checksum.
+    """Read a complete result and check every array against its checksum.
 
-    Of a file with several runs, `run` says which: the beginning of its run_id.
+    Parameters
+    ----------
+    path
+        A result, or a file of collected runs.
+    run
+        In a file with several runs, the beginning of a run_id.
+
+    Returns
+    -------
+    ArchivedRun
 
     Raises
     ------
     ArchiveError
-        If the file is not one of tvtasks, is cut short or damaged, or misses something; it says what.
+        The file is not a result of tvtasks, is truncated or damaged, or lacks something; the message says
+        what.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from tvtasks import archive, restore
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = archive.write(restore(np.eye(8), "afm-background"), folder)
+    ...     archive.load(path).restored.shape
+    (8, 8)
     """
     path = Path(path)
     with opened(path, run) as file:
@@ -101,22 +124,19 @@ def load(path: str | Path, *, run: str | None = None) -> ArchivedRun:
         return ArchivedRun(
             path=path,
             record=record,
-            micrograph=_micrograph(record, arrays["raw"], vendor_metadata),
+            micrograph=_micrograph(record, arrays.pop("raw"), vendor_metadata),
             region=Region(*record["region"]),
-            background=arrays.get("background"),
-            flat=arrays.get("flat"),
-            contrast=arrays.get("contrast"),
-            restored=arrays["restored"],
+            arrays=arrays,
         )
 
 
 def raw(path: str | Path, *, run: str | None = None) -> Micrograph:
-    """Read only the raw image of an archive file, checked, and what was known about it, to restore it again.
+    """Read only the raw image of a result, checked, and what is known about it, to restore it again.
 
     Raises
     ------
     ArchiveError
-        As for `load`, but a damaged value in another array is not noticed.
+        As `load` does, except for damage in other arrays.
     """
     path = Path(path)
     with opened(path, run) as file:
@@ -126,12 +146,12 @@ def raw(path: str | Path, *, run: str | None = None) -> Micrograph:
 
 
 def summary(path: str | Path, *, run: str | None = None) -> dict[str, Any]:
-    """Read only the run record, and look whether the arrays that it names are there; safe for JSON.
+    """Read only the run record, safe for JSON, and check that the arrays that it names exist.
 
     Raises
     ------
     ArchiveError
-        As for `load`, but a damaged value in an array is not noticed.
+        As `load` does, except for damaged values in an array.
     """
     path = Path(path)
     with opened(path, run) as file:
@@ -142,12 +162,12 @@ def summary(path: str | Path, *, run: str | None = None) -> dict[str, Any]:
 
 
 def runs(path: str | Path) -> list[str]:
-    """Return the names of the entries of an archive file: of one that was collected, one for each run.
+    """Return the names of the entries of a result; a file of collected runs has one per run.
 
     Raises
     ------
     ArchiveError
-        If the file is not one of tvtasks, or is cut short or damaged.
+        The file is not a result of tvtasks, or is truncated or damaged.
     """
     path = Path(path)
     with opened(path, "") as file:
@@ -156,7 +176,7 @@ def runs(path: str | Path) -> list[str]:
 
 
 class _OneOf:
-    """A file with several runs, as if it held one: ``/entry/…`` is sought in the entry of that run."""
+    """A file with several runs, presented as if it held one: ``/entry/…`` means that run's entry."""
 
     def __init__(self, file: h5py.File, name: str) -> None:
         self.attrs = file.attrs
@@ -166,7 +186,7 @@ class _OneOf:
         return self._file[self._name + path.removeprefix("/").removeprefix(ENTRY)]
 
     def get(self, path: str) -> Any:
-        """Return what lies at a path, None where there is nothing."""
+        """Return the object at a path, or None."""
         return self._file.get(self._name + path.removeprefix("/").removeprefix(ENTRY))
 
 
@@ -175,15 +195,15 @@ def _runs(file: h5py.File) -> list[str]:
 
 
 def _chosen(file: h5py.File, path: Path, run: str | None) -> Any:
-    """Return a file with one run as it is, and one with several as that which was asked for."""
+    """Return the file itself if it holds one run, otherwise the run that was asked for."""
     if ENTRY in file or run == "" or file.attrs.get("creator") != "tvtasks":
         return file
     names = _runs(file)
     fitting = [name for name in names if run is None or name.startswith((run, f"run_{run}"))]
     if len(fitting) != 1:
-        wanted = "" if run is None else f", and {len(fitting) or 'none'} of them named {run}"
+        wanted = "" if run is None else f", and {len(fitting) or 'none'} of them match {run}"
         raise ArchiveError(
-            f"{path} holds {len(names)} runs{wanted}. Say which one with --run: "
+            f"{path} holds {len(names)} runs{wanted}. Choose one with --run: "
             f"{', '.join(name.removeprefix('run_') for name in names)}."
         )
     return _OneOf(file, fitting[0])
@@ -191,19 +211,19 @@ def _chosen(file: h5py.File, path: Path, run: str | None) -> Any:
 
 @contextmanager
 def opened(path: Path, run: str | None = None) -> Iterator[h5py.File]:
-    """Open an archive file, or one of its runs as if it were alone; what HDF5 raises becomes a sentence."""
+    """Open a result, or one of the runs in a file; exceptions of HDF5 become sentences."""
     try:
         with _open(path) as file:
             yield _chosen(file, path, run)
     except ArchiveError:
         raise
     except FileNotFoundError:
-        raise ArchiveError(f"There is no file {path}. Check the name.") from None
+        raise ArchiveError(f"There is no file {path}. Check the path.") from None
     except Exception as error:  # HDF5 raises anything at all when a file is damaged
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ArchiveError(
-            f"{path} cannot be read as an archive file of tvtasks: {reason.rstrip('.')}. "
-            "If it is one, it is damaged: take it from a backup, or restore the image again."
+            f"{path} cannot be read as a result of tvtasks: {reason.rstrip('.')}. If it is one, it is "
+            "damaged: restore the file from a backup, or restore the image again."
         ) from error
 
 
@@ -214,15 +234,14 @@ def _open(path: Path) -> h5py.File:
     except OSError as error:
         if "locking flag" not in str(error):
             raise
-    # Something in this process has it open with a lock, and HDF5 wants all to agree.
+    # Something in this process has it open with a lock, and HDF5 requires the same of everyone.
     return h5py.File(path, "r")
 
 
 def _check_creator(file: h5py.File, path: Path) -> None:
     if file.attrs.get("creator") != "tvtasks":
         raise ArchiveError(
-            f"{path} was not written by tvtasks. Give an archive file, whose name ends in .nxs and which "
-            "tvtasks made from an image."
+            f"{path} was not written by tvtasks. Give a result of tvtasks, whose name ends in .nxs."
         )
 
 
@@ -235,10 +254,10 @@ def read_record(file: h5py.File, path: Path) -> dict[str, Any]:
     if sha256(data) != note["checksum"].asstr()[()]:
         raise _damaged(path, note.name)
     record: dict[str, Any] = json.loads(data)
-    if record["schema"] not in range(1, SCHEMA + 1):
+    if record["schema"] != SCHEMA:
         raise ArchiveError(
-            f"{path} has a run record of version {record['schema']}, this tvtasks reads versions 1 to "
-            f"{SCHEMA}. Install tvtasks {file.attrs['creator_version']}, which wrote it, or a later one."
+            f"{path} has a run record of version {record['schema']}; this tvtasks reads version {SCHEMA}. "
+            f"Install tvtasks {file.attrs['creator_version']}, which wrote it, or a later version."
         )
     return record
 
@@ -247,8 +266,8 @@ def _dataset(file: h5py.File, path: Path, about: Mapping[str, Any]) -> h5py.Data
     dataset = file.get(about["path"])
     if not isinstance(dataset, h5py.Dataset):
         raise ArchiveError(
-            f"{path} has lost the array {about['path']} that its record names. "
-            "Take it from a backup, or restore the image again."
+            f"{path} lacks the array {about['path']}, which its record names. "
+            "Restore the file from a backup, or restore the image again."
         )
     if (list(dataset.shape), dataset.dtype.name) != (about["shape"], about["dtype"]):
         raise _damaged(path, about["path"])
@@ -260,7 +279,7 @@ def _array(file: h5py.File, path: Path, about: Mapping[str, Any]) -> NDArray[Any
     dataset = _dataset(file, path, about)
     try:
         values: NDArray[Any] = dataset[()]
-    except OSError as error:  # the checksum that HDF5 keeps of each chunk, or its compression
+    except OSError as error:  # HDF5's checksum of a chunk, or its compression, is wrong
         raise _damaged(path, about["path"]) from error
     if array_sha256(values) != about["sha256"]:
         raise _damaged(path, about["path"])
@@ -268,7 +287,7 @@ def _array(file: h5py.File, path: Path, about: Mapping[str, Any]) -> NDArray[Any
 
 
 def faults(file: h5py.File, path: Path, record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the arrays, and the vendor's metadata, that are missing or do not have their checksums."""
+    """Yield the arrays, and the vendor metadata, that are missing or do not match their checksums."""
     for about in record["arrays"].values():
         try:
             _array(file, path, about)
@@ -292,8 +311,7 @@ def _vendor_metadata(file: h5py.File, path: Path, record: Mapping[str, Any]) -> 
 
 def _damaged(path: Path, what: str) -> ArchiveError:
     return ArchiveError(
-        f"{path} is damaged: {what} is not what was written. "
-        "Take the file from a backup, or restore the image again."
+        f"{path} is damaged: {what} was changed. Restore the file from a backup, or restore the image again."
     )
 
 
@@ -311,7 +329,8 @@ def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[
         valid=Region(*image["valid"]) if image["valid"] else None,
         technique=image["technique"],
         acquired_at=datetime.fromisoformat(image["acquired_at"]) if image["acquired_at"] else None,
-        source=source and Source(
+        source=source
+        and Source(
             path=Path(source["name"]),
             size=source["size"],
             modified=datetime.fromisoformat(source["modified"]),
@@ -321,4 +340,4 @@ def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[
         reader=tuple(image["reader"]),
         vendor_metadata=vendor_metadata,
         notes=tuple(image["notes"]),
-    )  # fmt: skip
+    )

@@ -1,4 +1,4 @@
-"""The run record: everything that is needed to know, and to repeat, what was done; safe for JSON."""
+"""The run record: everything needed to understand and repeat a run; safe for JSON."""
 
 import hashlib
 import json
@@ -12,39 +12,26 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from tvtasks.archive.identity import run_id
-from tvtasks.archive.keeping import Sample
+from tvtasks.archive.identity import Identity
 from tvtasks.archive.software import software
+from tvtasks.archive.storage import Sample
 from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.readers.metadata import json_safe
-from tvtasks.restoration import ALGORITHM_VERSION, Restoration, StepRecord
+from tvtasks.restoration import ALGORITHM_VERSION, Restoration
+from tvtasks.steps import StepRecord
 
 SCHEMA = 2
-"""Version of the record and of the tree that it describes; raised with each change of either.
-
-1: as first released. 2: with a seal, and with `began_at`, `ended_at`, `sample`, `quality` and the `choice` of
-each step in the record.
-"""
-
-_OUTPUTS = {"background": ("background", "flat"), "contrast": ("contrast",)}
+"""Version of the record and of the tree that it describes; raise it with each change of either."""
 
 
 def stored_arrays(restoration: Restoration) -> dict[str, NDArray[Any]]:
-    """Return the arrays to keep, in this machine's byte order and with truth values as 0 and 1.
+    """Return the arrays to store, in this machine's byte order and with booleans as 0 and 1.
 
-    HDF5 has no truth values; the enumeration that h5py writes in their place is not shown by viewers.
+    HDF5 has no booleans; viewers do not show the enumeration that h5py writes in their place.
     """
-    named = {
-        "raw": restoration.micrograph.data,
-        "background": restoration.background,
-        "flat": restoration.flat,
-        "contrast": restoration.contrast,
-        "restored": restoration.restored,
-    }
     return {
         name: array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
-        for name, array in named.items()
-        if array is not None
+        for name, array in {"raw": restoration.micrograph.data, **restoration.arrays}.items()
     }
 
 
@@ -52,32 +39,34 @@ def run_record(
     restoration: Restoration,
     arrays: Mapping[str, NDArray[Any]],
     context: Mapping[str, Any],
+    identity: Identity,
     sample: Sample | None = None,
 ) -> dict[str, Any]:
-    """Describe a run, and where each thing lies in its file.
+    """Describe a run and where each of its parts is in the file.
 
-    Neither the folder of the image nor the name of the machine or of the user is in it, so that an archive
-    file can be given away; a caller who wants them there puts them into `context`.
+    The record contains neither the folder of the image nor the name of the machine or the user, so that a
+    result can be given away; a caller who wants them puts them into `context`.
 
     Parameters
     ----------
     restoration
-        What was done.
+        The restoration.
     arrays
         The arrays as they are stored, by name.
     context
-        Further provenance, kept as it is.
+        Further provenance, stored unchanged.
+    identity
+        Which run it is.
     sample
-        What is known of the sample.
+        The sample data.
     """
     micrograph, recipe = restoration.micrograph, restoration.recipe
     steps = [_step(number, step) for number, step in enumerate(restoration.steps, 1)]
-    steps[-1]["outputs"].append("restored")
     groups = {name: f"{step['group']}/{name}" for step in steps for name in step["outputs"]}
     groups["raw"] = "/entry/raw"
     record = {
         "schema": SCHEMA,
-        "run_id": run_id(micrograph, recipe),
+        "run_id": identity.run_id,
         "uuid": str(uuid4()),
         "began_at": steps[0]["started_at"],
         "ended_at": _end(restoration.steps[-1]).isoformat(),
@@ -103,6 +92,7 @@ def run_record(
                 "dtype": array.dtype.name,
                 "shape": array.shape,
                 "sha256": array_sha256(array),
+                **({"units": ""} if name in restoration.unitless else {}),
             }
             for name, array in arrays.items()
         },
@@ -149,13 +139,15 @@ def _step(number: int, step: StepRecord) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": step.name,
         "group": f"/entry/process_{number:02d}_{step.name}",
-        "outputs": list(_OUTPUTS.get(step.name, ())),
+        "outputs": step.arrays,
         "parameters": step.parameters,
         "started_at": step.started_at.isoformat(),
         "seconds": step.seconds,
         "convergence": None,
         "choice": step.choice.record if step.choice else None,
     }
+    if step.evidence:
+        described["evidence"] = step.evidence
     if how := step.convergence:
         described["convergence"] = {
             "method": how.method,
@@ -179,7 +171,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return `value` as JSON that is plain ASCII, so that no character in it can be lost on the way."""
+    """Return `value` as JSON in ASCII, so that no character can be lost on the way."""
     return json.dumps(json_safe(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode(
         "ascii"
     )

@@ -1,8 +1,8 @@
-"""The seal of an archive file: a checksum of all its bytes, kept in the file itself.
+"""The seal of a result: a checksum of all its bytes, stored in the file itself.
 
-Whatever changes in a sealed file is noticed, be it a pixel, a unit or a byte that nobody reads, and before
-HDF5, which may crash over a damaged file, has touched it. What was changed, the seal cannot say: for that
-there are the checksums of the arrays and of the run record, and `tvtasks.archive.structure`.
+The seal reveals any change in a file, be it in a pixel, a unit or a byte that nobody reads, before HDF5,
+which may crash on a damaged file, has touched it. It does not reveal what was changed: that is up to the
+checksums of the arrays and of the run record, and to `tvtasks.archive.structure`.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ SEAL = "seal"
 MARK = b"SHA-256 of this file, taken with 64 zeros in place of these digits: "
 
 _UNSEALED = b"0" * 64
-# Bytes: HDF5 puts what is smaller into a block that it may have begun far from the end of the file.
+# Bytes. HDF5 puts smaller data into a block that it may have started far from the end of the file.
 _LEAST = 2100
-_TAIL = 65_536  # bytes; the seal is the last thing that is written
+_TAIL = 65_536  # bytes; the seal is written last
 _PIECE = 2**20
 
 
 def reserve(note: h5py.Group, before: str = "") -> None:
-    """Make room for the seal, after some text, in a group of a file that is sealed when it is complete."""
+    """Reserve space for the seal, after some text, in a group of a file that will be sealed when complete."""
     text = before.encode() + MARK + _UNSEALED + b"\n"
     note.create_dataset("data", data=np.frombuffer(text.ljust(_LEAST), np.uint8))
 
 
 def sealed(content: bytes) -> bytes:
-    """Return the bytes of a file with its seal, given those of one with room for it.
+    """Return the bytes of a file with its seal, given those with space for it.
 
     Raises
     ------
     ValueError
-        There is no room for a seal.
+        There is no space for a seal.
     """
     at = content.rindex(MARK + _UNSEALED) + len(MARK)
     digest = hashlib.sha256(content).hexdigest().encode()
@@ -43,9 +43,9 @@ def sealed(content: bytes) -> bytes:
 
 
 def is_whole(path: Path) -> bool | None:
-    """Return whether a file is bit for bit what was sealed; None where it has no seal.
+    """Return whether a file is bit for bit as it was sealed; None if it has no seal.
 
-    Reads all of the file, in pieces, and without HDF5.
+    Reads the whole file in pieces, without HDF5.
 
     Raises
     ------

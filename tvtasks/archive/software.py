@@ -1,4 +1,4 @@
-"""What software, on what machine."""
+"""The software of a run, and the machine that it ran on."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ _PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "h5py", "tifffile", "imageco
 
 @cache
 def software() -> dict[str, Any]:
-    """Return the versions of everything that touches the numbers, and on what they were computed."""
+    """Return the versions of everything that influences the numbers, and the machine."""
     packages = {"tvtasks": tvtasks.__version__, **dict(_versions()), "HDF5": h5py.version.hdf5_version}
     return {
         "packages": packages,
@@ -34,15 +34,16 @@ def software() -> dict[str, Any]:
 
 
 def usable_cpus() -> int:
-    """Return how many processors this process may use: fewer than there are on a cluster."""
+    """Return how many processors this process may use; on a cluster, fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _processor() -> str:
-    """Return the model of the processor, on which the last digits of results may depend."""
-    cpuinfo = Path("/proc/cpuinfo")  # elsewhere platform knows; on Linux it has only the architecture
+    """Return the model of the processor, which may influence the last digits of results."""
+    # on other systems platform knows the model; on Linux it knows only the architecture
+    cpuinfo = Path("/proc/cpuinfo")
     with suppress(OSError):
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -54,12 +55,12 @@ def _versions() -> Iterator[tuple[str, str]]:
     for package in _PACKAGES:
         try:
             yield package, metadata.version(package)
-        except metadata.PackageNotFoundError:  # not needed by every reader
+        except metadata.PackageNotFoundError:  # not every reader needs it
             continue
 
 
 def _commit() -> str | None:
-    """Return the commit that runs, with "-dirty" where files were changed; None outside a checkout."""
+    """Return the commit that runs, with "-dirty" after changes; None outside a checkout."""
     root = Path(tvtasks.__file__).parents[1]
     if not (root / ".git").exists():
         return None

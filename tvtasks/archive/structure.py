@@ -1,8 +1,8 @@
-"""Whether the tree of an archive file is the one that its run record implies.
+"""Compare the tree of a result with the tree that its run record implies.
 
-The tree is written anew, in memory, from the record and the arrays, and compared with the one that is there:
-every group, dataset and attribute. So a wrong parameter, axis or unit is found and named in a file that has
-no seal, or whose seal is broken.
+The tree is built again in memory from the record and the arrays, and compared with the one in the file: every
+group, dataset and attribute. So a wrong parameter, axis or unit is found and named in a file that has no
+seal, or whose seal is broken.
 """
 
 from __future__ import annotations
@@ -15,46 +15,44 @@ from uuid import uuid4
 import h5py
 import numpy as np
 
-from tvtasks.archive.layout import ENTRY, RECORD, fill
+from tvtasks.archive.layout import ENTRY, fill
 from tvtasks.archive.reading import ArchivedRun
 from tvtasks.archive.sealing import SEAL
+from tvtasks.quality import QualityScores
 from tvtasks.recipe import Recipe
-from tvtasks.restoration import Restoration, StepRecord
+from tvtasks.restoration import Restoration
 from tvtasks.solvers import Check, Convergence
+from tvtasks.steps import StepRecord
 
-# Which scales a dataset has is compared by their names: references differ in a copy.
+# The scales of a dataset are compared by name, because references differ in a copy.
 _SCALES = {"DIMENSION_LIST", "REFERENCE_LIST"}
 _CURVES = ("iteration", "energy", "relative_gap")
-_SOURCE_TYPE = f"/{ENTRY}/source/type"  # the system that it was written on may know other types
+_SOURCE_TYPE = f"/{ENTRY}/source/type"  # the system that wrote it may know other types
 
 
 def differences(file: h5py.File, entry: str, run: ArchivedRun) -> list[str]:
-    """Return the paths of what is missing, added or other than the record of a run implies.
+    """Return the paths of everything that is missing, added or different from what the record implies.
 
     Parameters
     ----------
     file
-        An open archive file.
+        An open result.
     entry
-        The name of the group of the run in it.
+        Name of the run's group in it.
     run
-        What was read of it; its arrays are not compared again.
+        The run as it was read; its arrays are not compared again.
     """
     record = run.record
-    arrays = {
-        name: getattr(run, name).view(np.uint8) if about["dtype"] == "uint8" else getattr(run, name)
-        for name, about in record["arrays"].items()
-    }
+    arrays = {"raw": run.raw, **run.arrays}
+    if record["arrays"]["raw"]["dtype"] == "uint8":
+        arrays["raw"] = run.raw.view(np.uint8)
     with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as expected:
         fill(expected, _restoration(run, file[entry]), record, arrays, "none")
-        known = {about["path"] for about in record["arrays"].values()}
-        if record["schema"] == 1:  # the notes had the time of their own writing
-            known |= {f"{record['steps'][-1]['group']}/{note}/date" for note in (RECORD, "prov")}
-        found = list(_compare(file[entry], expected[ENTRY], known | {_SOURCE_TYPE}))
+        known = {_SOURCE_TYPE, *(about["path"] for about in record["arrays"].values())}
+        found = list(_compare(file[entry], expected[ENTRY], known))
         if entry == ENTRY:
             found += _attributes(file, expected)
-    sealed = {f"/{ENTRY}/{SEAL}"} if record["schema"] > 1 else set()
-    return [path for path in found if path not in sealed]
+    return [path for path in found if path != f"/{ENTRY}/{SEAL}"]
 
 
 def _restoration(run: ArchivedRun, entry: h5py.Group) -> Restoration:
@@ -65,12 +63,10 @@ def _restoration(run: ArchivedRun, entry: h5py.Group) -> Restoration:
         region=run.region,
         offset=record["offset"],
         factor=record["factor"],
-        background=run.background,
-        flat=run.flat,
-        contrast=run.contrast,
-        restored=run.restored,
+        arrays=run.arrays,
         steps=tuple(_step(step, entry) for step in record["steps"]),
         notes=tuple(record["notes"]),
+        quality=QualityScores(**record["quality"]),
     )
 
 
@@ -102,7 +98,7 @@ def _history(plot: h5py.Group | None) -> tuple[Check, ...]:
 
 
 def _compare(found: h5py.Group, expected: h5py.Group, known: set[str]) -> Iterator[str]:
-    """Yield, as paths in an archive file, what differs below two groups; what is `known` is not read."""
+    """Yield the paths of differences below two groups; the contents of `known` are not read."""
     yield from _attributes(found, expected)
     for name in sorted({*found, *expected}):
         path = f"{expected.name}/{name}"
@@ -142,17 +138,19 @@ def _scales(dataset: h5py.Dataset) -> list[list[str]]:
 
 
 def _value(read: Callable[[], Any]) -> Any:
-    """Return something by which values can be compared, NaN being equal to itself."""
+    """Return something that values can be compared by; NaN equals itself."""
     value = _read(read)
     if isinstance(value, np.ndarray) and value.dtype.hasobject:
         return value.tolist()
-    return (np.asarray(value).dtype.str, np.asarray(value).shape, np.asarray(value).tobytes()) if isinstance(
-        value, np.ndarray | np.generic
-    ) else value  # fmt: skip
+    return (
+        (np.asarray(value).dtype.str, np.asarray(value).shape, np.asarray(value).tobytes())
+        if isinstance(value, np.ndarray | np.generic)
+        else value
+    )
 
 
 def _read(read: Callable[[], Any]) -> Any:
-    """Return what is read, None where HDF5 cannot."""
+    """Return what is read, or None if HDF5 cannot read it."""
     try:
         return read()
     except Exception:  # HDF5 raises anything at all when a file is damaged

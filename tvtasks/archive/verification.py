@@ -1,4 +1,4 @@
-"""Whether archive files are what was written, and whether their results can be computed again."""
+"""Check that results are unchanged, and that they can be reproduced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tvtasks.archive import reading
 from tvtasks.archive.layout import ENTRY
-from tvtasks.archive.record import sha256
+from tvtasks.archive.record import sha256, stored_arrays
 from tvtasks.archive.sealing import is_whole
 from tvtasks.archive.software import software
 from tvtasks.archive.structure import differences
@@ -22,24 +22,24 @@ from tvtasks.restoration import ALGORITHM_VERSION, Restoration, restore
 
 Kind = Literal["damaged", "differs", "note"]
 
-# Of energies, whose images are float32 at worst; a direct method proves gaps far below it.
+# Relative, for energies of images in float32 or better; direct methods prove gaps far below it.
 _ROUNDING = 1e-5
-_TOLD = 5  # paths that a sentence names before it says how many more there are
+_NAMED = 5  # paths that a message names before it counts the rest
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is to be said about an archive file.
+class FileFinding:
+    """One finding about a result.
 
     Attributes
     ----------
     kind
-        ``damaged``: the file is not what was written; ``differs``: it is, but computing it again gives other
-        results than it may; ``note``: worth knowing, nothing is wrong.
+        ``damaged``: the file was changed or damaged; ``differs``: it is intact, but restoring again gives
+        results that differ more than they may; ``note``: information, nothing is wrong.
     what
-        Where: the path in the file, or the empty string for the file as a whole.
+        The path in the file, or the empty string for the whole file.
     message
-        A sentence for a person.
+        A sentence for the user.
     run
         Name of the run's group, in a file that holds several.
     """
@@ -50,65 +50,66 @@ class Finding:
     run: str = ""
 
     @property
-    def grave(self) -> bool:
-        """Whether something must be done about it."""
+    def is_fault(self) -> bool:
+        """Whether something is wrong."""
         return self.kind != "note"
 
     def as_record(self) -> dict[str, Any]:
-        """Return it safe for JSON."""
+        """Return the finding, safe for JSON."""
         return asdict(self)
 
 
-def check(path: str | Path) -> list[Finding]:
-    """Compare an archive file with its seal, its checksums and its run record.
+def check(path: str | Path) -> list[FileFinding]:
+    """Compare a result with its seal, its checksums and its run record.
 
     Parameters
     ----------
     path
-        An archive file, or one into which several were collected.
+        A result, or a file of collected runs.
 
     Returns
     -------
-    list of Finding
-        Empty where every byte is as it was written. A damaged file may crash HDF5, and with it the process:
-        `tvtasks.archive.examiners.verify` does the same in processes of their own.
+    list of FileFinding
+        Empty if every byte is as it was written. A damaged file may crash HDF5 and with it this process;
+        `tvtasks.archive.verify_many.verify` runs the same check in child processes.
     """
     path = Path(path)
     try:
         whole = is_whole(path)
     except OSError as error:
-        return [Finding("damaged", "", f"{path} cannot be read: {error.strerror or error}.")]
+        return [FileFinding("damaged", "", f"{path} cannot be read: {error.strerror or error}.")]
     try:
         names = reading.runs(path)
     except ArchiveError as error:
-        return [Finding("damaged", "", str(error))]
+        return [FileFinding("damaged", "", str(error))]
     if ENTRY not in names:
-        whole = None  # the seals of the files that were collected are not for this one
+        whole = None  # collected runs had seals of their own
     found = [finding for name in names for finding in _check_run(path, name, whole=whole)]
     if not names:
-        found.append(_broken(path, f"/{ENTRY}", "there is no run in it"))
-    if whole is False and not any(finding.grave for finding in found):
+        found.append(_broken(path, f"/{ENTRY}", "it contains no run"))
+    if whole is False and not any(finding.is_fault for finding in found):
         found.append(
-            Finding(
-                "damaged", "",
-                f"{path} was changed after it was written: its bytes are not those that were sealed, though "
-                "all arrays, parameters and records in it are as they were. Take the file from a backup if "
-                "nobody changed it on purpose.",
+            FileFinding(
+                "damaged",
+                "",
+                f"{path} was changed after it was written: it does not match its seal, although all arrays, "
+                "parameters and records are unchanged. Restore the file from a backup unless someone changed "
+                "it on purpose.",
             )
-        )  # fmt: skip
+        )
     return found
 
 
-def recompute(path: str | Path) -> list[Finding]:
-    """Restore the stored raw image by the stored parameters and compare the results.
+def recompute(path: str | Path) -> list[FileFinding]:
+    """Restore the stored raw image with the stored parameters and compare the results.
 
-    On the same machine with the same versions they must be the same bit for bit, otherwise the energy of each
-    step must agree within the gaps that were proven then and now. The last finding says which it was.
+    On the same machine with the same versions they must be bit for bit the same. Elsewhere the energy of each
+    step must agree within the gaps proven then and now. The last finding says which was the case.
 
     Raises
     ------
     ArchiveError
-        If the file is damaged.
+        The file is damaged.
     """
     path = Path(path)
     found = []
@@ -117,14 +118,14 @@ def recompute(path: str | Path) -> list[Finding]:
         try:
             again = restore(run.micrograph, run.recipe)
         except TvtasksError as error:
-            found.append(Finding("differs", "", f"{path} cannot be computed again: {error}", _label(name)))
+            found.append(FileFinding("differs", "", f"{path} cannot be reproduced: {error}", _label(name)))
             continue
         found += [_compared(path, run, again, _label(name))]
     return found
 
 
-def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[Finding]:
-    """Yield what is wrong with one run. Each array is read on its own, so that one bad one hides no other."""
+def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[FileFinding]:
+    """Yield what is wrong with one run. Each array is read separately, so a bad one hides no other."""
     label = _label(name)
     try:
         with reading.opened(path, name) as file:
@@ -135,13 +136,13 @@ def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[Finding
                 *([f"{last}/prov"] if not _holds(file, f"{last}/prov") else []),
             ]
     except ArchiveError as error:
-        yield Finding("damaged", "", str(error), label)
+        yield FileFinding("damaged", "", str(error), label)
         return
     for what in problems:
-        yield _broken(path, what, "it is missing or is not what was written", label)
-    unsealed = whole is None and record["schema"] > 1 and name == ENTRY
+        yield _broken(path, what, "it is missing or was changed", label)
+    unsealed = whole is None and name == ENTRY
     if unsealed:
-        yield _broken(path, f"/{ENTRY}/seal", "it is missing or cannot be recognised", label)
+        yield _broken(path, f"/{ENTRY}/seal", "it is missing or illegible", label)
     if problems or whole:
         return
     try:
@@ -153,80 +154,81 @@ def _check_run(path: Path, name: str, *, whole: bool | None) -> Iterator[Finding
         yield _broken(path, "", f"its tree cannot be read ({reason.rstrip('.')})", label)
         return
     if wrong:
-        more = f" and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
-        yield _broken(path, ", ".join(wrong[:_TOLD]) + more, "not what the run record implies", label)
+        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        yield _broken(path, ", ".join(wrong[:_NAMED]) + more, "it does not match the run record", label)
     elif whole is None and not unsealed:
-        yield Finding(
-            "note", "",
-            f"{path} has no seal ({_why_unsealed(label)}): arrays, parameters and records are whole, but "
-            "curves of convergence have no checksum.",
+        yield FileFinding(
+            "note",
+            "",
+            f"{path} has no seal because it was collected from other files. Its arrays, parameters and "
+            "records are unchanged; its curves of convergence have no checksum.",
             label,
-        )  # fmt: skip
-
-
-def _why_unsealed(label: str) -> str:
-    return "it was collected from others" if label else "layout 1 had none"
+        )
 
 
 def _holds(file: Any, note: str) -> bool:
-    """Return whether the data of a note has the checksum that stands beside it."""
+    """Return whether the data of a note matches the checksum beside it."""
     try:
         return bool(sha256(file[f"{note}/data"][()].tobytes()) == file[f"{note}/checksum"].asstr()[()])
     except Exception:  # HDF5 raises anything at all when a file is damaged
         return False
 
 
-def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: str) -> Finding:
+def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: str) -> FileFinding:
     then, now = run.record["software"], software()
     others = _changed(then, now)
     distances = {}
-    for name in run.record["arrays"]:
-        old, new = (run.raw, run.raw) if name == "raw" else (getattr(run, name), getattr(again, name))
+    computed = stored_arrays(again)
+    for name, old in run.arrays.items():
+        new = computed[name]
         if old.dtype != new.dtype or old.tobytes() != new.tobytes():
             distances[name] = float(np.abs(old.astype(np.float64) - new.astype(np.float64)).max())
     if not distances:
-        elsewhere = f", although there are differences: {others}" if others else ""
-        return Finding("note", "", f"{path}: computed again, the same bit for bit{elsewhere}.", label)
+        elsewhere = f", in spite of differences ({others})" if others else ""
+        return FileFinding("note", "", f"{path} is reproduced bit for bit{elsewhere}.", label)
     span = float(np.ptp(run.restored.astype(np.float64))) or 1.0
     far = ", ".join(f"{name} by up to {distance / span:.1e}" for name, distance in distances.items())
     far = f"{far} (of the range of the restored image)"
     version = run.record["algorithm_version"]
     if version != ALGORITHM_VERSION:
-        return Finding(
-            "note", "",
-            f"{path} was computed by version {version} of the algorithms, this tvtasks has version "
-            f"{ALGORITHM_VERSION}: the results differ, as they may, {far}. tvtasks rerun makes new ones.",
+        return FileFinding(
+            "note",
+            "",
+            f"{path} was made by version {version} of the algorithms; this tvtasks has version "
+            f"{ALGORITHM_VERSION}. As expected, the results differ: {far}. tvtasks rerun updates them.",
             label,
-        )  # fmt: skip
-    rules = {choice["rules"] for step in run.record["steps"] if (choice := step.get("choice"))}
+        )
+    rules = {choice["rules"] for step in run.record["steps"] if (choice := step["choice"])}
     if rules - {RULES}:
-        return Finding(
-            "note", "",
-            f"{path}: λ was chosen by version {max(rules)} of the rules, this tvtasks has version {RULES}: "
-            f"the results differ, as they may, {far}. tvtasks rerun makes new ones.",
+        return FileFinding(
+            "note",
+            "",
+            f"{path}: version {max(rules)} of the rules chose λ; this tvtasks has version {RULES}. As "
+            f"expected, the results differ: {far}. tvtasks rerun updates them.",
             label,
-        )  # fmt: skip
+        )
     far += _other_lams(run.record, again)
     beyond = _beyond_the_gap(run.record, again)
     if others and not beyond:
-        return Finding(
+        return FileFinding(
             "note",
             "",
-            f"{path}: computed again, the same within the gap; {far}. What differs: {others}.",
+            f"{path} is reproduced within the gap: {far}. What differs: {others}.",
             label,
         )
-    reason = f"What differs: {others}." if others else "The machine and all versions are the same as then."
-    within = f"more than the gap allows ({', '.join(beyond)})" if beyond else "though within the gap"
-    return Finding(
-        "differs", "",
-        f"{path}: computed again, the results differ, {within}: {far}. {reason} Restore the image from its "
-        "original file and compare; if it happens again, the processor or memory may be faulty.",
+    reason = f"What differs: {others}." if others else "The machine and all versions are the same."
+    within = f"more than the gap allows ({', '.join(beyond)})" if beyond else "although within the gap"
+    return FileFinding(
+        "differs",
+        "",
+        f"{path} is not reproduced: the results differ {within}: {far}. {reason} Restore the image from its "
+        "original file and compare; if they differ again, the processor or memory may be faulty.",
         label,
-    )  # fmt: skip
+    )
 
 
 def _other_lams(record: Mapping[str, Any], again: Restoration) -> str:
-    """Say where the rules chose another λ now."""
+    """Name the steps for which the rules now choose another λ."""
     return "".join(
         f"; λ of the {new.name} {old['parameters']['lam']:g} then, {new.parameters['lam']:g} now"
         for old, new in zip(record["steps"], again.steps, strict=True)
@@ -235,16 +237,16 @@ def _other_lams(record: Mapping[str, Any], again: Restoration) -> str:
 
 
 def _beyond_the_gap(record: Mapping[str, Any], again: Restoration) -> list[str]:
-    """Return the steps whose energies, then and now, cannot both be as close to the minimum as was proven.
+    """Return the steps whose energies, then and now, cannot both be within their proven gaps.
 
-    A step works on what those before it made, so that their gaps count as well.
+    A step works on the results of earlier steps, so their gaps count as well.
     """
     beyond, allowed = [], _ROUNDING
     for step, new in zip(record["steps"], again.steps, strict=True):
         old = step["convergence"]
         if not old or not new.convergence:
             continue
-        # What nothing is proven of may be anywhere above the minimum, and all that follows with it.
+        # Without a proof the energy may be anywhere above the minimum, and so may those that follow.
         allowed += max(float("inf") if old["gap"] is None else old["gap"], new.convergence.gap)
         energies = old["energy"], new.convergence.energy
         if abs(energies[0] - energies[1]) > allowed * max(map(abs, energies)):
@@ -253,27 +255,27 @@ def _beyond_the_gap(record: Mapping[str, Any], again: Restoration) -> list[str]:
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in what the software and the machine differ from those of a record; layout 1 did not have all."""
+    """Name the differences between the software and machine of a record and this one."""
     pairs = {
         **{name: (version, now["packages"].get(name)) for name, version in then["packages"].items()},
-        **{name: (then[name], now[name]) for name in ("commit", "python", "system", "machine")},
-        "processor": (then.get("processor"), now["processor"]),
+        **{name: (then[name], now[name]) for name in ("commit", "python", "system", "machine", "processor")},
     }
     return ", ".join(
         f"{name} {old or 'unknown'} then, {new or 'none'} now"
         for name, (old, new) in pairs.items()
-        # What was changed after a commit may have been anything.
+        # Uncommitted changes may be anything.
         if old != new or str(new).endswith("-dirty")
     )
 
 
-def _broken(path: Path, what: str, why: str, run: str = "") -> Finding:
+def _broken(path: Path, what: str, why: str, run: str = "") -> FileFinding:
     where = f": {what}" if what else ""
-    return Finding(
-        "damaged", what,
-        f"{path} is damaged{where}: {why}. Take the file from a backup, or restore the image again.",
+    return FileFinding(
+        "damaged",
+        what,
+        f"{path} is damaged{where}: {why}. Restore the file from a backup, or restore the image again.",
         run,
-    )  # fmt: skip
+    )
 
 
 def _label(name: str) -> str:

@@ -1,7 +1,8 @@
-"""Choosing λ for one image: image, model and direction in, a `Choice` with its reasons out. No files.
+"""Choose λ for one image: an image, a model and a direction in, a `Choice` with its reasons out.
 
-`choose_background` and `choose_denoise` pick the rule; where the evidence is too thin they say so and keep
-the model's own λ.
+`choose_background` and `choose_denoise` select the rule. Where the evidence is too weak they say so and keep
+the model's own λ. "Tuned" constants were tuned on the scans ``SEEDS_TUNED`` of ``tests.benchmarks.choosing``;
+see docs/choosing-lambda.md.
 """
 
 from tvtasks.choosing.background import ATOMIC, choose_background

@@ -1,4 +1,4 @@
-"""How noisy an image is, and whether its noise is of the kind that a risk estimate can rest on."""
+"""How noisy an image is, and whether a risk estimate can rely on its noise."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from scipy.fft import dctn
 
 from tvtasks.operators import Array
 
-_TO_SIGMA = 1.4826  # median absolute deviation of a Gaussian → its standard deviation
+_TO_SIGMA = 1.4826  # standard deviation of a Gaussian divided by its median absolute deviation
 _CLIP = 2.5
-_CLIPPED = 0.97756  # of a standard Gaussian: mean of its square, cut off at _CLIP²
+_CLIPPED = 0.97756  # mean of the square of a standard Gaussian, clipped at _CLIP²
 _BINS = 8
-_APART = 2.5  # times the gap between its neighbours that an outlier is from their middle
-_GAP = 1.66  # median, between the second highest and the second lowest of eight standard Gaussians
-_CROWDED = 0.7  # times what the mask says: where the gaps say less than that, there are outliers everywhere
-_MEDIAN_SQUARE = 0.4549  # of a standard Gaussian
-_FINE = 0.75  # of the variance by the mask: below, fine waves say that it is less
+_APART = 2.5  # an outlier is this many gaps between its neighbours away from their middle
+_GAP = 1.66  # median gap between the second highest and the second lowest of eight standard Gaussians
+_CROWDED = 0.7  # below this ratio of the gaps' to the mask's estimate, outliers are everywhere
+_MEDIAN_SQUARE = 0.4549  # median of the square of a standard Gaussian
+_FINE = 0.75  # below this fraction of the mask's variance, the one of the fine waves is used
 FAR = 4.0
-"""Standard deviations by which an outlier is beyond its neighbours."""
+"""An outlier is this many standard deviations beyond its neighbours."""
 OUTLIERS = 1e-3
-"""Share of outliers above which noise is called neither Gaussian nor counting noise."""
+"""Fraction of outliers above which noise counts as neither Gaussian nor counting noise."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of an image, in its own unit.
+    """Noise of an image, in the unit of the image.
 
     Attributes
     ----------
     sigma
         Standard deviation over the whole image.
     offset, gain
-        Variance at an expected value m: ``offset + gain · m``. Counting gives a gain above 0, electronics 0.
+        Variance at an expected value m: ``offset + gain · m``. Counting noise has a gain above 0, electronic
+        noise 0.
     outliers
-        Share of pixels that stand alone, four standard deviations beyond their neighbours; 1e-5 in Gaussian
-        noise.
+        Fraction of isolated pixels, four standard deviations beyond their neighbours; 1e-5 in Gaussian noise.
     correlation
-        What the noise of pixels up to three apart shares, where it is most; 0 for white noise.
+        The strongest correlation of the noise of pixels up to three apart; 0 for white noise.
     """
 
     sigma: float
@@ -49,17 +49,29 @@ class Noise:
     correlation: float
 
     def variance(self, expected: Array) -> Array:
-        """Variance of the noise of pixels whose expected values are given."""
+        """Return the variance of the noise of pixels with the given expected values."""
         floor = 0.01 * self.sigma**2
         return np.asarray(np.maximum(self.offset + self.gain * expected, floor))
 
 
 def estimate_noise(image: Array) -> Noise:
-    """Estimate the noise of an image, shape (M, N), or of pieces of one, shape (T, M, N); at least 8 × 8.
+    """Estimate the noise of an image (M, N), or of pieces of an image (T, M, N), of at least 8 × 8 pixels.
 
     The standard deviation is the spread, without outliers, of the response to Immerkær's mask, which sees
-    neither planes nor stripes; the variance against brightness comes from the same response in eight classes
-    of brightness. Pixels that stand alone are counted, and replaced before the rest is measured.
+    neither planes nor stripes. The variance as a function of brightness comes from the same response in eight
+    classes of brightness. Isolated pixels are counted, and replaced before the rest is measured.
+
+    References
+    ----------
+    J. Immerkær, "Fast Noise Variance Estimation", Computer Vision and Image Understanding 64 (1996) 300–302,
+    doi:10.1006/cviu.1996.0060.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.random.default_rng(0).normal(0, 0.1, (128, 128))
+    >>> round(estimate_noise(image).sigma, 2)
+    0.1
     """
     f = np.asarray(image)
     f = f if f.dtype == np.float32 else f.astype(np.float64)
@@ -70,8 +82,8 @@ def estimate_noise(image: Array) -> Noise:
     response = _response(f)
     noise = _fitted(f, response, bright, high - low)
     limit = FAR * np.sqrt(noise.variance(bright))
-    # The tops of sharp peaks are above their neighbours too, but the mask gives little there, and the
-    # neighbours differ among themselves.
+    # The tops of sharp peaks exceed their neighbours as well, but there the mask responds little, and the
+    # neighbours differ.
     alone = ((f[inner] > high + limit) | (f[inner] < low - limit)) & (np.abs(response) > limit)
     alone &= np.abs(f[inner] - bright) > _APART * (high - low)
     share = float(alone.mean())
@@ -84,14 +96,14 @@ def estimate_noise(image: Array) -> Noise:
     part = _floor(f) / noise.sigma**2 if noise.sigma > 0 else 1.0
     if part > _FINE:
         return noise
-    # The mask took a lattice of few pixels for noise.
+    # The mask mistook a lattice of few pixels for noise.
     return replace(
         noise, sigma=math.sqrt(part) * noise.sigma, offset=part * noise.offset, gain=part * noise.gain
     )
 
 
 def _fitted(f: Array, response: Array, bright: Array, gap: Array) -> Noise:
-    """Fit the variance to the brightness; `gap` is between neighbours of a pixel, without the extremes."""
+    """Fit the variance to the brightness; `gap` is that of a pixel's neighbours without extremes."""
     r, b, g = response.ravel(), bright.ravel(), gap.ravel()
     by_mask, by_gaps = _spread(r), _by_gaps(g)
     crowded = by_gaps < _CROWDED * by_mask
@@ -114,10 +126,10 @@ def _fitted(f: Array, response: Array, bright: Array, gap: Array) -> Noise:
 
 
 def _around(f: Array) -> tuple[Array, Array]:
-    """Return the second highest and the second lowest of the eight neighbours of pixels inside of the images.
+    """Return the second highest and the second lowest of the eight neighbours of the inner pixels.
 
-    A pixel of an edge, of a corner or of a line has two neighbours or more that are like it; one of salt and
-    pepper has at most another such pixel beside it.
+    A pixel of an edge, a corner or a line has at least two neighbours like itself; a pixel of salt and pepper
+    has at most one.
     """
     rows, columns = f.shape[1] - 2, f.shape[2] - 2
     around = [f[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3) if (i, j) != (1, 1)]
@@ -132,35 +144,35 @@ def _around(f: Array) -> tuple[Array, Array]:
 
 
 def _by_gaps(gaps: Array) -> float:
-    """Return the standard deviation by the gap between second highest and second lowest neighbour.
+    """Return the standard deviation from the gap between the second highest and second lowest neighbour.
 
-    From their median, which still holds within a half where a fifth of the pixels are outliers, of which most
-    places of the mask then have one. Structure makes it too large.
+    It uses the median gap, which is right to within a half even if a fifth of the pixels are outliers, when
+    most positions of the mask contain one. Structure makes the estimate too large.
     """
     median = float(np.partition(gaps, gaps.size // 2)[gaps.size // 2])
-    return median / _GAP if median > 0 else math.inf  # where there is hardly a count anywhere
+    return median / _GAP if median > 0 else math.inf  # nearly no pixel has a count
 
 
 def _floor(f: Array) -> float:
-    """Return the variance of white noise in a stack: the median power of fine waves; lattices have few."""
+    """Return the variance of white noise in a stack: the median power of fine waves."""
     power = dctn(f, norm="ortho", axes=(1, 2))[:, f.shape[1] // 2 :, f.shape[2] // 2 :].ravel() ** 2
     return float(np.median(power)) / _MEDIAN_SQUARE
 
 
 def _response(f: Array) -> Array:
-    """Return the response to Immerkær's mask (1996), shape (T, M − 2, N − 2), in units of the noise.
+    """Return the response to Immerkær's mask, shape (T, M − 2, N − 2), in units of the noise.
 
-    It is the difference of two Laplacians, (1, −2, 1) along rows and along columns: a plane and any function
-    of x or y alone give 0.
+    The mask is the difference of two Laplacians, (1, −2, 1) along rows and along columns; it gives 0 for a
+    plane and for any function of x or y alone.
     """
     down = f[:, :-2] - 2 * f[:, 1:-1] + f[:, 2:]
     return np.asarray((down[..., :-2] - 2 * down[..., 1:-1] + down[..., 2:]) / 6)
 
 
 def _spread(response: Array) -> float:
-    """Return the standard deviation of what lies within 2.5 of it, found in three rounds.
+    """Return the standard deviation of the part within 2.5 standard deviations, in three iterations.
 
-    The median absolute deviation alone would jump from one whole number of counts to the next.
+    The median absolute deviation alone would jump from one whole count to the next.
     """
     squares = response * response
     middle = squares.size // 2
@@ -173,9 +185,9 @@ def _spread(response: Array) -> float:
 
 
 def _correlation(response: Array) -> float:
-    """Return the correlation of the response at short distances, beyond what white noise has.
+    """Return the correlation of the response at short distances, beyond that of white noise.
 
-    The rows and columns of the mask are (1, −2, 1): white noise has −2/3, 1/6 and 0 at lags of 1, 2 and 3.
+    Rows and columns of the mask are (1, −2, 1): white noise gives −2/3, 1/6 and 0 at lags of 1, 2 and 3.
     """
     limit = 3 * _spread(response.ravel())
     r = np.clip(response, -limit, limit)

@@ -1,4 +1,4 @@
-"""λ of denoising: the one with the least expected error, which can be estimated without the truth."""
+"""λ of denoising: the one with the lowest expected error, estimated without the truth."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Gap, solve
 
 LEAST_SIDE = 16
-_SMALL = 128  # px; a smaller image is looked at as a whole, a larger one in pieces
-_PIECES = 3  # along each side at least: nine tiles
-_LENGTHS = 32, 64  # px; of their sides, at the least and at the most
-_SHARE = 0.14  # of the image's side between the two: nine tiles are a sixth of its area
-_SEAM = 4  # px beside which nothing is looked at
-_STOP = Gap(1e-2)  # nearer the minimum the estimate moves by less than its own scatter
-_PROBE = 0.5  # of the noise's standard deviation: how far the image is shaken for the divergence
-_CORRELATION = 0.25  # between neighbouring pixels, above which noise cannot be told from the sample
+_SMALL = 128  # px; smaller images are used completely, larger ones in pieces
+_PIECES = 3  # pieces along each side, at least: nine tiles
+_LENGTHS = 32, 64  # px; smallest and largest side of a tile
+# side of a tile as a fraction of the image's, between the two: nine tiles cover a sixth of its area
+_SHARE = 0.14
+_SEAM = 4  # px next to a seam that are ignored
+_STOP = Gap(1e-2)  # closer to the minimum the estimate changes by less than its own scatter
+_PROBE = 0.5  # size of the probe for the divergence, in standard deviations of the noise
+_CORRELATION = 0.25  # correlation of neighbouring pixels above which noise and sample cannot be separated
 _MASKED = 3  # one pixel in 3 × 3 is left out at a time
 _NEIGHBOURS = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
-_AT_MOST = 9  # evaluations of the risk
-_STEP = 1.6  # between two λ
+_AT_MOST = 9  # evaluations of the risk, at most
+_STEP = 1.6  # ratio of two successive λ
 _CS = np.geomspace(1e-3, 100.0, 100)  # c = αλ
 _KAPPAS = np.geomspace(1e-7, 8.5, 240)  # edges of bins
 
@@ -43,60 +44,69 @@ def choose_denoise(
 ) -> Choice:
     """Choose λ for denoising one image.
 
-    The risk ‖u − truth‖² is estimated by Monte-Carlo SURE (Ramani, Blu & Unser 2008) with the variance of
-    each pixel in the divergence, as counting noise asks for, on tiles all over the image, a sixth of it or
-    less. For Huber-ROF where it is linear it is a sum over cosine modes. Where pixels stand alone (salt and
-    pepper), pixels are left out and predicted instead (J-invariance, Batson & Royer 2019).
+    Monte-Carlo SURE estimates the risk ‖u − truth‖², with the variance of each pixel in the divergence, as
+    counting noise requires, on tiles all over the image that cover a sixth of it or less. For Huber-ROF where
+    it is linear, SURE is a sum over cosine modes. If there are isolated pixels (salt and pepper), left-out
+    pixels are predicted instead (J-invariance).
 
     Parameters
     ----------
     image
-        Shape (M, N), real and finite, as the model will see it, but before the median filter if there is one.
+        Shape (M, N), real and finite, scaled as the model will see it, but before a median filter.
     model
         Its λ is the fallback.
     direction
-        As in `solve`.
+        As in `tvtasks.solvers.solve`.
     median
-        Rows and columns of a median filter that comes before the denoising; it is made part of the estimator,
-        because after it the noise is no longer white.
+        Rows and columns of a median filter before the denoising. It becomes part of the estimator, because
+        after it the noise is no longer white.
 
     Returns
     -------
     Choice
+
+    References
+    ----------
+    S. Ramani, T. Blu, M. Unser, "Monte-Carlo SURE: A Black-Box Optimization of Regularization Parameters for
+    General Denoising Algorithms", IEEE Transactions on Image Processing 17 (2008) 1540–1554,
+    doi:10.1109/TIP.2008.2001404.
+
+    J. Batson, L. Royer, "Noise2Self: Blind Denoising by Self-Supervision", Proceedings of Machine Learning
+    Research 97 (ICML 2019) 524–533, doi:10.48550/arXiv.1901.11365.
     """
     f = np.asarray(image, np.float64)
     if min(f.shape) < LEAST_SIDE:
-        return fallback(
-            model, f"{f.shape[0]} × {f.shape[1]} pixels are too few to find the noise of an image."
-        )
+        return fallback(model, f"{f.shape[0]} × {f.shape[1]} pixels are too few to estimate the noise.")
     pieces = _Pieces.of(f)
     noise = estimate_noise(pieces.tiles)
     evidence = {
-        "noise_sigma": noise.sigma, "noise_gain": noise.gain, "outliers": noise.outliers,
+        "noise_sigma": noise.sigma,
+        "noise_gain": noise.gain,
+        "outliers": noise.outliers,
         "noise_correlation": noise.correlation,
-    }  # fmt: skip
+    }
     if not noise.sigma > 1e-6 * float(np.ptp(f)):
-        return fallback(model, "The image has no noise that could be measured.", evidence)
+        return fallback(model, "The image has no measurable noise.", evidence)
     spiked = noise.outliers > OUTLIERS
     if not spiked and abs(noise.correlation) > _CORRELATION:
         return fallback(
-            model, "Neighbouring pixels share their noise (was the image interpolated, filtered or "
-            "compressed?), so it cannot be told from the sample.", evidence,
-        )  # fmt: skip
+            model,
+            "Neighbouring pixels share their noise, so noise and sample cannot be separated. Was the image "
+            "interpolated, filtered or compressed?",
+            evidence,
+        )
 
     def denoised(seen: Array, lam: float) -> Array:
         if median:
             seen = median_filter(seen, *median)
         return solve(seen, with_lam(model, lam), direction=direction, stop=_STOP).u
 
-    words = f"The noise is {noise.sigma:.3g} (standard deviation); λ has the least expected error."
-    start = 1.2 if direction == "both" else 0.7  # where the walk begins: what it usually comes to
+    words = f"The noise has a standard deviation of {noise.sigma:.3g}; this λ has the lowest expected error."
+    start = 1.2 if direction == "both" else 0.7  # start of the search: the usual result
     if isinstance(model, HuberROF):
         start = (1.3 if median else 0.7) / noise.sigma
     if spiked:
-        words = (
-            "Some pixels are far off (salt and pepper?), so λ is the one that predicts left-out pixels best."
-        )
+        words = "Some pixels are far off (salt and pepper?); this λ predicts left-out pixels best."
         return _chosen(*_walk(_left_out(pieces, noise, denoised), start), "j-invariant", words, evidence)
     if isinstance(model, HuberROF) and model.alpha > 0:
         linear = _Linear.of(pieces.tiles, noise, model, direction)
@@ -107,21 +117,29 @@ def choose_denoise(
 
 
 def _chosen(
-    lams: list[float], values: list[float], rule: Literal["sure", "j-invariant"], words: str,
-    evidence: dict[str, float], lam: float | None = None,
-) -> Choice:  # fmt: skip
+    lams: list[float],
+    values: list[float],
+    rule: Literal["sure", "j-invariant"],
+    words: str,
+    evidence: dict[str, float],
+    lam: float | None = None,
+) -> Choice:
     best = int(np.argmin(values))
     inside = 0 < best < len(lams) - 1
     least = math.exp(lowest(np.log(lams), np.asarray(values))) if lam is None else lam
     return Choice(
-        least, rule, ("high" if rule == "sure" else "medium") if inside else "low",
-        words if inside else f"{words} It lies at the end of what was tried.",
-        tuple(lams), tuple(values), evidence,
-    )  # fmt: skip
+        least,
+        rule,
+        ("high" if rule == "sure" else "medium") if inside else "low",
+        words if inside else f"{words} It is at the end of the range that was tried.",
+        tuple(lams),
+        tuple(values),
+        evidence,
+    )
 
 
 def _walk(risk: Callable[[float], float], start: float) -> tuple[list[float], list[float]]:
-    """Evaluate in steps of a constant factor, downhill from the start, until the least has two neighbours."""
+    """Step downhill from the start by a constant factor until the lowest risk has two neighbours."""
     found = {0: risk(start)}
     while len(found) < _AT_MOST:
         best = min(found, key=found.__getitem__)
@@ -134,17 +152,17 @@ def _walk(risk: Callable[[float], float], start: float) -> tuple[list[float], li
 
 
 class _Pieces(NamedTuple):
-    """What is looked at of an image: tiles all over it, less its mean, in float32.
+    """The part of an image that is used: tiles all over it, minus its mean, in float32.
 
     Attributes
     ----------
     tiles
         Shape (T, m, n).
     image
-        The same side by side, which is solved much faster than each of them; each has its own level here, so
-        that the seams are no steps.
+        The tiles side by side, which is solved much faster than each of them; each is brought to its own
+        level, so that the seams are not steps.
     levels
-        What was taken away for that, for each pixel.
+        What was subtracted for that, per pixel.
     inside
         Pixels that are not close to a seam.
     """
@@ -173,7 +191,7 @@ class _Pieces(NamedTuple):
 
 
 def _cut(size: int, longest: int) -> tuple[int, int]:
-    """Return how many pieces are taken along a side of an image, and how long each is."""
+    """Return the number of pieces along a side of an image, and their length."""
     if size < _SMALL:
         return 1, size
 
@@ -185,16 +203,16 @@ def _cut(size: int, longest: int) -> tuple[int, int]:
 
 
 def _starts(size: int, length: int, number: int, others: int) -> NDArray[np.intp]:
-    """Return where pieces begin along a side, shape (number, others).
+    """Return where the pieces start along a side, shape (number, others).
 
-    Each of the `others` is moved on by a part of the distance, so that no step passes between all of them.
+    Each of the `others` is shifted by a part of the distance, so that no step fits between all of them.
     """
     place = (np.arange(number)[:, np.newaxis] + (np.arange(others) + 0.5) / others) / number
     return np.clip(np.rint(place * size - length / 2), 0, size - length).astype(np.intp)
 
 
 def _off_seams(number: int, length: int) -> NDArray[np.bool_]:
-    """Return which places of some pieces of a line, put one after the other, are not close to a seam."""
+    """Return which positions of some pieces of a line, joined end to end, are not close to a seam."""
     off = np.ones((number, length), bool)
     off[1:, :_SEAM] = off[:-1, length - _SEAM :] = False
     return off.ravel()
@@ -218,9 +236,10 @@ def _sure(pieces: _Pieces, noise: Noise, denoised: Estimator) -> Callable[[float
 
 
 def _left_out(pieces: _Pieces, noise: Noise, denoised: Estimator) -> Callable[[float], float]:
-    """Squared error of predicting pixels that the estimator did not see, and of outliers against neighbours.
+    """Return the squared error of predicting pixels that the estimator did not see.
 
-    An outlier says nothing of the truth, so none is predicted; but the estimator must not keep it either.
+    An outlier says nothing about the truth, so none is predicted. But the estimator must not keep outliers
+    either: they are compared with their neighbours.
     """
     image = pieces.image
     rng = np.random.default_rng(0)
@@ -245,13 +264,13 @@ def _left_out(pieces: _Pieces, noise: Noise, denoised: Estimator) -> Callable[[f
 
 
 class _Linear(NamedTuple):
-    """SURE of Huber-ROF as if it were linear: exact then, from the cosine transform."""
+    """SURE of Huber-ROF as if it were linear, from the cosine transform; exact where it is linear."""
 
     lam: float
     lams: list[float]
     risks: list[float]
     holds: bool
-    """Whether it is linear at `lam`."""
+    """Whether Huber-ROF is linear at `lam`."""
 
     @classmethod
     def of(cls, tiles: Array, noise: Noise, model: HuberROF, direction: Direction) -> _Linear:

@@ -1,4 +1,4 @@
-"""λ from the size of what is to be kept."""
+"""λ from the size of the features to keep."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ _METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "nm": 1e-
 
 
 def by_size(model: Model, direction: Direction, size: float) -> Choice:
-    """Choose the λ at which a feature of this diameter, in pixels, is just kept in the flat image.
+    """Choose the λ at which a feature of this diameter, in pixels, just stays in the flat image.
 
-    Huber-ROF, where linear, halves a wave of this wavelength: λ = (2π/size)²/α. The L1 models keep a disc
-    out of the background below λ = 4/size, a piece of a line below 2/size (Chan & Esedoglu 2005; TGV-L1
-    times α1).
+    Huber-ROF, where it is linear, halves a wave of this wavelength: λ = (2π/size)²/α. The L1 models keep a
+    disc out of the background below λ = 4/size, and a piece of a line below 2/size (TGV-L1: times α1).
+
+    References
+    ----------
+    T. F. Chan, S. Esedoglu, "Aspects of total variation regularized L1 function approximation", SIAM Journal
+    on Applied Mathematics 65 (2005) 1817–1837, doi:10.1137/040604297.
     """
     evidence = {"feature_size_px": size}
     if isinstance(model, HuberROF):
         if model.alpha == 0:
-            return fallback(model, "With α = 0 Huber-ROF has no cut-off that a size could set.", evidence)
+            return fallback(model, "With α = 0, Huber-ROF has no cut-off that a size could set.", evidence)
         lam = (2 * math.pi / size) ** 2 / model.alpha
     else:
         lam = (4 if direction == "both" else 2) / size * (model.alpha1 if isinstance(model, TGVL1) else 1)
-    reason = f"Features of up to {size:.3g} pixels are kept in the flat image."
+    reason = f"Features of up to {size:.3g} pixels stay in the flat image."
     return Choice(lam, "feature-size", "high", reason, evidence=evidence)
 
 
@@ -39,16 +43,21 @@ def size_in_pixels(
     Parameters
     ----------
     size
-        What a user writes.
+        The size as a user writes it.
     pixel_size, pixel_unit
         (dy, dx) and their unit, as in `Micrograph`.
     direction
-        Along which the size counts; for ``both`` the geometric mean of dy and dx does.
+        Direction of the size; for ``both``, the geometric mean of dy and dx is used.
 
     Raises
     ------
     RecipeError
-        If it is no size, or a length and the image has no length scale.
+        It is not a size, or it is a length and the image is not calibrated.
+
+    Examples
+    --------
+    >>> size_in_pixels("2 nm", (1e-10, 1e-10), "m")
+    20.0
     """
     try:
         value, unit = parsed(size)
@@ -59,14 +68,14 @@ def size_in_pixels(
     sides = metres(pixel_size, pixel_unit)
     if sides is None:
         raise RecipeError(
-            f"feature_size = {size!r} is a length, but the image is not calibrated. Give it in pixels."
+            f"feature_size = {size!r} is a length, but the image is not calibrated. Give the size in pixels."
         )
     dy, dx = sides
     return value * _METRES[unit] / {"x": dx, "y": dy, "both": math.sqrt(dy * dx)}[direction]
 
 
 def metres(pixel_size: tuple[float, float] | None, pixel_unit: str) -> tuple[float, float] | None:
-    """Return the sides of a pixel in metres; None where the image has no length scale."""
+    """Return the sides of a pixel in metres; None if the image is not calibrated."""
     if pixel_size is None or pixel_unit.lower() not in _METRES:
         return None
     dy, dx = pixel_size
@@ -74,7 +83,7 @@ def metres(pixel_size: tuple[float, float] | None, pixel_unit: str) -> tuple[flo
 
 
 def parsed(size: str | float) -> tuple[float, str]:
-    """Return the number and the unit, in lower case, of a size; a ValueError says what it must be."""
+    """Return the number and the unit, in lower case, of a size; a ValueError describes what it must be."""
     found = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?[0-9]+)?)\s*([a-zµμå]*)\s*", str(size), re.IGNORECASE)
     try:
         value, unit = (float(found[1]), found[2].lower()) if found else (math.nan, "")

@@ -1,4 +1,4 @@
-"""Where in the spectrum of an image its lattice lies, and how much power is anything else."""
+"""Find the lattice of an image in its spectrum, and the power of everything else."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from scipy.ndimage import uniform_filter
 from tvtasks.operators import Array, Direction
 
 LOG_MEAN = float(np.euler_gamma)
-"""Of an exponentially distributed power: the logarithm of its mean less the mean of its logarithm."""
+"""For an exponentially distributed power: log of the mean minus mean of the log."""
 _ABOVE = 20.0
-"""A peak stands this many times above what surrounds it: one noise image of a thousand has such a mode."""
-_LEAST_SHARE = 0.01  # of the strongest peak's power; what is weaker is not what a user calls the lattice
-_ROUNDING = 1e-10  # of the image's variance; weaker waves are of the arithmetic
-_LEAST_INDEX = 8  # waves that fit into the image fewer times than this are background
-_LEAST_BOX = 15  # px of the box whose mean is taken away before peaks are looked for; larger for large images
+"""A peak exceeds its surroundings by this factor: one in a thousand images of noise has such a mode."""
+_LEAST_SHARE = 0.01  # of the strongest peak's power; weaker peaks are not what a user calls the lattice
+_ROUNDING = 1e-10  # of the image's variance; weaker waves come from rounding
+_LEAST_INDEX = 8  # waves with fewer periods in the image are background
+_LEAST_BOX = 15  # px of the box whose mean is subtracted before peaks are searched; larger for large images
 _MOST_PEAKS = 100
-_LONGEST = (
-    2.5  # times the next wave of the lattice: a wave longer than that is of the terraces, not of the cell
-)
-_REACH = 3  # bins over which a peak spreads: the window's two, and a little for drift
+_LONGEST = 2.5  # a wave longer than this many times the next one belongs to the terraces, not to the cell
+_REACH = 3  # bins over which a peak spreads: two from the window, and a little from drift
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,9 @@ class Peak:
     fy, fx
         Frequency in cycles per pixel, fx ≥ 0.
     power
-        Variance that the wave accounts for, in the image's unit squared.
+        Variance that the wave contributes, in squared units of the image.
     prominence
-        Its strongest mode over what surrounds it.
+        Power of its strongest mode divided by that of its surroundings.
     """
 
     fy: float
@@ -53,19 +51,19 @@ class Peak:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Power of an image by frequency, with its lattice peaks.
+    """Power of an image by frequency, and the peaks of its lattice.
 
     Attributes
     ----------
     power
-        Power of each mode of a real Fourier transform under a Hann window, shape (rows, columns // 2 + 1);
+        Power of each mode of a real Fourier transform with a Hann window, shape (rows, columns // 2 + 1);
         white noise of variance σ² has σ² everywhere.
     shape
-        Of the image.
+        Shape of the image.
     peaks
-        The lattice's, the longest wave first; empty where nothing stands out.
+        The peaks of the lattice, longest wave first; empty if there is none.
     rest
-        `power` without the peaks: in their place is the mean of what surrounds them.
+        `power` without the peaks: the mean of their surroundings replaces them.
     weights
         How many modes of the full transform each column of `power` stands for: 1 or 2.
     """
@@ -78,23 +76,23 @@ class Spectrum:
 
 
 def kappa(frequency: Array | float) -> Array:
-    """κ = 4 sin²(π f) of a wave of f cycles per pixel: what ∇ᵀ∇ multiplies it by, along one axis."""
+    """Return κ = 4 sin²(π f), by which ∇ᵀ∇ along one axis multiplies a wave of f cycles per pixel."""
     return np.asarray(4 * np.sin(np.pi * np.asarray(frequency)) ** 2)
 
 
 def kappa_along(fy: Array, fx: Array, direction: Direction) -> Array:
-    """κ of frequencies, shape (len(fy), len(fx)), counting only the kept components."""
+    """Return κ of frequencies, shape (len(fy), len(fx)), for the directions that are kept."""
     y = kappa(fy) if direction != "x" else np.zeros_like(fy)
     x = kappa(fx) if direction != "y" else np.zeros_like(fx)
     return np.asarray(y[:, np.newaxis] + x)
 
 
 def spectrum(image: Array) -> Spectrum:
-    """Find the lattice of an image, shape (M, N), in its spectrum.
+    """Find the lattice of an image (M, N) in its spectrum.
 
-    A mode belongs to a lattice where it stands 20 times above the modes at its distance from the origin, in
-    its row and column of the spectrum (a step or a streak fills a line through them), and along its own ray
-    (straight steps fill a ray).
+    A mode belongs to a lattice if it exceeds, 20 times, the modes at its distance from the origin, those in
+    its row and column of the spectrum (a step or a streak fills a line through them), and those along its own
+    ray (straight steps fill a ray).
     """
     rows, columns = image.shape
     levelled = without_plane(image)
@@ -109,7 +107,7 @@ def spectrum(image: Array) -> Spectrum:
     places = np.argwhere((logs > around + np.log(_ABOVE)) & (rings >= _LEAST_INDEX))
     places = places[np.argsort(-sharp[places[:, 0], places[:, 1]])]
     places = places[_highest_around(sharp, places)]
-    weights = np.full(power.shape[1], 2.0)  # modes of the full transform that a column stands for
+    weights = np.full(power.shape[1], 2.0)  # modes of the full transform per column
     weights[0] = 1.0
     if columns % 2 == 0:
         weights[-1] = 1.0
@@ -120,7 +118,7 @@ def spectrum(image: Array) -> Spectrum:
         if logs[i, j] < level + np.log(_ABOVE):
             continue
         near = _box(i, j, power.shape)
-        # The level beside the peak, in the image as it is.
+        # The level next to the peak, in the unmodified image.
         beside = _level(power[_ring(i, j, power.shape)])
         excess = np.maximum(power[near] - beside, 0.0).sum(axis=0)
         rest[near] = np.minimum(rest[near], beside)
@@ -136,11 +134,11 @@ def spectrum(image: Array) -> Spectrum:
 
 
 def transform(image: Array) -> NDArray[np.complex128]:
-    """Return the real Fourier transform of an image under a Hann window, its mean taken away.
+    """Return the real Fourier transform of an image, minus its mean, with a Hann window.
 
     White noise of variance σ² has an expected squared modulus of σ² in every mode.
     """
-    # In place where possible: fresh memory costs as much as the arithmetic.
+    # In place where possible: new memory costs as much as the arithmetic.
     dtype = np.result_type(image, np.float32)
     y, x = (np.hanning(size + 2)[1:-1].astype(dtype) for size in image.shape)
     work = image - y @ image @ x / (y.sum() * x.sum())
@@ -158,13 +156,13 @@ def power_of(image: Array) -> Array:
 
 
 def peak_box(peak: Peak, shape: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the modes over which a peak spreads, as an index into the transform of an image of a shape."""
+    """Return the modes over which a peak spreads, as an index into the transform of such an image."""
     rows, columns = shape
     return _box(round(peak.fy * rows) % rows, round(peak.fx * columns), (rows, columns // 2 + 1))
 
 
 def surroundings(power: Array, peak: Peak, shape: tuple[int, int]) -> float:
-    """Return the level of the power around a peak, beyond its box; `shape` is that of the image."""
+    """Return the level of the power around a peak, outside its box; `shape` is that of the image."""
     rows, columns = shape
     return _level(power[_ring(round(peak.fy * rows) % rows, round(peak.fx * columns), power.shape)])
 
@@ -174,7 +172,7 @@ def _level(powers: Array) -> float:
 
 
 def without_plane(image: Array) -> Array:
-    """Subtract the plane that fits best, in float64."""
+    """Subtract the best-fitting plane, in float64."""
     f = np.asarray(image, np.float64)
     f = f - f.mean()
     y, x = (np.arange(size) - (size - 1) / 2 for size in f.shape)
@@ -186,9 +184,9 @@ def without_plane(image: Array) -> Array:
 
 
 def _clipped(image: Array) -> Array:
-    """Take away what is slow, then clip: steps, scars and spikes no longer drown the lattice.
+    """Remove slow variations, then clip, so that steps, scars and spikes no longer hide the lattice.
 
-    In units of the image's standard deviation and in float32, which is enough for what is left.
+    The result is in units of the image's standard deviation and in float32, which is precise enough.
     """
     box = max(_LEAST_BOX, max(image.shape) // 16 | 1)
     high = (image / (image.std() or 1.0)).astype(np.float32)
@@ -200,7 +198,7 @@ def _clipped(image: Array) -> Array:
 
 
 def _highest_around(power: Array, places: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Return which modes are the strongest within their reach; rows go on at the other end."""
+    """Return which modes are the strongest within their reach; rows wrap around."""
     step = np.arange(1 - _REACH, _REACH)
     rows = (places[:, :1] + step)[:, :, np.newaxis] % power.shape[0]
     columns = np.clip(places[:, 1:] + step, 0, power.shape[1] - 1)[:, np.newaxis, :]
@@ -208,7 +206,7 @@ def _highest_around(power: Array, places: NDArray[np.intp]) -> NDArray[np.bool_]
 
 
 def _ring(i: int, j: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Modes around a peak, outside of its reach."""
+    """Return the modes around a peak, outside its reach."""
     y, x = np.mgrid[-2 * _REACH : 2 * _REACH + 1, -2 * _REACH : 2 * _REACH + 1]
     outside = np.maximum(np.abs(y), np.abs(x)) > _REACH
     rows, columns = (i + y[outside]) % shape[0], j + x[outside]
@@ -217,7 +215,7 @@ def _ring(i: int, j: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDA
 
 
 def _along_ray(logs: NDArray[np.float64], i: int, j: int) -> float:
-    """Mean of the log power along the ray from the origin, on both sides of a mode at signed indices."""
+    """Return the mean log power along the ray from the origin, on both sides of a mode at signed indices."""
     rows, columns = logs.shape
     length = np.hypot(i, j)
     steps = np.array([-8, -7, -6, -5, 5, 6, 7, 8])

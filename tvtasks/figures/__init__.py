@@ -1,6 +1,6 @@
-"""Pictures for people: the preview of a restoration, the contact sheet of a sweep, profiles along a line.
+"""Pictures: the preview of a restoration, the contact sheet of a sweep, profiles along a line.
 
-The preview is drawn with Pillow, for every image; sheet and profiles with matplotlib, where somebody asks.
+Pillow draws the preview, for every image; matplotlib draws the others, on request.
 """
 
 from tvtasks.figures.panels import (
@@ -21,6 +21,18 @@ from tvtasks.figures.panels import (
 )
 
 __all__ = [
-    "PANEL_WIDTH", "Panel", "Restored", "ScaleBar", "caption", "drawn", "jpeg", "limits", "panels", "png",
-    "prefix", "preview", "scale_bar", "with_prefix",
-]  # fmt: skip
+    "PANEL_WIDTH",
+    "Panel",
+    "Restored",
+    "ScaleBar",
+    "caption",
+    "drawn",
+    "jpeg",
+    "limits",
+    "panels",
+    "png",
+    "prefix",
+    "preview",
+    "scale_bar",
+    "with_prefix",
+]

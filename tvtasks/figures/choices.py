@@ -13,6 +13,7 @@ from tvtasks.choosing.spectrum import power_of, without_plane
 from tvtasks.figures.panels import drawn, panels, with_prefix
 from tvtasks.figures.sheet import shortened
 from tvtasks.models import HuberROF
+from tvtasks.steps import Minimised
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
     from tvtasks.micrograph import Micrograph
     from tvtasks.proposal import Proposal
-    from tvtasks.recipe import ModelStep
+    from tvtasks.steps import Settings
 
 _SIDE = 480
-_SHOWN = 50.0  # times λ, to either side
+_SHOWN = 50.0  # the curve is shown from λ / 50 to 50 λ
 
 
 def proposal_figure(proposal: Proposal) -> Figure:
-    """Draw what a proposal rests on, and what it makes of the image."""
+    """Draw a proposal: the evidence, and the restored image."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - half a second
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -58,34 +59,45 @@ def proposal_figure(proposal: Proposal) -> Figure:
 
 
 def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Micrograph) -> None:
-    """Draw the spectrum up to twice the lattice's highest wave, the waves ringed and the cut-off dashed."""
+    """Draw the spectrum up to twice the highest lattice wave, the waves ringed and the cut-off dashed."""
     raw = micrograph.data[proposal.restoration.region.slices].astype(np.float64)
     half = power_of(without_plane(raw))
     columns = raw.shape[1]
-    # The other half by symmetry: the mode at −f has the power of that at f.
+    # The other half follows by symmetry: the mode at −f has the power of the mode at f.
     other = np.roll(half[::-1, 1 : (columns + 1) // 2][:, ::-1], 1, axis=0)
     full = np.fft.fftshift(np.concatenate([half, other], axis=1)[:, :columns], axes=0)
     full = np.roll(full, columns // 2, axis=1)
     logs = np.log10(full + np.finfo(float).tiny)
     low, high = np.percentile(logs, [30, 99.9])
     axes.imshow(
-        logs, cmap="gray", vmin=low, vmax=max(high, low + 1), extent=(-0.5, 0.5, 0.5, -0.5), aspect="equal",
+        logs,
+        cmap="gray",
+        vmin=low,
+        vmax=max(high, low + 1),
+        extent=(-0.5, 0.5, 0.5, -0.5),
+        aspect="equal",
         interpolation="antialiased",
-    )  # fmt: skip
+    )
     waves = np.array(choice.evidence["lattice_waves"])
     both = np.concatenate([waves, -waves])
     axes.plot(
-        both[:, 1], both[:, 0], "o", markersize=10, markerfacecolor="none", markeredgecolor="#ffb000",
+        both[:, 1],
+        both[:, 0],
+        "o",
+        markersize=10,
+        markerfacecolor="none",
+        markeredgecolor="#ffb000",
         label="waves found" if choice.fell_back else "lattice",
-    )  # fmt: skip
+    )
     cut = _cut_off(proposal.recipe.background, choice) / (2 * math.pi)
     turn = np.linspace(0, 2 * np.pi, 200)
     step = proposal.recipe.background
-    if step is None or step.direction == "both":
+    direction = step.direction if isinstance(step, Minimised) else "both"
+    if direction == "both":
         axes.plot(cut * np.cos(turn), cut * np.sin(turn), "--", color="#4fc3f7", label="cut-off")
     else:
         for sign in (-cut, cut):
-            line = axes.axvline if step.direction == "x" else axes.axhline
+            line = axes.axvline if direction == "x" else axes.axhline
             line(sign, linestyle="--", color="#4fc3f7", label="cut-off" if sign > 0 else None)
     reach = min(0.5, 2 * float(np.abs(waves).max()))
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), xlabel="cycles per pixel")
@@ -98,8 +110,8 @@ def _spectrum(axes: Axes, proposal: Proposal, choice: Choice, micrograph: Microg
     axes.legend(loc="lower right", fontsize=8)
 
 
-def _cut_off(step: ModelStep | None, choice: Choice) -> float:
-    """Return the cut-off of the background that was taken, in rad/px; NaN, which draws nothing, if none."""
+def _cut_off(step: Settings | None, choice: Choice) -> float:
+    """Return the cut-off of the background in rad/px; NaN, which draws nothing, if there is none."""
     if not choice.fell_back:
         return float(choice.evidence["cut_off_rad_per_px"])
     return math.sqrt(step.alpha * step.lam) if isinstance(step, HuberROF) and step.alpha > 0 else math.nan

@@ -1,4 +1,4 @@
-"""A profile drawn: where the line lies, and the values along it."""
+"""A profile drawn: the position of the line, and the values along it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tvtasks.archive import ArchivedRun
     from tvtasks.profile import Profile
 
+# Other curves take matplotlib's own colours in turn.
 _COLOURS = {
     "raw": "0.55",
     "background": "#d95f02",
@@ -23,11 +24,12 @@ _COLOURS = {
     "contrast": "#7570b3",
     "restored": "#1b6ca8",
 }
+_ABOVE = ("raw", "background")
 _SIDE = 600
 
 
 def profile_figure(run: ArchivedRun, found: Profile) -> Figure:
-    """Draw the restored image with the line, and beside it raw with background, and flat with restored."""
+    """Draw the restored image with the line; beside it raw and background, and below flat and restored."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - half a second
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -36,9 +38,9 @@ def profile_figure(run: ArchivedRun, found: Profile) -> Figure:
     title = f"{run.micrograph.name}  ·  {run.recipe.name}"
     figure.suptitle(shortened(title, 100), fontsize=11, parse_math=False)
     grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.55))
-    # Where a step made no flat image of its own, the lower plot has the result alone.
-    above = [name for name in ("raw", "background") if name in found.curves]
-    below = [name for name in ("flat", "contrast", "restored") if name in found.curves]
+    # If no step changed the flat image, the lower plot shows the result alone.
+    above = [name for name in _ABOVE if name in found.curves]
+    below = [name for name in found.curves if name not in _ABOVE]
     if "flat" in found.curves and np.array_equal(
         found.curves["flat"], found.curves["restored"], equal_nan=True
     ):
@@ -51,9 +53,14 @@ def profile_figure(run: ArchivedRun, found: Profile) -> Figure:
     size = (_SIDE, round(_SIDE * aspect)) if aspect <= 1 else (round(_SIDE / aspect), _SIDE)
     left, top = run.region.left - 0.5, run.region.top - 0.5
     image.imshow(
-        np.asarray(drawn(panel, size)), cmap="gray", vmin=0, vmax=255, interpolation="nearest",
-        extent=(left, left + columns, top + rows, top), aspect=aspect * columns / rows,
-    )  # fmt: skip
+        np.asarray(drawn(panel, size)),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+        extent=(left, left + columns, top + rows, top),
+        aspect=aspect * columns / rows,
+    )
     image.set(xticks=[], yticks=[])
     image.set_title("restored", fontsize=10)
     x0, y0, x1, y1 = found.pixels
@@ -68,17 +75,20 @@ def profile_figure(run: ArchivedRun, found: Profile) -> Figure:
         largest = max(np.nanmax(np.abs(found.curves[name]), initial=0.0) for name in names)
         factor, shown_unit = prefix(float(largest), found.value_unit)
         for name in names:
-            plot.plot(
-                found.distance, found.curves[name] / factor, label=name, color=_COLOURS[name], linewidth=1.1
-            )
+            colour, curve = _COLOURS.get(name), found.curves[name] / factor
+            plot.plot(found.distance, curve, label=name, color=colour, linewidth=1.1)
         label = run.micrograph.quantity or "value"
         plot.set_ylabel(shortened(f"{label} ({shown_unit})" if shown_unit else label, 30), parse_math=False)
         plot.margins(x=0)
         plot.spines[["top", "right"]].set_visible(False)
         plot.legend(
-            loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names), frameon=False, fontsize=8,
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=len(names),
+            frameon=False,
+            fontsize=8,
             borderaxespad=0,
-        )  # fmt: skip
+        )
         if row == 0:
             plot.tick_params(labelbottom=False)
         else:

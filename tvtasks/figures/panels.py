@@ -16,7 +16,8 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from tvtasks.micrograph import Image, Micrograph, Region
-from tvtasks.recipe import Recipe, StepName
+from tvtasks.recipe import Recipe
+from tvtasks.steps import STEPS
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
 PANEL_WIDTH = 470
 """Pixels."""
 
-_MARGIN, _GAP, _HEADER = 6, 10, 66  # the header has the caption, and the name of each panel
+_MARGIN, _GAP, _HEADER = 6, 10, 66  # the header has the caption and the panels' names
 _TITLE_SIZE, _CAPTION_SIZE, _CAPTION_GREY = 21, 17, 89
-_BAR_FONT_SIZE, _BAR_GROUND = 20, 0.75  # the ground of the scale bar covers so much of the image below
+_BAR_FONT_SIZE, _BAR_GROUND = 20, 0.75  # how opaque the ground of the scale bar is
 
 _ENOUGH = 50_000
-"""Pixels from which percentiles are taken: their error is below what an eye can tell."""
+"""Pixels to take percentiles from: the error is invisible."""
 
 _TAKES_PREFIX = {"m", "A", "V", "N", "Hz", "s"}
 
 _COARSE = 3
-"""Where a pixel is drawn this large or larger, it is drawn as a square; below it is interpolated."""
+"""From this size in the picture, a pixel is drawn as a square; smaller ones are interpolated."""
 
 
 class Restored(Protocol):
-    """What can be drawn: a `Restoration`, or an `ArchivedRun` that was read back."""
+    """What can be drawn: a `Restoration`, or an `ArchivedRun` read from a file."""
 
     @property
     def micrograph(self) -> Micrograph: ...  # noqa: D102
@@ -53,21 +54,21 @@ class Restored(Protocol):
     @property
     def gap(self) -> float | None: ...  # noqa: D102
     @property
-    def choices(self) -> Mapping[StepName, Choice]: ...  # noqa: D102
+    def choices(self) -> Mapping[str, Choice]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One image of a picture.
+    """One array of a picture.
 
     Attributes
     ----------
     name
-        What stands above it.
+        The title above it.
     image
         The values, shape (rows, columns).
     low, high
-        The values that are drawn black and white.
+        The values drawn black and white.
     """
 
     name: str
@@ -77,17 +78,17 @@ class Panel:
 
 
 class ScaleBar(NamedTuple):
-    """A length that is drawn in an image, as a part of the image's width, and what is written below."""
+    """A length in an image: the fraction of the image's width that it takes, and its label."""
 
     part: float
     label: str
 
 
 def panels(restoration: Restored) -> list[Panel]:
-    """Return raw | background | restored (without a background: raw | restored) with their grey values.
+    """Return raw | background | restored (raw | restored without a background) with their grey ranges.
 
-    These run from the 0.5th to the 99.5th percentile of each panel, so that a single spike does not turn the
-    rest black; the background has the raw image's range, so that the two can be compared.
+    Each range runs from the 0.5th to the 99.5th percentile of its panel, so that a spike does not turn the
+    rest black. The background has the range of the raw image, so that the two can be compared.
     """
     raw = restoration.micrograph.data[restoration.region.slices]
     range_of_raw = limits(raw)
@@ -103,7 +104,7 @@ def preview(restoration: Restored) -> Pillow.Image:
     shown = panels(restoration)
     rows, columns = shown[0].image.shape
     dy, dx = restoration.micrograph.pixel_size or (1.0, 1.0)
-    # A strip of a few lines is stretched rather than drawn invisibly thin.
+    # A strip of a few lines is stretched to be visible.
     height = round(PANEL_WIDTH * min(max(rows * dy / (columns * dx), 0.2), 5.0))
     pitch = PANEL_WIDTH + _GAP
     size = (2 * _MARGIN + len(shown) * pitch - _GAP, _HEADER + height + _MARGIN)
@@ -123,7 +124,7 @@ def preview(restoration: Restored) -> Pillow.Image:
 def png(picture: Pillow.Image) -> bytes:
     """Return a picture as a PNG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # noise does not become smaller by more effort
+    picture.save(buffer, "PNG", compress_level=1)  # more effort does not make noise smaller
     return buffer.getvalue()
 
 
@@ -142,13 +143,13 @@ def jpeg(picture: Pillow.Image, *, max_bytes: int = 45_000) -> bytes:
 
 
 def caption(restoration: Restored) -> str:
-    """Return what stands above a picture: the names of image, channel and recipe, a chosen λ, and the gap."""
+    """Return the text above a picture: names of image, channel and recipe, a chosen λ, and the gap."""
     parts = [restoration.micrograph.name]
     if restoration.micrograph.channel:
         parts.append(restoration.micrograph.channel)
     parts.append(restoration.recipe.name)
     for step, choice in restoration.choices.items():
-        if step != "contrast":  # it has that of the background
+        if not STEPS[step].follows:  # it has the λ of another step
             parts.append(f"{step} λ {choice.lam:.3g} {'kept' if choice.fell_back else 'auto'}")
     if restoration.gap is not None:
         parts.append(f"gap {restoration.gap:.1e}")
@@ -156,7 +157,7 @@ def caption(restoration: Restored) -> str:
 
 
 def scale_bar(micrograph: Micrograph, columns: int) -> ScaleBar | None:
-    """Return 1, 2 or 5 times a power of ten, about a quarter of so many columns; None if not calibrated."""
+    """Return 1, 2 or 5 times a power of ten, about a quarter of the width; None if not calibrated."""
     if micrograph.pixel_size is None:
         return None
     width = columns * micrograph.pixel_size[1]
@@ -167,21 +168,21 @@ def scale_bar(micrograph: Micrograph, columns: int) -> ScaleBar | None:
 
 def limits(image: Image) -> tuple[float, float]:
     """Return the 0.5th and 99.5th percentile, which are drawn black and white."""
-    # An odd stride meets both halves of an interlaced scan.
+    # An odd stride samples both halves of an interlaced scan.
     stride = math.isqrt(image.size // _ENOUGH) | 1
     low, high = np.percentile(image[::stride, ::stride].astype(np.float64), [0.5, 99.5])
     return (float(low), float(high)) if high > low else (float(image.min()), float(image.max()))
 
 
 def drawn(panel: Panel, size: tuple[int, int]) -> Pillow.Image:
-    """Draw the values of a panel in so many columns and rows of grey pixels."""
-    # At first to no fewer than twice as many: that is fast, and rough only where it cannot be seen any more.
+    """Draw the values of a panel with `size` = (columns, rows) grey pixels."""
+    # First average down to at least twice the size: that is fast, and its roughness is invisible in the end.
     image = _averaged(panel.image, panel.image.shape[0] // (2 * size[1]))
     image = _averaged(image.T, image.shape[1] // (2 * size[0])).T
     grey = image.astype(np.result_type(image, np.float32))
     step = grey.dtype.type((panel.high / 2 - panel.low / 2) / 255)
     if step > 0:
-        grey *= 0.5  # halves, because the whole range may be too large for the type
+        grey *= 0.5  # halves, because the whole range may overflow the dtype
         grey -= grey.dtype.type(panel.low / 2)
         grey /= step
         np.clip(grey, 0, 255, out=grey)
@@ -193,7 +194,7 @@ def drawn(panel: Panel, size: tuple[int, int]) -> Pillow.Image:
 
 
 def _averaged(image: Image, factor: int) -> Image:
-    """Return the means of so many rows each; rows left over at the end are dropped."""
+    """Return the means of groups of `factor` rows; rows left over at the end are dropped."""
     if factor <= 1:
         return image
     rows = image.shape[0] // factor * factor
@@ -207,7 +208,7 @@ def _averaged(image: Image, factor: int) -> Image:
 def _draw_scale_bar(
     picture: Pillow.Image, draw: ImageDraw.ImageDraw, bar: ScaleBar, corner: tuple[int, int]
 ) -> None:
-    """Draw a bar over its label on a light ground in the lower right corner of a panel."""
+    """Draw a bar above its label on a light ground in the lower right corner of a panel."""
     length = round(bar.part * PANEL_WIDTH)
     width = min(max(length, round(_font(_BAR_FONT_SIZE).getlength(bar.label))) + 16, PANEL_WIDTH)
     right, bottom = corner
@@ -220,12 +221,16 @@ def _draw_scale_bar(
 
 
 def _write(
-    draw: ImageDraw.ImageDraw, base: tuple[float, float], text: str, size: int, grey: int = 0,
+    draw: ImageDraw.ImageDraw,
+    base: tuple[float, float],
+    text: str,
+    size: int,
+    grey: int = 0,
     width: float = PANEL_WIDTH,
-) -> None:  # fmt: skip
-    """Write a line, centred on a point of its base line; one that is too wide loses its middle."""
+) -> None:
+    """Write a line of text centred on a point of its base line; a line that is too wide loses its middle."""
     font = _font(size)
-    # What a file calls itself may hold line breaks, and bytes that no font can show.
+    # Names from a file may hold line breaks, and bytes that no font can show.
     line = whole = "".join(letter if letter.isprintable() else " " for letter in text)
     half = len(whole) // 2
     while font.getlength(line) > width:
@@ -236,22 +241,28 @@ def _write(
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans: the font that comes with Pillow has no µ."""
+    """Return DejaVu Sans, because Pillow's own font has no µ."""
     spec = find_spec("matplotlib")  # importing it takes half a second
     assert spec is not None and spec.origin is not None
     path = Path(spec.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
-    # The same picture everywhere, whether the system has a library for complex scripts or not.
+    # Pictures are the same whether or not the system has a library for complex scripts.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def with_prefix(value: float, unit: str) -> str:
-    """Write a value with the prefix that makes its number short: 2e-9 m is 2 nm."""
+    """Write a value with the prefix that makes its number short: 2e-9 m is 2 nm.
+
+    Examples
+    --------
+    >>> with_prefix(2e-9, "m"), with_prefix(1500, "counts")
+    ('2 nm', '1.5e+03 counts')
+    """
     factor, prefixed = prefix(value, unit)
     return f"{value / factor:.3g} {prefixed}".strip()
 
 
 def prefix(value: float, unit: str) -> tuple[float, str]:
-    """Return the unit with the prefix that makes the number of a value short, and how much larger it is."""
+    """Return the factor and the prefixed unit that make the number of a value short."""
     if unit in _TAKES_PREFIX and value:
         for factor, letter in ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f")):
             if abs(value) >= factor * 0.999:

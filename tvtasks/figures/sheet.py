@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
     from tvtasks.sweep import Trial
 
-_SIDE = 2.3  # inches, the width of an image
-_PIXELS = 600  # that it is drawn with: 260 dots per inch
+_SIDE = 2.3  # inches; the width of an image
+_PIXELS = 600  # pixels of that width: 260 dots per inch
 _MOST_COLUMNS = 5
-_TOP, _TITLE, _FOOT, _GAP = 0.55, 0.30, 0.36, 0.12  # inches: caption, label, measures, between images
+_TOP, _TITLE, _FOOT, _GAP = 0.55, 0.30, 0.36, 0.12  # inches: caption, label, measures, space between images
 _GREY = "0.35"
 
 
 def contact_sheet(micrograph: Micrograph, trials: Sequence[Trial], title: str, columns: int = 0) -> Figure:
-    """Draw the raw image, and of each trial its background over its result.
+    """Draw the raw image, and for each trial its background above its result.
 
-    Grey values are those of the preview: each result has its own range, a background that of the raw image.
-    Where a trial failed stands why.
+    The grey ranges are those of the preview: each result has its own, and a background that of the raw image.
+    A failed trial shows its error message.
 
     Parameters
     ----------
     micrograph
         The image.
     trials
-        What came of it; the archive files are read one at a time.
+        The trials; their result files are read one at a time.
     title
-        What stands above.
+        The title of the sheet.
     columns
-        Trials in a row; 0 for as many as look well.
+        Trials per row; 0 for as many as look good.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - half a second
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -92,17 +92,17 @@ def contact_sheet(micrograph: Micrograph, trials: Sequence[Trial], title: str, c
 
 
 def rendered(figure: Figure, form: str) -> bytes:
-    """Return a figure as a PNG or PDF, the same bytes each time."""
+    """Return a figure as a PNG or PDF, with the same bytes each time."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that no font here has
+        warnings.filterwarnings("ignore", message="Glyph")  # a name may have letters that no font here has
         metadata: dict[str, Any] = {"CreationDate": None} if form == "pdf" else {}
         figure.savefig(buffer, format=form, dpi=200, metadata=metadata)
     return buffer.getvalue()
 
 
 def _columns(number: int) -> int:
-    """Return how many to put in a row so that the last row is as full as can be."""
+    """Return the columns that fill the last row best."""
     if number <= _MOST_COLUMNS:
         return max(number, 1)
     return min(range(_MOST_COLUMNS, 2, -1), key=lambda columns: -number % columns)
@@ -127,11 +127,16 @@ def _label(axes: Axes, text: str) -> None:
 
 
 def _name(axes: Axes, text: str) -> None:
-    """Write what a row of images shows, in the first one."""
+    """Write the name of a row of images into its first image."""
     axes.text(
-        0.02, 0.97, text, transform=axes.transAxes, va="top", fontsize=8,
+        0.02,
+        0.97,
+        text,
+        transform=axes.transAxes,
+        va="top",
+        fontsize=8,
         bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5},
-    )  # fmt: skip
+    )
 
 
 def _measures(axes: Axes, trial: Trial, units: str) -> None:
@@ -146,13 +151,13 @@ def _measures(axes: Axes, trial: Trial, units: str) -> None:
 
 
 def draw_scale_bar(axes: Axes, micrograph: Micrograph, columns: int, height: float) -> None:
-    """Draw a scale bar in the lower right corner of an image of so many columns and so many inches."""
+    """Draw a scale bar into the lower right corner of an image of `columns` pixels and `height` inches."""
     from matplotlib.patches import Rectangle  # noqa: PLC0415
 
     bar = scale_bar(micrograph, columns)
     if bar is None:
         return
-    # On the same light ground as in the preview, wide enough for the label.
+    # On the same light ground as in the preview, and wide enough for the label.
     wide, high = max(bar.part, 0.24) + 0.05, 0.36 / height
     centre = 0.98 - wide / 2
     on_image: dict[str, Any] = {"transform": axes.transAxes, "clip_on": True}
@@ -161,16 +166,29 @@ def draw_scale_bar(axes: Axes, micrograph: Micrograph, columns: int, height: flo
     ends = [centre - bar.part / 2, centre + bar.part / 2]
     axes.plot(ends, [0.02 + 0.8 * high] * 2, color="black", linewidth=1.6, zorder=3, **on_image)
     axes.text(
-        centre, 0.02 + 0.35 * high, shortened(bar.label, 12), ha="center", va="center", fontsize=8,
-        parse_math=False, **on_image,
-    )  # fmt: skip
+        centre,
+        0.02 + 0.35 * high,
+        shortened(bar.label, 12),
+        ha="center",
+        va="center",
+        fontsize=8,
+        parse_math=False,
+        **on_image,
+    )
 
 
 def _fault(axes: Axes, text: str) -> None:
     axes.text(
-        0.5, 0.5, "\n".join(textwrap.wrap(text, 38)[:10]), transform=axes.transAxes, ha="center", va="center",
-        fontsize=7, color="darkred", parse_math=False,
-    )  # fmt: skip
+        0.5,
+        0.5,
+        "\n".join(textwrap.wrap(text, 38)[:10]),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=7,
+        color="darkred",
+        parse_math=False,
+    )
 
 
 def _text(figure: Figure, x: float, y: float, text: str, *, size: float, width: int) -> None:
@@ -178,7 +196,7 @@ def _text(figure: Figure, x: float, y: float, text: str, *, size: float, width: 
 
 
 def shortened(text: str, length: int) -> str:
-    """Return a text without what cannot be printed, its middle left out where it is too long."""
+    """Return a text without unprintable characters; a long text loses its middle."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     half = length // 2
     return line if len(line) <= length else f"{line[:half]}…{line[-half:]}"

@@ -1,4 +1,4 @@
-"""A page that shows an archive: one HTML file with all in it, for people who would rather look."""
+"""A page that shows an archive: one HTML file with everything in it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.errors import TvtasksError
 from tvtasks.figures import jpeg, preview
 from tvtasks.files import whole
+from tvtasks.steps import symbols
 
 _CARDS = "<!-- cards -->"
 _DRAWERS = 4
-_SYMBOLS = {"lam": "λ", "alpha": "α", "alpha1": "α₁", "alpha2": "α₂"}
 _KEPT = re.compile(r'<article data-picture="([^"]+)".*?<img src="(data:image/jpeg;base64,[^"]+)"')
 
 
 def picture_bytes(number: int) -> int:
-    """Return how large the JPEG of each image may be on a page of so many; 5,000 make some 50 MB."""
+    """Return the largest size of each JPEG on a page of `number` images; 5,000 images make some 50 MB."""
     return 28_000 if number <= 200 else 16_000 if number <= 1000 else 7_000
 
 
@@ -38,32 +38,32 @@ def write_gallery(
     title: str = "tvtasks",
     progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> int:
-    """Write a page with a card for each run: its picture, where it came from, what was done, and the gap.
+    """Write a page with a card for each run: its picture, origin, parameters and gap.
 
-    The page needs no other file and asks nobody for anything. Pictures are made from the previews beside the
-    archive files, or where those are missing from the archive files; pictures that the page had before at
-    `target` are taken over, as long as the preview has not changed.
+    The page needs no other file and contacts no server. Its pictures come from the previews beside the
+    results, or from the results where previews are missing. Pictures of an earlier page at `target` are
+    reused as long as the preview is unchanged.
 
     Parameters
     ----------
     entries
-        What to show, in the order in which the page opens when scripts are switched off.
+        What to show, in the order that the page has without scripts.
     target
-        The page; one that is there is replaced when the new one is whole.
+        The page; an existing page is replaced when the new one is complete.
     title
-        What stands above.
+        Title of the page.
     progress
-        Called with the number of cards made, and of all.
+        Called with the number of finished cards and of all.
 
     Returns
     -------
     int
-        How many pictures were drawn and not taken over.
+        How many pictures were drawn and not reused.
 
     Raises
     ------
     ArchiveError
-        If the page cannot be written.
+        The page cannot be written.
     """
     page = (resources.files(__name__) / "page.html").read_text("utf-8")
     count = "1 image" if len(entries) == 1 else f"{len(entries)} images"
@@ -92,13 +92,13 @@ def _in_order(
     card: Callable[[CatalogueEntry], tuple[str, bool]],
     entries: Sequence[CatalogueEntry],
 ) -> Iterator[tuple[str, bool]]:
-    """Yield the cards in order, no more than a few ahead of what is taken."""
+    """Yield the cards in order, never more than a few ahead."""
     for start in range(0, len(entries), 64):
         yield from pool.map(card, entries[start : start + 64])
 
 
 def _policy(page: str) -> str:
-    """Allow the page its own style and script and pictures that are in it, and nothing else whatever."""
+    """Allow the page its own style, script and embedded pictures, and nothing else."""
 
     def allowed(tag: str) -> str:
         content = page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
@@ -111,7 +111,7 @@ def _policy(page: str) -> str:
 
 
 def _kept(target: Path) -> dict[str, str]:
-    """Return the pictures of the page that is there, by what they were made from."""
+    """Return the pictures of the existing page, by their keys."""
     kept = {}
     with suppress(OSError, UnicodeDecodeError), target.open(encoding="utf-8") as file:
         for line in file:
@@ -128,7 +128,7 @@ def _key(entry: CatalogueEntry, limit: int) -> str:
 
 
 def _picture(entry: CatalogueEntry, limit: int) -> str:
-    """Return the preview as a small JPEG in a data URI; empty where there is none to be had."""
+    """Return the preview as a small JPEG in a data URI; empty if there is none."""
     from PIL import Image  # noqa: PLC0415
 
     if entry.fault:
@@ -147,7 +147,7 @@ def _picture(entry: CatalogueEntry, limit: int) -> str:
 
 
 def _card(entry: CatalogueEntry, key: str, picture: str, folder: Path) -> str:
-    """Return the HTML of one run, in a line."""
+    """Return the HTML of one run, as one line."""
     name = entry.source_name or entry.path.name
     data = {
         "picture": key,
@@ -163,14 +163,14 @@ def _card(entry: CatalogueEntry, key: str, picture: str, folder: Path) -> str:
     if picture:
         image = f'<img src="{picture}" alt="raw, background, restored" loading="lazy" decoding="async">'
         link = _link(entry.preview if entry.preview.exists() else entry.path, folder)
-        shown = f'<a href="{link}" title="The picture in full size">{image}</a>'
+        shown = f'<a href="{link}" title="Show the picture in full size">{image}</a>'
     if entry.fault:
         body = f'<p class="fault">{_html(entry.fault)}</p>'
     else:
         tags = "".join(f"<span>{_html(tag)}</span>" for tag in _tags(entry))
         facts = "".join(f"<dt>{_html(term)}</dt><dd>{_html(value)}</dd>" for term, value in _facts(entry))
         body = f'<p class="tags">{tags}</p><dl>{facts}</dl>'
-    heading = f'<h2><a href="{_link(entry.path, folder)}" title="The archive file">{_html(name)}</a></h2>'
+    heading = f'<h2><a href="{_link(entry.path, folder)}" title="The result file">{_html(name)}</a></h2>'
     return f'<article {attributes}>{shown}<div class="text">{heading}{body}</div></article>\n'
 
 
@@ -202,16 +202,16 @@ def _facts(entry: CatalogueEntry) -> Iterator[tuple[str, str]]:
 
 def _parameters(step: Mapping[str, Any]) -> str:
     if "model" not in step:
-        return f"{step.get('rows')} × {step.get('columns')} px"
+        return ", ".join(f"{key} {value}" for key, value in step.items())
     words = [str(step["model"])]
-    words += [f"{symbol} {step[key]:g}" for key, symbol in _SYMBOLS.items() if key in step]
+    words += [f"{symbol} {step[key]:g}" for key, symbol in symbols().items() if key in step]
     if step.get("direction", "both") != "both":
         words.append(f"{step['direction']} only")
     return ", ".join(words)
 
 
 def _link(path: Path, folder: Path) -> str:
-    """Return a file's address, from the page's folder where they are on one drive."""
+    """Return the address of a file relative to the page's folder, if both are on one drive."""
     try:
         relative = os.path.relpath(path.absolute(), folder.absolute())
     except ValueError:  # another drive
@@ -220,6 +220,6 @@ def _link(path: Path, folder: Path) -> str:
 
 
 def _html(text: str) -> str:
-    """Return text as HTML shows it, in one line; what is no character of UTF-8 as a question mark."""
+    """Return text as HTML shows it, on one line; characters outside UTF-8 become question marks."""
     letters = "".join(letter if letter.isprintable() else " " for letter in text)
     return escape(letters.encode(errors="replace").decode())

@@ -1,65 +1,63 @@
-"""A folder that a microscope writes to → the files in it that are whole and not yet restored.
+"""Watches a folder that a microscope writes to, and queues the complete files that are not yet restored.
 
 Nothing in the folder is ever written, renamed or deleted.
 """
 
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Self, get_args
+from typing import Self
 
 from tvtasks import readers
-from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.errors import ArchiveError
+from tvtasks.filesystem import FileStatus, MountedFolder, status_of
+from tvtasks.ledger import Entry, Ledger, LedgerLock, Priority
 from tvtasks.micrograph import file_sha256
-from tvtasks.monitor.filestatus import status_of
+from tvtasks.monitor.candidates import Candidates
+from tvtasks.monitor.companions import Companions
 from tvtasks.monitor.folders import check_folders
-from tvtasks.monitor.halves import OtherHalves
-from tvtasks.monitor.hold import LedgerHold
 from tvtasks.monitor.ignore import IgnoreRules
-from tvtasks.monitor.ledger import Entry, Ledger, Priority, State
-from tvtasks.monitor.looking import Looking
-from tvtasks.monitor.observe import FolderObserver, ObserverKind
+from tvtasks.monitor.look_thread import LookThread
+from tvtasks.monitor.observe import FolderObserver
 from tvtasks.monitor.scan import Meet, Scanner
-from tvtasks.monitor.selection import Selection
-from tvtasks.monitor.settle import SettleTracker, Status
+from tvtasks.monitor.settle import SettleTracker
 from tvtasks.monitor.silence import SilenceDetector
+from tvtasks.options import MonitorOptions, ObserverKind
 
-__all__ = ["Entry", "Ledger", "Monitor", "State", "check_folders"]
+__all__ = ["Monitor", "MonitorOptions", "ObserverKind", "check_folders"]
 
 logger = logging.getLogger(__name__)
 
-LOOK = 0.02
-"""Seconds after which a look leaves the rest to the next one: a new file must not wait for a backlog."""
+LOOK_SECONDS = 0.02
+"""Seconds after which a look leaves the rest to the next: a new file must not wait for a backlog."""
 
-PULSE = 1.0
-"""Seconds between two looks when nothing happens; each asks whether the folder is still there."""
+PAUSE_SECONDS = 1.0
+"""Seconds between looks when nothing happens; each look checks that the folder is still there."""
 
-AFTER_TROUBLE = 5.0
+TROUBLE_SECONDS = 5.0
 """Seconds until the next attempt to use a ledger that could not be used."""
 
 
 class Monitor:
-    """Watches a folder and puts the files that have settled into the ledger.
+    """Watches a folder and queues settled files in the ledger.
 
-    The observer starts first and a scan of what is there follows, so that nothing falls in between. Events
-    only make it quick; the scan that is repeated makes it complete. Where nothing is reported (network
-    shares), scans are all there is, and follow each other as quickly as is easy on the machine (`Scanner`):
-    with 1,000 files every few seconds, with 100,000 every few minutes, or half a minute after a folder's
-    time of last change has told of a new file.
+    The observer starts before the first scan, so that no file falls between the two. Events make the monitor
+    quick; repeated scans make it complete. If nothing reports changes (network shares), scans do all the
+    work, and follow each other as quickly as the machine can bear (`Scanner`): every few seconds with 1,000
+    files; with 100,000, every few minutes, or half a minute after the time of a folder has changed.
 
-    It looks at the folder in a thread of its own. Every call that touches a share which has died hangs in the
-    kernel for minutes; measured in one thread with the dispatcher, such a call would hold up the heartbeat
-    and everything that is already read. So `poll` never waits longer than `patience`, and `last_look` tells
-    how long the thread has been silent. A listing has no thread besides: it goes on in steps of a few files
-    between the looks at those that are due.
+    The monitor looks at the folder in a thread of its own. A call to a dead share hangs in the kernel for
+    minutes; in the thread of the dispatcher, measurements showed, such a call would hold up the heartbeat and
+    every file that is already read. So `poll` never waits longer than `patience`, and `last_look` shows how
+    long the thread has been silent. A scan needs no further thread: it goes on in steps of a few files
+    between looks at the files that are due.
 
-    Known limits: a file overwritten with the same size and the same time of last change is noticed where an
-    event reports it (native notification), not by polling or a scan; the same is true of a header that is
-    rewritten beside pixels which are restored already. Files reached through a symbolic link to a folder are
+    Known limits: if a file is overwritten with content of the same size and the same time of last change, the
+    monitor notices only if an event reports it (native notification), not by polling or scanning. The same is
+    true if only a header next to restored pixels is rewritten. Files behind a symbolic link to a folder are
     not found.
 
     Parameters
@@ -67,36 +65,30 @@ class Monitor:
     folder
         Where the microscope writes.
     ledger
-        The record of what was done; the caller opens and closes it.
+        The queue and the record; the caller opens and closes it.
     recipe
-        Identity of the recipe: a file done with another recipe is to be done again.
-    settle, max_wait
-        See `SettleTracker`.
-    rescan
-        Seconds between scans of the whole folder; in polling, at most.
-    observer
-        See `FolderObserver`.
-    recursive
-        Whether folders inside `folder` count.
-    ignore, excluded
+        Identity of the recipe: a file done with another recipe is restored again.
+    options
+        How to watch the folder.
+    excluded
         See `IgnoreRules`.
     outputs
-        Where results go, to make sure that they are not taken for images of the microscope.
+        Where results go, to make sure that they are not mistaken for images of the microscope.
     clock
-        Monotonic seconds.
+        Returns monotonic seconds.
     patience
-        Seconds that `poll` waits at most; None to look in the caller's thread and to the end.
+        Seconds that `poll` waits at most; None to look in the caller's thread until the look is complete.
     is_candidate
-        Whether a file may be an image, by its name; `tvtasks.readers.is_candidate` if not given.
+        Returns whether a file may be an image, by its name; `tvtasks.readers.is_candidate` if not given.
     has_recipe
-        Whether there is a recipe for a file, by its path.
+        Returns whether there is a recipe for a path.
     incomplete
-        Gives a sentence for a file that is not whole; `tvtasks.readers.incomplete` if not given.
+        Returns a sentence on why a file is incomplete, or None; `tvtasks.readers.incomplete` if not given.
 
     Raises
     ------
     ConfigurationError
-        The folder cannot be watched, or results would land among the images. On entering the context: the
+        The folder cannot be watched, or results would go among the images. On entering the context: the
         folder cannot be observed, or another monitor uses the ledger.
 
     Examples
@@ -115,13 +107,8 @@ class Monitor:
         folder: Path,
         ledger: Ledger,
         recipe: str,
+        options: MonitorOptions = MonitorOptions(),
         *,
-        settle: float = 2.0,
-        max_wait: float = 600.0,
-        rescan: float = 300.0,
-        observer: ObserverKind = "auto",
-        recursive: bool = False,
-        ignore: Sequence[str] = (),
         excluded: Iterable[Path] = (),
         outputs: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -130,32 +117,34 @@ class Monitor:
         has_recipe: Callable[[Path], bool] = lambda path: True,
         incomplete: Callable[[Path], str | None] = readers.incomplete,
     ) -> None:
-        _check_options(settle, max_wait, rescan, observer)
-        check_folders(folder, outputs, recursive=recursive, ignore=ignore, excluded=excluded)
+        check_folders(folder, outputs, options, excluded)
         self.folder = folder.resolve()
+        self._root = MountedFolder(self.folder)
         self._ledger = ledger
         self._recipe = recipe
-        self._rules = IgnoreRules(self.folder, ignore, excluded)
-        self._recursive = recursive
+        self._rules = IgnoreRules(self.folder, options.ignore, excluded)
+        self._recursive = options.recursive
         self._clock = clock
         self._incomplete = incomplete
-        self._selection = Selection(is_candidate, has_recipe)
-        self._halves = OtherHalves()
-        self._tracker = SettleTracker(self._unsettled, settle=settle, max_wait=max_wait)
-        self._looking = Looking(self._look, clock, patience)
-        self._observer = FolderObserver(self.folder, observer, recursive=recursive, wake=self._looking.wake)
+        self._candidates = Candidates(is_candidate, has_recipe)
+        self._companions = Companions()
+        self._tracker = SettleTracker(self._unsettled, settle=options.settle, max_wait=options.max_wait)
+        self._look_thread = LookThread(self._look, clock, patience)
+        self._observer = FolderObserver(
+            self.folder, options.observer, recursive=options.recursive, wake=self._look_thread.wake
+        )
         self._silence = SilenceDetector(self._observer)
         self._scanner = Scanner(
             self.folder,
             ledger,
             recipe,
             self._rules,
-            recursive=recursive,
-            rescan=rescan,
+            recursive=options.recursive,
+            rescan=options.rescan,
             polls=lambda: self.polls,
             clock=clock,
         )
-        self._hold = LedgerHold(ledger.path, self.folder)
+        self._lock = LedgerLock(ledger.path, self.folder)
         self._next_check = 0.0
         self._next_attempt = 0.0
         # What the caller sees.
@@ -166,62 +155,66 @@ class Monitor:
         self._last_look = 0.0
 
     def __enter__(self) -> Self:
-        self._hold.take()
+        self._lock.acquire()
         try:
             self._observer.start()
             self._begin_scan(partial(self._meet, backlog=True))
-            self._next_check = self._clock() + PULSE
+            self._next_check = self._clock() + PAUSE_SECONDS
             while self._scanner.go_on():
                 pass
-            self._looking.start(self._publish())
+            self._look_thread.start(self._publish())
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._looking.stop():
-            logger.warning("%s does not answer; it is left without waiting for it.", self.folder)
+        if not self._look_thread.stop():
+            logger.warning("%s does not answer; the watch ends without waiting for it.", self.folder)
         self._observer.stop()
-        self._hold.release()
+        self._lock.release()
 
     def poll(self) -> list[Entry]:
-        """Look at the folder where there is a reason to, and return what was queued since the last poll.
+        """Look at the folder if there is a reason to; return what was queued since the last poll.
 
-        What is returned is for display; the work is to be claimed from the ledger. It waits for the look at
-        most `patience` seconds, and takes what earlier looks have found if it lasts longer. A folder that
-        has vanished and a ledger that cannot be written raise nothing: see `trouble`.
+        The entries are for display; claim the work itself from the ledger. The call waits for the look at
+        most `patience` seconds; if the look takes longer, it returns what earlier looks found. A folder that
+        has vanished and a ledger that cannot be written to raise no error: see `trouble`.
         """
-        self._looking.ask()
+        self._look_thread.ask()
+        return self.newly_queued()
+
+    def newly_queued(self) -> list[Entry]:
+        """Return what was queued since the last poll, without looking at the folder."""
         return [self._queued.popleft() for _ in range(len(self._queued))]
 
     def notice(self, path: Path) -> None:
-        """Have a path looked at again, as if it had been written to. Any thread may call it."""
+        """Look at a path again soon, as if it had been written to. Any thread may call this."""
         self._observer.report(path)
 
     @property
     def settling(self) -> list[Path]:
-        """The files that are still being waited for."""
+        """The files that have not settled yet."""
         return list(self._settling)
 
     @property
     def stuck(self) -> dict[Path, str]:
-        """A sentence for each file that has stopped changing without becoming whole."""
+        """A sentence for each file that stopped changing while it was incomplete."""
         return dict(self._stuck)
 
     @property
     def ignored(self) -> dict[str, str]:
-        """A sentence for each kind of file in the folder that is left alone, by what the kind is called."""
-        return self._selection.ignored
+        """A sentence for each kind of file that is left alone, by the name of the kind."""
+        return self._candidates.ignored
 
     @property
     def trouble(self) -> str:
-        """A sentence for what keeps files from being found or queued at present; empty where nothing does."""
+        """A sentence on what stops files from being found or queued at present; empty if nothing does."""
         return " ".join(self._troubles.values())
 
     @property
     def polls(self) -> bool:
-        """Whether the folder is scanned often, because nothing reports changes in it."""
+        """Whether the folder is scanned often because nothing reports its changes."""
         return self._observer.polls
 
     @property
@@ -231,20 +224,20 @@ class Monitor:
 
     @property
     def last_look(self) -> float:
-        """When the last look at the folder ended, by the clock; long ago where the folder does not answer."""
+        """When the last look at the folder ended, by the clock; long ago if the folder does not answer."""
         return self._last_look
 
     def _look(self) -> float:
-        """Take in events, test what is due, and go on with the scan, for `LOOK` seconds.
+        """Take in events, test files that are due and continue the scan, for `LOOK_SECONDS` seconds.
 
         Returns
         -------
         When the next look is due, by the clock.
         """
         now = self._clock()
-        end = now + LOOK
+        end = now + LOOK_SECONDS
         if now >= self._next_check:
-            self._next_check = now + PULSE
+            self._next_check = now + PAUSE_SECONDS
             self._check_folder()
             if self.polls:
                 self._scanner.look_for_changes()
@@ -253,7 +246,7 @@ class Monitor:
             try:
                 for path in self._tracker.due(now):
                     self._examine(path)
-                    # The next to be tested may be one that has just arrived.
+                    # The next file to test may have arrived just now.
                     self._take_events()
                     if self._clock() > end:
                         break
@@ -262,14 +255,14 @@ class Monitor:
                     pass
                 self._settle_trouble("ledger")
             except ArchiveError as error:
-                # A full disk, or an archive on a share that has dropped out: nothing is lost by waiting.
-                self._next_attempt = self._clock() + AFTER_TROUBLE
+                # A full disk, or an archive on a share that dropped out: waiting loses nothing.
+                self._next_attempt = self._clock() + TROUBLE_SECONDS
                 self._scanner.give_up(until=self._next_attempt)
                 self._say_trouble("ledger", str(error))
         return self._publish()
 
     def _publish(self) -> float:
-        """Show the caller how things are; return when the next look is due."""
+        """Update what the caller sees; return when the next look is due."""
         self._settling, self._stuck = self._tracker.waiting, self._tracker.stuck
         self._last_look = now = self._clock()
         due = now if self._scanner.under_way else min(self._tracker.next_due, self._scanner.next_scan)
@@ -279,15 +272,15 @@ class Monitor:
         if self._observer.ensure_alive():
             self._scanner.next_scan = self._clock()
             self._silence.excuse()
-        try:
-            with os.scandir(self.folder):
-                self._settle_trouble("folder")
-        except OSError as error:
-            self._say_trouble(
-                "folder",
-                f"The folder {self.folder} cannot be read at present ({error.strerror or error}). Connect "
-                "the drive or the share again; watching goes on by itself when it is back.",
-            )
+        fault = self._root.fault()
+        if not fault:
+            self._settle_trouble("folder")
+            return
+        self._say_trouble(
+            "folder",
+            f"The folder {self.folder} cannot be read at present ({fault}). Connect the drive or the share "
+            "again; the watch then continues by itself.",
+        )
 
     def _take_events(self) -> None:
         for path in self._observer.drain():
@@ -295,20 +288,20 @@ class Monitor:
             self._notice(path)
 
     def _notice(self, path: Path) -> None:
-        """Take in a path that an event reports; even a known file may have new content by now."""
+        """Take in a path that an event reports; even a known file may have new content."""
         if not (self._recursive or path.parent == self.folder) or self._rules.ignored(path):
             return
         self._tell_image_of(path)
-        if self._selection.takes(path):
+        if self._candidates.takes(path):
             self._observe(path, written=True)
         elif self._recursive and path.is_dir():
-            # A folder that was moved here, or filled before it was observed, gives no event for its files.
+            # A folder that was moved here, or filled before it was observed, causes no events for its files.
             self._scanner.begin_below(path, self._meet)
 
-    def _observe(self, path: Path, *, written: bool = False, backlog: bool = False) -> Status | None:
+    def _observe(self, path: Path, *, written: bool = False, backlog: bool = False) -> FileStatus | None:
         status = status_of(path)
         if status is None:
-            self._halves.forget(path)
+            self._companions.forget(path)
         self._tracker.observe(path, status, self._clock(), written=written, backlog=backlog)
         return status
 
@@ -323,12 +316,12 @@ class Monitor:
                 self._tracker.observe(path, status, self._clock(), backlog=backlog)
                 raise
 
-    def _enqueue(self, path: Path, status: Status, *, backlog: bool) -> None:
+    def _enqueue(self, path: Path, status: FileStatus, *, backlog: bool) -> None:
         """Hash a settled file and queue it, unless it has changed since it was observed."""
         try:
             sha256 = file_sha256(path)
         except OSError:
-            sha256 = None  # it was deleted or locked this very moment
+            sha256 = None  # it was deleted or locked at this very moment
         after = status_of(path)
         if sha256 is None or after != status:
             self._tracker.observe(path, after, self._clock())
@@ -341,29 +334,29 @@ class Monitor:
             self._recipe,
             priority=Priority.BACKLOG if backlog else Priority.LIVE,
         )
-        self._halves.forget(path)
+        self._companions.forget(path)
         self._silence.settled(path)
         if entry:
             self._queued.append(entry)
 
     def _unsettled(self, path: Path) -> str | None:
-        """Say why a quiet file is not to be queued yet, None where it is."""
+        """Return why a quiet file must wait, in words; None if it can be queued."""
         try:
             with path.open("rb"):
                 pass
             if problem := self._incomplete(path):
-                self._halves.note(path)
+                self._companions.note(path)
                 return problem
-            return self._halves.unsettled(path)
+            return self._companions.unsettled(path)
         except OSError as error:
             return f"it cannot be opened ({error.strerror or error})"
         except Exception:
-            # A defect of tvtasks. Whoever reads the file meets it too, and says so of this one file.
-            logger.exception("Whether %s is whole cannot be told", path)
+            # A defect of tvtasks. Reading the file will show it too, and fail for this file alone.
+            logger.exception("Whether %s is complete could not be determined", path)
             return None
 
     def _tell_image_of(self, half: Path) -> None:
-        if image := self._halves.image_of(half):
+        if image := self._companions.image_of(half):
             self._tracker.hurry(image, self._clock())
 
     def _scan_when_due(self) -> None:
@@ -376,9 +369,9 @@ class Monitor:
         self._scanner.begin(meet)
 
     def _meet(self, path: Path, new: bool, *, backlog: bool = False, reportable: bool = False) -> None:
-        """Take in a file that a scan has come across and that the ledger does not know as it is."""
+        """Take in a file that a scan found and that the ledger does not know in its present form."""
         self._tell_image_of(path)
-        if not self._selection.takes(path):
+        if not self._candidates.takes(path):
             return
         if path not in self._tracker and not backlog:
             status = status_of(path)
@@ -397,12 +390,3 @@ class Monitor:
         if kind in self._troubles:
             self._troubles = {other: text for other, text in self._troubles.items() if other != kind}
             logger.info("The %s can be used again.", kind)
-
-
-def _check_options(settle: float, max_wait: float, rescan: float, observer: str) -> None:
-    for name, value in {"settle": settle, "max_wait": max_wait, "rescan": rescan}.items():
-        if not value > 0:  # also catches nan
-            raise ConfigurationError(f"{name} = {value} cannot work: give a number of seconds above 0.")
-    if observer not in get_args(ObserverKind):
-        allowed = ", ".join(get_args(ObserverKind))
-        raise ConfigurationError(f"observer = {observer!r} is not known. Choose one of: {allowed}.")

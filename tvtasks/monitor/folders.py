@@ -1,42 +1,41 @@
-"""Whether a folder can be watched, and whether results may go where they are meant to."""
+"""Checks that a folder can be watched and that results do not go among the images."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from tvtasks.errors import ConfigurationError
 from tvtasks.monitor.ignore import IgnoreRules
+from tvtasks.options import MonitorOptions
 
 
 def check_folders(
     folder: Path,
     outputs: Path | None,
-    *,
-    recursive: bool = False,
-    ignore: Sequence[str] = (),
+    options: MonitorOptions = MonitorOptions(),
     excluded: Iterable[Path] = (),
 ) -> None:
-    """Refuse a folder that cannot be watched, and a place for results among the images; writes nothing.
+    """Refuse a folder that cannot be watched, and an archive among the images; write nothing.
 
     Raises
     ------
     ConfigurationError
-        With what to do instead.
+        The message says what to do instead.
     """
     _check_folder(folder)
     folder = folder.resolve()
-    rules = IgnoreRules(folder, ignore, excluded)
+    rules = IgnoreRules(folder, options.ignore, excluded)
     if outputs is None:
         return
     outputs = outputs.resolve()
     if outputs == folder:
         raise ConfigurationError(
-            f"Results cannot go into the watched folder {folder} itself. Give a folder beside it."
+            f"The archive cannot be the watched folder {folder} itself. Give a folder beside it."
         )
-    if recursive and not rules.ignored(outputs / "result.nxs"):
+    if options.recursive and not rules.ignored(outputs / "result.nxs"):
         raise ConfigurationError(
-            f"The folder for results, {outputs}, lies inside {folder}, which is watched with all its "
-            "subfolders. Give a folder beside it, or exclude this one."
+            f"The archive {outputs} is inside {folder}, which is watched with all its subfolders. Give a "
+            "folder beside it, or exclude the archive with --ignore."
         )
 
 

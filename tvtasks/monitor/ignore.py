@@ -1,4 +1,4 @@
-"""Which files and folders below the watched one do not count."""
+"""Which files and folders below the watched folder are ignored."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -26,27 +26,27 @@ JUNK = (
     "system volume information",
     "lost+found",
 )
-"""Names, in lower case, of files and folders that no microscope means to keep."""
+"""Names, in lower case, of files and folders that never hold a finished image."""
 
 
 class IgnoreRules:
-    """Tells what is junk, and what the user does not want.
+    """Decides which paths to ignore: junk, and what the user excludes.
 
     Parameters
     ----------
     folder
         The watched folder, absolute and without symbolic links.
     patterns
-        What is ignored beside `JUNK`, whatever the case of its letters. A pattern without a slash means
-        files and folders of that name anywhere (``*_test*``); one with a slash means a path relative to
-        `folder` (``calibration/*.tif``, ``old/**``). With a folder goes what is in it.
+        What to ignore besides `JUNK`, in upper or lower case. A pattern without a slash matches files and
+        folders of that name anywhere (``*_test*``); a pattern with a slash matches a path relative to
+        `folder` (``calibration/*.tif``, ``old/**``). An ignored folder is ignored with its contents.
     excluded
-        Folders inside `folder` that do not count; relative to `folder`, or absolute.
+        Further folders to ignore; relative to `folder`, or absolute.
 
     Raises
     ------
     ConfigurationError
-        A pattern can never fit.
+        A pattern can never match.
     """
 
     def __init__(self, folder: Path, patterns: Sequence[str] = (), excluded: Iterable[Path] = ()) -> None:
@@ -56,7 +56,7 @@ class IgnoreRules:
         for pattern in patterns:
             if not (parts := parts_of(pattern)) or Path(pattern).is_absolute():
                 raise ConfigurationError(
-                    f"The pattern {pattern!r} for files to ignore cannot fit any: give a name such as "
+                    f"The --ignore pattern {pattern!r} can never match a file: give a name such as "
                     f"'*_test*', or a path relative to {folder} such as 'calibration/*.tif'."
                 )
             if len(parts) == 1 and parts != ("**",):
@@ -67,14 +67,14 @@ class IgnoreRules:
         self._excluded = [(folder / other).resolve() for other in excluded]
 
     def ignored(self, path: Path) -> bool:
-        """Return whether a path lies outside the folder, is ignored, or lies in a folder that is."""
+        """Return whether a path is ignored, is inside an ignored folder, or is outside the watched one."""
         if not path.is_relative_to(self._folder):
             return True
         parts = path.relative_to(self._folder).parts
         return any(self._hit(parts[:depth]) for depth in range(1, len(parts) + 1)) or self._is_excluded(path)
 
     def ignored_in(self, folder: Path, name: str) -> bool:
-        """Return the same of a name in a folder that is not ignored itself; quicker."""
+        """Return the same for a name in a folder that is not ignored itself; faster."""
         parts = (*folder.relative_to(self._folder).parts, name) if self._paths else (name,)
         return self._hit(parts) or (bool(self._excluded) and self._is_excluded(folder / name))
 

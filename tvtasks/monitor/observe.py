@@ -1,23 +1,20 @@
-"""Which paths in a folder were written to, as the operating system reports it.
+"""Which paths in a folder were written to, as the operating system reports them.
 
-What is reported is a hint: an overflow of the kernel's queue, a nested folder or a network share loses
-events. Only a scan of the folder makes a monitor complete.
+A report is a hint: an overflow of the kernel's queue, a nested folder or a network share loses events. Only a
+scan of the folder makes a monitor complete.
 
-Where the operating system reports nothing, a monitor scans more often; that is all that polling is.
-watchdog's polling observer would do the same work a second time: it lists the folder and compares with its
-own memory, where a scan compares with the ledger. It also ends for good when a share drops out, and takes a
-new file that was given the inode of a deleted one for a move.
+If the operating system reports nothing, the monitor scans more often; polling is no more than that.
+watchdog's polling observer would do the same work twice: it lists the folder and compares with a memory of
+its own, while a scan compares with the ledger. It also stops for good when a share drops out, and mistakes a
+new file that got the inode of a deleted one for a move.
 """
 
 import logging
 import os
-import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Literal
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -33,36 +30,16 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from tvtasks.errors import ConfigurationError
+from tvtasks.filesystem import is_network_folder
+from tvtasks.options import ObserverKind
 
 logger = logging.getLogger(__name__)
 
-ObserverKind = Literal["auto", "native", "polling"]
-
-NETWORK_FILE_SYSTEMS = frozenset(
-    {
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "fuse.sshfs",
-        "fuse.rclone",
-        "9p",
-        "afs",
-        "ceph",
-        "lustre",
-        "davfs",
-    }
-)
-"""Types in /proc/mounts for which the kernel does not report what another machine writes."""
-
-END = 2.0
+JOIN_SECONDS = 2.0
 """Seconds to wait for the threads of an observer to end."""
 
-_DRIVE_REMOTE = 4  # GetDriveTypeW in the Windows API
-
-# Reading a file gives events too (opened, closed without writing). They are left out, or looking at a file
-# would be a reason to look at it again.
+# Reading a file causes events too (opened, closed without writing). They are left out: otherwise each look at
+# a file would cause the next.
 _EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
     FileModifiedEvent,
@@ -73,43 +50,14 @@ _EVENTS: list[type[FileSystemEvent]] = [
 ]
 
 
-def is_network_folder(folder: Path, mounts: Path = Path("/proc/mounts")) -> bool:
-    """Return whether a folder lies on a network file system, as far as that can be told cheaply.
-
-    Linux: by the type of the mount, read from `mounts`. Windows: a UNC path or a network drive. Elsewhere the
-    answer is False.
-    """
-    folder = folder.resolve()
-    if sys.platform == "win32":
-        import ctypes  # noqa: PLC0415 - windll exists on Windows only
-
-        if folder.drive.startswith("\\\\"):
-            return True
-        return bool(ctypes.windll.kernel32.GetDriveTypeW(folder.anchor) == _DRIVE_REMOTE)
-    try:
-        lines = os.fsdecode(mounts.read_bytes()).rstrip("\n").split("\n")
-    except OSError:
-        return False
-    around: list[tuple[int, str]] = []
-    for line in lines:
-        _, point, kind, *_ = line.split(" ")
-        # Blanks and backslashes in a mount point are written as three octal digits.
-        where = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))
-        if folder.is_relative_to(where):
-            around.append((len(where.parts), kind))
-    # The innermost mount counts, and of several on one point the last: max() takes the first that it meets.
-    _, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, ""))
-    return kind in NETWORK_FILE_SYSTEMS
-
-
 class _Collector(FileSystemEventHandler):
-    """Puts paths in a queue and does nothing else: an exception in a handler would end watchdog's thread."""
+    """Queues paths and does nothing else: an exception in a handler would end watchdog's thread."""
 
     def __init__(self, report: Callable[[Path], object]) -> None:
         self._report = report
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        # A file written under a temporary name has its final name only as the destination of a move.
+        # A file written under a temporary name gets its final name only as the destination of a move.
         self._report(Path(os.fsdecode(event.dest_path or event.src_path)))
 
 
@@ -126,13 +74,13 @@ class FolderObserver:
     folder
         An existing folder, absolute and without symbolic links.
     kind
-        ``native``: the operating system's own notification. ``polling``: none; the caller scans the folder
-        often. ``auto``: native, unless the folder lies on a network file system or native does not start (the
-        limit on inotify watches, for one).
+        ``native``: the operating system reports changes. ``polling``: nothing reports them; the caller scans
+        the folder often. ``auto``: native, unless the folder is on a network file system or native does not
+        start (because of the limit on inotify watches, for example).
     recursive
-        Whether folders inside `folder` count.
+        Whether to observe subfolders.
     wake
-        Called whenever a path is reported, in a thread of watchdog's. It must be quick and raise nothing.
+        Called in a thread of watchdog whenever a path is reported. It must be quick and raise nothing.
     """
 
     def __init__(
@@ -154,7 +102,7 @@ class FolderObserver:
         self._root: tuple[int, int] | None = None
 
     def start(self) -> None:
-        """Begin to observe.
+        """Start to observe.
 
         Raises
         ------
@@ -172,72 +120,72 @@ class FolderObserver:
                 return
             raise ConfigurationError(
                 f"The folder {self.folder} cannot be observed: {error}. Check that it exists and that you "
-                'may read it, or set observer = "polling", which asks nothing of the operating system.'
+                "may read it, or use --observer polling, which asks nothing of the operating system."
             ) from error
 
     def stop(self) -> None:
-        """End observing and wait for its threads, if not for ever; does nothing where it has not begun."""
+        """Stop observing and wait a little for its threads; do nothing if it has not started."""
         observer, self._observer = self._observer, None
         if observer is not None:
-            # A thread of watchdog's that hangs would hold up whoever ends it.
+            # A hanging thread of watchdog would hold up the thread that ends it.
             ending = Thread(target=_end, args=(observer,), name="tvtasks observer's end", daemon=True)
             ending.start()
-            ending.join(END)
+            ending.join(JOIN_SECONDS)
 
     def poll(self, reason: str) -> None:
-        """Turn to polling for good, where the choice is left to this class."""
+        """Switch to polling for good, if the kind is ``auto``."""
         if self._kind == "auto" and not self.polls:
-            logger.warning("%s is observed by polling from now on: %s", self.folder, reason)
+            logger.warning("The watch polls %s from now on: %s", self.folder, reason)
             self.stop()
             self.polls = True
             self._root = self._identity()
 
     def ensure_alive(self) -> bool:
-        """Start again where observing has ended; return whether it did.
+        """Start again if observing has stopped; return whether it had and is running again.
 
-        It ends when the folder disappears (a network share that drops out), and nothing in watchdog takes it
-        up when the folder comes back. Events in between are lost: a scan is due where this returns True.
+        It stops when the folder disappears (a network share that drops out), and watchdog does not resume
+        when the folder comes back. Events in between are lost: after True, a scan is due.
         """
         root = self._identity()
         before, self._root = self._root, root
         if root is not None and root == before and (self.polls or self.is_alive):
             return False
         if self._observer is not None:
-            logger.warning("Observing %s has ended; it is taken up again as soon as possible.", self.folder)
+            logger.warning("The observer of %s has stopped; it restarts as soon as it can.", self.folder)
             self.stop()
         if root is None:
             return False
         try:
             self.start()
         except ConfigurationError as error:
-            # The folder may have gone again in this instant. Scans go on, and the next call tries again.
+            # The folder may just have gone again. Scans continue, and the next call tries again.
             logger.warning("%s", error)
             return False
         return True
 
     def report(self, path: Path) -> None:
-        """Take in a path that has changed, or that is to be looked at for another reason."""
+        """Take in a path that has changed or needs another look."""
         self.reported += 1
         self._paths.put(path)
         self._wake()
 
     def drain(self) -> list[Path]:
         """Return the paths reported since the last call, each once, in order. Never blocks."""
-        # Only what is there now: a fast writer must not keep this loop going.
+        # Only what is queued now: a fast writer must not keep this loop going.
         return list(dict.fromkeys(self._paths.get_nowait() for _ in range(self._paths.qsize())))
 
     @property
     def is_alive(self) -> bool:
-        """Whether changes are reported at present; in polling, whether there is a folder."""
+        """Whether changes are reported at present; when polling, whether the folder exists."""
         if self.polls:
             return self._root is not None
         observer = self._observer
         if observer is None or not observer.is_alive():
             return False
-        # Under inotify a third thread reads the kernel's queue. When it ends by an error, the two others go
-        # on without ever reporting anything.
+        # With inotify a third thread reads the kernel's queue. If an error ends it, the other two run on
+        # without ever reporting anything.
         source = getattr(observer, "_inotify_fd", None)
-        # After the folder has gone the observer's thread still runs; it is the emitter that has ended.
+        # After the folder has gone, the observer's thread still runs; only the emitter has ended.
         threads = [*observer.emitters, *([source] if isinstance(source, Thread) else [])]
         return bool(observer.emitters) and all(thread.is_alive() for thread in threads)
 
@@ -249,15 +197,15 @@ class FolderObserver:
         try:
             observer.start()
         except OSError:
-            observer.stop()  # the native observer has a thread of its own by now
+            observer.stop()  # the native observer already has a thread of its own
             raise
         return observer
 
     def _identity(self) -> tuple[int, int] | None:
-        """Tell this folder from another one that has taken its place; None where there is no folder."""
+        """Return what distinguishes this folder from another in its place; None if there is no folder."""
         try:
             status = self.folder.stat()
         except OSError:
             return None
-        # Polling goes by the path. It is for network shares, some of which number their files anew each time.
+        # Polling goes by the path: some network shares renumber their files each time.
         return (0, 0) if self.polls else (status.st_dev, status.st_ino)

@@ -1,4 +1,4 @@
-"""Going through a folder in steps for the files that the ledger does not know, and when to do so again."""
+"""Scans a folder in steps for files that the ledger does not know, and decides when to scan again."""
 
 import itertools
 import logging
@@ -10,44 +10,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tvtasks.monitor.filestatus import changed_at, is_as_before
+from tvtasks.filesystem import changed_at, is_unchanged
+from tvtasks.ledger import Ledger
 from tvtasks.monitor.ignore import IgnoreRules
-from tvtasks.monitor.known import KnownFiles
-from tvtasks.monitor.ledger import Ledger
+from tvtasks.monitor.known_files import KnownFiles
 
 logger = logging.getLogger(__name__)
 
-POLL = 1.0
-"""Seconds between two scans in polling, at least."""
+SHORTEST_PAUSE = 1.0
+"""Shortest pause between scans when polling, in seconds."""
 
-SPARING = 200.0
-"""Scans are so many times further apart than they keep a processor core busy: they take ½ % of it."""
+PAUSE_FACTOR = 200.0
+"""The pause after a scan is this many times the processor time it took: scans use ½ % of a core."""
 
-EAGER = 20.0
-"""The same in polling, where a folder shows that something in it was created, renamed or deleted."""
+CHANGED_PAUSE_FACTOR = 20.0
+"""The same when polling, after a folder shows that something in it was created, renamed or deleted."""
 
-GLIMPSES = 50
-"""Folders that are asked for their time of last change at each look for changes, in polling."""
+FOLDERS_AT_A_TIME = 50
+"""Folders whose time of last change is checked at each look for changes, when polling."""
 
-EASE = 3.0
-"""Scans of a slow share are this many times further apart than they last."""
+SLOW_SHARE_FACTOR = 3.0
+"""The pause after a scan of a slow share is this many times as long as the scan."""
 
-BURST = 1000
-"""Events after which a scan is due: the operating system may have lost some of so many."""
+BURST_EVENTS = 1000
+"""Events after which a scan is due: with this many, the operating system may have lost some."""
 
-BETWEEN_BURSTS = 10.0
-"""Seconds between two scans for that reason."""
+BURST_SECONDS = 10.0
+"""Seconds between scans for that reason."""
 
-STRIDE = 64
+FILES_AT_A_STEP = 64
 """Files that a scan looks at in one step."""
 
 Meet = Callable[[Path, bool], object]
-"""What is done with a file that the ledger does not know as it is; True where it does not know its name."""
+"""Takes a file that the ledger does not know in its present form, and whether its name is new too."""
 
 
 @dataclass
 class _Scan:
-    """A scan under way, and what its steps have cost so far."""
+    """A scan under way, and the time that its steps have taken so far."""
 
     steps: Iterator[None]
     whole: bool
@@ -68,7 +68,7 @@ class _Scan:
 
 
 class _FolderTimes:
-    """When each folder last changed, as the last scan of the whole folder found it."""
+    """The time of last change of each folder, as the last full scan found it."""
 
     def __init__(self) -> None:
         self._times: dict[Path, int] = {}
@@ -78,44 +78,44 @@ class _FolderTimes:
         self._times, self._glimpses = times, iter(times.items())
 
     def show_change(self) -> bool:
-        """Ask some folders, others each time; return whether one has changed."""
-        glimpses = list(itertools.islice(self._glimpses, GLIMPSES))
+        """Check some folders, others each time; return whether one has changed."""
+        glimpses = list(itertools.islice(self._glimpses, FOLDERS_AT_A_TIME))
         if not glimpses:
             self._glimpses = iter(self._times.items())
-            glimpses = list(itertools.islice(self._glimpses, GLIMPSES))
+            glimpses = list(itertools.islice(self._glimpses, FOLDERS_AT_A_TIME))
         return any(changed_at(folder) != before for folder, before in glimpses)
 
 
 class Scanner:
-    """Goes through a folder, and says when it is to be gone through again.
+    """Scans a folder, and decides when to scan it again.
 
-    A scan goes on in steps of `STRIDE` files, so that nothing else has to wait for its end. Where nothing is
-    reported (polling), scans are all there is, and follow each other as quickly as `SPARING`, `EAGER` and
-    `EASE` allow.
+    A scan proceeds in steps of `FILES_AT_A_STEP` files, so that nothing has to wait for its end. If nothing
+    is reported (polling), scans do all the work, and follow each other as quickly as `PAUSE_FACTOR`,
+    `CHANGED_PAUSE_FACTOR` and `SLOW_SHARE_FACTOR` allow.
 
     Parameters
     ----------
     folder
         The folder, absolute and without symbolic links.
     ledger, recipe
-        What is known already.
+        The ledger, and the recipe whose files it knows.
     rules
-        What does not count.
+        What to ignore.
     recursive
-        Whether folders inside `folder` count.
+        Whether to scan subfolders.
     rescan
-        Seconds between scans of the whole folder; in polling, at most.
+        Seconds between scans of the whole folder; when polling, at most.
     polls
-        Whether nothing is reported at present.
+        Returns whether nothing is reported at present.
     clock
-        Monotonic seconds.
+        Returns monotonic seconds.
 
     Attributes
     ----------
     last_scan
         When the last scan of the whole folder began, by the clock.
     next_scan
-        When the next one is due; a caller who has a reason may set it.
+        When the next one is due; a caller with a reason may set it.
     """
 
     def __init__(
@@ -145,21 +145,21 @@ class Scanner:
 
     @property
     def under_way(self) -> bool:
-        """Whether a scan has begun that has not ended."""
+        """Whether a scan is under way."""
         return bool(self._scans)
 
     def reason(self, reported: int) -> Literal["burst", "time"] | None:
-        """Say why a scan of the whole folder is due; None where it is not, or one is under way.
+        """Return why a scan of the whole folder is due; None if none is due or one is under way.
 
         Parameters
         ----------
         reported
-            Events since the last scan began.
+            Number of events since the last scan began.
         """
         now = self._clock()
         if any(scan.whole for scan in self._scans):
             return None
-        if reported >= BURST and now >= self.last_scan + BETWEEN_BURSTS:
+        if reported >= BURST_EVENTS and now >= self.last_scan + BURST_SECONDS:
             return "burst"
         return "time" if now >= self.next_scan else None
 
@@ -170,11 +170,11 @@ class Scanner:
         self._scans.append(_Scan(self._steps(self._folder, meet), whole=True))
 
     def begin_below(self, folder: Path, meet: Meet) -> None:
-        """Begin a scan of a folder that has come into the whole one."""
+        """Begin a scan of a subfolder that is new."""
         self._scans.append(_Scan(self._steps(folder, meet), whole=False))
 
     def go_on(self) -> bool:
-        """Go on with the oldest scan, if there is one, by one step; return whether there is more to scan."""
+        """Do one step of the oldest scan, if there is one; return whether there is more to scan."""
         if not self._scans:
             return False
         scan = self._scans[0]
@@ -185,24 +185,24 @@ class Scanner:
         return bool(self._scans)
 
     def give_up(self, until: float) -> None:
-        """Forget the scans under way, and have the whole folder scanned anew at a time of the clock."""
+        """Drop the scans under way, and scan the whole folder at this time of the clock."""
         self._scans.clear()
         self.next_scan = until
 
     def look_for_changes(self) -> None:
-        """Have a scan soon where a folder has another time of last change than before."""
+        """Scan soon if the time of last change of a folder is another than before."""
         if self._times.show_change():
             self.next_scan = min(self.next_scan, self._eager_scan)
 
     def _plan_next(self, busy: float, seconds: float) -> None:
         now = self._clock()
-        pause = max(SPARING * busy, EASE * seconds)
-        pause = min(max(pause, POLL), self._rescan) if self._polls() else max(pause, self._rescan)
+        pause = max(PAUSE_FACTOR * busy, SLOW_SHARE_FACTOR * seconds)
+        pause = min(max(pause, SHORTEST_PAUSE), self._rescan) if self._polls() else max(pause, self._rescan)
         self.next_scan = now + pause
-        self._eager_scan = now + max(EAGER * busy, EASE * seconds, POLL)
+        self._eager_scan = now + max(CHANGED_PAUSE_FACTOR * busy, SLOW_SHARE_FACTOR * seconds, SHORTEST_PAUSE)
 
     def _steps(self, top: Path, meet: Meet) -> Iterator[None]:
-        """Meet the files below a folder that the ledger does not know as they are, in steps."""
+        """Pass the files below a folder that the ledger does not know to `meet`, in steps."""
         rules, folders, times = self._rules, [top], {}
         while folders:
             folder = folders.pop()
@@ -211,16 +211,16 @@ class Scanner:
             try:
                 with os.scandir(folder) as found:
                     for number, item in enumerate(found, start=1):
-                        if number % STRIDE == 0:
+                        if number % FILES_AT_A_STEP == 0:
                             yield
                         name = item.name
                         if item.is_dir(follow_symlinks=False):
                             if self._recursive and not rules.ignored_in(folder, name):
                                 folders.append(folder / name)
-                        elif not (is_as_before(item, known.get(name)) or rules.ignored_in(folder, name)):
+                        elif not (is_unchanged(item, known.get(name)) or rules.ignored_in(folder, name)):
                             meet(folder / name, name not in known)
             except OSError as error:
-                # It went this moment, or may not be read. The folder at the top is looked after elsewhere.
+                # It has just gone, or may not be read. The monitor itself checks the top folder.
                 logger.debug("%s cannot be listed: %s", folder, error)
         if top == self._folder:
             self._times.take(times)

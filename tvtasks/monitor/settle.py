@@ -1,4 +1,4 @@
-"""When a file that is being written is whole."""
+"""Decides when a file that is being written is complete."""
 
 import heapq
 import itertools
@@ -9,25 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tvtasks.filesystem import FileStatus
+
 logger = logging.getLogger(__name__)
 
-EASE = 4.0
-"""A file that is quiet but not whole is tested again after this part (1/4) of the time that it has waited.
+RETEST_FRACTION = 4.0
+"""A quiet but incomplete file is tested again after its waiting time so far divided by this.
 
-A thousand files that were cut short would otherwise be opened every two seconds for ten minutes.
+Otherwise a thousand truncated files would be opened every two seconds for ten minutes.
 """
-
-
-class Status(NamedTuple):
-    """What a file system says of a file without opening it."""
-
-    size: int
-    mtime_ns: int
 
 
 @dataclass(slots=True)
 class _Waiting:
-    status: Status
+    status: FileStatus
     changed: float
     seen: float
     backlog: bool
@@ -36,7 +31,7 @@ class _Waiting:
 
 
 class _Turn(NamedTuple):
-    """When a file is due for a look; of files that are due at once, the older goes first."""
+    """When a file is due for a look; of files due at the same time, the older goes first."""
 
     due: float
     mtime_ns: int
@@ -45,42 +40,43 @@ class _Turn(NamedTuple):
 
 
 class SettleTracker:
-    """Tells which files have stopped changing and are whole.
+    """Decides which files have stopped changing and are complete.
 
-    A file is settled when all of these hold:
+    A file has settled when all of these hold:
 
-    - its size and its time of last change have stayed the same, whatever they are, for `settle` seconds
+    - its size and its time of last change, whatever they are, have stayed the same for `settle` seconds
       between two observations;
     - it is not empty;
-    - `incomplete` has no objection: the file opens for reading and its format says that it is whole.
+    - `incomplete` finds nothing wrong: the file can be opened, and its format says that it is complete.
 
-    Time is the monotonic time that the caller passes in. It is never compared with a file's own times, so
-    that an instrument whose clock is wrong, or a file dated in the future, makes no difference.
+    Time is the monotonic time that the caller passes in. It is never compared with a file's own times, so an
+    instrument with a wrong clock, or a file dated in the future, makes no difference.
 
     Edge cases
     ----------
-    A file allocated to its full size, or a writer that pauses longer than `settle`: quiet, but not whole. It
-    is tested again after `settle` seconds, and then less and less often.
+    Preallocated at full size, or written with pauses longer than `settle`: quiet but incomplete. The file is
+    tested again after `settle` seconds, and then less and less often.
 
-    Not settled `max_wait` seconds after its last change: the file is stuck, which is said once with its
-    reason. A change frees it. It is also tested again every `max_wait` seconds, because what it lacked may
-    have come without the file itself changing: its other half, or the release of a lock.
+    Not settled `max_wait` seconds after its last change: stuck. This is reported once, with the reason. A
+    change frees the file. It is also tested again every `max_wait` seconds, because what it lacked may have
+    come without a change to the file itself: its companion file, or the release of a lock.
 
-    Always growing: never settled and never stuck; it is listed as waiting.
+    Always growing: never settled and never stuck; listed as waiting.
 
     Gone: forgotten. Under a new name it is a new file.
 
-    Settled: forgotten too; the caller keeps what is done and must not offer it again without a reason.
+    Settled: forgotten too; the caller records what is done and must not offer the file again without a
+    reason.
 
     Parameters
     ----------
     incomplete
-        Gives a sentence when the file cannot be opened or is not whole, else None. It is called for quiet,
-        non-empty files only.
+        Returns a sentence if the file cannot be opened or is incomplete, else None. Called only for quiet,
+        non-empty files.
     settle
         Seconds without change.
     max_wait
-        Seconds after the last change when a file that has not settled is called stuck.
+        Seconds after its last change when a file that has not settled counts as stuck.
     """
 
     def __init__(
@@ -90,35 +86,35 @@ class SettleTracker:
         self._settle = settle
         self._max_wait = max_wait
         self._files: dict[Path, _Waiting] = {}
-        # Two queues, new acquisitions and backlog. A file whose turn has been put off stands in a queue
-        # several times; the turn that counts is the one at `_Waiting.due`.
+        # Two queues, new acquisitions and backlog. A file that was put off is in its queue several times;
+        # only the turn at `_Waiting.due` counts.
         self._turns: dict[bool, list[_Turn]] = {False: [], True: []}
         self._number = itertools.count()
 
     def observe(
         self,
         path: Path,
-        status: Status | None,
+        status: FileStatus | None,
         now: float,
         *,
         written: bool = False,
         backlog: bool = False,
     ) -> None:
-        """Take in what a file looks like now.
+        """Take in the present status of a file.
 
         Parameters
         ----------
         path
             The file.
         status
-            Its size and time of last change; None where it is no longer there.
+            Its size and time of last change; None if it is no longer there.
         now
             Monotonic time, in seconds.
         written
-            It was written to a moment ago, even if it looks the same: some file systems count time in steps
-            of two seconds.
+            Whether it was written to a moment ago, even if it looks the same: some file systems store times
+            in steps of two seconds.
         backlog
-            The file was there before monitoring began: new acquisitions go first.
+            Whether the file was there before monitoring began: new acquisitions go first.
         """
         if status is None:
             self._files.pop(path, None)
@@ -131,10 +127,10 @@ class SettleTracker:
             file.seen = now
 
     def due(self, now: float) -> Iterator[Path]:
-        """Give the files that are worth another look, one by one: new acquisitions first.
+        """Yield the files that are due for a look, one by one: new acquisitions first.
 
-        What was observed in the meantime is taken into account, so a caller may stop at any time, and may
-        observe other files between two of these.
+        Later observations are taken into account, so a caller may stop at any time, and may observe other
+        files between two of these.
         """
         while True:
             queue = next((queue for queue in self._turns.values() if self._first(queue) <= now), None)
@@ -145,7 +141,7 @@ class SettleTracker:
             yield path
 
     def settled(self, path: Path, now: float) -> bool:
-        """Return whether a file that was just observed is settled; if so, it is forgotten."""
+        """Return whether a file that was just observed has settled; if so, forget it."""
         file = self._files.get(path)
         if file is None or file.seen - file.changed < self._settle:
             return False
@@ -157,13 +153,13 @@ class SettleTracker:
         if not file.stuck and waited >= self._max_wait:
             file.stuck = (
                 f"{path.name} is still incomplete after {self._max_wait:g} s: {problem.rstrip('.')}. "
-                "It is taken up again when it changes."
+                "tvtasks takes it up again when it changes."
             )
             logger.warning(file.stuck)
         if file.stuck:
             self._put_off(path, file, now + self._max_wait)
         else:
-            pause = max(self._settle, waited / EASE)
+            pause = max(self._settle, waited / RETEST_FRACTION)
             self._put_off(path, file, min(now + pause, file.changed + self._max_wait))
         return False
 
@@ -174,7 +170,7 @@ class SettleTracker:
             self._put_off(path, file, now + self._settle)
 
     def is_backlog(self, path: Path) -> bool:
-        """Return whether a file that is waited for was there before monitoring began, and has not changed."""
+        """Return whether a waiting file was there before monitoring began and has not changed since."""
         file = self._files.get(path)
         return file is not None and file.backlog
 
@@ -183,7 +179,7 @@ class SettleTracker:
 
     @property
     def next_due(self) -> float:
-        """When the next file is due for a look; infinite where there is none."""
+        """When the next file is due for a look; infinite if there is none."""
         return min(self._first(queue) for queue in self._turns.values())
 
     def _put_off(self, path: Path, file: _Waiting, due: float) -> None:
@@ -191,7 +187,7 @@ class SettleTracker:
         heapq.heappush(self._turns[file.backlog], _Turn(due, file.status.mtime_ns, next(self._number), path))
 
     def _first(self, queue: list[_Turn]) -> float:
-        """Return when the first file of a queue is due, and drop the turns before it that do not count."""
+        """Return when the first file of a queue is due, and drop outdated turns before it."""
         while queue:
             file = self._files.get(queue[0].path)
             if file is not None and file.due == queue[0].due:
@@ -201,10 +197,10 @@ class SettleTracker:
 
     @property
     def waiting(self) -> list[Path]:
-        """The files that have not settled and are not stuck, in the order in which they last changed."""
+        """The files that have not settled and are not stuck, in the order of their last change."""
         return [path for path, file in self._files.items() if not file.stuck]
 
     @property
     def stuck(self) -> dict[Path, str]:
-        """A sentence for each file that has stopped changing without becoming whole."""
+        """A sentence for each file that stopped changing while it was incomplete."""
         return {path: file.stuck for path, file in self._files.items() if file.stuck}

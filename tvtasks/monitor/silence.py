@@ -1,4 +1,4 @@
-"""Finding out an observer that has fallen silent: it is alive, and reports nothing."""
+"""Detects an observer that has fallen silent: alive, but reporting nothing."""
 
 import logging
 from pathlib import Path
@@ -8,19 +8,19 @@ from tvtasks.monitor.observe import FolderObserver
 logger = logging.getLogger(__name__)
 
 MISSES = 3
-"""Scans in a row that find files of which nothing was reported, after which notification is given up."""
+"""Scans in a row that find unreported files before the monitor gives up on notification."""
 
 
 class SilenceDetector:
     """Compares what an observer reports with what scans find.
 
-    A file that a scan finds first may just be reported a moment later. It counts as missed when it has
-    settled by then and still nothing was reported of it.
+    A file that a scan finds first may be reported a moment later. It counts as missed if it has settled and
+    still was not reported.
 
     Parameters
     ----------
     observer
-        It is started again where it has missed files, and turns to polling where that does not mend it.
+        It restarts if it has missed files, and switches to polling if a restart does not help.
     """
 
     def __init__(self, observer: FolderObserver) -> None:
@@ -31,7 +31,7 @@ class SilenceDetector:
         self._excused = False  # nothing could be reported before the next scan
 
     def excuse(self) -> None:
-        """Take in that nothing could be reported for a while: what the next scan finds tells nothing."""
+        """Take note that nothing could be reported for a while: the next scan proves nothing."""
         self._excused = True
 
     def reported(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class SilenceDetector:
         self._unreported.discard(path)
 
     def found(self, path: Path) -> None:
-        """Take in a file that a scan has found and that ought to have been reported."""
+        """Take in a file that a scan found and the observer should have reported."""
         self._unreported.add(path)
 
     def settled(self, path: Path) -> None:
@@ -49,12 +49,12 @@ class SilenceDetector:
             self._missed.append(path)
 
     def judge(self, *, burst: bool) -> bool:
-        """Judge the observer before a scan; return whether the new files it will find ought to be reported.
+        """Judge the observer before a scan; return whether it should report new files that the scan finds.
 
         Parameters
         ----------
         burst
-            The scan begins because so much was reported that some may have been lost.
+            Whether the scan begins because of so many reports that some may have been lost.
         """
         missed, self._missed = self._missed, []
         self._mend(missed)
@@ -63,16 +63,16 @@ class SilenceDetector:
         return ought
 
     def _mend(self, missed: list[Path]) -> None:
-        """Start an observer again that has not reported new files, and give it up when it does not mend."""
+        """Restart an observer that did not report new files; give up on it if that does not help."""
         if not missed or self._observer.polls:
             self._misses = 0
             return
         self._misses += 1
         if self._misses >= MISSES:
-            self._observer.poll(f"{missed[0]} and others were found without having been reported")
+            self._observer.poll(f"scans found {missed[0]} and others that were not reported")
         elif self._observer.is_alive:
             logger.warning(
-                "%s was found without having been reported; observing %s is begun anew.",
+                "A scan found %s, which was not reported; the observer of %s restarts.",
                 missed[0],
                 self._observer.folder,
             )

@@ -1,4 +1,4 @@
-"""Whether a file is whole by its format, and what belongs to it, for formats that others read for us."""
+"""Whether files are complete by their format, and their companions, for formats that other packages read."""
 
 import os
 import re
@@ -19,11 +19,11 @@ _SER_IMAGE = 0x4122
 _SER_BYTES = {1: 1, 2: 2, 3: 4, 4: 1, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 16}
 _MATRIX = b"ONTMATRX0101"
 _MRC_HEADER = 1024
-_MRC_BITS = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 101: 4}  # of a pixel, by the mode
+_MRC_BITS = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 101: 4}  # bits per pixel, by mode
 
 
-def is_half(path: Path) -> bool:
-    """Return whether a file is named like one that belongs to an image beside it."""
+def is_companion(path: Path) -> bool:
+    """Return whether a file is named like the companion of an image."""
     return path.suffix.lower() in {".hdr", ".emi", ".mtrx"}
 
 
@@ -41,13 +41,13 @@ def sxm(path: Path) -> str | None:
     table = re.search(rb":DATA_INFO:\s*\n(.*?)\n\s*(?::|$)", header + b"\n", re.DOTALL)
     if not (pixels and table):
         return None
-    rows = [line.split() for line in table[1].splitlines()[1:]]  # the first line holds the titles
+    rows = [line.split() for line in table[1].splitlines()[1:]]  # the first line holds the column titles
     images = sum(2 if b"both" in row else 1 for row in rows if row)
     return _too_short(path, end + len(_SXM_HEADER_END) + images * int(pixels[1]) * int(pixels[2]) * 4)
 
 
 def gwy(path: Path) -> str | None:
-    """Gwyddion: one object, which says how long it is."""
+    """Gwyddion: a single object, which records its length."""
     with path.open("rb") as file:
         head = file.read(64)
     if not head.startswith(_GWY):
@@ -60,7 +60,7 @@ def gwy(path: Path) -> str | None:
 
 
 def gsf(path: Path) -> str | None:
-    """Gwyddion Simple Field: a text header, filled with zeros to a multiple of 4, then float32."""
+    """Gwyddion Simple Field: a text header, padded with zeros to a multiple of 4 bytes, then float32."""
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
     if not head.startswith(_GSF):
@@ -76,7 +76,7 @@ def gsf(path: Path) -> str | None:
 
 
 def ser(path: Path) -> str | None:
-    """TIA: a header, the places of the elements, and the elements."""
+    """TIA: a header, the offsets of the elements, and the elements."""
     with path.open("rb") as file:
         try:
             if (head := file.read(len(SER))) != SER:
@@ -94,13 +94,13 @@ def ser(path: Path) -> str | None:
 
 
 def _ser_element(file: BinaryIO, place: int) -> int:
-    """Return how many bytes an image takes, its calibration included."""
+    """Return the number of bytes of an image, including its calibration."""
     kind, columns, rows = _unpack(file, place + 40, "<HII")
     return 50 + int(columns) * int(rows) * _SER_BYTES.get(kind, 1)
 
 
 def dm(path: Path) -> str | None:
-    """DigitalMicrograph 3 and 4: the header says how long the tree of tags after it is."""
+    """DigitalMicrograph 3 and 4: the header records the length of the tree of tags after it."""
     with path.open("rb") as file:
         try:
             (version,) = _unpack(file, 0, ">I")
@@ -113,7 +113,7 @@ def dm(path: Path) -> str | None:
 
 
 def mrc(path: Path) -> str | None:
-    """MRC: a header of 1024 bytes, one as long as it says, and the sections."""
+    """MRC: a header of 1024 bytes, an extended header of the length that it records, and the sections."""
     with path.open("rb") as file:
         head = file.read(_MRC_HEADER)
     expected = mrc_bytes(head)
@@ -121,7 +121,7 @@ def mrc(path: Path) -> str | None:
 
 
 def mrc_bytes(head: bytes) -> int | None:
-    """Return how long a file that begins so must be; None where that is no MRC header."""
+    """Return the length of a complete file with this beginning; None if it is not an MRC header."""
     head = head.ljust(_MRC_HEADER, b"\0")
     order = ">" if head[212:214] == b"\x11\x11" else "<"
     columns, rows, sections, mode = struct.unpack_from(order + "4i", head)
@@ -134,12 +134,12 @@ def mrc_bytes(head: bytes) -> int | None:
 
 
 def emi_beside(path: Path) -> tuple[Path, ...]:
-    """Return the .emi with the description of a .ser and of all others that are numbered after it."""
+    """Return the .emi that describes a .ser and all others numbered like it."""
     return (path.with_name(re.sub(r"_\d+$", "", path.stem) + ".emi"),)
 
 
 def matrix(path: Path) -> str | None:
-    """Omicron MATRIX: nothing says how long the file is."""
+    """Omicron MATRIX: the file does not record its length."""
     with path.open("rb") as file:
         head = file.read(len(_MATRIX))
     return None if head == _MATRIX else _cut_short(head, _MATRIX)
@@ -151,13 +151,13 @@ def matrix_parameters(path: Path) -> tuple[Path, ...]:
 
 
 def _cut_short(head: bytes, *magics: bytes) -> str | None:
-    """Say that a file ends within the mark that it should begin with; None where it is something else."""
+    """Return a clause if a file ends within its magic bytes; None if it is something else."""
     return _CUT_SHORT if any(magic.startswith(head) for magic in magics) else None
 
 
 def _unpack(file: BinaryIO, at: int, layout: str) -> tuple[int, ...]:
     size = struct.calcsize(layout)
-    # What a damaged count asks for is not even set aside.
+    # Do not allocate what a damaged count asks for.
     if at + size > file.seek(0, os.SEEK_END):
         raise EOFError
     file.seek(at)

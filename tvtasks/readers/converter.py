@@ -1,7 +1,8 @@
-"""Formats of scanning-probe microscopes that Gwyddion's converter reads, the last resort.
+"""Formats of scanning-probe microscopes that Gwyddion's converter reads, as a last resort.
 
-gwyddionpy (Apache-2.0) starts the converter (GPL-2.0-or-later) as a program of its own and hands over what it
-wrote, so nothing of it is loaded here. It is not asked about electron microscopy: it brings counts to [0, 1].
+gwyddionpy (Apache-2.0) starts the converter (GPL-2.0-or-later) as a separate program and returns its output,
+so none of its code is loaded here. It is not used for electron microscopy, because it scales counts to [0,
+1].
 """
 
 import re
@@ -26,24 +27,24 @@ _MAGICS = (
     b"DSCOMPRESSED",
     b"[DataSet]",  # Nanosurf
     b"\x01\xb0\x93\xff",  # NT-MDT
-    # A JPK scan is a TIFF whose pictures only its maker can put together; other TIFFs never get here.
+    # A JPK scan is a TIFF that only its vendor's format description explains; other TIFFs never get here.
     b"II*\0",
     b"MM\0*",
 )
 _RHK = b"S\0T\0i\0M\0a\0g\0e"
 
-# What measured, by the module of Gwyddion that knew the file.
+# Technique, by the module of Gwyddion that recognised the file.
 _TECHNIQUES = {"createc": "STM", "jpkscan": "AFM", "nanoscope": "AFM", "nid": "AFM", "rhk-sm4": "STM"}
 
-# Where its values are not those of the file; measured against RosettaSciIO.
+# Formats for which its values differ from those in the file, as found by comparison with RosettaSciIO.
 _FLAWS = {
     "surffile": (
-        "Gwyddion's converter leaves out a constant that Digital Surf files add to every value: "
-        "differences are right, values by themselves are not.",
+        "Gwyddion's converter omits a constant that Digital Surf files add to every value: "
+        "differences between values are right, the values themselves are not.",
     )
 }
 
-# A damaged file must not hold up the others; 10 MB take the converter a second or two.
+# A damaged file must not delay the others; the converter needs a second or two for 10 MB.
 _PATIENCE_S = 8.0
 _BYTES_PER_S = 5e6
 
@@ -64,15 +65,15 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             "Install it: pip install 'tvtasks[gwyddion]'"
         ) from error
     except gwyddionpy.GwyddionPyError as error:
-        # Its sentence begins with the name of the program and repeats that of the file.
+        # Its message begins with the name of the program and repeats that of the file.
         reason = str(error).splitlines()[0].rpartition(f"'{path}': ")[2].rstrip(". ")
         raise UnreadableFileError(
-            f"{path} cannot be read by Gwyddion's converter: {reason}. Open it in the program that wrote it, "
+            f"Gwyddion's converter cannot read {path}: {reason}. Open it in the program that wrote it, "
             "and export it as .gwy, .gsf or TIFF."
         ) from error
     if not converted.channels:
         raise UnreadableFileError(
-            f"{path} holds no image that Gwyddion's converter finds (curves, perhaps). "
+            f"Gwyddion's converter finds no image in {path}; it may contain curves. "
             "Check that this is the right file."
         )
     module = converted.source_format or "?"
@@ -81,8 +82,8 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     for name, channel in converted.channels.items():
         if not np.isfinite(channel.data).any():
             raise UnreadableFileError(
-                f"{path}: the converter makes nothing but infinite values out of {name}, so it misreads the "
-                "file. Export it as .gwy, .gsf or TIFF from the program that wrote it."
+                f"Gwyddion's converter misreads {path}: all values of {name} are infinite. "
+                "Export it as .gwy, .gsf or TIFF from the program that wrote it."
             )
         data, unit = in_si(channel.data, channel.si_unit_z)
         unit, notes = believed_unit(data, unit, name)
@@ -94,7 +95,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
                 units=unit,
                 channel=name,
                 direction=directions[name],
-                # Without a calibration the converter says that the image is 1 wide, in no unit at all.
+                # Without a calibration the converter reports an image of width 1 without a unit.
                 pixel_size=per_pixel(channel.xreal, channel.yreal, columns, rows, channel.si_unit_xy),
                 technique=_technique(module, channel.meta),
                 source=source,
@@ -107,7 +108,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 
 
 def _directions(names: list[str], module: str) -> dict[str, ScanDirection | None]:
-    """Return the direction of each channel, told by its name or by its having a twin."""
+    """Return the direction of each channel, from its name or because two channels share a name."""
     stems = Counter(_stem(name) for name in names)
     directions: dict[str, ScanDirection | None] = {}
     for name in names:
@@ -128,4 +129,4 @@ def _technique(module: str, metadata: dict[str, str]) -> str | None:
     return told if told in {"AFM", "STM"} else _TECHNIQUES.get(module)
 
 
-READER = Reader("a scan of a format that Gwyddion reads", _matches, _read, lambda path: None)
+READER = Reader("a scan in a format that Gwyddion reads", _matches, _read, lambda path: None)

@@ -1,23 +1,24 @@
-"""Where the data bar below an image begins, for microscopes that do not say."""
+"""Find the data bar below an image, for microscopes that do not record where it begins."""
 
 import numpy as np
 
 from tvtasks.micrograph import Image
 
-# Text drawn without smoothing has two grey values and its frame a third; programs that smooth it use a
-# few more. A row of an image has that few only where the detector is far beyond its range.
+# Text drawn without smoothing has two grey values and its frame a third; programs that smooth it use a few
+# more. A row of an image has so few values only if the detector is far beyond its range.
 _MOST_VALUES = 16
 _LEAST_OF_ONE_VALUE = 0.4
 _LEAST_ROWS = 8
 _LARGEST_PART = 0.25
-_MARGIN = 3  # pixels of the image that may be seen around the bar
+_MARGIN = 3  # pixels of the image that may be visible around the bar
 
 
 def databar_top(image: Image) -> int | None:
-    """Return the first row of the data bar at the bottom of an image; None where none is seen.
+    """Return the first row of the data bar at the bottom of an image; None if there is none.
 
-    A bar is a block of rows, each mostly of one value. It has few values in all, among them two that are at
-    least half of the image's range apart (paper and ink). So the black of a vacuum is none.
+    A data bar is a block of rows, each mostly of one value. It has few different values, and two of them
+    (background and text) differ by at least half of the image's range; so the black of a vacuum does not
+    count.
     """
     rows, columns = image.shape
     if columns <= 4 * _MARGIN:

@@ -1,7 +1,7 @@
-"""Electron microscopes' own formats, through RosettaSciIO: DM3, DM4, EMD, TIA, MRC, JEOL.
+"""Formats of electron microscopes that RosettaSciIO reads: DM3, DM4, EMD, TIA, MRC, JEOL.
 
-RosettaSciIO is under the GPL and no part of tvtasks: who wants it installs the extra ``em``, and it runs in a
-process of its own (`apart`). What it found is put into the words of a `Micrograph` here.
+RosettaSciIO is licensed under the GPL and is not part of tvtasks: it comes with the extra ``em`` and runs in
+a separate process (`isolated`). This module translates its results into `Micrograph` objects.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source, file_sha256
-from tvtasks.readers import apart, completeness
+from tvtasks.readers import completeness, isolated
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.pixels import split
 from tvtasks.readers.reader import Reader, require_extra
@@ -35,7 +35,7 @@ def _read(
     require_extra("rsciio", "em", path)
     beside = {other.name: file_sha256(other) for other in others(path) if other.is_file()}
     source = replace(source, companions=beside)
-    signals = apart.call(f"tvtasks.readers.em_process:{function}", path)
+    signals = isolated.call(f"tvtasks.readers.em_rosettasciio:{function}", path)
     images = [signal for signal in signals if _is_image(signal)]
     if not images:
         raise UnreadableFileError(_why_no_image(path, signals))
@@ -66,33 +66,31 @@ def _read(
     return _told_apart(micrographs)
 
 
-def _is_image(signal: apart.Signal) -> bool:
-    """Whether the last two axes of a signal are the sides of an image, and before them is at most a stack."""
+def _is_image(signal: isolated.Signal) -> bool:
+    """Return whether the last two axes of a signal are the sides of an image, or of a stack of them."""
     navigate = [axis["navigate"] for axis in signal.about["axes"]]
     return signal.data.ndim in {2, 3} and navigate[-2:] == [False, False] and signal.data.dtype.kind in "buif"
 
 
-def _why_no_image(path: Path, signals: list[apart.Signal]) -> str:
+def _why_no_image(path: Path, signals: list[isolated.Signal]) -> str:
     if any(signal.data.ndim > 3 for signal in signals):
-        return (
-            f"{path} holds no image but a scan of images (4D-STEM). Export the image of a virtual detector."
-        )
+        return f"{path} contains 4D-STEM data, not an image. Export the image of a virtual detector."
     if any(signal.data.dtype.kind == "c" for signal in signals):
-        return f"{path} holds complex numbers. Export the amplitude or the phase as an image."
+        return f"{path} contains complex numbers. Export the amplitude or the phase as an image."
     return (
-        f"{path} holds no image but a spectrum, a profile or a spectrum image, which cannot be restored as "
-        "an image. Check that this is the right file."
+        f"{path} contains a spectrum, a profile or a spectrum image, which cannot be restored as an image. "
+        "Check that this is the right file."
     )
 
 
 def _channel(about: Mapping[str, Any], path: Path) -> str:
     title = str(about["title"])
-    # Where a format has no names, the library takes the file's.
+    # If a format has no names, the library uses the name of the file.
     return "" if title in {path.stem, "__unnamed__"} or Path(about["file"]).stem == title else title
 
 
 def _told_apart(micrographs: list[Micrograph]) -> list[Micrograph]:
-    """Give every image of a channel a frame of its own, where several signals have one name."""
+    """Return the images with a frame of their own if several signals of a channel share a name."""
     seen: dict[str, int] = {}
     numbered = []
     for micrograph in micrographs:
@@ -108,15 +106,13 @@ def _pixel_size(axes: list[Mapping[str, Any]]) -> tuple[tuple[float, float] | No
         unit = axis["units"]
         if metres(unit) is None:
             known = unit.strip("[]") not in {"", "None", "px", "pixel", "pixels"}
-            note = (
-                f"The axis {axis['name']} is in '{unit}', which is no length, so the image has no pixel size."
-            )
+            note = f"The unit of axis {axis['name']} is '{unit}', not a length; the image has no pixel size."
             return None, (note,) if known else ()
     return pixel_size(rows["scale"], columns["scale"], rows["units"], columns["units"]), ()
 
 
 def _at(tree: Any, *names: str) -> Any:
-    """Return what lies at the end of a path of names; None where it breaks."""
+    """Return the value at the end of a path of names; None if a name is missing."""
     for name in names:
         tree = tree.get(name) if isinstance(tree, Mapping) else None
     return tree
@@ -129,7 +125,7 @@ def _is_scanned(original: Mapping[str, Any]) -> bool:
         _at(tags, "Microscope Info", "Operation Mode"),
         _at(original, "ObjectInfo", "ExperimentalDescription", "Mode"),
     )
-    # Velox writes a scan of no width beside what a camera took.
+    # Beside a camera image, Velox writes a scan of width zero.
     velox = _at(original, "Scan", "ScanSize", "width")
     return (
         any(word in str(mode).upper() for mode in modes for word in ("STEM", "SCANNING"))
@@ -152,7 +148,7 @@ def _acquired_at(about: Mapping[str, Any]) -> datetime | None:
 
 
 def _is_dm(head: bytes) -> bool:
-    # After the version comes the length of the file, then whether its numbers begin with the low byte.
+    # The version is followed by the length of the file, then by the byte order.
     at = 8 if head[:4] == _DM_VERSIONS[0] else 12
     return head[:4] in _DM_VERSIONS and head[at : at + 4] in {b"\0\0\0\0", b"\0\0\0\1"}
 
@@ -181,8 +177,8 @@ def _reader(
     return Reader(name, matches, partial(_read, function=function, others=others), unfinished, others)
 
 
-DIGITAL_MICROGRAPH = _reader("DigitalMicrograph", "digital_micrograph", _is_dm, completeness.dm)
-EMD = _reader("EMD", "emd", lambda head: head.startswith(_HDF5), _unfinished_emd)
+DIGITAL_MICROGRAPH = _reader("a DigitalMicrograph file", "digital_micrograph", _is_dm, completeness.dm)
+EMD = _reader("an EMD file", "emd", lambda head: head.startswith(_HDF5), _unfinished_emd)
 SER = _reader(
     "a TIA series",
     "ser",
@@ -190,6 +186,6 @@ SER = _reader(
     completeness.ser,
     completeness.emi_beside,
 )
-EMI = _reader("TIA", "emi", lambda head: head.startswith(_EMI), lambda path: None, _series_of)
-MRC = _reader("MRC", "mrc", _is_mrc, completeness.mrc)
+EMI = _reader("a TIA file", "emi", lambda head: head.startswith(_EMI), lambda path: None, _series_of)
+MRC = _reader("an MRC file", "mrc", _is_mrc, completeness.mrc)
 JEOL = _reader("a JEOL image", "jeol", lambda head: head.startswith(_JEOL), lambda path: None)

@@ -1,4 +1,4 @@
-"""Gwyddion Simple Field .gsf: a header of text, filled with zeros to a multiple of 4 bytes, then float32."""
+"""Gwyddion Simple Field .gsf: a text header, padded with zeros to a multiple of 4 bytes, then float32."""
 
 import math
 from pathlib import Path
@@ -33,7 +33,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         )
     except (KeyError, ValueError) as error:
         raise UnreadableFileError(
-            f"{path} does not say how many pixels it has (XRes, YRes), or has fewer. Export it again."
+            f"{path} does not give its number of pixels (XRes, YRes), or has fewer. Export it again."
         ) from error
     title = header.get("Title", "")
     data, unit = in_si(values.astype(np.float32), header.get("ZUnits", ""))

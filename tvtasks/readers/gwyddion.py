@@ -1,4 +1,4 @@
-"""Gwyddion .gwy: a tree of named components, some of which are the images."""
+"""Gwyddion .gwy: a tree of named components, some of which are images."""
 
 import re
 import struct
@@ -35,8 +35,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         (container,) = _components(content[4:], whole_object=True)
     except (struct.error, ValueError) as error:
         raise UnreadableFileError(
-            f"{path} is damaged: its components do not fit into each other ({error}). "
-            "Open it in Gwyddion and save it again."
+            f"{path} is damaged: {error}. Open it in Gwyddion and save it again."
         ) from error
     found = [key for key in container if re.fullmatch(r"/\d+/data", key)]
     micrographs = []
@@ -52,13 +51,16 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 def _micrograph(field: Mapping[str, Any], title: str, meta: Any, source: Source) -> Micrograph:
     values, columns, rows = field.get("data"), field.get("xres"), field.get("yres")
     if not (isinstance(values, np.ndarray) and isinstance(columns, int) and isinstance(rows, int)):
-        raise UnreadableFileError(f"{source.path} has a field without pixels. It may be damaged.")
+        raise UnreadableFileError(
+            f"{source.path} contains a field without pixels, so it may be damaged. "
+            "Open it in Gwyddion and save it again."
+        )
     if columns < 1 or rows < 1 or values.dtype != np.float64 or values.size != columns * rows:
         raise UnreadableFileError(
-            f"{source.path} has a field of {rows} × {columns} pixels with {values.size} values. "
-            "It is damaged; open it in Gwyddion and save it again."
+            f"{source.path} is damaged: a field of {rows} × {columns} pixels has {values.size} values. "
+            "Open it in Gwyddion and save it again."
         )
-    # Gwyddion itself gives an image without calibration a width of 1 in no unit at all.
+    # Gwyddion gives an image without calibration a width of 1 without a unit.
     unit_xy = _unit(field.get("si_unit_xy"))
     data, unit = in_si(values.reshape(rows, columns), _unit(field.get("si_unit_z")))
     unit, notes = believed_unit(data, unit, title)
@@ -77,7 +79,7 @@ def _micrograph(field: Mapping[str, Any], title: str, meta: Any, source: Source)
 
 
 def direction_of(title: str) -> ScanDirection | None:
-    """Return the fast-scan direction that a channel's title tells; None where it tells none.
+    """Return the fast-scan direction in the title of a channel; None if it names none.
 
     >>> direction_of("Z (Backward)"), direction_of("HeightTrace"), direction_of("Topography")
     ('backward', 'forward', None)
@@ -88,7 +90,7 @@ def direction_of(title: str) -> ScanDirection | None:
 
 
 def per_pixel(width: Any, height: Any, columns: int, rows: int, unit: str) -> tuple[float, float] | None:
-    """Return (dy, dx) in metres of a field of so many pixels; None where its sides are no lengths."""
+    """Return (dy, dx) of a field in metres per pixel; None if its sides are not lengths."""
     if not (isinstance(width, float) and isinstance(height, float)):
         return None
     return pixel_size(abs(height) / rows, abs(width) / columns, unit)
@@ -99,9 +101,9 @@ def _unit(component: Any) -> str:
 
 
 def _components(content: memoryview, *, whole_object: bool = False, depth: int = 0) -> Any:
-    """Return the components of an object, or (the object that all of `content` is,)."""
+    """Return the components of an object; if `content` is a single object, return (object,)."""
     if depth > _DEEPEST:
-        raise ValueError("they lie too deep in each other")
+        raise ValueError("its components are nested too deeply")
     at = 0
     if whole_object:
         _, at, end = _object(content, 0)
@@ -115,7 +117,7 @@ def _components(content: memoryview, *, whole_object: bool = False, depth: int =
 
 
 def _value(content: memoryview, at: int, kind: str, depth: int) -> tuple[Any, int]:
-    """Return the value at a place, and where the next component begins."""
+    """Return the value at an offset, and the offset of the next component."""
     if kind in _NUMBERS:
         (number,) = struct.unpack_from(_NUMBERS[kind], content, at)
         return number, at + struct.calcsize(_NUMBERS[kind])
@@ -124,16 +126,16 @@ def _value(content: memoryview, at: int, kind: str, depth: int) -> tuple[Any, in
     if kind == "o":
         return _nested(content, at, depth)
     if kind not in {*_ARRAYS, "S", "O"}:
-        raise ValueError(f"one is of the unknown kind {kind!r}")
+        raise ValueError(f"a component has the unknown type {kind!r}")
     (count,) = struct.unpack_from("<I", content, at)
     at += 4
     if kind in _ARRAYS:
         end = at + count * np.dtype(_ARRAYS[kind]).itemsize
         if end > len(content):
-            raise ValueError("an array is longer than what holds it")
+            raise ValueError("an array is longer than its parent")
         return np.frombuffer(content[at:end], _ARRAYS[kind]), end
     items = []
-    for _ in range(count):  # each item takes a byte at least, so a false count ends with the content
+    for _ in range(count):  # each item has at least one byte, so a wrong count ends with the content
         item, at = _string(content, at) if kind == "S" else _nested(content, at, depth)
         items.append(item)
     return items, at
@@ -145,17 +147,17 @@ def _nested(content: memoryview, at: int, depth: int) -> tuple[dict[str, Any], i
 
 
 def _object(content: memoryview, at: int) -> tuple[str, int, int]:
-    """Return the name of the object at a place, and where its components begin and end."""
+    """Return the name of the object at an offset, and where its components begin and end."""
     name, at = _string(content, at)
     (size,) = struct.unpack_from("<I", content, at)
     if at + 4 + size > len(content):
-        raise ValueError(f"{name} is longer than what holds it")
+        raise ValueError(f"the component {name} is longer than its parent")
     return name, at + 4, at + 4 + size
 
 
 def _string(content: memoryview, at: int) -> tuple[str, int]:
-    """Return the text at a place, and the place after the zero that ends it."""
-    # A title is short; looking through a field of pixels for a zero would copy it.
+    """Return the text at an offset, and the offset after its terminating zero."""
+    # A title is short; searching a field of pixels for a zero would copy it.
     for length in (256, len(content) - at):
         piece = bytes(content[at : at + length])
         if (end := piece.find(b"\0")) >= 0:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
-from tvtasks.readers import apart
+from tvtasks.readers import isolated
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.pixels import require_plausible, split
 from tvtasks.readers.reader import Reader
@@ -38,15 +38,15 @@ def _unfinished(path: Path) -> str | None:
     except (OSError, RuntimeError) as error:
         message = str(error)
     if "already open for write" in message:
-        return "the program that writes it has not closed it"
+        return "the program that writes it has not closed it yet"
     if ends := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", message):
         return f"it ends after {ends[1]} of {ends[2]} bytes"
     return f"HDF5 cannot open it ({message})"
 
 
 def _read(path: Path, source: Source) -> list[Micrograph]:
-    # In another process: HDF5 never comes back from some damaged files, and holds up all others meanwhile.
-    (signal,) = apart.call("tvtasks.readers.hdf5:load", path)
+    # In a child process: with some damaged files HDF5 hangs, which would block all other files.
+    (signal,) = isolated.call("tvtasks.readers.hdf5:load", path)
     about = dict(signal.about)
     frames, notes = split(signal.data, path)
     if about["pixel_size"] is not None:
@@ -61,8 +61,8 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     ]
 
 
-def load(path: Path) -> list[apart.Signal]:
-    """Return the image of a file, or the stack, and what a `Micrograph` has beside it."""
+def load(path: Path) -> list[isolated.Signal]:
+    """Return the image or stack of a file, and what `Micrograph` needs with it."""
     with h5py.File(path, "r") as file:
         signal = _image(file, path)
         group = signal.parent
@@ -70,7 +70,7 @@ def load(path: Path) -> list[apart.Signal]:
         require_plausible(signal.nbytes, path)
         if signal.dtype.kind not in "buifc":
             raise UnreadableFileError(
-                f"{path} holds {signal.dtype} values, not numbers. Export the image itself."
+                f"{path} contains values of type {signal.dtype}, not numbers. Export the image itself."
             )
         acquired_at = _acquired_at(group)
         about = {
@@ -81,11 +81,11 @@ def load(path: Path) -> list[apart.Signal]:
             "vendor_metadata": {item.name: _attributes(item) for item in (file, group, signal) if item.attrs},
             "notes": notes,
         }
-        return [apart.Signal(signal[()], about)]
+        return [isolated.Signal(signal[()], about)]
 
 
 def _image(file: h5py.File, path: Path) -> h5py.Dataset:
-    """Return the dataset that the file wants shown, otherwise the only one that can be an image."""
+    """Return the default dataset of the file, otherwise the only one that can be an image."""
     default = _follow_default(file)
     if default is not None:
         return default
@@ -98,12 +98,15 @@ def _image(file: h5py.File, path: Path) -> h5py.Dataset:
             images.append(item)
     found = plots or images
     if not found:
-        raise UnreadableFileError(f"{path} holds no image: no dataset in it has two or three dimensions.")
+        raise UnreadableFileError(
+            f"{path} contains no image: it has no dataset of numbers with two or three dimensions. "
+            "Check that this is the right file."
+        )
     if len(found) > 1:
         names = ", ".join(item.name for item in found[:10]) + (" …" if len(found) > 10 else "")
         raise UnreadableFileError(
-            f"{path} holds {len(found)} datasets that could be the image ({names}) and does not say which. "
-            "Set the NeXus attributes default and signal, or write a file with the one image in it."
+            f"{path} contains {len(found)} datasets that could be the image ({names}). Select one with the "
+            "NeXus attributes default and signal, or write a file that contains only the image."
         )
     return found[0]
 
@@ -115,7 +118,7 @@ def _items(file: h5py.File) -> list[h5py.Group | h5py.Dataset]:
 
 
 def _follow_default(file: h5py.File) -> h5py.Dataset | None:
-    """Follow @default from the root to the signal of an NXdata group; None where the chain breaks."""
+    """Follow @default from the root to the signal of an NXdata group; None if the chain breaks."""
     item: Any = file
     visited = set()
     while isinstance(item, h5py.Group) and item.id not in visited:
@@ -133,7 +136,7 @@ def _signal(group: h5py.Group) -> h5py.Dataset | None:
     if name:
         item = group.get(name)
         return item if isinstance(item, h5py.Dataset) else None
-    for key in group:  # until 2014 NeXus marked the dataset, not the group
+    for key in group:  # until 2014 NeXus marked the dataset instead of the group
         item = group.get(key)
         if isinstance(item, h5py.Dataset) and _text(item.attrs.get("signal")) == "1":
             return item
@@ -143,7 +146,7 @@ def _signal(group: h5py.Group) -> h5py.Dataset | None:
 def _pixel_size(
     group: h5py.Group, signal: h5py.Dataset
 ) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
-    """Return (dy, dx) in m where the last two axes are evenly spaced lengths, and notes."""
+    """Return (dy, dx) in m if the last two axes are evenly spaced lengths, and notes."""
     names = _axis_names(group, signal)
     if len(names) != signal.ndim:
         return None, ()
@@ -153,17 +156,15 @@ def _pixel_size(
         if not isinstance(axis, h5py.Dataset) or axis.ndim != 1 or axis.dtype.kind not in "uif":
             return None, ()
         positions = axis[()].astype(np.float64)
-        if len(positions) not in {pixels, pixels + 1} or len(positions) < 2:  # centres or edges of pixels
+        if len(positions) not in {pixels, pixels + 1} or len(positions) < 2:  # pixel centres or edges
             return None, ()
         step = (positions[-1] - positions[0]) / (len(positions) - 1)
         if not np.allclose(np.diff(positions), step, rtol=1e-3, atol=0.0):
-            return None, (f"The axis {name} is not evenly spaced, so the image has no pixel size.",)
+            return None, (f"The axis {name} is not evenly spaced; the image has no pixel size.",)
         unit = _text(axis.attrs.get("units"))
         factor = metres(unit)
         if factor is None:
-            return None, (
-                f"The axis {name} is in '{unit}', which is no length, so the image has no pixel size.",
-            )
+            return None, (f"The unit of axis {name} is '{unit}', not a length; the image has no pixel size.",)
         steps.append(abs(step) * factor)
     return pixel_size(*steps), ()
 
@@ -176,7 +177,7 @@ def _axis_names(group: h5py.Group, signal: h5py.Dataset) -> list[str]:
 
 
 def _acquired_at(group: h5py.Group) -> datetime | None:
-    """Return the start_time of the entry that `group` lies in."""
+    """Return the start_time of the entry that contains `group`."""
     while True:
         start = group.get("start_time")
         if isinstance(start, h5py.Dataset) and start.size == 1:
@@ -188,7 +189,7 @@ def _acquired_at(group: h5py.Group) -> datetime | None:
 
 
 def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
-    # What is left out is HDF5's own bookkeeping of dimension scales, which means nothing outside the file.
+    # The omitted attributes are HDF5's own records of dimension scales, which mean nothing outside the file.
     return {
         name: json_safe(value)
         for name, value in item.attrs.items()
@@ -197,7 +198,7 @@ def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    """Return an attribute or a scalar as text: HDF5 has four ways to write a string."""
+    """Return an attribute or a scalar as text; HDF5 has four ways to store a string."""
     if isinstance(value, np.ndarray):
         value = value.reshape(-1)[0] if value.size == 1 else ""
     if isinstance(value, bytes):
@@ -205,4 +206,4 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-READER = Reader("HDF5", _matches, _read, _unfinished)
+READER = Reader("an HDF5 file", _matches, _read, _unfinished)

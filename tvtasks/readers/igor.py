@@ -1,4 +1,4 @@
-"""Igor binary waves .ibw of Asylum Research microscopes: a stack of channels, lines from the bottom up."""
+"""Igor binary waves .ibw of Asylum Research microscopes: a stack of channels, with the lowest line first."""
 
 import re
 from contextlib import suppress
@@ -17,16 +17,20 @@ from tvtasks.readers.quantities import believed_unit, numbered, quantity
 from tvtasks.readers.reader import Reader, require_extra
 from tvtasks.readers.units import pixel_size
 
-# Version 5 is the one in which images have several channels; Igor's technical note 3 describes it.
+# Version 5 is the one for images with several channels; see Igor's technical note 3.
 _MAGICS = {"<": b"\x05\0", ">": b"\0\x05"}
 _FIRST_HEADER_BYTES = 64
 _HEADER_BYTES = 384
 _SIDES_AT = 132
-# What Asylum's software records, in the units that it records it in.
+# Channels of Asylum's software and the units in which it stores them.
 _UNITS = {
-    "height": "m", "amplitude": "m", "deflection": "m", "phase": "deg", "current": "A",
+    "height": "m",
+    "amplitude": "m",
+    "deflection": "m",
+    "phase": "deg",
+    "current": "A",
     "frequency_shift": "Hz",
-}  # fmt: skip
+}
 
 
 def _matches(head: bytes) -> bool:
@@ -34,7 +38,7 @@ def _matches(head: bytes) -> bool:
 
 
 def _order(head: bytes) -> str | None:
-    """Return the byte order of a wave of version 5, known by the checksum of its header; None for no wave."""
+    """Return the byte order of a version 5 wave, known by its header's checksum; None for other files."""
     for order, magic in _MAGICS.items():
         if head.startswith(magic) and len(head) >= _HEADER_BYTES:
             words = np.frombuffer(head[:_HEADER_BYTES], f"{order}u2")
@@ -51,7 +55,7 @@ def _unfinished(path: Path) -> str | None:
         return "its header is cut short"
     if not (order := _order(head)):
         return None
-    # The size of the values and of their header; formula, note and labels of the channels come after.
+    # The sizes of the values and their header, then of formula, note and channel labels.
     sizes = np.frombuffer(head[4:_FIRST_HEADER_BYTES], f"{order}i4")
     expected = _FIRST_HEADER_BYTES + sum(int(number) for number in sizes[:13] if number > 0)
     return f"it ends after {size} of {expected} bytes" if size < expected else None
@@ -69,8 +73,8 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     values = np.asarray(wave["wData"])
     if values.ndim not in {2, 3} or values.dtype.kind not in "uif" or 0 in values.shape:
         raise UnreadableFileError(
-            f"{path} holds no image: its data have {values.ndim} dimension(s) of {values.dtype}. A curve "
-            "cannot be restored as an image."
+            f"{path} contains no image: its data have {values.ndim} dimension(s) and are {values.dtype}. "
+            "A curve cannot be restored as an image."
         )
     values = values.reshape(*values.shape[:2], -1)
     header, note = wave["wave_header"], _note(wave.get("note", b""))
@@ -88,7 +92,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     micrographs = []
     for number in range(values.shape[2]):
         name = labels[number] if number < len(labels) else ""
-        # Columns come first, and the lowest line first of these.
+        # Columns come first, and within them the lowest line.
         data = np.ascontiguousarray(values[:, ::-1, number].T)
         unit = _text(header.get("dataUnits", b"")) or _UNITS.get(quantity(name, "") or "", "")
         unit, notes = believed_unit(data, unit, name)
@@ -107,13 +111,13 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 
 
 def _text(value: Any) -> str:
-    """Return text that is bytes, or an array of single bytes, up to the zero that ends it."""
+    """Return text from bytes or from an array of single bytes, up to the terminating zero."""
     content = value if isinstance(value, bytes) else b"".join(np.atleast_1d(value).astype("S1").tolist())
     return content.split(b"\0")[0].decode("utf-8", "replace").strip()
 
 
 def _note(content: Any) -> dict[str, str]:
-    """Return the note that Asylum's software writes: a line for each setting, its name before a colon."""
+    """Return the note of Asylum's software, which has one line per setting: its name, a colon, its value."""
     text = (
         bytes(content).decode("utf-8", "replace") if isinstance(content, bytes | bytearray) else str(content)
     )

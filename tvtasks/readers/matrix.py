@@ -1,4 +1,4 @@
-"""Scienta Omicron MATRIX: a file for each channel of each scan, one with the parameters of the session."""
+"""Scienta Omicron MATRIX: one file per channel and scan, and one with the parameters of the session."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -16,7 +16,7 @@ from tvtasks.readers.reader import Reader, require_extra
 from tvtasks.readers.units import pixel_size
 
 _MAGIC = b"ONTMATRX0101"
-# The lines of a scan upwards and of the one downwards after it: direction and frame of each trace.
+# Direction and frame of each trace; a scan upwards is followed by one downwards.
 _TRACES: dict[str, tuple[ScanDirection, int]] = {
     "forward/up": ("forward", 0),
     "backward/up": ("backward", 0),
@@ -33,12 +33,12 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     parameters = matrix_parameters(path)
     if not parameters:
         raise UnreadableFileError(
-            f"{path} holds the parameters of a MATRIX session and no image. "
+            f"{path} contains the parameters of a MATRIX session, not an image. "
             "The images are in the files whose names end in _mtrx."
         )
-    if missing := [half.name for half in parameters if not half.is_file()]:
+    if missing := [companion.name for companion in parameters if not companion.is_file()]:
         raise UnreadableFileError(
-            f"{path} cannot be read without {missing[0]}, which holds the parameters of its session. "
+            f"{path} cannot be read without {missing[0]}, which contains the parameters of its session. "
             "Copy that file into the same folder."
         )
     require_extra("access2thematrix", "spm", path)
@@ -49,8 +49,8 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     traces, message = data.open(str(path))
     if data.axis is None:
         raise UnreadableFileError(
-            f"{path} holds no image that can be read: {message.rstrip('.')}. "
-            "A spectrum cannot be restored as an image; a scan can be opened in MATRIX and saved again."
+            f"{path} contains no readable image: {message.rstrip('.')}. "
+            "If it is a scan, open it in MATRIX and save it again; a spectrum cannot be restored."
         )
     name, unit = data.channel_name_and_unit
     chain = session_files(path)
@@ -60,7 +60,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         direction, frame = _TRACES[trace]
         if image.data.size == 0:  # the scan was stopped before this direction
             continue
-        # The library counts lines from the bottom up.
+        # In the library the lowest line comes first.
         values, si = in_si(np.ascontiguousarray(image.data[::-1]), unit)
         rows, columns = values.shape
         micrographs.append(
@@ -83,7 +83,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 
 
 def session_files(path: Path) -> tuple[Path, ...]:
-    """Return the files with the parameters of an image's session, which a long session has several of."""
+    """Return the files with the parameters of an image's session; a long session has several."""
     (first,) = matrix_parameters(path)
     return tuple(
         sorted(first.parent.glob(first.name.removesuffix("0001.mtrx") + "[0-9][0-9][0-9][0-9].mtrx"))
@@ -91,7 +91,7 @@ def session_files(path: Path) -> tuple[Path, ...]:
 
 
 def _feedback(parameters: dict[str, Any]) -> str:
-    """Return what is known of the regulator: an AFM's holds a frequency shift, an STM's a current."""
+    """Return the kind of feedback: an AFM's setpoint is a frequency shift, an STM's a current."""
     setpoint = parameters.get("EEPA::Regulator.Setpoint_1", ["", ""])
     return "frequency" if len(setpoint) > 1 and setpoint[1] == "Hertz" else ""
 

@@ -1,4 +1,4 @@
-"""What vendors write beside the pixels, in values that JSON knows."""
+"""Vendor metadata as values that JSON can store."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,11 @@ import numpy as np
 
 
 def json_safe(value: object) -> Any:
-    """Return `value` with everything that JSON does not know written as text; arrays become lists."""
+    """Return `value` with arrays as lists, and as text what JSON cannot store.
+
+    >>> json_safe({"gain": np.float32(0.5), "gap": float("nan"), "shape": (2, 3)})
+    {'gain': 0.5, 'gap': 'nan', 'shape': [2, 3]}
+    """
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     finite = isinstance(value, float) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Nanonis .sxm: a text header, then float32 for each channel and direction, in the order of the scan."""
+"""Nanonis .sxm: a text header, then float32 for each channel and direction in the order of the scan."""
 
 import re
 from contextlib import suppress
@@ -20,7 +20,7 @@ _SPECTRUM = b"Experiment\t"
 _HEADER_END = b"\x1a\x04"
 _TABLES = ("DATA_INFO", "Z-CONTROLLER", "Multipass-Config")
 _PASS = re.compile(r"^\[P(\d+)\][_ ]*")
-# In the order of the file, forward comes first. A backward line is stored as it was scanned, from the right.
+# Forward comes first. A backward line is stored as it was scanned, from the right.
 _DIRECTIONS: dict[str, tuple[ScanDirection, ...]] = {
     "both": ("forward", "backward"),
     "forward": ("forward",),
@@ -42,12 +42,14 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     content = path.read_bytes()
     if content.startswith(_SPECTRUM):
         raise UnreadableFileError(
-            f"{path} is a spectrum that Nanonis wrote, and no image. "
-            "Where a folder is watched, such files can be left alone: --ignore '*.dat'"
+            f"{path} is a spectrum from Nanonis, not an image. "
+            "To ignore such files in a watched folder, use --ignore '*.dat'"
         )
     end = content.find(_HEADER_END)
     if end < 0:
-        raise UnreadableFileError(f"{path} has no end of its header. Copy it again from the microscope.")
+        raise UnreadableFileError(
+            f"The header of {path} has no end. Copy the file again from the microscope."
+        )
     header = _header(content[:end], path)
     columns, rows = _shape(header, path)
     channels = _channels(header, path)
@@ -97,7 +99,7 @@ def _as_seen(scanned: Image, *, upwards: bool, direction: ScanDirection) -> Imag
 
 
 def _header(content: bytes, path: Path) -> dict[str, str]:
-    """Return the text under each tag, a tag being a line between colons."""
+    """Return the text under each tag; a tag is a line between colons."""
     # LabVIEW writes text in the code page of its computer.
     try:
         text = content.decode()
@@ -110,9 +112,9 @@ def _header(content: bytes, path: Path) -> dict[str, str]:
         if line.startswith(":") and line.endswith(":"):
             if len(line) < len(":x:"):
                 raise UnreadableFileError(
-                    f"{path} is a Nanonis scan by its name, but line {number} of its header, {line!r}, is "
-                    "nothing that Nanonis writes: another program made it, and what it says of the scan "
-                    "cannot be relied upon. Restore the file that the microscope wrote."
+                    f"{path} was not written by Nanonis: line {number} of its header is {line!r}. "
+                    "Another program wrote it, and its description of the scan is not reliable. "
+                    "Restore the file that the microscope wrote."
                 )
             lines = tags.setdefault(line[1:-1], [])
         else:
@@ -125,14 +127,14 @@ def _shape(header: dict[str, str], path: Path) -> tuple[int, int]:
     kind = header.get("SCANIT_TYPE", "").split()
     if kind != ["FLOAT", "MSBFIRST"]:
         raise UnreadableFileError(
-            f"{path} holds numbers of the kind {' '.join(kind) or 'unknown'}, not FLOAT MSBFIRST as Nanonis "
-            "writes them. Save the scan again with Nanonis."
+            f"{path} has numbers of the type {' '.join(kind) or 'unknown'}, not FLOAT MSBFIRST as in files "
+            "of Nanonis. Save the scan again with Nanonis."
         )
     numbers = header.get("SCAN_PIXELS", "").split()
     if len(numbers) != 2 or not all(number.isdigit() for number in numbers) or "0" in numbers:
         raise UnreadableFileError(
-            f"{path} does not say how many pixels it has (SCAN_PIXELS is {' '.join(numbers)!r}). "
-            "It is damaged; copy it again from the microscope."
+            f"{path} is damaged: its number of pixels is unknown (SCAN_PIXELS is {' '.join(numbers)!r}). "
+            "Copy it again from the microscope."
         )
     return int(numbers[0]), int(numbers[1])
 
@@ -143,15 +145,15 @@ def _channels(header: dict[str, str], path: Path) -> list[_Channel]:
         directions = _DIRECTIONS.get(row.get("Direction", "").lower())
         if directions is None or not row.get("Name"):
             raise UnreadableFileError(
-                f"{path} describes a channel that makes no sense ({', '.join(row.values())}). "
-                "It is damaged; copy it again from the microscope."
+                f"{path} is damaged: its description of a channel is invalid ({', '.join(row.values())}). "
+                "Copy it again from the microscope."
             )
         channels.append(_Channel(row["Name"], row.get("Unit", ""), directions))
     return channels
 
 
 def _table(text: str) -> list[dict[str, str]]:
-    """Return the rows of a table with a line of titles, its cells divided by tabs."""
+    """Return the rows of a tab-separated table that begins with a line of titles."""
     titles, *rows = [[cell.strip() for cell in line.strip().split("\t")] for line in text.splitlines()] or [
         []
     ]
@@ -159,7 +161,7 @@ def _table(text: str) -> list[dict[str, str]]:
 
 
 def _pass(name: str) -> tuple[str, int]:
-    """Return the name of a channel without the mark of a pass over the same lines, and the pass from 0."""
+    """Return the name of a channel without the prefix of its pass, and the number of the pass, from 0."""
     marked = _PASS.match(name)
     return (name[marked.end() :], max(int(marked[1]) - 1, 0)) if marked else (name, 0)
 
@@ -172,7 +174,7 @@ def _pixel_size(width: str, height: str, columns: int, rows: int) -> tuple[float
 
 def _acquired_at(header: dict[str, str]) -> datetime | None:
     with suppress(ValueError):
-        return datetime.strptime(  # Nanonis writes the computer's own time, without a zone
+        return datetime.strptime(  # Nanonis writes local time without a time zone
             f"{header.get('REC_DATE', '').strip()} {header.get('REC_TIME', '').strip()}", "%d.%m.%Y %H:%M:%S"
         )
     return None

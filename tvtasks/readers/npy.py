@@ -1,4 +1,4 @@
-"""NumPy's own file: one image, or a stack of them."""
+"""NumPy's .npy: one image, or a stack of images."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         _, dtype = header_of(file)
     if dtype.hasobject:
         raise UnreadableFileError(
-            f"{path} holds Python objects, which could run a program when they are loaded. "
+            f"{path} contains Python objects, which could run a program when they are loaded. "
             "Save the image again as an array of numbers."
         )
     frames, notes = split(np.load(path, allow_pickle=False), path)
@@ -33,7 +33,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 
 
 def header_of(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and dtype of the array that a file holds from where it stands; raises anything at all."""
+    """Return shape and dtype of the array at the current position of a file; raises all kinds of errors."""
     version = npy_format.read_magic(file)
     read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     shape, _, dtype = read(file)
@@ -53,7 +53,7 @@ def _unfinished(path: Path) -> str | None:
         file.seek(0)
         try:
             shape, dtype = header_of(file)
-        except Exception:  # NumPy's parser of a damaged header raises anything from SyntaxError to TypeError
+        except Exception:  # for a damaged header NumPy raises anything from SyntaxError to TypeError
             return None
     expected = header_end + math.prod(shape) * dtype.itemsize
     if dtype.hasobject or size >= expected:
@@ -61,4 +61,4 @@ def _unfinished(path: Path) -> str | None:
     return f"it ends after {size} of {expected} bytes"
 
 
-READER = Reader(".npy", _matches, _read, _unfinished)
+READER = Reader("a .npy file", _matches, _read, _unfinished)

@@ -1,4 +1,4 @@
-"""NumPy's .npz: named arrays, each of them an image or a stack of images."""
+"""NumPy's .npz: named arrays, each an image or a stack of images."""
 
 import math
 import zipfile
@@ -15,13 +15,13 @@ from tvtasks.readers.reader import Reader
 
 _ZIP = b"PK\x03\x04"
 _END = b"PK\x05\x06"
-_LONGEST_END = 22 + 65535  # with the longest comment
+_LONGEST_END = 22 + 65535  # including the longest comment
 _ARRAY = ".npy"
 _LONGEST_SCALE = 4096
 
 
 def _matches(head: bytes) -> bool:
-    # The first entry's name follows its 30 bytes; other zips (.docx, .ora) hold other files.
+    # The name of the first entry follows its 30 bytes; other zips (.docx, .ora) contain other files.
     return head.startswith(_ZIP) and _ARRAY.encode() in head[30 : 30 + int.from_bytes(head[26:28], "little")]
 
 
@@ -33,7 +33,7 @@ def _unfinished(path: Path) -> str | None:
         size = file.seek(0, 2)
         file.seek(max(0, size - _LONGEST_END))
         if _END not in file.read():
-            return f"it ends after {size} bytes without the list of its arrays"
+            return f"it ends after {size} bytes, without its list of arrays"
     return None
 
 
@@ -46,7 +46,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             with archive.open(name) as entry:
                 shape, dtype = header_of(entry)
             if dtype.hasobject or dtype.kind not in "buif" or len(shape) < 2:
-                continue  # a scalar or a text beside the images says something of them, and is none
+                continue  # a scalar or a text beside the images describes them and is not an image
             require_plausible(math.prod(shape) * dtype.itemsize, path)
             with archive.open(name) as entry:
                 frames, notes = split(np.lib.format.read_array(entry, allow_pickle=False), path)
@@ -64,14 +64,14 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             ]
     if not micrographs:
         raise UnreadableFileError(
-            f"{path} holds no image: none of its arrays ({', '.join(names) or 'there is none'}) has two "
-            "dimensions of real numbers."
+            f"{path} contains no image: none of its arrays ({', '.join(names) or 'there are none'}) has two "
+            "dimensions and real numbers."
         )
     return micrographs
 
 
 def _scale(archive: zipfile.ZipFile, names: list[str]) -> dict[str, Any]:
-    """Return the calibration as `tvtasks export` writes it; nothing where there is none, or not all of it."""
+    """Return the calibration as `tvtasks export` writes it; empty if it is missing or incomplete."""
     found: dict[str, Any] = {}
     for name in ("pixel_size", "pixel_unit", "units"):
         if (entry := name + _ARRAY) in names and archive.getinfo(entry).file_size < _LONGEST_SCALE:

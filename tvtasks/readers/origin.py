@@ -1,4 +1,4 @@
-"""What is known about an image beside its pixels, whichever way it was written down."""
+"""What is known about an image beside its pixels, however it was stored."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,30 +13,30 @@ from tvtasks.readers.databar import databar_top
 
 @dataclass(frozen=True)
 class Origin:
-    """What the instrument or the program that wrote a file says about its images.
+    """What the instrument or the program that wrote a file records about its images.
 
     Attributes
     ----------
     name
         The vendor or the program.
     metadata
-        All it says, safe for JSON.
+        All its metadata; values that JSON can store.
     pixel_size
-        (dy, dx) in m; None where it does not say.
+        (dy, dx) in m; None if it is not recorded.
     image_rows
-        Rows that are image; a data bar follows below. None for all, or where it does not say.
+        Rows that belong to the image; a data bar follows below. None for all, or if it is not recorded.
     seek_databar
-        Whether a data bar may be in the image without a word about it.
+        Whether the image may include a data bar that is not recorded.
     technique
-        ``SEM``, or None for a program that writes any image.
+        ``SEM``, or None for a program that writes images of any kind.
     acquired_at
         Time of acquisition.
     companion
-        A file beside the image that this was read from.
+        A file beside the image from which this was read.
     palette_is_data
-        Whether a colour table belongs to the image; otherwise it only says how to show the values.
+        Whether a colour table belongs to the image; otherwise it only determines how the values are shown.
     notes
-        Sentences on what had to be decided.
+        Sentences on decisions that the file left open.
     """
 
     name: str
@@ -51,18 +51,18 @@ class Origin:
     notes: tuple[str, ...] = ()
 
     def valid(self, image: Image) -> tuple[Region | None, tuple[str, ...]]:
-        """Return the part of an image that holds data, None for all of it, and notes on how it is known."""
+        """Return the part of an image that holds data, None for all of it, and notes on how it was found."""
         rows, columns = image.shape
         if self.image_rows is not None and 0 < self.image_rows < rows:
             return Region(0, self.image_rows, 0, columns), ()
         if self.seek_databar and (top := databar_top(image)) is not None:
-            note = f"The file does not say where its data bar begins; it was seen from row {top} on."
+            note = f"The file does not record where its data bar begins; it was detected from row {top} on."
             return Region(0, top, 0, columns), (note,)
         return None, ()
 
 
 def parsed_time(text: str, *layouts: str) -> datetime | None:
-    """Return a time in a layout of strptime, or in ISO 8601 where none is given; None for no time."""
+    """Return a time in one of the strptime layouts, in ISO 8601 without layouts; None for other text."""
     for layout in layouts:
         with suppress(ValueError):
             return datetime.strptime(text, layout)

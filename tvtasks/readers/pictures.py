@@ -63,7 +63,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 
 
 def _is_deep_colour_png(path: Path) -> bool:
-    """Whether a PNG has colour or transparency at 16 bits, which Pillow would cut to 8."""
+    """Return whether a PNG has 16-bit colour or transparency, which Pillow would cut to 8 bits."""
     with path.open("rb") as file:
         head = file.read(26)
     depth, colour_type = head[24], head[25]
@@ -73,7 +73,7 @@ def _is_deep_colour_png(path: Path) -> bool:
 def _frame(frame: Image.Image) -> tuple[NDArray[Any], tuple[str, ...]]:
     if frame.mode in {"P", "PA"}:
         values, notes = _without_colour(np.asarray(frame.convert("RGB")))
-        return values, ("The picture has a colour table, which was applied.", *notes)
+        return values, ("The colour table of the image was applied.", *notes)
     return _without_colour(np.asarray(frame.convert("RGB") if frame.mode == "CMYK" else frame))
 
 
@@ -81,7 +81,7 @@ def _without_colour(values: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]
     """Return the grey values of a picture, shape (rows, columns) or (rows, columns, 2 to 4), and notes."""
     if values.ndim == 2:
         return values, ()
-    notes = ("Its transparency was left out.",) if values.shape[-1] in {2, 4} else ()
+    notes = ("The transparency of the image was ignored.",) if values.shape[-1] in {2, 4} else ()
     if values.shape[-1] == 2:
         return values[..., 0], notes
     values, note = grey(values[..., :3])
@@ -100,14 +100,14 @@ def _unfinished(path: Path) -> str | None:
 
 def _unfinished_png(content: bytes) -> str | None:
     at = len(_PNG)
-    while at + 12 <= len(content):  # length, name and checksum of a chunk take 12 bytes
+    while at + 12 <= len(content):  # length, name and checksum of a chunk have 12 bytes
         name = content[at + 4 : at + 8]
         if not name.isalpha():
             return None
         at += 12 + int.from_bytes(content[at : at + 4], "big")
         if name == b"IEND" and at <= len(content):
             return None
-    return f"it ends after {len(content)} bytes without the mark that ends a PNG"
+    return f"it ends after {len(content)} bytes, without the end marker of a PNG"
 
 
 def _unfinished_jpeg(content: bytes) -> str | None:
@@ -120,13 +120,13 @@ def _unfinished_jpeg(content: bytes) -> str | None:
             at += 1
             continue
         at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-        # Thumbnails in the header have an end mark of their own; the picture's is after the start of its
-        # scan, where 0xFF in the data is always followed by 0x00. Cameras append what they like after it.
+        # Thumbnails in the header have their own end marker; that of the picture comes after the start of its
+        # scan, where 0xFF in the data is always followed by 0x00. Cameras may append other data.
         if marker == _START_OF_SCAN and _END_OF_IMAGE in content[at:]:
             return None
         if marker == _START_OF_SCAN:
             break
-    return f"it ends after {len(content)} bytes without the mark that ends a JPEG"
+    return f"it ends after {len(content)} bytes, without the end marker of a JPEG"
 
 
 def _unfinished_bmp(content: bytes) -> str | None:
@@ -136,9 +136,9 @@ def _unfinished_bmp(content: bytes) -> str | None:
     return None
 
 
-def _other_halves(path: Path) -> tuple[Path, ...]:
+def _companions(path: Path) -> tuple[Path, ...]:
     beside = sidecar_of(path)
     return (beside,) if beside else ()
 
 
-READER = Reader("a picture (PNG, BMP, JPEG)", _matches, _read, _unfinished, _other_halves)
+READER = Reader("a picture (PNG, BMP, JPEG)", _matches, _read, _unfinished, _companions)

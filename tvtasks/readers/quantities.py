@@ -1,4 +1,4 @@
-"""What the channels of scanning-probe microscopes measure, by the names that vendors give them."""
+"""What the channels of scanning-probe microscopes measure, according to the names that vendors give them."""
 
 import math
 import re
@@ -11,8 +11,8 @@ import numpy as np
 from tvtasks.micrograph import Image, Micrograph
 from tvtasks.readers.units import to_si
 
-# The first that fits counts, so the narrower come first. A unit that a quantity cannot have speaks against
-# it; an empty one does not.
+# The first match counts, so narrower patterns come first. A unit that a quantity cannot have rules it out; an
+# empty one does not.
 _QUANTITIES: tuple[tuple[str, str, frozenset[str]], ...] = (
     ("frequency_shift", r"freq|\bdf\b|Δf", frozenset({"Hz"})),
     ("excitation", r"excitation|drive|dissipation", frozenset({"V", "J", "m"})),
@@ -27,13 +27,13 @@ _QUANTITIES: tuple[tuple[str, str, frozenset[str]], ...] = (
 )
 _BY_UNIT = {"m": "height", "A": "current", "V": "voltage", "Hz": "frequency_shift", "N": "force"}
 
-# Controllers of an AFM hold the frequency, the amplitude, the phase or the bending of the cantilever.
+# Controllers of an AFM regulate frequency, amplitude, phase or deflection of the cantilever.
 _FORCE_FEEDBACK = re.compile(r"freq|ampl|excit|deflect|force|phase|cantilever|\bdf\b", re.IGNORECASE)
 _MOST_METRES = 1e-3
 
 
 def quantity(name: str, unit: str) -> str | None:
-    """Return what a channel measures; None where neither its name nor its unit tells.
+    """Return what a channel measures; None if neither its name nor its unit reveals it.
 
     >>> quantity("Z", "m"), quantity("OC_M1_Freq._Shift", "Hz"), quantity("Input_4", "V")
     ('height', 'frequency_shift', 'voltage')
@@ -47,14 +47,14 @@ def quantity(name: str, unit: str) -> str | None:
 
 
 def technique(names: Iterable[str], *, feedback: str = "", oscillates: bool = False) -> str:
-    """Return ``AFM`` or ``STM``: for AFM speaks what the feedback holds, or an oscillation that is recorded.
+    """Return ``AFM`` if the feedback or a recorded oscillation indicates it, otherwise ``STM``.
 
     Parameters
     ----------
     names
         The channels.
     feedback
-        The name of the controller that moves the tip up and down.
+        The name of the controller of the tip's height.
     oscillates
         Whether the cantilever is driven.
     """
@@ -65,7 +65,7 @@ def technique(names: Iterable[str], *, feedback: str = "", oscillates: bool = Fa
 
 
 def numbered(micrographs: list[Micrograph]) -> list[Micrograph]:
-    """Return images of which no two are called the same: of those with one name, the frames are counted."""
+    """Return the images with distinct names: images of the same name are numbered by frame."""
     seen: Counter[tuple[str, str | None, int]] = Counter()
     found = []
     for micrograph in micrographs:
@@ -76,9 +76,9 @@ def numbered(micrographs: list[Micrograph]) -> list[Micrograph]:
 
 
 def in_si(data: Image, unit: str) -> tuple[Image, str]:
-    """Return values and their unit in SI; as they are where that needs no factor, or is not known.
+    """Return values and their unit in SI, unchanged if that needs no factor or if the unit is unknown.
 
-    Degrees stay degrees, which is what everyone reads a phase in.
+    Degrees stay degrees, the usual unit of a phase.
     """
     factor, si = to_si(unit) or (1.0, unit)
     if factor == 1.0 or si == "rad":
@@ -87,9 +87,10 @@ def in_si(data: Image, unit: str) -> tuple[Image, str]:
 
 
 def believed_unit(data: Image, unit: str, name: str) -> tuple[str, tuple[str, ...]]:
-    """Return a channel's unit, empty where the values belie it, and a note then.
+    """Return a channel's unit; empty, with a note, if its values contradict it.
 
-    No scanner moves a tip by more than a millimetre: such "metres" are a sensor's volts with a wrong label.
+    No scanner moves a tip by more than a millimetre: such "metres" are the volts of a sensor with a wrong
+    label.
     """
     if unit != "m":
         return unit, ()
@@ -98,6 +99,6 @@ def believed_unit(data: Image, unit: str, name: str) -> tuple[str, tuple[str, ..
     if not math.isfinite(span) or span <= _MOST_METRES:
         return unit, ()
     return "", (
-        f"The file says that {name} is in m, but its values span {span:g} m, which no scanner does; "
-        "its unit was left open.",
+        f"The file gives {name} in m, but its values span {span:g} m, more than any scanner can move; "
+        "its unit was left empty.",
     )

@@ -1,4 +1,4 @@
-"""What a family of file formats offers."""
+"""The interface of a family of file formats."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,37 +16,37 @@ class Reader:
     Attributes
     ----------
     name
-        What the family is called in a message.
+        Name of the family in messages, with its article.
     matches
-        Whether a file that begins with these bytes (up to 4096 of them) is of this family.
+        Returns whether a file that begins with these bytes (up to 4096) belongs to this family.
     read
-        The images of a file of this family. It may raise what it likes: `tvtasks.readers.read` turns
-        anything that is not an `UnreadableFileError` into one.
+        Returns the images of a file of this family. It may raise any error: `tvtasks.readers.read` turns all
+        but `UnreadableFileError` into one.
     unfinished
-        What is missing in a file, as a clause without a full stop; None where it is whole or not of this
-        family. Raises nothing but OSError.
-    other_halves
-        The files that belong to the image in a file, there or not: with them missing or still being written,
-        it is not to be read by itself. Raises nothing but OSError.
+        Returns what is missing in a file, as a clause without a full stop; None if the file is complete or
+        not of this family. Raises only OSError.
+    companions
+        Returns the files that belong to the image in a file, whether they exist or not. While one is missing
+        or being written, the image must not be read automatically. Raises only OSError.
     """
 
     name: str
     matches: Callable[[bytes], bool]
     read: Callable[[Path, Source], list[Micrograph]]
     unfinished: Callable[[Path], str | None]
-    other_halves: Callable[[Path], tuple[Path, ...]] = lambda path: ()
+    companions: Callable[[Path], tuple[Path, ...]] = lambda path: ()
 
 
 def require_extra(module: str, extra: str, path: Path) -> None:
-    """Refuse a file whose format an optional package reads, where that package is not installed.
+    """Refuse a file if the optional package that reads its format is not installed.
 
     Raises
     ------
     UnreadableFileError
-        Where there is no `module`; it says how to install `extra`.
+        `module` is not installed; the message explains how to install `extra`.
     """
     if find_spec(module) is None:
         raise UnreadableFileError(
-            f"{path} is of a format that tvtasks reads with a package that is not installed. "
+            f"{path} cannot be read, because the package for its format is not installed. "
             f"Install it: pip install 'tvtasks[{extra}]'"
         )

@@ -1,7 +1,7 @@
-"""Which reader a file gets: by the ending of its name, then by its content.
+"""Choose the reader of a file: by the ending of its name, then by its content.
 
-The endings stand here, and in the entry points of other packages, and not in the modules of the formats: so
-looking through a folder for images imports none of them, and with it no h5py, tifffile or Pillow.
+The endings are listed here and in the entry points of other packages, not in the modules of the formats. So
+searching a folder for images imports none of them, nor h5py, tifffile or Pillow.
 """
 
 import logging
@@ -15,10 +15,10 @@ from tvtasks.errors import UnreadableFileError
 from tvtasks.readers.reader import Reader
 
 ENTRY_POINTS = "tvtasks.readers"
-"""The group of entry points in which another package names its readers, each by the ending that it reads."""
+"""The group of entry points by which another package registers its readers, one per ending."""
 
-# A module of this package, with the name in it where that is not READER, and the endings, in lower case, of
-# the names of its files. Earlier ones are asked first where two know an ending, or where a name says nothing.
+# A module of this package (with the name of the reader if it is not READER), and the endings of its files'
+# names in lower case. If two share an ending, or if a name reveals nothing, earlier ones are asked first.
 _BUILT_IN = {
     "tiff": (".tif", ".tiff", ".btf", ".tf8"),
     "pictures": (".png", ".bmp", ".jpg", ".jpeg"),
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Registered:
-    """A reader that need not be imported yet: where it is, and whose it is."""
+    """A reader that may not have been imported yet: its place and its package."""
 
     place: str
     package: str
@@ -53,7 +53,7 @@ class _Registered:
 
 @cache
 def _registered() -> dict[_Registered, tuple[str, ...]]:
-    """Return all readers and the endings that they read; those of other packages come before our own."""
+    """Return all readers with their endings; those of other packages come before our own."""
     found: dict[_Registered, tuple[str, ...]] = {}
     for point in metadata.entry_points(group=ENTRY_POINTS):
         reader = _Registered(point.value, point.dist.name if point.dist else point.value)
@@ -66,23 +66,23 @@ def _registered() -> dict[_Registered, tuple[str, ...]]:
 
 @cache
 def endings() -> frozenset[str]:
-    """Return the endings, in lower case, of the names of files that may hold an image."""
+    """Return the endings, in lower case, of the names of files that may contain an image."""
     return frozenset(ending for known in _registered().values() for ending in known)
 
 
 def ending_of(path: Path) -> str | None:
-    """Return the longest of the known endings that a file's name has, in lower case; None for none."""
+    """Return the longest known ending of a file's name, in lower case; None if there is none."""
     name = path.name.lower()
     return max((ending for ending in endings() if name.endswith(ending)), key=len, default=None)
 
 
 def reader_for(path: Path, head: bytes) -> Reader | None:
-    """Return the reader whose format `head` shows, otherwise the one of the name, otherwise None.
+    """Return the reader whose format `head` matches, otherwise the one for the name, otherwise None.
 
     Raises
     ------
     UnreadableFileError
-        Where another package's reader for files of this name cannot be loaded.
+        Another package's reader for files of this name cannot be loaded.
     """
     ending = ending_of(path)
     by_name = [reader for reader, known in _registered().items() if ending in known]
@@ -90,12 +90,12 @@ def reader_for(path: Path, head: bytes) -> Reader | None:
     for registered in by_name:
         try:
             named.append(_load(registered))
-        except Exception as error:  # the code of others may raise anything
+        except Exception as error:  # other packages may raise any error
             raise UnreadableFileError(
-                f"{path} is for the reader of the package {registered.package}, which cannot be loaded: "
+                f"The package {registered.package}, which reads files like {path}, cannot be loaded: "
                 f"{error}. Repair that package, or remove it: pip uninstall {registered.package}"
             ) from error
-    # As a rule one of these matches, and no other module is imported.
+    # Usually one of these matches, and no other module is imported.
     for reader in [*named, *_others(by_name)]:
         if reader.matches(head):
             return reader
@@ -103,7 +103,7 @@ def reader_for(path: Path, head: bytes) -> Reader | None:
 
 
 def _others(asked: list[_Registered]) -> Iterator[Reader]:
-    """Yield the readers that have not been asked yet; a broken one spoils only the files named as its own."""
+    """Yield the readers that were not asked yet; a broken one affects only files named as its own."""
     for registered in _registered():
         if registered not in asked:
             try:
@@ -117,5 +117,5 @@ def _load(registered: _Registered) -> Reader:
     module, _, name = registered.place.partition(":")
     reader = getattr(import_module(module.strip()), name.strip())
     if not isinstance(reader, Reader):
-        raise TypeError(f"{registered.place} is no tvtasks.readers.Reader")
+        raise TypeError(f"{registered.place} is not a tvtasks.readers.Reader")
     return reader

@@ -1,4 +1,4 @@
-"""The text file that a JEOL or a Hitachi microscope writes beside an image, whatever format that is in."""
+"""The text file that a JEOL or Hitachi microscope writes beside an image, whatever the image's format."""
 
 import re
 from dataclasses import replace
@@ -14,7 +14,7 @@ _LENGTH = re.compile(r"\s*([\d.]+)\s*(\D+)")
 
 
 def sidecar_of(path: Path) -> Path | None:
-    """Return the text file that a microscope wrote about an image; None where there is none."""
+    """Return the text file that a microscope wrote about an image; None if there is none."""
     for ending in (".txt", ".TXT"):
         beside = path.with_suffix(ending)
         if beside.is_file() and (_is_hitachi(text := _text(beside)) or _JEOL.search(text)):
@@ -23,13 +23,13 @@ def sidecar_of(path: Path) -> Path | None:
 
 
 def sidecar(path: Path, rows: int, columns: int) -> Origin | None:
-    """Return what such a file says about an image of this shape; None where there is none.
+    """Return what the text file records about an image of this shape; None if there is none.
 
     Notes
     -----
-    JEOL writes ``$KEY value`` and gives the scale by the bar that it draws: ``$$SM_MICRON_BAR`` pixels are
-    ``$$SM_MICRON_MARKER`` long. Hitachi writes ``KEY=value`` with ``PixelSize`` in nm. Both say how large
-    the image is without its data bar: ``$CM_FULL_SIZE`` and ``DataSize``.
+    JEOL writes ``$KEY value`` and gives the scale by its scale bar: ``$$SM_MICRON_BAR`` pixels are
+    ``$$SM_MICRON_MARKER`` long. Hitachi writes ``KEY=value`` with ``PixelSize`` in nm. Both record the size
+    of the image without its data bar: ``$CM_FULL_SIZE`` and ``DataSize``.
     """
     beside = sidecar_of(path)
     if beside is None:
@@ -56,14 +56,14 @@ def _jeol(beside: Path, text: str, rows: int, columns: int) -> Origin:
         side = float(marker[1]) / int(bar) if re.fullmatch(r"\d+(\.\d*)?", marker[1]) else None
         size = pixel_size(side, side, marker[2])
     time = f"{values.get('CM_DATE')} {values.get('CM_TIME')}"
-    # A day as 3/12/2019 is left alone: it is in March or in December, as the machine was set up.
+    # A date such as 3/12/2019 is not used: it may be in March or in December, depending on the settings.
     acquired_at = parsed_time(time, "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %I:%M:%S %p")
     origin = Origin("JEOL", values, size, technique="SEM", acquired_at=acquired_at, companion=beside)
     return _with_extent(origin, values.get("CM_FULL_SIZE", ""), rows, columns)
 
 
 def _with_extent(origin: Origin, extent: str, rows: int, columns: int) -> Origin:
-    """Add how many rows are image; without the pixel size where it is of an image of another width."""
+    """Add the number of rows that are image; drop the pixel size if it is for an image of another width."""
     numbers = [int(number) for number in re.findall(r"\d{1,9}", extent)]
     if len(numbers) != 2:
         return replace(origin, seek_databar=True)
@@ -71,8 +71,8 @@ def _with_extent(origin: Origin, extent: str, rows: int, columns: int) -> Origin
     if scanned_columns == columns:
         return replace(origin, image_rows=scanned_rows, seek_databar=scanned_rows == rows)
     note = (
-        f"The text file beside it describes an image with {scanned_columns} columns and this one has "
-        f"{columns}, so its pixel size and its data bar are not known."
+        f"The text file beside the image describes {scanned_columns} columns, but the image has {columns}, "
+        "so its pixel size and its data bar are unknown."
     )
     return replace(origin, pixel_size=None, notes=(note,))
 

@@ -1,4 +1,4 @@
-"""The raw .dat of SPIEPy: rows and columns as two uint32, then float64; all little-endian, nothing else."""
+"""The raw .dat of SPIEPy: rows and columns as two uint32, then float64; all little-endian."""
 
 import struct
 from pathlib import Path
@@ -10,7 +10,7 @@ from tvtasks.readers.reader import Reader
 
 _SIZES = struct.Struct("<II")
 _MOST_PIXELS_A_SIDE = 1 << 15
-# Heights in metres or nanometres, currents, volts: what is no such number is not made of float64.
+# Limits of heights in metres or nanometres, currents and voltages; other bytes rarely look like such float64.
 _LARGEST, _SMALLEST = 1e9, 1e-30
 
 

@@ -1,4 +1,4 @@
-"""TIFF: microscopes' own, ImageJ, OME and plain ones."""
+"""TIFF: from microscopes, from ImageJ, OME and plain."""
 
 import math
 from dataclasses import replace
@@ -29,8 +29,8 @@ def _matches(head: bytes) -> bool:
 
 
 def _read(path: Path, source: Source) -> list[Micrograph]:
-    # OME-XML may name pages in other files, which tifffile would read as zeros where they are missing. Read
-    # as a plain TIFF, every page in this file is an image, and none is in another file.
+    # OME-XML may name pages in other files, which tifffile would read as zeros if they are missing. Read as a
+    # plain TIFF, every page in this file is an image, and none is in another file.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
         writer = origin(tiff, path)
         if writer.companion:
@@ -61,8 +61,8 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 
 
 def _full_size(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
-    """Return the series that are neither reduced copies nor masks; all where there are no others."""
-    # By its shape alone tifffile takes a smaller image for a level of a pyramid; here the file's tags decide.
+    """Return the series that are neither reduced copies nor masks; all series if there are no others."""
+    # From shapes alone, tifffile would take a smaller image for a level of a pyramid; here the tags decide.
     levels = [level for series in tiff.series for level in series.levels]
     images = [
         level
@@ -80,34 +80,34 @@ def _without_colour(
     axes = series.axes
     require_plausible(max(series.size, math.prod(page.chunks)) * series.dtype.itemsize, path)
     values = series.asarray()
-    if "S" in axes:  # the samples of a pixel
+    if "S" in axes:  # samples per pixel
         values = np.moveaxis(values, axes.index("S"), -1)
         axes = axes.replace("S", "")
     if not axes.endswith("YX"):
         raise UnreadableFileError(
-            f"{path} holds no image: its data have the axes {axes}, not rows and columns. "
+            f"{path} contains no image: its data have the axes {axes}, not rows and columns. "
             "A spectrum or a profile cannot be restored as an image."
         )
     has_samples = values.ndim > len(axes)
     if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
         return _without_palette(values, page.colormap, writer)
     if page.photometric == PHOTOMETRIC.RGB or (
-        page.photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG  # tifffile makes these RGB
+        page.photometric == PHOTOMETRIC.YCBCR and page.compression in _JPEG  # tifffile converts these to RGB
     ):
         values, note = grey(values[..., :3])
         return values, (note,)
     if page.photometric == PHOTOMETRIC.YCBCR:
-        return values[..., 0], ("The colour image was reduced to grey: its luma was read.",)
+        return values[..., 0], ("The colour image was converted to grey: its luma was read.",)
     if page.photometric not in _GREY:
         raise UnreadableFileError(
-            f"{path} holds colours in a way (photometric interpretation {int(page.photometric)}) that "
-            "tvtasks does not read. Save it again as a grey or an RGB image."
+            f"tvtasks cannot read the colours of {path}: their photometric interpretation is "
+            f"{int(page.photometric)}. Save it again as a grey or RGB image."
         )
     notes: tuple[str, ...] = ()
     if page.photometric == PHOTOMETRIC.MINISWHITE and "PhotometricInterpretation" in page.tags:
-        notes = ("In this file 0 is white; the values are as stored, so the image looks inverted.",)
+        notes = ("In this file 0 is white; the values were read as stored, so the image looks inverted.",)
     if has_samples and _ALPHA & set(page.extrasamples):
-        return values[..., 0], (*notes, "Its transparency was left out.")
+        return values[..., 0], (*notes, "The transparency of the image was ignored.")
     if has_samples:  # detectors side by side
         return np.moveaxis(values, -1, -3), notes
     return values, notes
@@ -117,22 +117,22 @@ def _without_palette(
     indices: NDArray[Any], palette: NDArray[Any], writer: Origin
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     if not writer.palette_is_data:
-        return indices, ("The file's colour table is for display; the values were read as they are.",)
+        return indices, ("The colour table of the file is only for display and was ignored.",)
     if indices.dtype == np.uint8:
-        palette = (palette >> 8).astype(np.uint8)  # TIFF keeps tables at 16 bits, whatever the image has
+        palette = (palette >> 8).astype(np.uint8)  # TIFF stores tables with 16 bits, whatever the image has
     table, _ = grey(palette.T)
-    return table[indices], ("The image has a colour table, which was applied (grey by ITU-R BT.601 luma).",)
+    return table[indices], ("The colour table of the image was applied (grey by ITU-R BT.601 luma).",)
 
 
-def _other_halves(path: Path) -> tuple[Path, ...]:
+def _companions(path: Path) -> tuple[Path, ...]:
     try:
         header = tescan_header(path)
     except OSError:
         raise
-    except Exception:  # tifffile raises anything at all when a file is damaged; reading it says so
+    except Exception:  # tifffile raises all kinds of errors for a damaged file; `read` reports them
         return ()
     beside = header or sidecar_of(path)
     return (beside,) if beside else ()
 
 
-READER = Reader("TIFF", _matches, _read, unfinished, _other_halves)
+READER = Reader("a TIFF file", _matches, _read, unfinished, _companions)

@@ -1,7 +1,7 @@
-"""Whether everything that the directories of a TIFF point at lies inside the file.
+"""Check that everything that the directories of a TIFF refer to is inside the file.
 
-tifffile fills missing pixels with zeros and leaves out pages that it cannot reach, so a file that is cut
-short would be read as a whole one.
+tifffile fills missing pixels with zeros and skips pages that it cannot reach, so it would read a truncated
+file as if it were complete.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import BinaryIO
 _CLASSIC = {b"II*\0": "<", b"MM\0*": ">"}
 _BIG = {b"II+\0": "<", b"MM\0+": ">"}
 MAGIC = frozenset((*_CLASSIC, *_BIG))
-"""What a TIFF or BigTIFF begins with."""
+"""The first bytes of a TIFF or BigTIFF."""
 
 # Types of the TIFF 6.0 specification, of its Technical Note 1 (13) and of BigTIFF (16 to 18).
 _BYTES_OF_TYPE = {
@@ -45,12 +45,12 @@ _WANTED = {_COMPRESSION, _SUBIFDS, *(tag for offsets, sizes, _ in _PIXELS for ta
 
 
 class _EndsEarlyError(Exception):
-    """Something lies beyond the end of the file; the message is a clause for the user."""
+    """The file ends too early; the message is a clause for the user."""
 
 
 @dataclass(frozen=True)
 class _File:
-    """An open TIFF and how it writes its numbers."""
+    """An open TIFF and its number format."""
 
     stream: BinaryIO
     size: int
@@ -58,19 +58,19 @@ class _File:
     big: bool
 
     def numbers(self, at: int, layout: str) -> tuple[int, ...]:
-        """Read the numbers of a `struct` layout, byte order left out, at a position in the file."""
+        """Read numbers at a position in the file; `layout` is a `struct` layout without byte order."""
         self.require(at, struct.calcsize(self.order + layout))
         self.stream.seek(at)
         return struct.unpack(self.order + layout, self.stream.read(struct.calcsize(self.order + layout)))
 
     def require(self, at: int, count: int) -> None:
-        """Raise where `count` bytes at a position are not all inside the file."""
+        """Raise if `count` bytes at a position are not all inside the file."""
         if at + count > self.size:
             raise _EndsEarlyError(f"it ends after {self.size} of at least {at + count} bytes")
 
 
 def unfinished(path: Path) -> str | None:
-    """Return what is missing in a TIFF or BigTIFF; None where it is whole or no TIFF."""
+    """Return what is missing in a TIFF or BigTIFF; None if it is complete or not a TIFF."""
     with path.open("rb") as stream:
         magic = stream.read(4)
         if magic not in MAGIC:

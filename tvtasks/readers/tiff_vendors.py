@@ -1,6 +1,6 @@
 """What instruments and programs write into a TIFF beside the pixels: scale, data bar, time.
 
-The resolution tags of plain TIFF are no calibration: they say how large to print.
+The resolution tags of a plain TIFF are not a calibration: they define the size of a print.
 """
 
 import email.utils
@@ -18,7 +18,7 @@ from tvtasks.readers.origin import Origin, parsed_time
 from tvtasks.readers.sidecars import sidecar
 from tvtasks.readers.units import metres, pixel_size
 
-# Tags that tifffile has no names for.
+# Tags that have no name in tifffile.
 _TESCAN = 50431
 _THERMO = 34683
 _MAKE = 271
@@ -26,13 +26,12 @@ _DIGITAL_MICROGRAPH = {"unit_y": 65004, "unit_x": 65003, "scale_y": 65010, "scal
 
 
 _ANOTHER_WIDTH = (
-    "The image was scanned with {} columns and saved with {}, so its pixel size and its data bar are not "
-    "known."
+    "The image was scanned with {} columns and saved with {}, so its pixel size and its data bar are unknown."
 )
 
 
 def origin(tiff: tifffile.TiffFile, path: Path) -> Origin:
-    """Return what the writer of a TIFF says about its images."""
+    """Return what the writer of a TIFF records about its images."""
     page = tiff.pages.first
     return (
         _fei(tiff)
@@ -48,7 +47,7 @@ def origin(tiff: tifffile.TiffFile, path: Path) -> Origin:
 
 
 def _fei(tiff: tifffile.TiffFile) -> Origin | None:
-    """FEI and Thermo Fisher: an INI text, lengths in m."""
+    """FEI and Thermo Fisher: INI text, lengths in m."""
     metadata = tiff.fei_metadata
     if not metadata:
         return None
@@ -76,7 +75,7 @@ def _fei(tiff: tifffile.TiffFile) -> Origin | None:
 
 
 def _thermo(tiff: tifffile.TiffFile) -> Origin | None:
-    """Thermo Fisher: XML where the INI text is missing, lengths in the unit that it names."""
+    """Thermo Fisher: XML if the INI text is missing, lengths in the unit that it names."""
     text = tiff.pages.first.tags.valueof(_THERMO)
     if not isinstance(text, str):
         return None
@@ -107,19 +106,19 @@ def _thermo(tiff: tifffile.TiffFile) -> Origin | None:
 
 
 def _inside(tree: Any, *names: str) -> Any:
-    """Return what lies at the end of a path of names; None where it breaks."""
+    """Return the value at the end of a path of names; None if a name is missing."""
     for name in names:
         tree = tree.get(name) if isinstance(tree, Mapping) else None
     return tree
 
 
 def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
-    """Zeiss SmartSEM: entries of a name, a value and mostly a unit."""
+    """Zeiss SmartSEM: entries with name, value and usually unit."""
     metadata = tiff.sem_metadata
     if not metadata:
         return None
     page = tiff.pages.first
-    # ap_pixel_size is the pixel of the screen, not of the image, where an image is saved at another size.
+    # ap_pixel_size is the pixel of the screen, not of the image, if an image is saved at another size.
     pixel = _zeiss_length(metadata.get("ap_image_pixel_size"))
     width, height = (_zeiss_length(metadata.get(key)) for key in ("ap_width", "ap_height"))
     size = None
@@ -130,7 +129,7 @@ def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
     day, time = (str(metadata.get(key, ("", ""))[1]) for key in ("ap_date", "ap_time"))
     acquired_at = None
     with suppress(ValueError):
-        # Unlike strptime, this reads "25 Sep 2018" whatever the language of the machine.
+        # Unlike strptime, this reads "25 Sep 2018" whatever the language of the computer.
         acquired_at = email.utils.parsedate_to_datetime(f"{day} {time}")
     return Origin(
         "Zeiss",
@@ -143,7 +142,7 @@ def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
 
 
 def _zeiss_length(entry: tuple[Any, ...] | None) -> float | None:
-    """Return (name, value, unit) in m; None where it is no length."""
+    """Return (name, value, unit) in m; None if it is not a length."""
     if entry is None or len(entry) != 3 or not isinstance(entry[1], int | float):
         return None
     factor = metres(entry[2])
@@ -151,7 +150,7 @@ def _zeiss_length(entry: tuple[Any, ...] | None) -> float | None:
 
 
 def _tescan(tiff: tifffile.TiffFile, path: Path) -> Origin | None:
-    """Tescan: key=value lines, lengths in m, in a tag behind a thumbnail or in a header file beside it."""
+    """Tescan: key=value lines, lengths in m, in a tag after a thumbnail or in a header file beside it."""
     page = tiff.pages.first
     tag = page.tags.valueof(_TESCAN)
     metadata = _tescan_lines(tag) if isinstance(tag, bytes) else {}
@@ -159,7 +158,7 @@ def _tescan(tiff: tifffile.TiffFile, path: Path) -> Origin | None:
     if "PixelSizeX" not in metadata:
         companion = next((beside for beside in _tescan_headers(path) if beside.is_file()), None)
         metadata = _tescan_lines(companion.read_bytes()) if companion else metadata
-    if "PixelSizeX" not in metadata:  # a header file of something else
+    if "PixelSizeX" not in metadata:  # the header file of something else
         return None
     bar = metadata.get("ImageStripSize", "")
     return Origin(
@@ -174,7 +173,7 @@ def _tescan(tiff: tifffile.TiffFile, path: Path) -> Origin | None:
 
 
 def tescan_header(path: Path) -> Path | None:
-    """Return the header file that belongs to a TIFF, there or not; None where it needs none."""
+    """Return the header file of a TIFF, whether it exists or not; None if the TIFF needs none."""
     headers = _tescan_headers(path)
     if beside := next((header for header in headers if header.is_file()), None):
         return beside
@@ -214,15 +213,13 @@ def _ome(tiff: tifffile.TiffFile) -> Origin | None:
     try:
         metadata = tifffile.xml2dict(page.description)["OME"]
     except (ParseError, KeyError):
-        return Origin(
-            "OME", {}, notes=("The OME-XML of the file is damaged, so its pixel size is not known.",)
-        )
+        return Origin("OME", {}, notes=("The OME-XML of the file is damaged, so its pixel size is unknown.",))
     images = metadata.get("Image", [])
     images = images if isinstance(images, list) else [images]
     sizes = {_ome_pixel_size(image.get("Pixels", {})) for image in images}
     notes: tuple[str, ...] = ()
     if len(sizes) > 1:
-        notes = ("The file holds images of several pixel sizes, so none is given.",)
+        notes = ("The images in the file have different pixel sizes, so none was read.",)
     return Origin(
         "OME",
         json_safe(metadata),
@@ -251,7 +248,7 @@ def _imagej(tiff: tifffile.TiffFile) -> Origin | None:
     page = tiff.pages.first
     unit = str(metadata.get("unit", ""))
     size = None
-    # ImageJ also writes cm where it took over the dots per centimetre of a plain picture.
+    # ImageJ also writes cm if it took over the dots per centimetre of a plain picture.
     if {"XResolution", "YResolution"} <= {tag.name for tag in page.tags} and unit != "cm":
         across, down = page.resolution
         size = pixel_size(1 / down, 1 / across, unit) if across > 0 and down > 0 else None

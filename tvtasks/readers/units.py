@@ -1,7 +1,7 @@
-"""Units: the many spellings of vendors → the SI unit and the factor to it.
+"""Convert the vendors' spellings of units to the SI unit and its factor.
 
-What is not in the table is not guessed at: an image in an unknown unit stays as the file has it, and one
-without a unit of length has no pixel size.
+Units that are not in the table are not guessed: an image in an unknown unit keeps it, and an image without a
+unit of length has no pixel size.
 """
 
 import math
@@ -60,21 +60,21 @@ _WORDS = {
     "count": (1.0, "counts"),
     "ct": (1.0, "counts"),
 }
-# Where only a length can be meant, capitals tell nothing apart, but for M, which is no length at all.
+# If only a length is possible, case does not matter, except for M, which is not a length.
 _LENGTHS = {
     symbol.lower(): factor for symbol, (factor, si) in _FACTORS.items() if si == "m" and symbol != "Mm"
 }
 
 
 def to_si(unit: str, *, length: bool = False) -> tuple[float, str] | None:
-    """Return the factor to the SI unit and that unit; None where the unit is not known.
+    """Return the factor to the SI unit and that unit; None if the unit is unknown.
 
     Parameters
     ----------
     unit
-        As a file has it: ``nm``, ``µA``, ``Angstroms``, ``cts`` …
+        As in the file: ``nm``, ``µA``, ``Angstroms``, ``cts`` …
     length
-        Whether the field can only be a length (the side of a pixel, a height), so that ``A`` is an ångström
+        Whether the value can only be a length (the side of a pixel, a height), so that ``A`` is an ångström
         and not an ampere.
 
     >>> to_si("nA"), to_si("A"), to_si("A", length=True), to_si("arb. u.")
@@ -89,7 +89,7 @@ def to_si(unit: str, *, length: bool = False) -> tuple[float, str] | None:
 
 
 def metres(unit: str) -> float | None:
-    """Return how many metres a unit of length is; None where it is not one.
+    """Return the metres in a unit of length; None if it is not one.
 
     >>> metres("µm"), metres("Angstroms"), metres("A"), metres("pixel")
     (1e-06, 1e-10, 1e-10, None)
@@ -106,16 +106,16 @@ def metres(unit: str) -> float | None:
 
 
 def _plain(unit: str) -> str:
-    # ImageJ writes the micro sign as an escape; NFKC joins the two signs each for micro, ångström and ohm.
+    # ImageJ escapes the micro sign; NFKC joins the two signs each for micro, ångström and ohm.
     return unicodedata.normalize("NFKC", unit.replace("\\u00B5", "µ")).strip().replace("μ", "u")
 
 
 def pixel_size(
     dy: object, dx: object, unit: str = "m", unit_x: str | None = None
 ) -> tuple[float, float] | None:
-    """Return (dy, dx) in metres; None where they are not two positive lengths.
+    """Return (dy, dx) in metres; None if they are not two positive lengths.
 
-    `unit_x` is the unit of `dx` where it is another than that of `dy`.
+    `unit_x` is the unit of `dx` if it differs from that of `dy`.
     """
     sizes = []
     for size, factor in ((dy, metres(unit)), (dx, metres(unit if unit_x is None else unit_x))):

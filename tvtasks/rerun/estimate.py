@@ -1,4 +1,4 @@
-"""What a rerun will take: time and disk, judged by the runs that there are."""
+"""Estimates the time and disk space of a batch from earlier runs."""
 
 from __future__ import annotations
 
@@ -18,38 +18,37 @@ from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import ALGORITHM_VERSION
 
-_SAME = "as in runs of the same recipe"
-_SIMILAR = "as in runs of the same models with other parameters"
-_UNKNOWN = "not known, as there is no run of the same models yet"
-_AS_THERE = "as in the runs that are there"
-_UNCOMPRESSED = "at most, as nothing like it is there yet"
-_ODD = 10  # times as long as usual
-_OUTPUTS = {"background": 2, "median": 0, "contrast": 1, "denoise": 0}  # arrays besides raw and restored
+_SAME = "from runs of the same recipe"
+_SIMILAR = "from runs of the same models with other parameters"
+_UNKNOWN = "there is no run of the same models yet"
+_AS_THERE = "from earlier runs"
+_UNCOMPRESSED = "at most, since there is no similar run yet"
+_ODD = 10  # times the usual duration, above which a run counts as an exception
 
 ImageState = Literal["current", "outdated", "missing"]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image and what is to become of it.
+    """One image of a batch, and what to do with it.
 
     Attributes
     ----------
     source
-        The archive file whose raw image is taken, or the original file.
+        The result whose raw image is used, or the original file.
     stored
-        Whether that is an archive file.
+        Whether the source is a result.
     newest
-        Its newest run; of an image without any, only what is known of the image.
+        Its newest run; for an image without runs, only what is known about the image.
     given, recipe
-        The recipe as it was given, and what that means for this image.
+        The recipe as given, and the one that it means for this image.
     run_id
-        Identity of that work.
+        Identity of the run of this image with this recipe.
     state
-        ``current`` where the archive holds that work, ``outdated`` where it holds runs with other parameters
-        or of an older algorithm only, ``missing`` where it holds none.
+        ``current`` if the archive holds that run, ``outdated`` if it only holds runs with other parameters or
+        an older algorithm, ``missing`` if it holds none.
     sample
-        What its newest run that says anything of the sample says.
+        The sample data of the newest run that has any.
     """
 
     source: Path
@@ -63,10 +62,10 @@ class Item:
 
 
 class Estimate(NamedTuple):
-    """What it will take: seconds of solving and bytes of archive, and on what each of the figures rests.
+    """The estimated seconds of solving and bytes of archive, and what each figure rests on.
 
-    `beside` are the seconds for reading, pictures and writing, one file after the other. Either time is None
-    where there is nothing that it could rest on.
+    `beside` is the seconds for reading, pictures and writing, one file after another. A time without any
+    basis is None.
     """
 
     seconds: float | None
@@ -75,27 +74,27 @@ class Estimate(NamedTuple):
     size_rests_on: str
     beside: float | None = 0.0
 
-    def duration(self, workers: int, *, apart: bool = False) -> float | None:
-        """Return the seconds that will pass, None where the time of solving is not known.
+    def duration(self, workers: int, *, processes: bool = False) -> float | None:
+        """Return the estimated duration in seconds; None if the time of solving is unknown.
 
-        Threads solve side by side; what they do beside that is done by one at a time, as compressing and
-        writing HDF5 is. Processes, which are `apart`, do all of it side by side.
+        Threads solve in parallel, but everything else, such as compressing and writing HDF5, runs in one
+        thread at a time. With `processes`, all of them do everything in parallel.
         """
         if self.seconds is None:
             return None
         beside, at_once = self.beside or 0.0, min(workers, os.cpu_count() or 1)
-        return (self.seconds + beside) / at_once if apart else self.seconds / at_once + beside
+        return (self.seconds + beside) / at_once if processes else self.seconds / at_once + beside
 
 
-NOTHING = Estimate(0.0, "nothing is to be done", 0, "nothing is to be done")
+NOTHING = Estimate(0.0, "there is nothing to do", 0, "there is nothing to do")
 
 
 def estimate(items: Iterable[Item], experience: Iterable[CatalogueEntry]) -> Estimate:
-    """Say what the items that are not current will take, judging by the runs that there are.
+    """Estimate the time and disk space for the items that are not current.
 
-    Time goes with the number of pixels: it is the median for one pixel in runs of the same recipe by the same
-    algorithms, else in runs of the same models in the same steps with other parameters. What is done beside
-    solving goes with the bytes that are written.
+    Time is proportional to the number of pixels. The time per pixel is the median of runs of the same recipe
+    by the same algorithms, or else of runs of the same models in the same steps with other parameters. The
+    time beside solving is proportional to the bytes written.
     """
     experience = list(experience)
     todo = [item for item in items if item.state != "current"]
@@ -137,16 +136,16 @@ def estimate(items: Iterable[Item], experience: Iterable[CatalogueEntry]) -> Est
 
 
 def _beside(experience: Iterable[CatalogueEntry]) -> float | None:
-    """Return the seconds for one byte of archive that pass beside solving, one file after the other.
+    """Return the seconds per byte of archive that work beside solving takes, one file after another.
 
-    Work on several images at a time overlaps, and one waits for the other, so that what each of them took
-    would be too much. What counts is for how long any was worked on, less the time of solving, which was done
-    by as many at a time as overlapped. A pause that is shorter than the work on an image is for reading.
+    Work on several images at a time overlaps and waits for each other, so the sum of their times would be too
+    large. Instead, take the time in which any image was worked on, less the time of solving divided by the
+    number of images that overlapped. A pause shorter than the work on one image counts as reading.
     """
     known = [(*run.span, run.seconds, run.size) for run in experience if run.span and run.size]
     if not known:
         return None
-    # A computer that slept meanwhile, or compiled the solvers, says nothing about the next time.
+    # A run during which the computer slept, or compiled the solvers, is no guide to the next.
     most = _ODD * median(end - begin - seconds for begin, end, seconds, _ in known)
     known = sorted(one for one in known if one[1] - one[0] - one[2] <= most)
     pause = median(end - begin for begin, end, _, _ in known)
@@ -160,7 +159,7 @@ def _beside(experience: Iterable[CatalogueEntry]) -> float | None:
 
 
 def free_space(archive: Path) -> int | None:
-    """Return the free bytes where an archive lies or will lie; None where that cannot be found out."""
+    """Return the free bytes on the disk of an archive, even one that does not exist yet; None if unknown."""
     place = archive.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -171,7 +170,7 @@ def free_space(archive: Path) -> int | None:
 
 
 def _models(parameters: Mapping[str, Any]) -> tuple[object, ...]:
-    """Return what decides the time roughly: the steps, their models and directions."""
+    """Return what roughly determines the time: the steps, their models and directions."""
     return tuple(
         (name, step.get("model"), step.get("direction"))
         for name, step in parameters.items()
@@ -180,7 +179,7 @@ def _models(parameters: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _bytes_at_most(item: Item) -> float:
-    """Return the bytes of one pixel of an image without compression."""
+    """Return the bytes per pixel of a result without compression."""
     kind = np.dtype(item.newest.dtype)
     working = np.result_type(kind, np.float32).itemsize
-    return kind.itemsize + working * (1 + sum(_OUTPUTS[step] for step in item.recipe.steps))
+    return kind.itemsize + working * len(item.recipe.arrays)

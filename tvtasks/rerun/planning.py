@@ -1,4 +1,4 @@
-"""What is to be done to have archived images, or the files they came from, restored by a recipe."""
+"""The plan of a batch: which images to restore, and which are already current."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from typing import Any, NamedTuple
 
 from tvtasks import channels, readers
 from tvtasks.archive.catalogue import CatalogueEntry, ImageKey, archive_files, entries, entry, latest
+from tvtasks.archive.folder import has_watch, ledger_path
 from tvtasks.archive.identity import content_sha256, work_id
-from tvtasks.archive.keeping import Sample
+from tvtasks.archive.storage import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
+from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
+from tvtasks.listener import Progress, no_progress
 from tvtasks.micrograph import Micrograph
-from tvtasks.monitor.ledger import ReadOnlyLedger
-from tvtasks.monitor.ledger import State as FileState
 from tvtasks.recipe import Recipe
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.estimate import NOTHING, Estimate, ImageState, Item, estimate
+from tvtasks.words import count
 
 _ARCHIVE_NAME = re.compile(r"__[0-9a-f]{8}__[0-9a-f]{12}\.nxs")
-_READERS = 4  # original files read at a time, to see what images they hold
+_READERS = 4  # original files read at a time, to find the images in them
 
 
 class Job(NamedTuple):
-    """The images of one file that are to be done: what is read at once is done at once.
+    """The images to restore from one file, so that each file is read once.
 
-    `sample` is what the archive says of the sample.
+    `sample` holds the sample data in the archive.
     """
 
     source: Path
@@ -41,20 +43,20 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rerun would do.
+    """What a batch will do.
 
     Attributes
     ----------
     archive
         Where results go.
     items
-        The images that were chosen.
+        The selected images.
     without_recipe
-        Images for which no recipe is given.
+        Number of images without a recipe.
     faults
-        Files that cannot be read, or for which the recipe has nothing, with a sentence for each.
+        A sentence for each file that cannot be read or that the recipe does not apply to.
     estimate
-        What it will take.
+        The estimated time and disk space.
     """
 
     archive: Path
@@ -65,24 +67,41 @@ class Plan:
 
     @property
     def counts(self) -> dict[ImageState, int]:
-        """How many images are in each state; every state is present."""
+        """The number of images in each state; every state is present."""
         found = Counter(item.state for item in self.items)
         return {"current": found["current"], "outdated": found["outdated"], "missing": found["missing"]}
 
     @property
+    def summary(self) -> str:
+        """The figures in words."""
+        counts = self.counts
+        text = (
+            f"{count(len(self.items), 'image')}: {counts['current']} current, {counts['outdated']} outdated, "
+            f"{counts['missing']} missing"
+        )
+        if self.without_recipe:
+            text += f"; {self.without_recipe} more have no recipe"
+        if self.faults:
+            text += f"; {len(self.faults)} cannot be restored"
+        return f"{text}. Archive: {self.archive}"
+
+    @property
     def jobs(self) -> list[Job]:
-        """What is to be done, file by file."""
+        """The work, file by file."""
         grouped: dict[tuple[Path, int], list[Item]] = defaultdict(list)
         for item in self.items:
             if item.state != "current":
                 grouped[item.source, id(item.given)].append(item)
         return [
             Job(
-                items[0].source, items[0].stored, items[0].given, frozenset(item.run_id for item in items),
+                items[0].source,
+                items[0].stored,
+                items[0].given,
+                frozenset(item.run_id for item in items),
                 _sample(items),
             )
             for items in grouped.values()
-        ]  # fmt: skip
+        ]
 
 
 def plan(
@@ -92,31 +111,31 @@ def plan(
     *,
     chosen: Callable[[CatalogueEntry], bool] = lambda entry: True,
     failed_only: bool = False,
-    progress: Callable[[int, int], object] = lambda done, of: None,
+    progress: Progress = no_progress,
 ) -> Plan:
-    """Find out what is to be done to have images restored by a recipe.
+    """Find out which images still have to be restored by a recipe.
 
     Parameters
     ----------
     sources
-        Archives, folders of image files, or single files of either kind. An image that is found in several
-        of them is done once, from an archive if there is one: by content, whatever the names.
+        Archives, folders of image files, or single files of either kind. An image in several of them is
+        restored once, from an archive if possible; its content identifies it, whatever its names.
     recipes
-        Which recipe a file gets; for an archived image its original name counts.
+        Which recipe a file gets; for an archived image, the original name counts.
     archive
         Where results go; the archive among the sources if not given.
     chosen
-        Whether an image is wanted; given its newest run.
+        Takes the newest run of an image and returns whether to include the image.
     failed_only
-        Only what went wrong: images whose newest run did not meet its stopping rule, and files that the
-        ledger of the archive has as failed or quarantined.
+        Include only images whose newest run did not meet its stopping rule, and files that are failed or
+        quarantined in the ledger of the archive.
     progress
-        Called now and then with how many of how many files were read.
+        Called now and then with the number of files read and the total.
 
     Raises
     ------
     ConfigurationError
-        A source does not exist, or it is not clear where results go.
+        A source does not exist, or it is unclear where results go.
     """
     archives, files = _sorted_out(sources)
     archive = archive or _only(archives)
@@ -136,7 +155,7 @@ def plan(
             images[newest.image] = (newest.path, True, newest)
     known = {run.image: run for run in latest(there) if not run.fault}
     failed = set(_failed_files(archive)) if failed_only else set()
-    if archives:  # a file that failed is not in the archive: it is where the watch found it
+    if archives:  # failed files are not in the archive but where the watch found them
         files = list(dict.fromkeys([*files, *sorted(failed)]))
     without: list[Path] = []
     for path, held in _read_all(files, recipes, progress):
@@ -159,7 +178,7 @@ def plan(
 
 
 def _sample(items: Iterable[Item]) -> Sample | None:
-    """Return what is known of the sample of a file: all its images are of the same one."""
+    """Return the sample data of a file, whose images all show the same sample."""
     known = next((item.sample for item in items if item.sample), None)
     return Sample(**known) if known else None
 
@@ -173,7 +192,7 @@ def _items(
     without: list[Path],
     samples: Mapping[ImageKey, Mapping[str, Any]],
 ) -> Iterator[Item]:
-    """Yield what is to become of each image; note those that have no recipe, or none that fits."""
+    """Yield an item for each image; note images without a recipe, or without one for their technique."""
     resolved: dict[tuple[int, str | None], Recipe] = {}
     for key, (path, stored, newest) in images.items():
         given = recipes.choose(Path(newest.source_name) if stored else path)
@@ -191,25 +210,24 @@ def _items(
 
 
 def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the archives (and single archive files), and the original files."""
+    """Return the archives (and single results), and the original files."""
     archives: list[Path] = []
     files: list[Path] = []
     for source in sources:
         if source.is_file():
             (archives if _ARCHIVE_NAME.search(source.name) else files).append(source)
         elif not source.is_dir():
-            raise ConfigurationError(f"There is no file or folder {source}.")
-        elif (source / ".tvtasks").is_dir() or any(
-            _ARCHIVE_NAME.search(path.name) for path in archive_files(source)
-        ):
-            archives.append(source)  # in it, other pictures are previews
+            raise ConfigurationError(f"There is no file or folder {source}. Check the name.")
+        elif has_watch(source) or any(_ARCHIVE_NAME.search(path.name) for path in archive_files(source)):
+            archives.append(source)  # its other pictures are previews
         else:
             originals = sorted(
                 path for path in source.iterdir() if path.is_file() and readers.is_candidate(path)
             )
             if not originals:
                 raise ConfigurationError(
-                    f"The folder {source} holds neither archive files nor image files that tvtasks reads."
+                    f"The folder {source} holds neither results nor image files that tvtasks can read. Check "
+                    "the name."
                 )
             files += originals
     return archives, list(dict.fromkeys(files))
@@ -219,23 +237,24 @@ def _only(archives: Iterable[Path]) -> Path:
     folders = {place if place.is_dir() else place.parent for place in archives}
     if len(folders) != 1:
         raise ConfigurationError(
-            "Say where results go: --archive FOLDER. Only where one archive is given do they go into it."
+            "Name the folder for results with --archive. You may leave it out only if you give exactly one "
+            "archive: results then go there."
         )
     return folders.pop()
 
 
 def _failed_files(archive: Path) -> Iterator[Path]:
-    """Yield what the ledger of an archive has as failed or quarantined and is still there."""
-    ledger = archive / ".tvtasks" / "ledger.sqlite"
+    """Yield the files that the ledger of an archive lists as unrestored and that still exist."""
+    ledger = ledger_path(archive)
     if not ledger.is_file():
         return
     with ReadOnlyLedger(ledger) as found:
-        for file in found.entries(None, FileState.FAILED, FileState.QUARANTINED):
+        for file in found.entries(None, *UNRESTORED):
             if file.path.is_file():
                 yield file.path
 
 
-def _runs(place: Path, progress: Callable[[int, int], object]) -> list[CatalogueEntry]:
+def _runs(place: Path, progress: Progress) -> list[CatalogueEntry]:
     if place.is_dir():
         return entries(place, progress=progress)
     found = entry(place)
@@ -243,9 +262,9 @@ def _runs(place: Path, progress: Callable[[int, int], object]) -> list[Catalogue
 
 
 def _read_all(
-    files: list[Path], recipes: RecipeBook, progress: Callable[[int, int], object]
+    files: list[Path], recipes: RecipeBook, progress: Progress
 ) -> Iterator[tuple[Path, list[CatalogueEntry] | str | None]]:
-    """Yield what images each file holds for its recipe, several read at a time and few of them kept."""
+    """Yield the images that each file holds for its recipe; read several files at a time but keep few."""
 
     def read(path: Path) -> list[CatalogueEntry] | str | None:
         recipe = recipes.choose(path)
@@ -258,7 +277,7 @@ def _read_all(
 
 
 def _images(path: Path, recipe: Recipe) -> list[CatalogueEntry] | str:
-    """Return what images a file holds for a recipe, or a sentence on why it cannot be read."""
+    """Return the images that a file holds for a recipe, or a sentence on why it cannot be read."""
     try:
         images, _ = channels.choose(readers.read(path), recipe)
         return [_as_entry(path, micrograph) for micrograph in images]

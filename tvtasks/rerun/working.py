@@ -1,4 +1,4 @@
-"""The work of a rerun: a few files at a time, after what a microscope has just written."""
+"""Carries out a batch: a few files at a time, after the new files of a watch."""
 
 from __future__ import annotations
 
@@ -15,50 +15,40 @@ from pathlib import Path
 from typing import Any
 
 from tvtasks import archive, channels, workflow
-from tvtasks.archive.keeping import AS_USUAL, Keeping
-from tvtasks.errors import ArchiveError, TvtasksError
+from tvtasks.archive.folder import ledger_path
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
+from tvtasks.errors import ArchiveAwayError, ArchiveError, TvtasksError
+from tvtasks.health.heartbeat import read_heartbeat, utc_now
+from tvtasks.health.problems import life
+from tvtasks.ledger import ReadOnlyLedger, State
+from tvtasks.ledger.retries import explain, is_passing, log_defect
+from tvtasks.listener import Listener
 from tvtasks.micrograph import Micrograph
-from tvtasks.monitor.dispatch import defect, is_passing
-from tvtasks.monitor.health import life, read_heartbeat, utc_now
-from tvtasks.monitor.ledger import ReadOnlyLedger, State
+from tvtasks.outcome import Outcome
+from tvtasks.places import holding
 from tvtasks.recipe import Recipe
 from tvtasks.rerun.planning import Job
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 0.25
-"""Seconds between two looks whether live files wait, and whether the work is to stop."""
+CHECK_SECONDS = 0.25
+"""Seconds between checks for waiting live files and for a request to stop."""
 
-IN_A_ROW = 10
-"""So many images that fail one after the other because of the disk or the share end the rerun: none of the
-others would fare better."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of one image, or of a file that could not be read.
-
-    `outcome` is None where it failed; then `reason` is a sentence, and `passing` says whether the system was
-    behind it and not the file.
-    """
-
-    name: str
-    recipe: str
-    outcome: workflow.Outcome | None = None
-    reason: str = ""
-    passing: bool = False
+FAILURES_IN_A_ROW = 10
+"""A batch ends after this many images in a row that fail because of the disk or the share: the others would
+fail too."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Processes that work on files elsewhere, on this computer or on others.
+    """Processes that work on files, on this computer or on others.
 
     Attributes
     ----------
     executor
-        Where batches are submitted. What it is given are paths, recipes and ids, and never arrays.
+        Takes the batches. It receives paths, recipes and ids, never arrays.
     room
-        How many batches it should have at the moment, those that wait there included.
+        Returns how many batches it should have at the moment, including waiting ones.
     batch
         Files in a batch.
     """
@@ -75,15 +65,15 @@ def execute(
     workers: int = 2,
     pool: Pool | None = None,
     stop: threading.Event | None = None,
-    report: Callable[[Result], object] = lambda result: None,
+    listener: Listener | None = None,
     live: Callable[[], bool] = lambda: False,
     context: Mapping[str, Any] | None = None,
-    keeping: Keeping = AS_USUAL,
+    storage: Storage = DEFAULT_STORAGE,
 ) -> str:
-    """Do the work of a plan, a few files at a time. What fails does not keep the others from being done.
+    """Carry out the work of a plan, a few files at a time. A failure does not stop the others.
 
-    An image that has been archived meanwhile is not done again, so that what was cut short goes on where it
-    was, and two that do the same work get into nobody's way.
+    An image that was archived in the meantime is not restored again. So a batch that was cut short continues
+    where it stopped, and two batches with the same work do not get in each other's way.
 
     Parameters
     ----------
@@ -92,108 +82,112 @@ def execute(
     directory
         Where results go.
     workers
-        How many files are worked on at a time, in threads.
+        Number of files worked on at a time, in threads.
     pool
-        Where they are worked on instead. A batch whose process is lost is done again, its files one by one
-        if that happens again and again.
+        Processes to use instead. A batch whose process is lost is repeated; if its processes keep dying, its
+        files are repeated one by one.
     stop
-        Once this is set, no file is begun any more; the call returns when those under way are done.
-    report
-        Called for every image, in the calling thread.
+        Once this is set, no more files are started; the call returns when those under way are finished.
+    listener
+        Receives every outcome, in the calling thread.
     live
-        While this is true, no file is begun.
+        While this returns True, no file is started.
     context
         Further provenance for the run records, safe for JSON.
-    keeping
-        How the results are kept; of the sample, what the archive says unless this does.
+    storage
+        How to compress the results, and the sample data; without any here, those in the archive count.
 
     Returns
     -------
     str
-        Empty, or a sentence on why the rest was not begun, other than `stop`.
+        A sentence if the rest was not started for a reason other than `stop`; else empty.
 
     Raises
     ------
     ArchiveError
-        The folder for results cannot be made.
+        The folder for results cannot be created.
     """
     stop = stop or threading.Event()
-    workflow.create_folder(directory)
+    listener = listener or Listener()
     rest = iter(jobs)
-    running: dict[Future[list[Result]], list[Job]] = {}
+    running: dict[Future[list[Outcome]], list[Job]] = {}
     in_a_row = 0
     with ExitStack() as stack:
+        archive_id = stack.enter_context(holding(directory))
         if pool is None:
             threads = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="rerun"))
             pool = Pool(threads, lambda: workers)
-        else:  # it may have another working folder
+        else:  # the processes may have another working folder
             directory = directory.absolute()
             rest = (job._replace(source=job.source.absolute()) for job in rest)
         batch = list(islice(rest, pool.batch))
         again: list[list[Job]] = []
-        while running or ((batch or again) and not stop.is_set() and in_a_row < IN_A_ROW):
-            while (batch or again) and in_a_row < IN_A_ROW and len(running) < pool.room():
+        while running or ((batch or again) and not stop.is_set() and in_a_row < FAILURES_IN_A_ROW):
+            while (batch or again) and in_a_row < FAILURES_IN_A_ROW and len(running) < pool.room():
                 if stop.is_set() or live():
                     break
                 if again:
                     jobs_now = again.pop()
                 else:
                     jobs_now, batch = batch, list(islice(rest, pool.batch))
-                begun = pool.executor.submit(_do_batch, jobs_now, directory, context or {}, keeping)
+                begun = pool.executor.submit(
+                    _do_batch, jobs_now, directory, archive_id, context or {}, storage
+                )
                 running[begun] = jobs_now
             if not running:
-                stop.wait(PAUSE)
+                stop.wait(CHECK_SECONDS)
                 continue
-            for future in wait(running, timeout=PAUSE, return_when=FIRST_COMPLETED).done:
+            for future in wait(running, timeout=CHECK_SECONDS, return_when=FIRST_COMPLETED).done:
                 jobs_done = running.pop(future)
                 if len(jobs_done) > 1 and _is_lost(future):
                     again += [[job] for job in jobs_done]
                     continue
-                for result in _results(future, jobs_done):
-                    in_a_row = in_a_row + 1 if result.passing else 0
-                    report(result)
-    if (batch or again) and in_a_row >= IN_A_ROW:
+                for outcome in _outcomes(future, jobs_done):
+                    in_a_row = in_a_row + 1 if outcome.is_passing else 0
+                    listener.finished(outcome)
+    if (batch or again) and in_a_row >= FAILURES_IN_A_ROW:
         return (
             f"{in_a_row} images in a row failed because of the disk, the share or the processes, so the rest "
-            "was not begun. Mend that and give the same command again."
+            "was not started. Fix the cause and run the same command again."
         )
     return ""
 
 
-def _is_lost(future: Future[list[Result]]) -> bool:
+def _is_lost(future: Future[list[Outcome]]) -> bool:
     return future.cancelled() or future.exception() is not None
 
 
-def _results(future: Future[list[Result]], jobs: Sequence[Job]) -> list[Result]:
-    """Return what came of a batch; where it is lost because its processes were, each of its files failed."""
+def _outcomes(future: Future[list[Outcome]], jobs: Sequence[Job]) -> list[Outcome]:
+    """Return the outcomes of some files; if their processes were lost, each file has failed."""
     if not _is_lost(future):
         return future.result()
     error = "cancelled" if future.cancelled() else future.exception()
-    reason = (
-        "{} was given up, as the processes that worked on it ended one after the other, perhaps for want of "
-        f"memory: {error}"
-    )
     return [
-        Result(
-            job.source.name, job.recipe.name, reason=reason.replace("{}", job.source.name, 1), passing=True
+        Outcome(
+            name=job.source.name,
+            recipe=job.recipe.name,
+            state="failed",
+            reason=f"{job.source.name} was given up: the processes that worked on it died one after another, "
+            f"perhaps for lack of memory: {error}",
+            is_passing=True,
         )
         for job in jobs
     ]
 
 
 def live_work(*archives: Path) -> Callable[[], bool]:
-    """Return what says whether a watch on this computer has files to restore into one of these archives.
+    """Return a function that checks whether a watch here has files to restore for one of these archives.
 
-    It looks no more often than every `PAUSE` seconds, and then needs a millisecond. A watch that hangs or was
-    killed, and one on another computer, holds nobody up.
+    It looks at most every `CHECK_SECONDS`; a look takes a millisecond. A watch that hangs, was killed or runs
+    on another computer delays nobody.
     """
     lock = threading.Lock()
-    looked, answer = -PAUSE, False
+    looked, answer = -CHECK_SECONDS, False
 
     def live() -> bool:
         nonlocal looked, answer
         with lock:
-            if time.monotonic() - looked >= PAUSE:
+            if time.monotonic() - looked >= CHECK_SECONDS:
                 answer = any(_has_work(archive) for archive in archives)
                 looked = time.monotonic()
             return answer
@@ -206,24 +200,28 @@ def _has_work(directory: Path) -> bool:
     if heartbeat is None or heartbeat.host != socket.gethostname() or life(heartbeat, utc_now()) != "alive":
         return False
     try:
-        with ReadOnlyLedger(directory / ".tvtasks" / "ledger.sqlite") as ledger:
+        with ReadOnlyLedger(ledger_path(directory)) as ledger:
             counts = ledger.counts(heartbeat.recipe)
     except ArchiveError as error:
-        logger.debug("Whether live files wait is not known: %s", error)
+        logger.debug("Could not find out whether live files are waiting: %s", error)
         return False
     return bool(counts[State.QUEUED] or counts[State.RUNNING])
 
 
 def _do_batch(
-    jobs: Sequence[Job], directory: Path, context: Mapping[str, Any], keeping: Keeping
-) -> list[Result]:
-    """Do some files, in whatever process this is called."""
-    return [result for job in jobs for result in _do(job, directory, context, keeping)]
+    jobs: Sequence[Job], directory: Path, archive_id: str, context: Mapping[str, Any], storage: Storage
+) -> list[Outcome]:
+    """Restore some files, in whichever process this is called."""
+    try:
+        with holding(directory, archive_id):
+            return [outcome for job in jobs for outcome in _do(job, directory, context, storage)]
+    except ArchiveAwayError as error:
+        return [_failed(job.source.name, job, error) for job in jobs]
 
 
-def _do(job: Job, directory: Path, context: Mapping[str, Any], keeping: Keeping) -> list[Result]:
-    """Do a file: each of its images that the plan has."""
-    keeping = replace(keeping, sample=keeping.sample or job.sample)
+def _do(job: Job, directory: Path, context: Mapping[str, Any], storage: Storage) -> list[Outcome]:
+    """Restore those images of a file that are in the plan."""
+    storage = replace(storage, sample=storage.sample or job.sample)
     notes: tuple[str, ...] = ()
     try:
         if job.stored:
@@ -235,9 +233,9 @@ def _do(job: Job, directory: Path, context: Mapping[str, Any], keeping: Keeping)
     except Exception as error:
         return [_failed(job.source.name, job, error)]
     if not chosen:
-        reason = f"{job.source.name} has changed since it was looked at. Give the same command again."
-        return [Result(job.source.name, job.recipe.name, reason=reason)]
-    return [_restored(image, job, directory, context, keeping, notes) for image in chosen]
+        reason = f"{job.source.name} has changed since the plan was made. Run the same command again."
+        return [Outcome(name=job.source.name, recipe=job.recipe.name, state="failed", reason=reason)]
+    return [_restored(image, job, directory, context, storage, notes) for image in chosen]
 
 
 def _restored(
@@ -245,28 +243,28 @@ def _restored(
     job: Job,
     directory: Path,
     context: Mapping[str, Any],
-    keeping: Keeping,
+    storage: Storage,
     notes: tuple[str, ...],
-) -> Result:
+) -> Outcome:
     try:
         (outcome,) = workflow.restore_images(
-            [image], job.recipe, directory, context=context, keeping=keeping, notes=notes
+            [image], job.recipe, directory, context=context, storage=storage, notes=notes
         )
     except Exception as error:
         return _failed(image.name, job, error)
-    return Result(image.name, outcome.recipe, outcome)
+    return outcome
 
 
 def _run_id(image: Micrograph, recipe: Recipe) -> str:
     return archive.run_id(image, recipe.for_technique(image.technique, image.name))
 
 
-def _failed(name: str, job: Job, error: Exception) -> Result:
+def _failed(name: str, job: Job, error: Exception) -> Outcome:
     passing = is_passing(error)
-    if isinstance(error, TvtasksError):
-        reason = str(error)
-    elif passing:
-        reason = f"{name} could not be restored: {error}. Mend that and give the same command again."
+    if passing and not isinstance(error, TvtasksError):
+        reason = f"{name} could not be restored: {error}. Fix the cause and run the same command again."
     else:
-        reason = defect(job.source, error)
-    return Result(name, job.recipe.name, reason=reason, passing=passing)
+        reason = explain(job.source, error)
+        if not isinstance(error, TvtasksError):
+            log_defect(job.source, error)
+    return Outcome(name=name, recipe=job.recipe.name, state="failed", reason=reason, is_passing=passing)

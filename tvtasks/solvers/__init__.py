@@ -1,4 +1,4 @@
-"""Image, model, direction and stopping rule in; minimiser with its certificate out. Arrays only, no files."""
+"""Image, model, direction and stopping rule in; minimiser and its certificate out. Arrays only, no files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tvtasks.solvers.stopping import Check, Gap, Published, StoppingRule
 
 __all__ = ["Check", "Convergence", "Gap", "Published", "Solution", "StoppingRule", "solve"]
 
-# Energies hold squares of contrasts, times λ and the number of pixels; float64 ends at 1e±308.
+# Energies contain squared contrasts, times λ and the number of pixels; float64 ends at 1e±308.
 _LEAST_CONTRAST = 1e-100
 
 
@@ -27,19 +27,20 @@ class Convergence:
     energy
         Value of the model's objective at the result.
     gap
-        Relative primal–dual gap: the energy is at most a factor 1 + gap above the minimum. Proven, whatever
-        made the iteration stop; infinite where the bound proves nothing.
+        Relative primal–dual gap: the energy is at most a factor 1 + gap above the minimum. It is proven,
+        whatever stopped the iteration, and infinite if the bound proves nothing.
     bound
-        What the gap rests on, in words.
+        What the gap is based on, in words.
     iterations
-        Iterations made; 0 for a direct method.
+        Number of iterations; 0 for a direct method.
     converged
         Whether the stopping rule was met.
     method
         ``linear``, ``line-exact``, ``interior-point`` (TGV-L1 along lines), ``primal-dual`` (and the dtypes
-        that it went through), ``published``, or ``constant``: the image does not change along the direction.
+        that it went through), ``published``, or ``constant`` if the image does not change along the
+        direction.
     history
-        Energy and gap at each look at the iteration; empty for a direct method.
+        Energy and gap at each check of the iteration; empty for a direct method.
     """
 
     energy: float
@@ -58,13 +59,13 @@ class Solution(Convergence):
     Attributes
     ----------
     u
-        The minimiser, shape (M, N); float32 for a float32 image (unless that would not hold the tolerance),
-        else float64.
+        The minimiser, shape (M, N); float32 for a float32 image (unless that would miss the tolerance),
+        otherwise float64.
     v
         The vector field of TGV-L1, shape (2, M, N); None for the other models.
     frames
-        For a stack, whose arrays have a leading axis T: how each frame went. Energy is then the sum, gap and
-        iterations are the largest.
+        For a stack, whose arrays have a leading axis T: how each frame went. Then `energy` is the sum, and
+        `gap` and `iterations` are the largest.
     """
 
     u: Array
@@ -85,29 +86,27 @@ def solve(
     stop: StoppingRule | None = None,
     threads: int = 1,
 ) -> Solution:
-    """Minimise `model` for `image`, as it is: nothing is scaled.
+    """Minimise `model` for `image` as it is: nothing is scaled.
 
-    The method is chosen from the mathematics and named in the result. Huber-ROF is linear where no gradient
-    exceeds α, which is tested on the solution; in one direction it and TV-L1 are solved exactly line by line,
-    and TGV-L1 as a linear programme for each line; everything else is iterated until the stopping rule is met
-    (Chambolle & Pock 2011; for TV-L1 and plain ROF, and TGV-L1 with small λ, preconditioned as by Bredies &
-    Sun 2015).
+    The mathematics decides the method, and the result names it. Huber-ROF is linear where no gradient exceeds
+    α, which is tested on the solution. In one direction, Huber-ROF and TV-L1 are solved exactly line by line,
+    and TGV-L1 as a linear programme per line. Everything else is iterated until the stopping rule is met.
 
     Parameters
     ----------
     image
         Shape (M, N), or (T, M, N) for a stack of frames that are solved one by one; real and finite. Direct
-        methods work in float64; an iteration begins in float32 and ends in float64 where the tolerance asks
-        for it.
+        methods compute in float64; an iteration starts in float32 and ends in float64 if the tolerance
+        requires it.
     model
         `HuberROF`, `TVL1` or `TGVL1`.
     direction
-        Gradient components kept: ``both``, ``x`` (along rows) or ``y`` (along columns).
+        Gradient components to keep: ``both``, ``x`` (along rows) or ``y`` (along columns).
     stop
         ``Gap(rtol)`` (default ``Gap(1e-4)``) or ``Published()``.
     threads
-        Cores to use: for the rows of one large image, or for the frames of a stack. The result is the same
-        bit for bit.
+        Cores to use, for the rows of one large image or for the frames of a stack. The result is bit for bit
+        the same.
 
     Returns
     -------
@@ -116,10 +115,20 @@ def solve(
     Raises
     ------
     UnusableImageError
-        If the image is not two-dimensional, is empty, is not made of real numbers, holds NaN or infinity,
-        or has a contrast that floating-point numbers cannot square.
+        The image is not two-dimensional, is empty, is not made of real numbers, holds NaN or infinity, or has
+        a contrast that floating-point numbers cannot square.
     RecipeError
-        If `Published` is asked for TGV-L1 with the symmetrised gradient: the published code has none.
+        `Published` is combined with TGV-L1 and the symmetrised gradient, which the published code does not
+        have.
+
+    References
+    ----------
+    A. Chambolle, T. Pock, "A First-Order Primal-Dual Algorithm for Convex Problems with Applications to
+    Imaging", Journal of Mathematical Imaging and Vision 40 (2011) 120–145, doi:10.1007/s10851-010-0251-1.
+
+    For TV-L1 and ROF, and for TGV-L1 with small λ, preconditioned as in: K. Bredies, H. Sun, "Preconditioned
+    Douglas–Rachford Algorithms for TV- and TGV-Regularized Variational Imaging Problems", Journal of
+    Mathematical Imaging and Vision 52 (2015) 317–344, doi:10.1007/s10851-015-0564-1.
 
     Examples
     --------
@@ -135,17 +144,24 @@ def solve(
         return _solve_stack(image, model, direction, stop, threads)
     f = _checked(image)
     rule = Gap() if stop is None else stop
-    # The methods load compiled code; a caller who only describes a recipe should not wait for it.
-    from tvtasks.solvers import linear, lines, primal_dual, published, tgv_lines  # noqa: PLC0415
+    # The methods load compiled code, for which a caller who only describes a recipe should not wait.
+    from tvtasks.solvers import kernels, linear, lines, primal_dual, published, tgv_lines  # noqa: PLC0415
 
+    kernels.keep_freed_memory()
     if isinstance(rule, Published):
         return published.solve(f.astype(np.float64), model, direction, rule)
     if not _changes(f, direction):
         v = np.zeros((2, *f.shape), f.dtype) if isinstance(model, TGVL1) else None
         return Solution(
-            u=f.copy(), v=v, energy=0.0, gap=0.0, bound="the energy is zero", iterations=0, converged=True,
+            u=f.copy(),
+            v=v,
+            energy=0.0,
+            gap=0.0,
+            bound="the energy is zero",
+            iterations=0,
+            converged=True,
             method="constant",
-        )  # fmt: skip
+        )
     exact, start = None, None
     if isinstance(model, HuberROF) and model.alpha > 0:
         exact, start = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)
@@ -160,7 +176,7 @@ def solve(
 def _solve_stack(
     stack: Array, model: Model, direction: Direction, stop: StoppingRule | None, threads: int
 ) -> Solution:
-    """Solve frame by frame, `threads` at a time, so that memory stays at as many working sets."""
+    """Solve frame by frame, `threads` at a time, so that memory holds only that many working sets."""
 
     def one(frame: Array) -> Solution:
         return solve(frame, model, direction=direction, stop=stop)
@@ -174,7 +190,7 @@ def _solve_stack(
         u=np.stack([frame.u for frame in frames]),
         v=np.stack([frame.v for frame in frames if frame.v is not None]) if frames[0].v is not None else None,
         energy=float(np.sum([frame.energy for frame in frames])),
-        # No frame is further from its minimum than the worst, so the sum is not either.
+        # No frame is further from its minimum than the worst, so neither is the sum.
         gap=max(frame.gap for frame in frames),
         bound=", ".join(sorted({frame.bound for frame in frames})),
         iterations=max(frame.iterations for frame in frames),
@@ -185,39 +201,39 @@ def _solve_stack(
 
 
 def _changes(f: Array, direction: Direction) -> bool:
-    """Return whether the image has a gradient along the direction."""
+    """Return whether the image changes along the direction."""
     first = {"x": f[:, :1], "y": f[:1], "both": f[:1, :1]}[direction]
     return bool((f != first).any())
 
 
 def _checked(image: Array) -> Array:
-    """Return the image as a two-dimensional float array, or say what is wrong with it."""
+    """Return the image as a two-dimensional float array, or raise an error that describes its fault."""
     array = np.asarray(image)
     if array.size == 0:
         raise UnusableImageError(f"The image is empty (shape {array.shape}).")
     if array.ndim != 2:
         raise UnusableImageError(
-            "An image has two dimensions, or three for a stack of frames; this array has "
+            "An image has two dimensions, and a stack of frames has three; this array has "
             f"{array.ndim} (shape {array.shape})."
         )
     if array.dtype.kind not in "biuf":
         raise UnusableImageError(
             f"The image holds {array.dtype} values; only real numbers can be restored. "
-            "For complex data give the magnitude or the phase."
+            "For complex data, use the magnitude or the phase."
         )
     if array.dtype != np.float32:
         array = array.astype(np.float64)
     bad = int(array.size - np.count_nonzero(np.isfinite(array)))
     if bad:
         raise UnusableImageError(
-            f"{bad} of {array.size} pixels are NaN or infinite. Cut the image to the part that holds data, "
+            f"{bad} of {array.size} pixels are NaN or infinite. Crop the image to the part that holds data, "
             "or use tvtasks.restore, which keeps the complete rows."
         )
     low, high = float(array.min()), float(array.max())
     if low < high and not _LEAST_CONTRAST <= high - low <= 1 / _LEAST_CONTRAST:
         distance = "close" if high - low < 1 else "far apart"
         raise UnusableImageError(
-            f"The image's values, from {low:g} to {high:g}, are too {distance} to be squared as floating "
-            "point numbers. Bring them near [0, 1], as tvtasks.restore does."
+            f"The image's values, from {low:g} to {high:g}, are too {distance} to be squared as "
+            "floating-point numbers. Scale them to about [0, 1], as tvtasks.restore does."
         )
     return array

@@ -1,9 +1,9 @@
-"""Compiled sums behind the certificates: energies and lower bounds of padded iterates, row by row.
+"""Compiled sums for the certificates: energies and lower bounds of padded iterates, row by row.
 
-Iterates come padded in their own dtype, the image as it is; each is taken to float64 a row at a time, so that
-no array of the image's size is made. `low` and `extent` bring the image to where the iterates are:
-f = (image − low) / extent. What a kernel returns has a sum for each row of the padded image, which the caller
-adds up, and a maximum for each column.
+Iterates come padded and in their own dtype, the image as it is. Each is converted to float64 row by row, so
+no array of the image's size is created. `low` and `extent` scale the image like the iterates: f = (image −
+low) / extent. A kernel returns one sum per row of the padded image, which the caller adds up, and one maximum
+per column.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _image_row(row: Array, low: float, extent: float, f: Array) -> None:
 
 @summed
 def _ball_row(px: Array, py: Array, mx: Array, here: float, x: Array, y: Array) -> None:
-    """Project a row of p on the unit ball."""
+    """Project a row of p onto the unit ball."""
     for j in range(1, px.size - 1):
         a = np.float64(px[j]) * mx[j]
         b = np.float64(py[j]) * here
@@ -36,9 +36,17 @@ def _ball_row(px: Array, py: Array, mx: Array, here: float, x: Array, y: Array) 
 
 @summed
 def _huber_rof_row(
-    u: Array, below: Array, f: Array, x: Array, y: Array, y_above: Array, mx: Array, here: float,
-    lam: float, alpha: float,
-) -> Any:  # fmt: skip
+    u: Array,
+    below: Array,
+    f: Array,
+    x: Array,
+    y: Array,
+    y_above: Array,
+    mx: Array,
+    here: float,
+    lam: float,
+    alpha: float,
+) -> Any:
     curvature = 0.5 / alpha if alpha > 0 else 0.0
     energy = 0.0
     gap = 0.0
@@ -69,11 +77,11 @@ def huber_rof_gap(
     lam: float,
     alpha: float,
 ) -> Any:
-    """Energy and primal–dual gap of Huber-ROF, a pair for each row; `p` is projected on the unit ball.
+    """Return the energy and the primal–dual gap of Huber-ROF, one pair per row.
 
-    The gap is written as a sum of terms that are each ≥ 0 (Fenchel–Young per pixel, and the square of the
-    optimality condition), so that nothing cancels: it is meaningful down to rounding, even where the iterates
-    come from float32.
+    `p` is projected onto the unit ball. The gap is a sum of terms that are each ≥ 0 (Fenchel–Young per pixel,
+    and the square of the optimality condition), so nothing cancels: it is meaningful down to rounding, even
+    if the iterates are float32.
     """
     rows, columns = u.shape
     sums = np.zeros((2, rows))
@@ -91,9 +99,19 @@ def huber_rof_gap(
 
 @summed
 def _tv_l1_row(
-    u: Array, below: Array, f: Array, x: Array, y: Array, y_above: Array, mx: Array, here: float, lam: float,
-    least: float, greatest: float, largest: Array,
-) -> Any:  # fmt: skip
+    u: Array,
+    below: Array,
+    f: Array,
+    x: Array,
+    y: Array,
+    y_above: Array,
+    mx: Array,
+    here: float,
+    lam: float,
+    least: float,
+    greatest: float,
+    largest: Array,
+) -> Any:
     energy = 0.0
     product = 0.0
     outside = 0.0
@@ -111,12 +129,20 @@ def _tv_l1_row(
 
 @summed
 def tv_l1_bounds(
-    u: Array, p: Array, image: Array, low: float, extent: float, mx: Array, my: Array, lam: float,
-    least: float, greatest: float,
-) -> Any:  # fmt: skip
-    """Energy, ⟨w, f⟩ and what the box costs of each row, max |w| of each column; w = ∇ᵀp, `p` projected.
+    u: Array,
+    p: Array,
+    image: Array,
+    low: float,
+    extent: float,
+    mx: Array,
+    my: Array,
+    lam: float,
+    least: float,
+    greatest: float,
+) -> Any:
+    """Return energy, ⟨w, f⟩ and the cost of the box per row, and max |w| per column; w = ∇ᵀp, `p` projected.
 
-    `least` and `greatest` are values between which a minimiser lies: those of the scaled image.
+    `least` and `greatest` enclose the values of a minimiser: those of the scaled image.
     """
     rows, columns = u.shape
     sums = np.zeros((3, rows))
@@ -135,7 +161,7 @@ def tv_l1_bounds(
 
 @summed
 def _second_ball_row(q: Array, i: int, alpha2: float, scale: Array, ball: Array, k: int) -> None:
-    """Row `i` of q, projected on the ball of radius α2, to row `k` of `ball`."""
+    """Project row `i` of q onto the ball of radius α2, into row `k` of `ball`."""
     scale[:] = 0.0
     for c in range(q.shape[0]):
         component = q[c, i]
@@ -158,9 +184,16 @@ def _jacobian_row(v: Array, i: int, below: int, mx: Array, here: float, e: Array
 
 @summed
 def _symmetrised_row(
-    v: Array, above: int, i: int, mx: Array, ex: Array, mixed_above: float, mixed_here: float, middle: float,
+    v: Array,
+    above: int,
+    i: int,
+    mx: Array,
+    ex: Array,
+    mixed_above: float,
+    mixed_here: float,
+    middle: float,
     e: Array,
-) -> None:  # fmt: skip
+) -> None:
     for j in range(1, e.shape[1] - 1):
         e[0, j], e[1, j], e[2, j] = symmetrised(v, 0, above, i, j, mx, ex, mixed_above, mixed_here, middle)
 
@@ -176,9 +209,18 @@ def _adjoint_jacobian_row(
 
 @summed
 def _adjoint_symmetrised_row(
-    q: Array, i: int, below: int, mx: Array, ex: Array, mixed_above: float, mixed_here: float,
-    middle: float, under: float, p: Array, k: int,
-) -> None:  # fmt: skip
+    q: Array,
+    i: int,
+    below: int,
+    mx: Array,
+    ex: Array,
+    mixed_above: float,
+    mixed_here: float,
+    middle: float,
+    under: float,
+    p: Array,
+    k: int,
+) -> None:
     for j in range(1, p.shape[2] - 1):
         p[0, k, j], p[1, k, j] = adjoint_symmetrised(
             q, i, below, j, mx, ex, mixed_above, mixed_here, middle, under
@@ -187,10 +229,19 @@ def _adjoint_symmetrised_row(
 
 @summed
 def _tgv_l1_row(
-    u: Array, below: Array, v: Array, i: int, f: Array, e: Array, mx: Array, here: float,
-    lam: float, alpha1: float, alpha2: float,
-) -> float:  # fmt: skip
-    """Energy of a row, which is row `i` of `v`; `v` and `e`, the components of E v there, in float64."""
+    u: Array,
+    below: Array,
+    v: Array,
+    i: int,
+    f: Array,
+    e: Array,
+    mx: Array,
+    here: float,
+    lam: float,
+    alpha1: float,
+    alpha2: float,
+) -> float:
+    """Return the energy of a row, row `i` of `v`; `e` holds the components of E v there, in float64."""
     energy = 0.0
     for j in range(1, f.size - 1):
         value = np.float64(u[j])
@@ -206,7 +257,7 @@ def _tgv_l1_row(
 def _dual_row(
     x: Array, y: Array, y_above: Array, f: Array, mx: Array, above: float, here: float, largest: Array
 ) -> float:
-    """Return ⟨w, f⟩ of a row, for p = (x, y) and w = ∇ᵀp; note max |p|² and max |w| of each column."""
+    """Return ⟨w, f⟩ of a row for p = (x, y) and w = ∇ᵀp; update max |p|² and max |w| per column."""
     product = 0.0
     for j in range(1, f.size - 1):
         w = mx[j - 1] * x[j - 1] - mx[j] * x[j] + above * y_above[j] - here * y[j]
@@ -218,13 +269,25 @@ def _dual_row(
 
 @summed
 def tgv_l1_bounds(
-    u: Array, v: Array, q: Array, image: Array, low: float, extent: float,
-    mx: Array, my: Array, ex: Array, ey: Array, mixed: float, lam: float, alpha1: float, alpha2: float,
-) -> Any:  # fmt: skip
-    """Energy and ⟨w, f⟩ of each row, max |p|² and max |w| of each column, for p = Eᵀq and w = ∇ᵀp.
+    u: Array,
+    v: Array,
+    q: Array,
+    image: Array,
+    low: float,
+    extent: float,
+    mx: Array,
+    my: Array,
+    ex: Array,
+    ey: Array,
+    mixed: float,
+    lam: float,
+    alpha1: float,
+    alpha2: float,
+) -> Any:
+    """Return energy and ⟨w, f⟩ per row, max |p|² and max |w| per column, for p = Eᵀq and w = ∇ᵀp.
 
-    `q` is projected on its ball of radius α2 first; E is the Jacobian where it has four components, the
-    symmetrised gradient where it has three.
+    First `q` is projected onto its ball of radius α2. E is the Jacobian if `q` has four components, and the
+    symmetrised gradient if it has three.
     """
     rows, columns = u.shape
     components = q.shape[0]
@@ -233,7 +296,7 @@ def tgv_l1_bounds(
     f = np.zeros(columns)
     scale = np.zeros(columns)
     e = np.zeros((4, columns))
-    # Rows i − 1, i and i + 1 of v and of the projected q, by row number modulo 3; of p, modulo 2.
+    # Rows i − 1, i and i + 1 of v and of the projected q, by row number modulo 3; rows of p modulo 2.
     field = np.zeros((2, 3, columns))
     ball = np.zeros((components, 3, columns))
     p = np.zeros((2, 2, columns))

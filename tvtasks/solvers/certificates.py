@@ -1,8 +1,14 @@
 """Proven bounds on the distance to the minimum, from any primal and dual iterate, in float64.
 
-A certificate does not care how its iterates came about: a wrong dual variable gives a large gap, never a
-false one. Source: Chambolle & Pock 2011, section 2; for the box bound, the minimiser of TV-L1 lies between
-the least and the greatest value of the image.
+A certificate does not depend on how its iterates were computed: a wrong dual variable gives a large gap,
+never a false one. For the box bound: the minimiser of TV-L1 lies between the lowest and the highest value of
+the image.
+
+References
+----------
+Section 2 of: A. Chambolle, T. Pock, "A First-Order Primal-Dual Algorithm for Convex Problems with
+Applications to Imaging", Journal of Mathematical Imaging and Vision 40 (2011) 120–145,
+doi:10.1007/s10851-010-0251-1.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 
 class Certificate(NamedTuple):
-    """Energy of a primal iterate, a lower bound on the minimum, the relative gap, and what it rests on."""
+    """Energy of a primal iterate, a lower bound on the minimum, the relative gap, and what it is based on."""
 
     energy: float
     lower: float
@@ -37,18 +43,31 @@ class Iterates(NamedTuple):
 
 
 def solution(
-    certificate: Certificate, u: Array, v: Array | None = None, *, method: str, converged: bool = True,
-    iterations: int = 0, history: tuple[Check, ...] = (),
-) -> Solution:  # fmt: skip
-    """Join a minimiser and its certificate."""
+    certificate: Certificate,
+    u: Array,
+    v: Array | None = None,
+    *,
+    method: str,
+    converged: bool = True,
+    iterations: int = 0,
+    history: tuple[Check, ...] = (),
+) -> Solution:
+    """Combine a minimiser and its certificate."""
     return Solution(
-        u=u, v=v, energy=certificate.energy, gap=certificate.gap, bound=certificate.bound,
-        iterations=iterations, converged=converged, method=method, history=history,
-    )  # fmt: skip
+        u=u,
+        v=v,
+        energy=certificate.energy,
+        gap=certificate.gap,
+        bound=certificate.bound,
+        iterations=iterations,
+        converged=converged,
+        method=method,
+        history=history,
+    )
 
 
 def relative_gap(energy: float, gap: float) -> float:
-    """Return the gap that makes energy ≤ (1 + gap) · minimum; infinite if nothing is proven."""
+    """Return the gap for which energy ≤ (1 + gap) · minimum; infinite if nothing is proven."""
     if gap <= 0:
         return 0.0
     lower = energy - gap
@@ -56,7 +75,7 @@ def relative_gap(energy: float, gap: float) -> float:
 
 
 def with_lower(certificate: Certificate, lower: float, bound: str) -> Certificate:
-    """Put another lower bound on the minimum into a certificate."""
+    """Replace the lower bound on the minimum in a certificate."""
     return Certificate(
         certificate.energy, lower, relative_gap(certificate.energy, certificate.energy - lower), bound
     )
@@ -67,20 +86,18 @@ def certify(
 ) -> Certificate:
     """Certify `u` (M, N), for TGV-L1 with `v` (2, M, N), by a dual field.
 
-    `dual` is p (2, M, N) or, for TGV-L1, q (3, M, N) or (4, M, N) as its gradient has components; it is
-    projected on its ball first.
+    `dual` is p (2, M, N) or, for TGV-L1, q with the three or four components of its gradient; it is projected
+    onto its ball first.
     """
     grid = Grid.of(u.shape, direction, np.float64)
-    padded = Iterates(
-        pad(u, np.float64), None if v is None else pad(v, np.float64), pad(dual, np.float64)
-    )  # fmt: skip
+    padded = Iterates(pad(u, np.float64), None if v is None else pad(v, np.float64), pad(dual, np.float64))
     return certify_padded(model, padded, np.ascontiguousarray(image, np.float64), 0.0, 1.0, grid)
 
 
 def certify_rounded(
     model: Model, u: Array, v: Array | None, dual: Array, image: Array, direction: Direction, rtol: float
 ) -> tuple[Certificate, Array, Array | None]:
-    """Certify a float64 result, rounded to the image's dtype if the gap is then within the tolerance."""
+    """Certify a float64 result, rounded to the image's dtype if the gap then meets the tolerance."""
     kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
     for kind in kinds:
         fit, slope = u.astype(kind, copy=False), None if v is None else v.astype(kind, copy=False)

@@ -1,4 +1,4 @@
-"""The padded grid that the compiled kernels work on: one pixel of zeros around, masks for the differences."""
+"""The padded grid that the compiled kernels work on: a border of one pixel of zeros, and masks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tvtasks.operators import SQRT_HALF, Array, Direction
 
 
 class Grid(NamedTuple):
-    """Masks that are 1 where a difference is a true one, by padded column (x) or row (y).
+    """Masks that are 1 where a difference is a true one, per padded column (x) or row (y).
 
     `mx`, `my` belong to the forward differences of ∇ (and of the Jacobian), `ex`, `ey` to the backward
-    differences on the diagonal of the symmetrised gradient, `mixed` is the factor of its off-diagonal.
+    differences on the diagonal of the symmetrised gradient; `mixed` is the factor of its off-diagonal.
     """
 
     mx: Array
@@ -24,7 +24,7 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(cls, shape: tuple[int, ...], direction: Direction, dtype: Any) -> Grid:
-        """Masks for an unpadded image of `shape`."""
+        """Return the masks for an unpadded image of `shape`."""
         rows, columns = shape
         mx, ex = _masks(columns, dtype, kept=direction != "y")
         my, ey = _masks(rows, dtype, kept=direction != "x")
@@ -40,17 +40,17 @@ def _masks(size: int, dtype: Any, *, kept: bool) -> tuple[Array, Array]:
 
 
 def kept(direction: Direction) -> tuple[float, float]:
-    """1 for each direction, x and y, in which differences are taken, else 0."""
+    """Return 1 for each direction, x and y, in which differences are taken, otherwise 0."""
     return float(direction != "y"), float(direction != "x")
 
 
 def pad(a: Array, dtype: Any) -> Array:
-    """Copy `a` in `dtype`, the last two axes padded by one pixel of zeros on each side."""
+    """Copy `a` in `dtype`, with a border of one pixel of zeros around the last two axes."""
     padded = np.zeros((*a.shape[:-2], a.shape[-2] + 2, a.shape[-1] + 2), dtype)
     padded[..., 1:-1, 1:-1] = a
     return padded
 
 
 def crop(a: Array) -> Array:
-    """Undo `pad`, without a copy."""
+    """Undo `pad`, without copying."""
     return a[..., 1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""What every iteration is made of: how it goes on, what it holds, and where its dual field has been."""
+"""The parts of every iteration: how it continues, what it holds, and where its dual field has been."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tvtasks.solvers import kernels
 from tvtasks.solvers.certificates import Iterates
 from tvtasks.solvers.wavefront import Block, Wavefront
 
-# ‖∇‖² is at most this, by direction; so is ‖E‖² of TGV-L1.
+# Bounds of ‖∇‖² by direction; they hold for ‖E‖² of TGV-L1 as well.
 NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
 RELAXATION = 1.9
 EPS = float(np.finfo(np.float32).eps)
@@ -23,8 +23,8 @@ _SAMPLE = 20
 class RecentMean:
     """The mean of a dual field over the recent half of the iterations, in float32.
 
-    The bounds ask for a derivative of the dual field to be within ±λ at every pixel. The last iterate swings
-    about that for long after u has settled; the mean gives a gap several times smaller.
+    The bounds need a derivative of the dual field within ±λ at every pixel. The last iterate oscillates about
+    that long after u has settled; the mean gives a gap several times smaller.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -44,16 +44,16 @@ class RecentMean:
 
 
 class Iteration(NamedTuple):
-    """A model's iteration, ready to go; `state` are its padded arrays."""
+    """A model's iteration, ready to run; `state` holds its padded arrays."""
 
     advance: Callable[[int], None]
     state: tuple[Array, ...]
-    iterates: Callable[[], tuple[Iterates, ...]]  # one for each dual field that is worth a look
+    iterates: Callable[[], tuple[Iterates, ...]]  # one per dual field that is worth checking
     mean: RecentMean | None = None
-    # gap, given the energy of a pixel, below which float32 may not get
+    # the gap that float32 may not get below, given the energy per pixel
     floor: Callable[[float], float] = lambda energy: 0.0
-    # part of the energy, likewise, that float32 may change it by
+    # fraction of the energy that float32 may change it by, likewise
     blur: Callable[[float], float] = lambda energy: 2e-5
-    # whether the first phase goes on in float64 where float32 does not bring the energy down far enough
+    # whether the first phase continues in float64 if float32 does not bring the energy down far enough
     refines: bool = False
     last_phase: bool = True

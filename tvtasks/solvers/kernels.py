@@ -1,24 +1,25 @@
 """Compiled iterations of the primal–dual methods (numba; they release the interpreter's lock).
 
-Every array is padded by one pixel on each side. A difference across the border must be zero: `same` repeats
-the outermost pixels of a row, above the first row stands the first, below the last the last; dual arrays stay
-zero where a difference is none. So there is no branch in an inner loop, and one kernel serves all three
-directions. Iterates are float32 or float64; constants are converted to that dtype first (a float64 literal
-would turn the whole loop into float64).
+Every array has a border of one pixel. A difference across the border must be zero: `same` repeats the
+outermost pixels of a row, the first row stands above the first, the last below the last, and dual arrays stay
+zero where there is no difference. So no inner loop has a branch, and one kernel serves all three directions.
+Iterates are float32 or float64; constants are converted to that dtype first, because a float64 literal would
+turn the whole loop into float64.
 
-A row function is given whole arrays and the number of the row: a slice would cost as much as fifty pixels.
-Its loops are small enough that the compiler can tell that no two arrays overlap, and vectorises them.
+A row function receives whole arrays and the number of the row: a slice would cost as much as fifty pixels.
+Its loops are small enough for the compiler to see that no two arrays overlap, and to vectorise them.
 
-An iteration goes through the image once, a stage after the other, each stage a row behind the one that it
-needs. Several iterations follow one another down the image (a wavefront), while the rows that they share are
-in the cache; the numbers are the same as with one iteration after the other. A kernel is given the steps of
-the wavefront to make, from `first` up to `last`: at step s, the first stage of iteration t is at row
-s − lag · t. What passes from stage to stage lives in `rows` (iteration, variable, row modulo 4, column). The
-caller is tvtasks.solvers.wavefront.
+An iteration passes through the image once, stage after stage, each stage one row behind the one that it
+needs. Several iterations follow each other down the image (a wavefront) while the rows that they share are in
+the cache; the numbers are the same as one iteration after the other. A kernel receives the steps of the
+wavefront to make, from `first` up to `last`: at step s, the first stage of iteration t is at row s − lag · t.
+`rows` (iteration, variable, row modulo 4, column) holds what passes from stage to stage. The caller is
+tvtasks.solvers.wavefront.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,26 +28,32 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# The C library of Linux gives freed memory back to the system and is given it again page by page, which takes
-# longer than solving an image of 512² pixels. How much it keeps follows the largest block freed so far, up to
-# 32 MB: this one, of which no page is ever touched.
-np.empty(2**25 - 2**14, np.uint8)
-
-# "nnan" and "ninf" stay out: a diverging iterate must be seen. "afn" lets the processor estimate 1/√x in
-# float32 and improve that to within rounding, instead of a root and a division. error_model="numpy" drops the
-# test for a division by zero, which keeps loops from being vectorised.
+# "nnan" and "ninf" are left out so that a diverging iterate is noticed. "afn" lets the processor estimate
+# 1/√x in float32 and improve it to within rounding, instead of a root and a division. error_model="numpy"
+# drops the test for a division by zero, which prevents vectorising.
 compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "afn"})
-# Sums and maxima may be taken in any order, which lets them be vectorised; a NaN still makes a sum NaN.
+# Sums and maxima may be taken in any order, so that they can be vectorised; a NaN still makes a sum NaN.
 summed = njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"}
 )
 
 
+@cache
+def keep_freed_memory() -> None:
+    """Make the C library of Linux keep up to 32 MB of freed memory for the next arrays.
+
+    Call it before solving. Otherwise the library returns the memory to the system and gets it back page by
+    page, which takes longer than solving an image of 512 × 512 pixels. How much it keeps follows the largest
+    block freed so far: this one, whose pages nobody touches.
+    """
+    np.empty(2**25 - 2**14, np.uint8)
+
+
 @njit(inline="always")
 def larger(a: Any, b: Any) -> Any:
-    """Return the larger, in a form that is vectorised.
+    """Return the larger value, in a form that is vectorised.
 
-    A running maximum in one variable is not; so a row's are kept apart, a maximum for each column.
+    A running maximum in one variable is not vectorised, so there is one maximum per column.
     """
     return a if a > b else b
 
@@ -62,8 +69,8 @@ def same(a: Array, k: int) -> None:
 @compiled
 def _ball_row(
     p: Array, i: int, z: Array, k: int, below: int, step_x: Any, step_y: Any, shrink: Any, rho: Any
-) -> None:  # fmt: skip
-    """Row of p: a step along ∇z, shrunk, projected on the unit ball, over-relaxed."""
+) -> None:
+    """Row of p: a step along ∇z, shrunk, projected onto the unit ball, over-relaxed."""
     one = p.dtype.type(1)
     for j in range(1, p.shape[2] - 1):
         a = (p[0, i, j] + step_x * (z[k, j + 1] - z[k, j])) * shrink
@@ -76,7 +83,7 @@ def _ball_row(
 @compiled
 def _huber_rof_primal(
     u: Array, p: Array, f: Array, i: int, z: Array, k: int, tau: Any, pull: Any, shrink: Any, rho: Any
-) -> None:  # fmt: skip
+) -> None:
     two = u.dtype.type(2)
     for j in range(1, u.shape[1] - 1):
         w = p[0, i, j - 1] - p[0, i, j] + p[1, i - 1, j] - p[1, i, j]
@@ -87,10 +94,22 @@ def _huber_rof_primal(
 
 @compiled
 def huber_rof(
-    u: Array, p: Array, f: Array, along_x: float, along_y: float, lam: float, alpha: float,
-    tau: float, sigma: float, rho: float, iterations: int, rows: Array, first: int, last: int,
-) -> None:  # fmt: skip
-    """Over-relaxed primal–dual iteration for Huber-ROF with α > 0. Lag 2, two stages."""
+    u: Array,
+    p: Array,
+    f: Array,
+    along_x: float,
+    along_y: float,
+    lam: float,
+    alpha: float,
+    tau: float,
+    sigma: float,
+    rho: float,
+    iterations: int,
+    rows: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Run the over-relaxed primal–dual iteration for Huber-ROF with α > 0. Lag 2, two stages."""
     end = u.shape[0] - 1
     real = u.dtype.type
     for step in range(first, last):
@@ -107,9 +126,16 @@ def huber_rof(
             r = i - 1
             if r >= 1:
                 _ball_row(
-                    p, r, z, r % 4, min(i, end - 1) % 4, real(sigma * along_x), real(sigma * along_y),
-                    real(1 / (1 + sigma * alpha)), real(rho),
-                )  # fmt: skip
+                    p,
+                    r,
+                    z,
+                    r % 4,
+                    min(i, end - 1) % 4,
+                    real(sigma * along_x),
+                    real(sigma * along_y),
+                    real(1 / (1 + sigma * alpha)),
+                    real(rho),
+                )
 
 
 @compiled
@@ -124,7 +150,7 @@ def _huber_dual_row(u: Array, i: int, alpha: Any, along_x: Any, along_y: Any, p:
 
 @compiled
 def huber_dual(u: Array, alpha: float, along_x: float, along_y: float, p: Array) -> None:
-    """Write p = ∇u / max(α, |∇u|), the dual that goes with u."""
+    """Write p = ∇u / max(α, |∇u|), the dual field that belongs to u."""
     rows, columns = u.shape[0] - 2, u.shape[1] - 2
     real = u.dtype.type
     for i in range(1, rows + 1):
@@ -145,10 +171,19 @@ def _residual_row(s: Array, p: Array, i: int, b: Array, k: int) -> None:
 
 @compiled
 def _tv_primal(
-    u: Array, i: int, b: Array, above: int, k: int, below: int, z: Array,
-    centre: Any, side_x: Any, side_y: Any, rho: Any,
-) -> None:  # fmt: skip
-    """Row of u, moved against the smoothed residual and over-relaxed; of z, moved by twice as much."""
+    u: Array,
+    i: int,
+    b: Array,
+    above: int,
+    k: int,
+    below: int,
+    z: Array,
+    centre: Any,
+    side_x: Any,
+    side_y: Any,
+    rho: Any,
+) -> None:
+    """Row of u, moved against the smoothed residual and over-relaxed; row of z, moved twice as far."""
     two = u.dtype.type(2)
     for j in range(1, u.shape[1] - 1):
         move = centre * b[k, j] + side_x * (b[k, j - 1] + b[k, j + 1]) + side_y * (b[above, j] + b[below, j])
@@ -168,15 +203,34 @@ def fidelity_row(
 
 @compiled
 def tv(
-    u: Array, s: Array, p: Array, f: Array, along_x: float, along_y: float, sigma: float, omega: float,
-    shrink: float, bound: float, rho: float, iterations: int, rows: Array, first: int, last: int,
-) -> None:  # fmt: skip
-    """Preconditioned primal–dual iteration (Bredies & Sun 2015), for TV-L1 and ROF. Lag 2, three stages.
+    u: Array,
+    s: Array,
+    p: Array,
+    f: Array,
+    along_x: float,
+    along_y: float,
+    sigma: float,
+    omega: float,
+    shrink: float,
+    bound: float,
+    rho: float,
+    iterations: int,
+    rows: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Run the preconditioned primal–dual iteration for TV-L1 and ROF. Lag 2, three stages.
 
-    The fidelity has a dual variable s too, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
-    Two Richardson steps, with the middle of the spectrum for their length, stand for the inverse: they leave
-    of every mode a part in [0, 1), which keeps the iteration convergent for every σ and ω. Together they are
-    a smoothing over the neighbours.
+    The fidelity has a dual variable s as well, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
+    Two Richardson steps, as long as the middle of the spectrum allows, replace the inverse: they leave a
+    fraction in [0, 1) of every mode, which keeps the iteration convergent for every σ and ω. Together they
+    smooth over the neighbours.
+
+    References
+    ----------
+    K. Bredies, H. Sun, "Preconditioned Douglas–Rachford Algorithms for TV- and TGV-Regularized Variational
+    Imaging Problems", Journal of Mathematical Imaging and Vision 52 (2015) 317–344,
+    doi:10.1007/s10851-015-0564-1.
     """
     end = u.shape[0] - 1
     real = u.dtype.type
@@ -198,22 +252,38 @@ def tv(
             r = i - 1
             if 1 <= r < end:
                 _tv_primal(
-                    u, r, b, max(r - 1, 1) % 4, r % 4, min(r + 1, end - 1) % 4, z, centre, side_x, side_y,
+                    u,
+                    r,
+                    b,
+                    max(r - 1, 1) % 4,
+                    r % 4,
+                    min(r + 1, end - 1) % 4,
+                    z,
+                    centre,
+                    side_x,
+                    side_y,
                     real(rho),
-                )  # fmt: skip
+                )
                 same(z, r % 4)
                 fidelity_row(s, f, r, z, r % 4, real(omega), real(shrink), real(bound), real(rho))
             r = i - 2
             if r >= 1:
                 _ball_row(
-                    p, r, z, r % 4, min(r + 1, end - 1) % 4, real(sigma * along_x), real(sigma * along_y),
-                    real(1), real(rho),
-                )  # fmt: skip
+                    p,
+                    r,
+                    z,
+                    r % 4,
+                    min(r + 1, end - 1) % 4,
+                    real(sigma * along_x),
+                    real(sigma * along_y),
+                    real(1),
+                    real(rho),
+                )
 
 
 @compiled
 def add_to_mean(mean: Array, sample: Array, share: float) -> None:
-    """Move a running mean towards a sample by its share."""
+    """Move a running mean towards a sample by the sample's share."""
     weight = mean.dtype.type(share)
     there, here = mean.ravel(), sample.ravel()
     for j in range(there.size):

@@ -1,4 +1,4 @@
-"""Huber-ROF where no gradient exceeds α: a linear equation, solved by cosine transform or line by line."""
+"""Huber-ROF where no gradient exceeds α: a linear equation, solved by a cosine transform or line by line."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from tvtasks.solvers import Solution, certificates, kernels
 from tvtasks.solvers.certificates import Certificate
 from tvtasks.solvers.grid import kept
 
-# Everything takes half the time in float32. The gap that is left is the square of the rounding times the
-# condition of the equation: beyond this condition, or for a tolerance below this, it need not be tried.
+# float32 takes half the time. The remaining gap is the square of the rounding times the condition of the
+# equation: beyond this condition, or below this tolerance, float32 is not tried.
 _CONDITION = 2000.0
 _SINGLE = 1e-6
-# Nor need it be tried to round the result to float32 for such a tolerance.
+# Below this tolerance the result is not rounded to float32 either.
 _ROUNDED = 1e-9
 
 
 def solve(
     image: Array, model: HuberROF, direction: Direction, *, rtol: float = 0.0, threads: int = 1
 ) -> tuple[Solution | None, Array]:
-    """Return the exact minimiser if it is the linear one, else None; and the linear equation's solution.
+    """Return the exact minimiser, None if it is not linear, and the solution of the linear equation.
 
-    Where |∇u| ≤ α everywhere the Huber function is t²/2α and the minimiser solves (I + ∇ᵀ∇/c) u = f with
-    c = αλ. The converse holds as well: if the solution of that equation keeps |∇u| ≤ α, then p = ∇u/α is
-    dual feasible and proves it optimal.
+    If |∇u| ≤ α everywhere, the Huber function is t²/2α and the minimiser solves (I + ∇ᵀ∇/c) u = f with c =
+    αλ. The converse holds as well: if the solution of that equation keeps |∇u| ≤ α, then p = ∇u/α is dual
+    feasible and proves it optimal.
 
-    A float32 image is solved in float32 in both directions where the tolerance allows it, everything else in
-    float64. The result is float32 for a float32 image, unless that would not hold the tolerance.
+    A float32 image is solved in float32 if the direction is ``both`` and the tolerance allows it, everything
+    else in float64. The result is float32 for a float32 image, unless that would miss the tolerance.
     """
     single = image.dtype == np.float32
     if single and direction == "both" and rtol >= _SINGLE and _CONDITION * model.alpha * model.lam > 8:
         u = smooth(image, model.alpha * model.lam, direction, threads)
         certificate, excess = _certify(u, image, model, direction)
-        if excess > 1e-3:  # not by rounding
+        if excess > 1e-3:  # more than rounding
             return None, u
         if excess <= 0 and certificate.gap <= rtol / 4:
             return certificates.solution(certificate, u, method="linear"), u
@@ -56,17 +56,15 @@ def solve(
 
 
 def _certify(u: Array, image: Array, model: HuberROF, direction: Direction) -> tuple[Certificate, float]:
-    """Certify `u` by p ≈ ∇u/α, and return how far the largest |∇u|²/α² is above 1.
+    """Certify `u` by p ≈ ∇u/α, and return by how much the largest |∇u|²/α² exceeds 1.
 
     The certificate proves something if that is not positive. The gap is then λ/2 ‖u − f + ∇ᵀ∇u/αλ‖², the
-    square of what is left of the equation.
+    squared residual of the equation.
     """
     sums, steepest = _quadratic_sums(u, image, 1 / (model.alpha * model.lam), *kept(direction))
     gradients, distances, residuals = (float(total) for total in sums.sum(axis=1))
     energy, gap = gradients / (2 * model.alpha) + model.lam / 2 * distances, model.lam / 2 * residuals
-    certificate = Certificate(
-        energy, energy - gap, certificates.relative_gap(energy, gap), "primal-dual gap"
-    )  # fmt: skip
+    certificate = Certificate(energy, energy - gap, certificates.relative_gap(energy, gap), "primal-dual gap")
     return certificate, float(steepest.max()) / model.alpha**2 - 1
 
 
@@ -80,16 +78,16 @@ def smooth(f: Array, c: float, direction: Direction, threads: int = 1) -> Array:
         else:
             _down_columns(u, c, diagonal)
         return u
-    # A cosine transform of the rows leaves an equation down each column, whose diagonal has the eigenvalue of
-    # its mode, 4 sin²(kx/2), added: half the work of a transform in both directions.
+    # A cosine transform of the rows leaves an equation down each column, with the eigenvalue of its mode, 4
+    # sin²(kx/2), added to its diagonal: half the work of a transform in both directions.
     diagonal += (4 * np.sin(np.pi * np.arange(diagonal.size) / (2 * diagonal.size)) ** 2).astype(f.dtype)
     modes = dct(f, norm="ortho", workers=threads)
     _down_columns(modes, c, diagonal)
     return np.asarray(idct(modes, norm="ortho", overwrite_x=True, workers=threads))
 
 
-# The tridiagonal matrix of a line is c + ∇ᵀ∇, its entries beside the diagonal are −1. Its pivots are 1 + e
-# with e_i = c + e_{i-1} / (1 + e_{i-1}), the last is e alone: so no small c is lost beside the ones.
+# The tridiagonal matrix of a line is c + ∇ᵀ∇; next to its diagonal there is −1. Its pivots are 1 + e with e_i
+# = c + e_{i-1} / (1 + e_{i-1}); the last is e alone. So a small c is not lost beside the ones.
 
 
 @kernels.compiled
@@ -105,9 +103,9 @@ def _inverse_pivots(n: int, c: float) -> Array:
 
 @kernels.compiled
 def _along_rows(u: Array, c: float) -> None:
-    """Solve such an equation for every row of c · `u` in place (Thomas).
+    """Solve such an equation for every row of c · `u` in place (Thomas algorithm).
 
-    Four rows at a time, as each waits for its last result.
+    Four rows at a time, because each waits for its last result.
     """
     rows, n = u.shape
     inverse = _inverse_pivots(n, c).astype(u.dtype)
@@ -141,7 +139,7 @@ def _along_rows(u: Array, c: float) -> None:
 
 @kernels.compiled
 def _down_columns(u: Array, weight: float, diagonal: Array) -> None:
-    """Solve such an equation for every column of weight · `u` in place, each with a c of its own."""
+    """Solve such an equation for every column of weight · `u` in place, each column with its own c."""
     n, columns = u.shape
     inverse = np.empty_like(u)
     share, one = u.dtype.type(weight), u.dtype.type(1)
@@ -163,9 +161,15 @@ def _down_columns(u: Array, weight: float, diagonal: Array) -> None:
 
 @kernels.summed
 def _quadratic_row(
-    above: Array, here: Array, below: Array, f: Array, along_x: float, along_y: float, curvature: float,
+    above: Array,
+    here: Array,
+    below: Array,
+    f: Array,
+    along_x: float,
+    along_y: float,
+    curvature: float,
     steepest: Array,
-) -> Any:  # fmt: skip
+) -> Any:
     steep = 0.0
     far = 0.0
     left = 0.0
@@ -185,11 +189,11 @@ def _quadratic_row(
 
 @kernels.summed
 def _quadratic_sums(u: Array, f: Array, curvature: float, along_x: float, along_y: float) -> Any:
-    """Σ|∇u|², Σ(u − f)² and Σ(u − f + curvature · ∇ᵀ∇u)² of each row, the largest |∇u|² of each column."""
+    """Return Σ|∇u|², Σ(u − f)² and Σ(u − f + curvature · ∇ᵀ∇u)² per row, and the largest |∇u|² per column."""
     rows, columns = u.shape
     sums = np.zeros((3, rows))
     steepest = np.zeros(columns)
-    lines = np.zeros((3, columns + 2))  # rows of u by number modulo 3; beyond the border the outermost
+    lines = np.zeros((3, columns + 2))  # rows of u by number modulo 3; the outermost repeat beyond the border
     for i in range(-1, rows):
         k = min(i + 1, rows - 1)
         below = lines[(i + 1) % 3]

@@ -1,4 +1,4 @@
-"""Huber-ROF and TV-L1 in one direction: every line is a small problem of its own, solved exactly."""
+"""Huber-ROF and TV-L1 in one direction: every line is a small problem, solved exactly."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tvtasks.solvers import Solution, certificates
 from tvtasks.solvers.certificates import Certificate
 from tvtasks.solvers.kernels import compiled, larger
 
-# Lines of every kind settled within 20 passes; one that has not by then is left to the iteration.
+# All kinds of lines in the tests settled within 20 passes; one that does not is left to the iteration.
 _PASSES = 200
-# Lines that are worked on side by side.
+# Lines that are solved side by side.
 _LANES = 64
 
 
@@ -25,7 +25,7 @@ def solve(
 ) -> Solution | None:
     """Return the exact minimiser for direction ``x`` or ``y``, or None if a line did not settle.
 
-    It is float32 for a float32 image, unless that would not hold the tolerance.
+    It is float32 for a float32 image, unless that would miss the tolerance.
     """
     if isinstance(model, TVL1):
         u, certificate = _tv_l1(np.ascontiguousarray(image if direction == "y" else image.T), model, threads)
@@ -43,16 +43,21 @@ def solve(
 
 
 def in_blocks(work: Callable[[Sequence[slice]], None], lines: int, lanes: int, threads: int) -> None:
-    """Give each thread its share of the blocks of `lanes` that so many lines are cut into."""
+    """Distribute blocks of `lanes` lines among threads."""
     blocks = [slice(start, min(start + lanes, lines)) for start in range(0, lines, lanes)]
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         list((pool.map if pool else map)(work, [blocks[n::threads] for n in range(threads)]))
 
 
 def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:
-    """Rows of `f`: the dual (αI + DDᵀ/λ) p = D f in the box |p| ≤ 1, then u = f − Dᵀp/λ. α = 0 included.
+    """Solve (αI + DDᵀ/λ) p = D f in the box |p| ≤ 1 for the rows of `f`; then u = f − Dᵀp/λ.
 
-    A tridiagonal quadratic programme a row, by a primal–dual active set (Hintermüller, Ito & Kunisch 2003).
+    α may be 0. Each row is a tridiagonal quadratic programme, solved by a primal–dual active set.
+
+    References
+    ----------
+    M. Hintermüller, K. Ito, K. Kunisch, "The Primal-Dual Active Set Strategy as a Semismooth Newton Method",
+    SIAM Journal on Optimization 13 (2002) 865–888, doi:10.1137/S1052623401383558.
     """
     p = np.zeros((2, *f.shape))
     if f.shape[1] > 1:
@@ -64,7 +69,7 @@ def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:
 
 
 def _tv_l1(f: Array, model: TVL1, threads: int) -> tuple[Array, Certificate]:
-    """Columns of `f`, by dynamic programming; the minimiser's values are values of the column."""
+    """Solve the columns of `f` by dynamic programming; the minimiser takes only values of the column."""
     u, sums = np.empty_like(f), np.zeros((3, f.shape[1]))
     half, shift = _pieces(model.lam, len(f))
 
@@ -89,10 +94,10 @@ def _tv_l1(f: Array, model: TVL1, threads: int) -> tuple[Array, Certificate]:
 
 @compiled
 def _box_line(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int:  # noqa: PLR0912 - one loop
-    """Minimise ½ pᵀ(αI + DDᵀ/λ)p − pᵀDf over |p| ≤ 1 for one line `f`, in place; D the forward difference.
+    """Minimise ½ pᵀ(αI + DDᵀ/λ)p − pᵀDf over |p| ≤ 1 for one line `f`, in place; D is the forward difference.
 
     Primal–dual active set: entries held at ±1 are fixed, the others solve a tridiagonal system, and entries
-    change side where they leave the box or their multiplier has the wrong sign. The tolerance decides ties,
+    change side if they leave the box or their multiplier has the wrong sign. The tolerance decides ties,
     which integer data have (without it such lines cycle for α = 0).
 
     Returns the number of passes, or -1 if the sets had not settled after `passes`.
@@ -144,7 +149,7 @@ def _box_line(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int:
 
 @compiled
 def _box_lines(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int:
-    """`_box_line` for every row of `f`; the largest number of passes, or -1 if one did not settle."""
+    """Run `_box_line` for each row of `f`; return the largest number of passes, or -1 if one fails."""
     most = 0
     for i in range(f.shape[0]):
         count = _box_line(f[i], lam, alpha, p[i], passes)
@@ -154,13 +159,13 @@ def _box_lines(f: Array, lam: float, alpha: float, p: Array, passes: int) -> int
     return most
 
 
-# Of TV-L1, _LANES lines are solved side by side, with the pixels of a line down a column. Values are read
-# before they are chosen from: the compiler would not dare to read both.
+# For TV-L1, _LANES lines are solved side by side, with the pixels of a line down a column. Values are read
+# before one is chosen: otherwise the compiler would not dare to read both.
 
 
 @compiled
 def _clamp_lanes(a: Array, i: int, bounds: Array, least: int, most: int, out: Array, k: int) -> None:
-    """Write row `i` of `a` to row `k` of `out`, clamped to two rows of `bounds`."""
+    """Write row `i` of `a`, clamped to two rows of `bounds`, to row `k` of `out`."""
     for lane in range(_LANES):
         value, low, high = a[i, lane], bounds[least, lane], bounds[most, lane]
         value = low if value < low else value
@@ -169,14 +174,14 @@ def _clamp_lanes(a: Array, i: int, bounds: Array, least: int, most: int, out: Ar
 
 @compiled
 def _tv_l1_messages(f: Array, half: int, shift: int, lower: Array, upper: Array, u: Array) -> None:
-    """Minimise Σ|u[i+1] − u[i]| + λ Σ|u[i] − f[i]| for each line, exactly, up to reading off u.
+    """Minimise Σ|u[i+1] − u[i]| + λ Σ|u[i] − f[i]| exactly for each line, except for reading off u.
 
-    Dynamic programme over the derivative of the optimal cost of the line so far as a function of its last
-    value: a staircase, which the next pixel sees cut off at ±1. A pixel adds a jump of 2λ at its own value:
-    what is below that moves down by λ, what is above moves up. With the levels cut into pieces of which
-    `shift` make up λ and `half` lie between 0 and 1, a staircase is the values at which its pieces are
-    climbed, in order; infinite for those that no pixel has reached yet. So what a pixel does to piece k is to
-    put it at the pixel's value, clamped to where the pieces k − shift and k + shift were.
+    This is a dynamic programme on the derivative of the optimal cost of the line so far as a function of its
+    last value: a staircase, which the next pixel sees cut off at ±1. A pixel adds a jump of 2λ at its own
+    value: everything below moves down by λ, everything above moves up. If the levels are cut into pieces,
+    `shift` of which make up λ and `half` of which lie between 0 and 1, a staircase is the list of values at
+    which its pieces are climbed, infinite for those that no pixel has reached yet. So a pixel puts piece k at
+    the pixel's value, clamped to where the pieces k − shift and k + shift were.
 
     Writes, for each pixel, the interval in which the staircase is between −1 and 1, and u for the last one.
     """
@@ -197,9 +202,9 @@ def _tv_l1_messages(f: Array, half: int, shift: int, lower: Array, upper: Array,
 
 
 def _pieces(lam: float, n: int) -> tuple[int, int]:
-    """Return how many pieces there are between the levels 0 and 1 of a staircase, and how many make up λ.
+    """Return how many pieces lie between the levels 0 and 1 of a staircase, and how many make up λ.
 
-    The steps of a staircase end at levels jλ, −1 + jλ and 1 − jλ, which are the same if 1/λ is whole. Levels
+    The steps of a staircase end at levels jλ, −1 + jλ and 1 − jλ, which coincide if 1/λ is an integer. Levels
     that n pixels cannot reach are left out.
     """
     inverse = 1 / lam
@@ -220,10 +225,10 @@ def _read_off(lower: Array, upper: Array, u: Array) -> None:
 
 @compiled
 def _tv_l1_dual(f: Array, lam: float, u: Array, lower: Array, upper: Array, p: Array) -> None:
-    """Write a dual `p` that proves `u` to be the minimiser for `f`; `lower` and `upper` are overwritten.
+    """Write a dual `p` that proves that `u` is the minimiser for `f`; `lower` and `upper` are overwritten.
 
-    p[i] = p[i-1] + λ s with s in the subdifferential of |u − f|, p[i] = ±1 where u steps, and 0 behind the
-    last pixel. Forwards the interval of what is possible, backwards one choice.
+    p[i] = p[i-1] + λ s with s in the subdifferential of |u − f|, p[i] = ±1 where u steps, and 0 after the
+    last pixel. The forward pass finds the possible interval, the backward pass makes a choice.
     """
     n = f.shape[0]
     low, high, after = np.zeros(_LANES), np.zeros(_LANES), np.zeros(_LANES)
@@ -258,7 +263,7 @@ def _tv_l1_sums(f: Array, lam: float, u: Array, p: Array) -> Array:
     """Return the energy, ⟨w, f⟩ and max |w| of each line, w = ∇ᵀp."""
     sums = np.zeros((3, _LANES))
     for i in range(f.shape[0]):
-        # The last row of p, which stands before the first, is zero.
+        # The last row of p, which serves as the row before the first, is zero.
         _add_lanes(f, lam, u, p, (i - 1) % f.shape[0], i, min(i + 1, f.shape[0] - 1), sums)
     return sums
 

@@ -1,7 +1,7 @@
 """Compiled first-order primal–dual iterations for everything that has no direct solution.
 
-The image is moved to [0, 1] first, which all three models allow (λ and α of Huber-ROF change with it), so
-that one choice of steps fits every instrument's numbers.
+The image is scaled to [0, 1] first, which all three models allow (λ and α of Huber-ROF change with it), so
+that one choice of steps fits the numbers of every instrument.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Solution, certificates, kernels, linear, tgv
 from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
+from tvtasks.solvers.gap_checks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_check
 from tvtasks.solvers.grid import Grid, crop, kept, pad
 from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMean
-from tvtasks.solvers.looks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_look
 from tvtasks.solvers.stopping import Check, Gap
 from tvtasks.solvers.wavefront import Threads, Wavefront
 
 _RELAXATION_HUBER = 1.8
-# Dual steps of TV-L1 and of plain ROF, for both ∇u and u − f, for images in [0, 1], found by experiment. Of
-# three, one for each phase, the first bring the energy down, the second the proof: short dual and long primal
-# steps press the dual field into what the bounds ask of it. If that is not enough, the third bring both, to
-# whatever tolerance.
+# Dual steps of TV-L1 and of plain ROF, for both ∇u and u − f, for images in [0, 1]; they were tuned on the
+# terraces, the lattice and the noisy image of tests.benchmarks.cases. There is one for each of three phases:
+# the first brings the energy down, and the second the proof, because short dual and long primal steps press
+# the dual field into its bounds. If that is not enough, the third brings both, to any tolerance.
 _SIGMA = (100.0, 20.0, 30.0)
 _SIGMA_ROF = 100.0
-# Gap of Huber-ROF at which rounding to float32 stopped the iteration, for λ and α of all sizes.
+# The gap of Huber-ROF at which rounding to float32 stopped the iteration, for λ and α of all sizes.
 _FLOOR_HUBER = 3e-8
 
 
@@ -39,13 +39,13 @@ def solve(
 ) -> Solution:
     """Iterate until the certified relative gap is at most ``rule.rtol``.
 
-    Huber-ROF begins at the solution of its linear equation, which is `start` where the caller has it.
+    Huber-ROF starts at the solution of its linear equation, which is `start` if the caller has it.
 
-    The iteration begins in float32, which is twice as fast, and goes on in float64 where rounding would keep
-    it from the tolerance. For the L1 models it goes in phases: with steps that bring the energy down until
-    that hardly falls any more, then with steps that bring the proof. Working memory, in images of float64: 8
-    for Huber-ROF and TV-L1, 16 for TGV-L1; half as much where float32 is enough, but 10 for TGV-L1 with a
-    small λ.
+    The iteration starts in float32, which is twice as fast, and continues in float64 if rounding would keep
+    it from the tolerance. For the L1 models it runs in phases: first with steps that bring the energy down
+    until it hardly falls any more, then with steps that bring the proof. Working memory, in images of
+    float64: 8 for Huber-ROF and TV-L1, 16 for TGV-L1; half as much where float32 suffices, but 10 for TGV-L1
+    with a small λ.
     """
     low, high = float(image.min()), float(image.max())
     extent = high - low
@@ -65,7 +65,7 @@ def solve(
         iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, team, state=begin)
         while True:
             approaching = phase == 0 and not iteration.last_phase
-            # On the way down one dual field will do.
+            # On the way down one dual field is enough.
             for at in iteration.iterates()[: 1 if approaching else None]:
                 now = certify_padded(in_range, at, image, low, extent, exact_grid)
                 best.note(now, at)
@@ -89,12 +89,13 @@ def solve(
                 del iteration, at
                 if rounds:
                     dtype = np.float64
-                    for n in range(len(state)):  # one by one, for the sake of memory
+                    for n in range(len(state)):  # one by one, to save memory
                         state[n] = state[n].astype(dtype)
                 f = _scaled(image, low, extent, dtype)
                 iteration = _start(f, in_range, direction, team, phase, state, mean)
-            # Rounding blurs the proof, not the way: a few iterations in float64 are enough to look again.
-            block = LEAST_BLOCK if rounds else until_next_look(history, rule.rtol, began, approaching)
+            # Rounding blurs the proof, not the direction: after a few iterations in float64 the gap is
+            # checked again.
+            block = LEAST_BLOCK if rounds else until_next_check(history, rule.rtol, began, approaching)
             block = min(block, rule.max_iterations - done)
             iteration.advance(block)
             done += block
@@ -110,7 +111,7 @@ def solve(
 def _in_unit_of_the_image(
     best: Best, dual: Array, model: Model, image: Array, low: float, extent: float, rtol: float, grid: Grid
 ) -> tuple[Certificate, Array, Array | None]:
-    """Return u and v in the image's unit, in its dtype if that is precise enough, certified as returned."""
+    """Return u and v in the image's unit, and its dtype if precise enough, certified as returned."""
     assert best.u is not None
     u = low + extent * best.u.astype(np.float64)
     v = None if best.v is None else extent * best.v.astype(np.float64)
@@ -130,10 +131,15 @@ def _scaled(image: Array, low: float, extent: float, dtype: Any) -> Array:
 
 
 def _start(
-    f: Array, model: Model, direction: Direction, threads: Threads | None, phase: int = 0,
-    state: Sequence[Array] | None = None, mean: RecentMean | None = None,
-) -> Iteration:  # fmt: skip
-    """Begin an iteration, or go on from the `state` of another."""
+    f: Array,
+    model: Model,
+    direction: Direction,
+    threads: Threads | None,
+    phase: int = 0,
+    state: Sequence[Array] | None = None,
+    mean: RecentMean | None = None,
+) -> Iteration:
+    """Start an iteration, or continue from the `state` of another."""
     if isinstance(model, TGVL1):
         return tgv.start(f, model, direction, threads, phase, state, mean)
     if isinstance(model, TVL1):
@@ -146,9 +152,9 @@ def _start(
 def _huber_rof(
     f: Array, model: HuberROF, direction: Direction, threads: Threads | None, state: Sequence[Array] | None
 ) -> Iteration:
-    """From the linear solution, with the steps of Chambolle & Pock 2011, algorithm 3.
+    """Iterate Huber-ROF from the linear solution, with the steps of Chambolle & Pock's algorithm 3.
 
-    Over-relaxed instead of extrapolated by that algorithm's θ, it needs half the iterations.
+    Over-relaxed instead of extrapolated by that algorithm's θ, it needs half as many iterations.
     """
     lam, alpha = model.lam, model.alpha
     mu = 2 * np.sqrt(lam * alpha / NORM[direction])
@@ -162,9 +168,20 @@ def _huber_rof(
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.huber_rof(
-            u, p, f, *kept(direction), lam, alpha, mu / (2 * lam), mu / (2 * alpha), _RELAXATION_HUBER,
-            iterations, rows, first, last,
-        )  # fmt: skip
+            u,
+            p,
+            f,
+            *kept(direction),
+            lam,
+            alpha,
+            mu / (2 * lam),
+            mu / (2 * alpha),
+            _RELAXATION_HUBER,
+            iterations,
+            rows,
+            first,
+            last,
+        )
 
     return Iteration(
         lambda n: front.run(iterate, n),
@@ -177,40 +194,69 @@ def _huber_rof(
 def _rof(
     f: Array, model: HuberROF, direction: Direction, threads: Threads | None, state: Sequence[Array] | None
 ) -> Iteration:
-    """Plain ROF, from the image itself."""
+    """Iterate plain ROF, starting at the image."""
     front, (u, s, p) = _tv_start(f, threads, state)
     shrink = 1 / (1 + _SIGMA_ROF / model.lam)
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), _SIGMA_ROF, _SIGMA_ROF, shrink, np.inf, RELAXATION, iterations,
-            rows, first, last,
-        )  # fmt: skip
+            u,
+            s,
+            p,
+            f,
+            *kept(direction),
+            _SIGMA_ROF,
+            _SIGMA_ROF,
+            shrink,
+            np.inf,
+            RELAXATION,
+            iterations,
+            rows,
+            first,
+            last,
+        )
 
     return Iteration(lambda n: front.run(iterate, n), (u, s, p), lambda: (Iterates(u, None, p),))
 
 
 def _tv_l1(
-    f: Array, model: TVL1, direction: Direction, threads: Threads | None, phase: int,
-    state: Sequence[Array] | None, mean: RecentMean | None,
-) -> Iteration:  # fmt: skip
-    """TV-L1, from the image itself."""
+    f: Array,
+    model: TVL1,
+    direction: Direction,
+    threads: Threads | None,
+    phase: int,
+    state: Sequence[Array] | None,
+    mean: RecentMean | None,
+) -> Iteration:
+    """Iterate TV-L1, starting at the image."""
     front, (u, s, p) = _tv_start(f, threads, state)
     recent = mean or RecentMean(p.shape)
     sigma = _SIGMA[phase]
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
-            u, s, p, f, *kept(direction), sigma, sigma, 1.0, model.lam, RELAXATION, iterations,
-            rows, first, last,
-        )  # fmt: skip
+            u,
+            s,
+            p,
+            f,
+            *kept(direction),
+            sigma,
+            sigma,
+            1.0,
+            model.lam,
+            RELAXATION,
+            iterations,
+            rows,
+            first,
+            last,
+        )
 
     return Iteration(
         lambda n: recent.advance(front, iterate, p, n),
         (u, s, p),
         lambda: (Iterates(u, None, p), Iterates(u, None, recent.field)),
         recent,
-        # u is held to its rounding, which σ takes to p, and the bound pays for it in each pixel.
+        # u is held to its rounding, which σ passes on to p, and the bound pays for it in each pixel.
         lambda energy: sigma * EPS / energy,
         last_phase=phase == 2,
     )

@@ -1,6 +1,13 @@
-"""The iteration of the paper's published code, step for step: Chambolle & Pock 2011, algorithm 1, θ = 1.
+"""The iteration of the paper's published code, step for step: algorithm 1 of Chambolle & Pock with θ = 1.
 
-It exists to reproduce the paper's figures and is plain NumPy in float64, so that it can be read beside them.
+It exists to reproduce the paper's figures. It is plain NumPy in float64, so that it can be read alongside the
+published code, which is part of AiSurf
+(https://github.com/QuantumMaterialsModelling/AiSurf-Automated-Identification-of-Surface-images).
+
+References
+----------
+A. Chambolle, T. Pock, "A First-Order Primal-Dual Algorithm for Convex Problems with Applications to Imaging",
+Journal of Mathematical Imaging and Vision 40 (2011) 120–145, doi:10.1007/s10851-010-0251-1.
 """
 
 from __future__ import annotations
@@ -44,10 +51,11 @@ def solve(image: Array, model: Model, direction: Direction, rule: Published) -> 
 
 
 def _tgv_l1(image: Array, model: TGVL1, direction: Direction, rule: Published) -> Solution:
-    """TGV-L1 on the stacked variable (u, v_x, v_y). The published code has the full Jacobian only."""
+    """Iterate TGV-L1 on the stacked variable (u, v_x, v_y); the published code has only the full Jacobian."""
     if model.gradient != "jacobian":
         raise RecipeError(
-            "The published code has the full Jacobian: give TGVL1(..., gradient='jacobian') with Published()."
+            "The published code uses the full Jacobian. "
+            "With Published(), use TGVL1(..., gradient='jacobian')."
         )
     tau, sigma = rule.tau, 1 / (rule.tau * 12)
 
@@ -72,7 +80,7 @@ def _tgv_l1(image: Array, model: TGVL1, direction: Direction, rule: Published) -
 
 
 def _primal(t: Array, image: Array, model: Model, tau: float) -> Array:
-    """Proximal map of the fidelity term, of step τ."""
+    """Return the proximal map of the fidelity term, with step τ."""
     if isinstance(model, HuberROF):
         return np.asarray((t + tau * model.lam * image) / (1 + tau * model.lam))
     return np.asarray(t - np.clip(t - image, -tau * model.lam, tau * model.lam))
@@ -81,7 +89,7 @@ def _primal(t: Array, image: Array, model: Model, tau: float) -> Array:
 def _iterate(
     step: Callable[[Array, Array], tuple[Array, Array]], primal: Array, dual: Array, rule: Published
 ) -> tuple[Array, Array, int, bool]:
-    """Run until two consecutive primal iterates agree; returns them with the updates made."""
+    """Iterate until two consecutive primal iterates agree; return them with the number of updates."""
     for iteration in range(rule.max_iterations + 1):
         new, dual = step(primal, dual)
         change = float(np.sqrt(np.mean((new - primal) ** 2)))
@@ -93,6 +101,11 @@ def _iterate(
 
 def _solution(u: Array, v: Array | None, certificate: Certificate, count: int, converged: bool) -> Solution:
     return certificates.solution(
-        certificate, u, v, method="published", converged=converged, iterations=count,
+        certificate,
+        u,
+        v,
+        method="published",
+        converged=converged,
+        iterations=count,
         history=(Check(count, certificate.energy, certificate.gap),),
-    )  # fmt: skip
+    )

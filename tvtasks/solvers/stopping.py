@@ -1,4 +1,4 @@
-"""When an iteration stops, and what is noted at each look at it."""
+"""When an iteration stops, and what each check of it records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Gap:
     rtol
         The energy is then at most a factor 1 + rtol above the minimum.
     max_iterations
-        Give up after so many; the result then has ``converged=False`` and its true gap.
+        Give up after this many; the result then has ``converged=False`` and its true gap.
     """
 
     rtol: Positive = 1e-4
@@ -31,17 +31,17 @@ class Gap:
 class Published:
     """The iteration and stopping rule of the paper's published code, step for step, in float64.
 
-    It stops when two consecutive iterates differ by less than `rmse`, looked at every `check_every`
-    iterations. That can be far from the minimum; the result says how far.
+    It stops when two consecutive iterates differ by less than `rmse`, checked every `check_every` iterations.
+    That can be far from the minimum; the result says how far.
 
     Parameters
     ----------
     rmse
         Root of the mean squared difference of consecutive iterates.
     check_every
-        Iterations between two looks.
+        Iterations between two checks.
     max_iterations
-        The last iteration made, counted from 0.
+        The last iteration, counted from 0.
     tau
         Primal step; the dual step is 1/(τ L²), L² = 8 (TGV-L1: 12).
     """
@@ -54,7 +54,7 @@ class Published:
 
 
 def _rule(value: Any) -> str:
-    """Return which rule a recipe means; without a word about it, `Gap`."""
+    """Return the rule that a recipe means; `Gap` if it names none."""
     return str(value.get("rule", "gap") if isinstance(value, dict) else getattr(value, "rule", ""))
 
 
@@ -64,7 +64,7 @@ StoppingRule = Annotated[
 
 
 class Check(NamedTuple):
-    """One look at a running iteration."""
+    """One check of a running iteration."""
 
     iteration: int
     energy: float

@@ -14,19 +14,25 @@ from tvtasks.solvers.grid import Grid, crop
 from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMean
 from tvtasks.solvers.wavefront import Threads, Wavefront
 
-# Primal steps for u and, at λ = α1, for v, for images in [0, 1], found by experiment. As with TV-L1 the
-# first of the three bring the energy down, the second the proof, the third both.
+# Primal steps for u and, at λ = α1, for v, for images in [0, 1]; like those of TV-L1 they were tuned on the
+# terraces, the lattice and the noisy image of tests.benchmarks.cases. The first of the three bring the energy
+# down, the second the proof, the third both.
 _TAU_U, _TAU_V = (0.00125, 0.02, 0.005), (0.0002, 0.0032, 0.0008)
-# λ/α1 up to which the first phase is preconditioned, and its dual step for ∇u − v at λ = α1.
+# The first phase is preconditioned up to this λ/α1; below, its dual step for ∇u − v at λ = α1.
 _PRECONDITIONED = 0.2
 _SIGMA_P = 100.0
 
 
 def start(
-    f: Array, model: TGVL1, direction: Direction, threads: Threads | None, phase: int,
-    state: Sequence[Array] | None, mean: RecentMean | None,
-) -> Iteration:  # fmt: skip
-    """Begin an iteration from the image and v = 0, or go on from the `state` of another."""
+    f: Array,
+    model: TGVL1,
+    direction: Direction,
+    threads: Threads | None,
+    phase: int,
+    state: Sequence[Array] | None,
+    mean: RecentMean | None,
+) -> Iteration:
+    """Start an iteration from the image and v = 0, or continue from the `state` of another."""
     if state is None:
         u = f.copy()
         v, p = np.zeros((2, 2, *f.shape), f.dtype)
@@ -40,18 +46,24 @@ def start(
 def _preconditioned(
     f: Array, model: TGVL1, direction: Direction, threads: Threads | None, state: Sequence[Array]
 ) -> Iteration:
-    """Bring the energy down with steps that every wavelength of u and v takes as far as it should go.
+    """Bring the energy down with steps that take every wavelength of u and v as far as it should go.
 
-    Primal–dual with a dual variable s for the fidelity too, preconditioned as by Bredies & Sun 2015: as
-    ‖∇u − v‖² ≤ 2‖∇u‖² + 2‖v‖², steps by the inverses of ω + 2σp ∇ᵀ∇ for u and 2σp + σq ∇ᵀ∇ for each component
-    of v converge, and those are the equations that linear Huber-ROF leads to. An iteration costs five of the
-    plain one; where the image weighs little and has to be smoothed far, a twentieth of them are needed.
+    Primal–dual with a dual variable s for the fidelity as well, and preconditioned: because ‖∇u − v‖² ≤
+    2‖∇u‖² + 2‖v‖², steps by the inverses of ω + 2σp ∇ᵀ∇ for u and 2σp + σq ∇ᵀ∇ for each component of v
+    converge, and those are the equations of linear Huber-ROF. An iteration costs as much as five plain ones;
+    where the image has little weight and must be smoothed far, it needs a twentieth of them.
+
+    References
+    ----------
+    K. Bredies, H. Sun, "Preconditioned Douglas–Rachford Algorithms for TV- and TGV-Regularized Variational
+    Imaging Problems", Journal of Mathematical Imaging and Vision 52 (2015) 317–344,
+    doi:10.1007/s10851-015-0564-1.
     """
     grid = Grid.of(crop(f).shape, direction, f.dtype)
     u, v, p, q = state
     s, z = np.zeros_like(f), np.zeros((3, *f.shape), f.dtype)
     tgv_kernels.residuals(s, p, q, *grid, z)
-    np.clip(-z[0], -model.lam, model.lam, out=s)  # what s is at a solution
+    np.clip(-z[0], -model.lam, model.lam, out=s)  # the value of s at a solution
     sigma_p = _SIGMA_P * (model.lam / model.alpha1) ** -0.5 * model.alpha1
     sigma_q, omega = 10 * sigma_p, 0.03 * sigma_p
     fields = ((u, omega, 2 * sigma_p), (v[0], 2 * sigma_p, sigma_q), (v[1], 2 * sigma_p, sigma_q))
@@ -66,15 +78,26 @@ def _preconditioned(
             tgv_kernels.residuals(s, p, q, *grid, z)
             list((threads.pool.map if threads else map)(go, range(3)))
             tgv_kernels.duals(
-                s, p, q, z, f, *grid, model.lam, model.alpha1, model.alpha2, omega, sigma_p, sigma_q,
+                s,
+                p,
+                q,
+                z,
+                f,
+                *grid,
+                model.lam,
+                model.alpha1,
+                model.alpha2,
+                omega,
+                sigma_p,
+                sigma_q,
                 RELAXATION,
-            )  # fmt: skip
+            )
 
     return Iteration(
         advance,
         (u, v, p, q),
         lambda: (Iterates(u, v, q),),
-        # Where u is affine, rounding makes a gradient of its own in each pixel.
+        # Where u is affine, rounding creates a gradient in each pixel.
         blur=lambda energy: 4 * EPS * model.alpha1 / energy,
         refines=True,
         last_phase=False,
@@ -82,23 +105,44 @@ def _preconditioned(
 
 
 def _plain(
-    f: Array, model: TGVL1, direction: Direction, threads: Threads | None, phase: int,
-    state: Sequence[Array], mean: RecentMean | None,
-) -> Iteration:  # fmt: skip
+    f: Array,
+    model: TGVL1,
+    direction: Direction,
+    threads: Threads | None,
+    phase: int,
+    state: Sequence[Array],
+    mean: RecentMean | None,
+) -> Iteration:
     """Over-relaxed primal–dual iteration with separate steps for u and v."""
     grid = Grid.of(crop(f).shape, direction, f.dtype)
     front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2, threads=threads)
     u, v, p, q = state
-    # The slope v is the slower the less the image weighs.
+    # The less the image weighs, the slower is the slope v.
     weight = float(np.clip(model.lam / model.alpha1, 1e-2, 10))
     tau_u, tau_v = _TAU_U[phase] / model.alpha1, _TAU_V[phase] / model.alpha1 * weight**-0.7
     sigma_p, sigma_q = _dual_steps(NORM[direction], tau_u, tau_v)
 
     def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
         tgv_kernels.tgv_l1(
-            u, v, p, q, f, *grid, model.lam, model.alpha1, model.alpha2, tau_u, tau_v, sigma_p, sigma_q,
-            RELAXATION, iterations, rows, first, last,
-        )  # fmt: skip
+            u,
+            v,
+            p,
+            q,
+            f,
+            *grid,
+            model.lam,
+            model.alpha1,
+            model.alpha2,
+            tau_u,
+            tau_v,
+            sigma_p,
+            sigma_q,
+            RELAXATION,
+            iterations,
+            rows,
+            first,
+            last,
+        )
 
     recent = mean or RecentMean(q.shape)
     return Iteration(
@@ -106,14 +150,14 @@ def _plain(
         (u, v, p, q),
         lambda: (Iterates(u, v, q), Iterates(u, v, recent.field)),
         recent,
-        # The dual equation is met to the rounding of u over τ, and the gap measures that against λ.
+        # The dual equation holds up to the rounding of u divided by τ, and the gap measures that against λ.
         lambda energy: 10 * EPS / (tau_u * model.lam),
         last_phase=phase == 2,
     )
 
 
 def _dual_steps(norm: float, tau_u: float, tau_v: float) -> tuple[float, float]:
-    """Dual steps for which the preconditioned operator [[∇, −1], [0, E]] has norm 1."""
+    """Return the dual steps for which the preconditioned operator [[∇, −1], [0, E]] has norm 1."""
     sigma_p, sigma_q = 1 / (norm * tau_u + tau_v), 1 / (norm * tau_v)
     bound = np.linalg.norm(
         [[(norm * sigma_p * tau_u) ** 0.5, (sigma_p * tau_v) ** 0.5], [0, (norm * sigma_q * tau_v) ** 0.5]], 2

@@ -1,13 +1,13 @@
-"""The compiled iteration of TGV-L1; how its rows run is told in tvtasks.solvers.kernels.
+"""The compiled iteration of TGV-L1; tvtasks.solvers.kernels explains how its rows run.
 
 The dual of the second-order term, `q`, has three components (xx, yy, √2·xy) for the symmetrised gradient and
-four (∂x vx, ∂y vx, ∂x vy, ∂y vy) for the Jacobian; see tvtasks.operators. Both operators take their masks
-along: `mx[j]` is 1 where ∂x is a true forward difference, `ex[j]` where the backward difference on the
-diagonal of the symmetrised gradient is one; `my`, `ey` likewise, `mixed` is the factor of its off-diagonal.
+four (∂x vx, ∂y vx, ∂x vy, ∂y vy) for the Jacobian; see tvtasks.operators. Both operators receive masks:
+`mx[j]` is 1 where ∂x is a true forward difference, `ex[j]` where the backward difference on the diagonal of
+the symmetrised gradient is one; `my` and `ey` likewise, and `mixed` is the factor of its off-diagonal.
 
-The operators are written for one pixel and become part of the loop that uses them: half of the time of an
-iteration is spent on carrying numbers between the cache and the processor, so no row is written that the next
-loop reads again.
+The operators are written for one pixel and become part of the loop that uses them. Half of the time of an
+iteration is spent moving numbers between cache and processor, so no row is written only to be read again by
+the next loop.
 """
 
 from __future__ import annotations
@@ -27,12 +27,9 @@ pixel = njit(inline="always")
 def adjoint_jacobian(
     q: Array, c: int, above: int, i: int, j: int, mx: Array, my_above: Any, my_here: Any
 ) -> Any:
-    """Return component c of Eᵀq at (i, j) for the Jacobian; q has rows above and i."""
+    """Return component c of Eᵀq at (i, j) for the Jacobian; q has the rows above and i."""
     x, y = 2 * c, 2 * c + 1
-    return (
-        mx[j - 1] * q[x, i, j - 1] - mx[j] * q[x, i, j]
-        + my_above * q[y, above, j] - my_here * q[y, i, j]
-    )  # fmt: skip
+    return mx[j - 1] * q[x, i, j - 1] - mx[j] * q[x, i, j] + my_above * q[y, above, j] - my_here * q[y, i, j]
 
 
 @pixel
@@ -43,37 +40,65 @@ def jacobian(v: Array, c: int, i: int, below: int, j: int, mx: Array, my_here: A
 
 @pixel
 def adjoint_symmetrised(
-    q: Array, i: int, below: int, j: int, mx: Array, ex: Array, mixed_above: Any, mixed_here: Any,
-    middle: Any, under: Any,
-) -> Any:  # fmt: skip
-    """Return both components of Eᵀq at (i, j) for the symmetrised gradient; q has rows i and below."""
+    q: Array,
+    i: int,
+    below: int,
+    j: int,
+    mx: Array,
+    ex: Array,
+    mixed_above: Any,
+    mixed_here: Any,
+    middle: Any,
+    under: Any,
+) -> Any:
+    """Return both components of Eᵀq at (i, j) for the symmetrised gradient; q has the rows i and below."""
     return (
-        ex[j] * q[0, i, j] - ex[j + 1] * q[0, i, j + 1]
+        ex[j] * q[0, i, j]
+        - ex[j + 1] * q[0, i, j + 1]
         + mx[j] * (mixed_above * q[2, i, j] - mixed_here * q[2, below, j]),
-        middle * q[1, i, j] - under * q[1, below, j]
+        middle * q[1, i, j]
+        - under * q[1, below, j]
         + mixed_here * (mx[j - 1] * q[2, i, j] - mx[j] * q[2, i, j + 1]),
-    )  # fmt: skip
+    )
 
 
 @pixel
 def symmetrised(
-    v: Array, c: int, above: int, i: int, j: int, mx: Array, ex: Array, mixed_above: Any, mixed_here: Any,
+    v: Array,
+    c: int,
+    above: int,
+    i: int,
+    j: int,
+    mx: Array,
+    ex: Array,
+    mixed_above: Any,
+    mixed_here: Any,
     middle: Any,
-) -> Any:  # fmt: skip
-    """Return (E_xx, E_yy, √2·E_xy) at (i, j) of components c and c + 1 of v, which has rows above and i."""
+) -> Any:
+    """Return (E_xx, E_yy, √2·E_xy) at (i, j) of components c and c + 1 of v, with the rows above and i."""
     return (
         ex[j] * (v[c, i, j] - v[c, i, j - 1]),
         middle * (v[c + 1, i, j] - v[c + 1, above, j]),
         mixed_above * mx[j] * (v[c, i, j] - v[c, above, j])
         + mixed_here * mx[j - 1] * (v[c + 1, i, j] - v[c + 1, i, j - 1]),
-    )  # fmt: skip
+    )
 
 
 @compiled
 def _primal_u(
-    u: Array, p: Array, f: Array, i: int, z: Array, k: int, mx: Array, above: Any, here: Any,
-    tau: Any, step: Any, rho: Any,
-) -> None:  # fmt: skip
+    u: Array,
+    p: Array,
+    f: Array,
+    i: int,
+    z: Array,
+    k: int,
+    mx: Array,
+    above: Any,
+    here: Any,
+    tau: Any,
+    step: Any,
+    rho: Any,
+) -> None:
     """Row of u for an L1 fidelity of weight step/τ, over-relaxed."""
     two = u.dtype.type(2)
     for j in range(1, u.shape[1] - 1):
@@ -86,9 +111,18 @@ def _primal_u(
 
 @compiled
 def _primal_v_jacobian(
-    v: Array, p: Array, q: Array, i: int, z: Array, k: int, mx: Array, above: Any, here: Any,
-    tau: Any, rho: Any,
-) -> None:  # fmt: skip
+    v: Array,
+    p: Array,
+    q: Array,
+    i: int,
+    z: Array,
+    k: int,
+    mx: Array,
+    above: Any,
+    here: Any,
+    tau: Any,
+    rho: Any,
+) -> None:
     """Row of v, over-relaxed."""
     two = v.dtype.type(2)
     for j in range(1, v.shape[2] - 1):
@@ -102,9 +136,21 @@ def _primal_v_jacobian(
 
 @compiled
 def _primal_v_symmetrised(
-    v: Array, p: Array, q: Array, i: int, z: Array, k: int, mx: Array, ex: Array,
-    mixed_above: Any, mixed_here: Any, middle: Any, under: Any, tau: Any, rho: Any,
-) -> None:  # fmt: skip
+    v: Array,
+    p: Array,
+    q: Array,
+    i: int,
+    z: Array,
+    k: int,
+    mx: Array,
+    ex: Array,
+    mixed_above: Any,
+    mixed_here: Any,
+    middle: Any,
+    under: Any,
+    tau: Any,
+    rho: Any,
+) -> None:
     """Row of v, over-relaxed."""
     two = v.dtype.type(2)
     for j in range(1, v.shape[2] - 1):
@@ -120,8 +166,8 @@ def _primal_v_symmetrised(
 @compiled
 def _dual_p(
     p: Array, i: int, z: Array, k: int, below: int, mx: Array, here: Any, step: Any, tight: Any, rho: Any
-) -> None:  # fmt: skip
-    """Row of p: a step along ∇u − v for z = (u, v), projected on the ball |p|² ≤ 1/tight, over-relaxed."""
+) -> None:
+    """Row of p: a step along ∇u − v for z = (u, v), projected onto the ball |p|² ≤ 1/tight, over-relaxed."""
     one = p.dtype.type(1)
     for j in range(1, p.shape[2] - 1):
         a = p[0, i, j] + step * (mx[j] * (z[0, k, j + 1] - z[0, k, j]) - z[1, k, j])
@@ -134,8 +180,8 @@ def _dual_p(
 @compiled
 def _dual_q_jacobian(
     q: Array, i: int, z: Array, k: int, below: int, mx: Array, here: Any, step: Any, tight: Any, rho: Any
-) -> None:  # fmt: skip
-    """Row of q: a step along E v, projected on the ball |q|² ≤ 1/tight, over-relaxed."""
+) -> None:
+    """Row of q: a step along E v, projected onto the ball |q|² ≤ 1/tight, over-relaxed."""
     one = q.dtype.type(1)
     for j in range(1, q.shape[2] - 1):
         xx, xy = jacobian(z, 1, k, below, j, mx, here)
@@ -151,10 +197,21 @@ def _dual_q_jacobian(
 
 @compiled
 def _dual_q_symmetrised(
-    q: Array, i: int, z: Array, above: int, k: int, mx: Array, ex: Array,
-    mixed_above: Any, mixed_here: Any, middle: Any, step: Any, tight: Any, rho: Any,
-) -> None:  # fmt: skip
-    """Row of q: a step along E v, projected on the ball |q|² ≤ 1/tight, over-relaxed."""
+    q: Array,
+    i: int,
+    z: Array,
+    above: int,
+    k: int,
+    mx: Array,
+    ex: Array,
+    mixed_above: Any,
+    mixed_here: Any,
+    middle: Any,
+    step: Any,
+    tight: Any,
+    rho: Any,
+) -> None:
+    """Row of q: a step along E v, projected onto the ball |q|² ≤ 1/tight, over-relaxed."""
     one = q.dtype.type(1)
     for j in range(1, q.shape[2] - 1):
         xx, yy, xy = symmetrised(z, 1, above, k, j, mx, ex, mixed_above, mixed_here, middle)
@@ -167,14 +224,32 @@ def _dual_q_symmetrised(
 
 @compiled
 def tgv_l1(
-    u: Array, v: Array, p: Array, q: Array, f: Array,
-    mx: Array, my: Array, ex: Array, ey: Array, mixed: float, lam: float, alpha1: float, alpha2: float,
-    tau_u: float, tau_v: float, sigma_p: float, sigma_q: float, rho: float, iterations: int,
-    rows: Array, first: int, last: int,
-) -> None:  # fmt: skip
-    """Over-relaxed primal–dual iteration with separate steps for u, v, p and q. Lag 2, two stages.
+    u: Array,
+    v: Array,
+    p: Array,
+    q: Array,
+    f: Array,
+    mx: Array,
+    my: Array,
+    ex: Array,
+    ey: Array,
+    mixed: float,
+    lam: float,
+    alpha1: float,
+    alpha2: float,
+    tau_u: float,
+    tau_v: float,
+    sigma_p: float,
+    sigma_q: float,
+    rho: float,
+    iterations: int,
+    rows: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Run the over-relaxed primal–dual iteration with separate steps for u, v, p and q. Lag 2, two stages.
 
-    E is the Jacobian where `q` has four components, the symmetrised gradient where it has three.
+    E is the Jacobian if `q` has four components, and the symmetrised gradient if it has three.
     """
     end = u.shape[0] - 1
     full = q.shape[0] == 4
@@ -195,9 +270,21 @@ def tgv_l1(
                     _primal_v_jacobian(v, p, q, i, z, k, mx, my[i - 1], my[i], real(tau_v), relax)
                 else:
                     _primal_v_symmetrised(
-                        v, p, q, i, z, k, mx, ex, half * my[i - 1], half * my[i], ey[i], ey[i + 1],
-                        real(tau_v), relax,
-                    )  # fmt: skip
+                        v,
+                        p,
+                        q,
+                        i,
+                        z,
+                        k,
+                        mx,
+                        ex,
+                        half * my[i - 1],
+                        half * my[i],
+                        ey[i],
+                        ey[i + 1],
+                        real(tau_v),
+                        relax,
+                    )
             r = i - 1
             if r < 1:
                 continue
@@ -207,9 +294,20 @@ def tgv_l1(
                 _dual_q_jacobian(q, r, z, here, below, mx, my[r], step_q, tight_q, relax)
             else:
                 _dual_q_symmetrised(
-                    q, r, z, above, here, mx, ex, half * my[r - 1], half * my[r], ey[r], step_q, tight_q,
+                    q,
+                    r,
+                    z,
+                    above,
+                    here,
+                    mx,
+                    ex,
+                    half * my[r - 1],
+                    half * my[r],
+                    ey[r],
+                    step_q,
+                    tight_q,
                     relax,
-                )  # fmt: skip
+                )
 
 
 @compiled
@@ -230,9 +328,17 @@ def _residual_v_jacobian(p: Array, q: Array, i: int, b: Array, mx: Array, above:
 
 @compiled
 def _residual_v_symmetrised(
-    p: Array, q: Array, i: int, b: Array, mx: Array, ex: Array, mixed_above: Any, mixed_here: Any,
-    middle: Any, under: Any,
-) -> None:  # fmt: skip
+    p: Array,
+    q: Array,
+    i: int,
+    b: Array,
+    mx: Array,
+    ex: Array,
+    mixed_above: Any,
+    mixed_here: Any,
+    middle: Any,
+    under: Any,
+) -> None:
     """Row of Eᵀq − p, which is zero at a solution."""
     for j in range(1, b.shape[2] - 1):
         wx, wy = adjoint_symmetrised(q, i, i + 1, j, mx, ex, mixed_above, mixed_here, middle, under)
@@ -251,14 +357,12 @@ def residuals(
         if q.shape[0] == 4:
             _residual_v_jacobian(p, q, i, b, mx, my[i - 1], my[i])
         else:
-            _residual_v_symmetrised(
-                p, q, i, b, mx, ex, half * my[i - 1], half * my[i], ey[i], ey[i + 1]
-            )  # fmt: skip
+            _residual_v_symmetrised(p, q, i, b, mx, ex, half * my[i - 1], half * my[i], ey[i], ey[i + 1])
 
 
 @compiled
 def move(x: Array, d: Array, scale: float, rho: float, z: Array) -> None:
-    """Move x against `scale` · d, over-relaxed; write to z what it would be after twice the move."""
+    """Move x against `scale` · d, over-relaxed; write its value after twice the move to z."""
     once, twice = x.dtype.type(rho * scale), x.dtype.type(2 * scale)
     for i in range(d.shape[0]):
         for j in range(d.shape[1]):
@@ -268,11 +372,25 @@ def move(x: Array, d: Array, scale: float, rho: float, z: Array) -> None:
 
 @compiled
 def duals(
-    s: Array, p: Array, q: Array, z: Array, f: Array, mx: Array, my: Array, ex: Array, ey: Array,
-    mixed: float, lam: float, alpha1: float, alpha2: float, omega: float, sigma_p: float, sigma_q: float,
+    s: Array,
+    p: Array,
+    q: Array,
+    z: Array,
+    f: Array,
+    mx: Array,
+    my: Array,
+    ex: Array,
+    ey: Array,
+    mixed: float,
+    lam: float,
+    alpha1: float,
+    alpha2: float,
+    omega: float,
+    sigma_p: float,
+    sigma_q: float,
     rho: float,
-) -> None:  # fmt: skip
-    """Move s, p and q along z = (u, v), each projected on its ball, over-relaxed."""
+) -> None:
+    """Move s, p and q along z = (u, v), each projected onto its ball, over-relaxed."""
     real = s.dtype.type
     half, relax = real(mixed), real(rho)
     step_p, step_q = real(sigma_p), real(sigma_q)
@@ -285,4 +403,4 @@ def duals(
         else:
             _dual_q_symmetrised(
                 q, i, z, i - 1, i, mx, ex, half * my[i - 1], half * my[i], ey[i], step_q, tight_q, relax
-            )  # fmt: skip
+            )

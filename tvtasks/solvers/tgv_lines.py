@@ -1,11 +1,11 @@
 """TGV-L1 in one direction: every line is a linear programme, solved by an interior-point method.
 
-In one direction v has one component and its second-order dual q one number a pixel. The dual of TGV-L1,
+In one direction v has one component and its second-order dual q one number per pixel. The dual of TGV-L1,
 
     max ⟨w, f⟩  with  |q| ≤ α2,  |p| ≤ α1,  |w| ≤ λ,  p = Eᵀq,  w = ∇ᵀp,
 
-has q for its only variable, and q = 0 is inside of all its bounds. The multipliers of the bounds are what the
-primal terms measure: Ev of those on q, ∇u − v of those on p, f − u of those on w. A Newton step solves an
+has q as its only variable, and q = 0 is inside all its bounds. The multipliers of the bounds are what the
+primal terms measure: Ev for those on q, ∇u − v for those on p, f − u for those on w. A Newton step solves an
 equation in q with five diagonals.
 """
 
@@ -22,17 +22,18 @@ from tvtasks.solvers import Solution, certificates
 from tvtasks.solvers.kernels import compiled, larger
 from tvtasks.solvers.lines import in_blocks
 
-# Lines that are worked on side by side, with their pixels down a column.
+# Lines that are solved side by side, with their pixels down a column.
 _LANES = 32
-# A line is solved when its energy is proven to be this near its minimum, relative, or when the products of
-# slacks and multipliers are so small beside it that only rounding is left. That takes 10 to 30 Newton steps.
+# A line is solved when its energy is proven to be this close to its minimum (relative), or when the products
+# of slacks and multipliers are so small beside it that only rounding remains. That takes 10 to 30 Newton
+# steps.
 _TOLERANCE, _SPENT, _NOTHING = 1e-9, 1e-11, 1e-14
 _STEPS = 80
-# Where a solution is not unique, rounding may spoil it after that; the best of all steps is kept, and after
-# so many that were no better there is no hope.
+# If a solution is not unique, rounding may spoil it after that. So the best of all steps is kept, and after
+# this many steps without improvement the line is given up.
 _PATIENCE = 4
-# What these products are at first; which part of them a step aims at (after a short one); how much of the way
-# to the next bound it goes.
+# The products at the start; the fraction of them that a step aims at (also after a short step); how much of
+# the way to the next bound a step goes.
 _START, _CENTRE, _CENTRE_AGAIN, _REACH = 0.1, 0.1, 0.5, 0.995
 _SINGULAR, _IMMOVABLE = 1e-13, 1e100
 # Slacks are differences of numbers of order 1.
@@ -44,8 +45,8 @@ def solve(
 ) -> Solution | None:
     """Return the minimiser for direction ``x`` or ``y``, or None for lines of fewer than four pixels.
 
-    How near it is to the minimum its gap says. It is float32 for a float32 image, unless that would not hold
-    the tolerance.
+    Its gap says how close it is to the minimum. It is float32 for a float32 image, unless that would miss the
+    tolerance.
     """
     f = np.ascontiguousarray(image if direction == "y" else image.T, np.float64)
     n, lines = f.shape
@@ -76,7 +77,7 @@ def solve(
 
 
 def _as_fields(v: Array, q: Array, model: TGVL1, direction: Direction) -> tuple[Array, Array]:
-    """Return v and q among the components that they have in two dimensions."""
+    """Return v and q as components of their fields in two dimensions."""
     along = 0 if direction == "x" else 1
     slope = np.zeros((2, *v.shape))
     slope[along] = v
@@ -85,18 +86,18 @@ def _as_fields(v: Array, q: Array, model: TGVL1, direction: Direction) -> tuple[
         dual[3 * along] = q
     else:
         dual = np.zeros((3, *q.shape))
-        # Backward differences: what lies between two pixels stands at the second.
+        # Backward differences: the one between two pixels is stored at the second.
         dual[along] = np.roll(q, 1, axis=1 - along)
     return slope, dual
 
 
-# Below, rows are pixels and columns are lanes; two rows of zeros before and behind the line are its borders.
-# Row r of q is what pairs with v[r+1] − v[r]; so p[r] = q[r-1] − q[r], and w[r] = q[r-2] + t[r] q[r-1] + q[r]
-# with t = −2. For the Jacobian, whose v has a last element that ∇u does not meet, t is −1 in the last row.
+# Below, rows are pixels and columns are lanes; two rows of zeros before and after the line are its borders.
+# Row r of q belongs to v[r+1] − v[r], so p[r] = q[r-1] − q[r], and w[r] = q[r-2] + t[r] q[r-1] + q[r] with t
+# = −2. For the Jacobian, whose v has a last element that ∇u does not reach, t is −1 in the last row.
 
 
 class _Line(NamedTuple):
-    """What does not change in a block: which rows are bounded, and by what; of w, p and q, in this order."""
+    """What is constant in a block: which rows of w, p and q (in this order) are bounded, and by what."""
 
     t: Array
     ends: Array  # one more than the last row
@@ -120,7 +121,7 @@ def _bounded(k: int, q: Array, r: int, t: Array, z: Array) -> None:
 
 @compiled
 def _barrier(z: Array, c: float, a: Array, r: int, mu: Array, theta: Array, d: Array) -> None:
-    """Linearise the bounds |z| ≤ c in a row: their multiplier is d + θ δz after a step δz."""
+    """Linearise the bounds |z| ≤ c in a row: after a step δz their multiplier is d + θ δz."""
     for lane in range(_LANES):
         value, up, down, aim = z[lane], a[0, r, lane], a[1, r, lane], mu[lane]
         upper, lower = 1 / larger(c - value, _LEAST), 1 / larger(c + value, _LEAST)
@@ -130,23 +131,31 @@ def _barrier(z: Array, c: float, a: Array, r: int, mu: Array, theta: Array, d: A
 
 @compiled
 def _eliminate(
-    r: int, t1: float, t2: float, theta: Array, d: Array, f: Array, pivot: Array, near: Array, far: Array,
+    r: int,
+    t1: float,
+    t2: float,
+    theta: Array,
+    d: Array,
+    f: Array,
+    pivot: Array,
+    near: Array,
+    far: Array,
     y: Array,
-) -> None:  # fmt: skip
-    """Row of the five-diagonal matrix and of the right-hand side, eliminated (LDLᵀ)."""
+) -> None:
+    """Row of the five-diagonal matrix and of the right-hand side, after elimination (LDLᵀ)."""
     for lane in range(_LANES):
         w0, w1, w2 = theta[0, r, lane], theta[0, r + 1, lane], theta[0, r + 2, lane]
         p0, p1, q0 = theta[1, r, lane], theta[1, r + 1, lane], theta[2, r, lane]
         right = (f[r, lane] - d[0, r, lane]) + t1 * (f[r + 1, lane] - d[0, r + 1, lane])
         right += (f[r + 2, lane] - d[0, r + 2, lane]) - (d[1, r + 1, lane] - d[1, r, lane]) - d[2, r, lane]
-        # `near` and `far` hold the row's entries beside the diagonal; above it they are divided already.
+        # `near` and `far` hold the row's off-diagonal entries; those above the diagonal are divided already.
         before, before_that = near[r - 1, lane], far[r - 2, lane]
         pivot1, pivot2 = pivot[r - 1, lane], pivot[r - 2, lane]
         y1, y2 = y[r - 1, lane], y[r - 2, lane]
         far1 = far[r - 1, lane]
         diagonal = w0 + t1 * t1 * w1 + w2 + p0 + p1 + q0
         own = diagonal - before * before * pivot1 - before_that * before_that * pivot2
-        # Where q is not unique nothing but rounding is left of a pivot: such an element stays where it is.
+        # Where q is not unique, only rounding remains of a pivot: such an element does not move.
         own = own if own > _SINGULAR * diagonal else _IMMOVABLE
         pivot[r, lane] = own
         near[r, lane] = (t1 * w1 + t2 * w2 - p1 - far1 * before * pivot1) / own
@@ -164,7 +173,7 @@ def _substitute(r: int, pivot: Array, near: Array, far: Array, y: Array) -> None
 
 @compiled
 def _reach(z: Array, dz: Array, c: float, a: Array, r: int, mu: Array, most: Array) -> None:
-    """Note the inverse of how far a row could go: q in most[0], multipliers in most[1]."""
+    """Record the inverse of how far a row can go: q in most[0], multipliers in most[1]."""
     for lane in range(_LANES):
         value, change, up, down, aim = z[lane], dz[lane], a[0, r, lane], a[1, r, lane], mu[lane]
         upper, lower = 1 / larger(c - value, _LEAST), 1 / larger(c + value, _LEAST)
@@ -203,7 +212,7 @@ def _products(z: Array, c: float, a: Array, r: int, total: Array) -> None:
 
 @compiled
 def _primal(f: Array, a: Array, r: int, inner: float, u: Array, v: Array) -> None:
-    """Row of u, and of v in the row before."""
+    """Compute a row of u, and the row of v before it."""
     for lane in range(_LANES):
         fit = f[r, lane] - (a[0, 0, r, lane] - a[0, 1, r, lane])
         before = u[r - 1, lane]
@@ -213,9 +222,18 @@ def _primal(f: Array, a: Array, r: int, inner: float, u: Array, v: Array) -> Non
 
 @compiled
 def _energy(
-    r: int, f: Array, q: Array, a: Array, v: Array, t: float, lam: float, alpha1: float, alpha2: float,
-    energy: Array, product: Array,
-) -> None:  # fmt: skip
+    r: int,
+    f: Array,
+    q: Array,
+    a: Array,
+    v: Array,
+    t: float,
+    lam: float,
+    alpha1: float,
+    alpha2: float,
+    energy: Array,
+    product: Array,
+) -> None:
     """Add a row's part of the energy and of ⟨w, f⟩."""
     for lane in range(_LANES):
         misfit = abs(a[0, 0, r, lane] - a[0, 1, r, lane])
@@ -256,7 +274,7 @@ def _measure(
 def _newton(
     f: Array, q: Array, a: Array, mu: Array, line: _Line, theta: Array, d: Array, factors: Array, y: Array
 ) -> None:
-    """Write to y the step of q that takes all products of slacks and multipliers towards `mu`."""
+    """Write to y the step of q that moves all products of slacks and multipliers towards `mu`."""
     z = np.zeros(_LANES)
     for k in range(3):
         for r in range(2, line.ends[k]):
@@ -264,9 +282,7 @@ def _newton(
             _barrier(z, line.bounds[k], a[k], r, mu, theta[k], d[k])
     last = line.ends[2]
     for r in range(2, last):
-        _eliminate(
-            r, line.t[r + 1], line.t[r + 2], theta, d, f, factors[0], factors[1], factors[2], y
-        )  # fmt: skip
+        _eliminate(r, line.t[r + 1], line.t[r + 2], theta, d, f, factors[0], factors[1], factors[2], y)
     y[last:] = 0.0
     for r in range(last - 1, 1, -1):
         _substitute(r, factors[0], factors[1], factors[2], y)
@@ -274,7 +290,7 @@ def _newton(
 
 @compiled
 def _step(q: Array, y: Array, a: Array, mu: Array, line: _Line, most: Array, step: Array) -> None:
-    """Go along y as far as the bounds allow; a lane with an infinity in `most` not at all."""
+    """Move along y as far as the bounds allow; a lane with an infinity in `most` does not move."""
     z, dz = np.zeros(_LANES), np.zeros(_LANES)
     for k in range(3):
         for r in range(2, line.ends[k]):
@@ -295,7 +311,7 @@ def _step(q: Array, y: Array, a: Array, mu: Array, line: _Line, most: Array, ste
 
 @compiled
 def _block(data: Array, free: int, lam: float, alpha1: float, alpha2: float) -> Any:
-    """Solve the columns of `data`, of values in [0, 1]; return u, v and q, which has `free` variables."""
+    """Solve the columns of `data`, with values in [0, 1]; return u, v and q, which has `free` variables."""
     n = data.shape[0]
     end = n + 2
     f, u, v, q, y = np.zeros((5, n + 4, _LANES))

@@ -1,9 +1,9 @@
-"""Run a compiled iteration several times down an image while its rows are in the cache, on one core or more.
+"""Run several compiled iterations down an image while its rows are in the cache, on one core or more.
 
-A block of `depth` iterations goes down the image together, each `lag` rows behind the one before. With
-several threads the next block follows at a distance, at work at the same time in another part of the image.
+A block of `depth` iterations goes down the image together, each `lag` rows behind the previous one. With
+several threads the next block follows at a distance, working at the same time on another part of the image.
 Every value is computed from the same numbers whatever the depth and the number of threads, so the result is
-the same bit for bit.
+bit for bit the same.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 
 from tvtasks.operators import Array
 
-# Bytes that the rows of a wavefront may take: what a core has of fast cache, give or take.
+# Bytes that the rows of a wavefront may take: about the fast cache of a core.
 _CACHE = 2**21
 _DEEPEST = 16
 
 Block = Callable[[int, Array, int, int], None]
-"""Makes so many iterations, given their row buffers, from a first up to a last step of the wavefront."""
+"""Runs a number of iterations with the given row buffers, from a first up to a last step of the wavefront."""
 
 
 class Threads(NamedTuple):
@@ -33,30 +33,37 @@ class Threads(NamedTuple):
 
 
 class Wavefront:
-    """Runs the iterations of one image; keeps the row buffers.
+    """Runs the iterations of one image and keeps the row buffers.
 
     Parameters
     ----------
     shape
-        Of the padded image.
+        Shape of the padded image.
     dtype
-        Of the iterates.
+        Dtype of the iterates.
     arrays
-        Arrays of the image's size that the iteration goes through.
+        Number of arrays of the image's size that an iteration passes through.
     variables
-        What passes from stage to stage of an iteration, a few rows of each.
+        Number of variables that pass from stage to stage of an iteration, a few rows of each.
     lag
-        Rows by which an iteration follows the one before.
+        Rows between two successive iterations.
     stages
-        Of an iteration; each works a row behind the one before.
+        Stages of an iteration; each works one row behind the previous one.
     threads
-        None for the calling one alone.
+        None for the calling thread alone.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: Any, *, arrays: int, variables: int, lag: int, stages: int,
+        self,
+        shape: tuple[int, ...],
+        dtype: Any,
+        *,
+        arrays: int,
+        variables: int,
+        lag: int,
+        stages: int,
         threads: Threads | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         rows, columns = shape
         row_bytes = arrays * columns * np.dtype(dtype).itemsize
         self._depth = int(np.clip((_CACHE // row_bytes - 2) // lag, 1, _DEEPEST))
@@ -68,7 +75,7 @@ class Wavefront:
         self._buffers: list[Array] = []
 
     def run(self, block: Block, iterations: int) -> None:
-        """Make iterations 0 … iterations − 1."""
+        """Run iterations 0 … iterations − 1."""
         number = self._threads.number if self._threads else 1
         depth = min(self._depth, max(1, -(-iterations // number)))
         parts = [min(depth, iterations - start) for start in range(0, iterations, depth)]
@@ -76,8 +83,8 @@ class Wavefront:
             for part in parts:
                 block(part, self._buffer(0), 1, self._end(part))
             return
-        # A block is cut into chunks of steps. It may do a chunk once the block before it has done the next
-        # one too; so they never touch the same rows.
+        # A block is cut into chunks of steps. It may run a chunk once the block before it has finished the
+        # next one, so that they never touch the same rows.
         chunk = max(2 * self._lag * depth, 64)
         chunks = -(-self._end(depth) // chunk)
         done = [0] * len(parts)
@@ -96,16 +103,16 @@ class Wavefront:
                         progress.notify_all()
             finally:
                 with progress:
-                    done[n] = chunks  # after an error too, or the others would wait for ever
+                    done[n] = chunks  # after an error as well, or the others would wait forever
                     progress.notify_all()
 
-        # Blocks end in order, so that of as many as there are threads none shares a buffer.
+        # Blocks finish in order, so among as many as there are threads no two share a buffer.
         futures = [self._threads.pool.submit(go_down, n, self._buffer(n % number)) for n in range(len(parts))]
         for future in futures:
             future.result()
 
     def _end(self, iterations: int) -> int:
-        """One more than the last step of a block."""
+        """Return one more than the last step of a block."""
         return self._first_end + self._lag * (iterations - 1)
 
     def _buffer(self, number: int) -> Array:

@@ -1,29 +1,16 @@
-"""Synthetic scans whose components are known: lattice, defects, terraces, background, streaks and noise.
+"""Synthetic scans with known components: lattice, terraces, background, streaks and noise.
 
-Each component is a function of its own, with lengths in pixels and heights in the unit of the image; each
-``*_scan`` puts components together at the amplitudes of one technique. The same seed gives the same scan.
+One function creates each component, with lengths in pixels and heights in the unit of the image. Each
+``*_scan`` function adds components with the amplitudes of one technique. The same seed gives the same scan.
+
+>>> scan = stm_terrace_scan(seed=1, shape=(64, 64))
+>>> scan.image.shape, scan.units, scan.technique
+((64, 64), 'm', 'STM')
 """
 
-from tvtasks.synthetic.faults import (
-    charging_streaks,
-    counting_noise,
-    gaussian_noise,
-    line_jumps,
-    line_scars,
-    pink_noise,
-    salt_and_pepper,
-)
-from tvtasks.synthetic.grid import Coordinates, FloatImage, Shape, centred, drifted
-from tvtasks.synthetic.lattices import (
-    Site,
-    Symmetry,
-    adsorbates,
-    column_lattice,
-    lattice_vectors,
-    peak_lattice,
-    vacancies,
-    wave_lattice,
-)
+from tvtasks.synthetic.coordinates import Coordinates, FloatImage, Shape, centred
+from tvtasks.synthetic.faults import charging_streaks, counting_noise, line_jumps, line_scars
+from tvtasks.synthetic.lattices import column_lattice, wave_lattice
 from tvtasks.synthetic.scans import (
     Scan,
     Seed,
@@ -35,10 +22,24 @@ from tvtasks.synthetic.scans import (
 from tvtasks.synthetic.surfaces import particles, plane, smooth_background, step_terraces
 
 __all__ = [
-    "Coordinates", "FloatImage", "Scan", "Seed", "Shape", "Site", "Symmetry", "adsorbates",
-    "afm_lattice_scan", "centred", "charging_streaks", "column_lattice", "counting_noise", "drifted",
-    "gaussian_noise", "lattice_vectors", "line_jumps", "line_scars", "particles", "peak_lattice",
-    "pink_noise",
-    "plane", "salt_and_pepper", "sem_charging_scan", "smooth_background", "stem_haadf_scan",
-    "step_terraces", "stm_terrace_scan", "vacancies", "wave_lattice",
-]  # fmt: skip
+    "Coordinates",
+    "FloatImage",
+    "Scan",
+    "Seed",
+    "Shape",
+    "afm_lattice_scan",
+    "centred",
+    "charging_streaks",
+    "column_lattice",
+    "counting_noise",
+    "line_jumps",
+    "line_scars",
+    "particles",
+    "plane",
+    "sem_charging_scan",
+    "smooth_background",
+    "stem_haadf_scan",
+    "step_terraces",
+    "stm_terrace_scan",
+    "wave_lattice",
+]

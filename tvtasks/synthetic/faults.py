@@ -1,14 +1,14 @@
-"""Faults along the scan lines, and noise."""
+"""Faults along scan lines, and counting noise."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tvtasks.synthetic.grid import FloatImage, Shape
+from tvtasks.synthetic.coordinates import FloatImage, Shape
 
 
 def line_jumps(shape: Shape, rng: np.random.Generator, *, share: float, height: float) -> FloatImage:
-    """Return single scan lines, a `share` of all, displaced as a whole by Gaussian offsets of `height`."""
+    """Return offsets of single scan lines, a `share` of all, with a standard deviation of `height`."""
     jumps = rng.normal(0.0, height, shape[0]) * (rng.random(shape[0]) < share)
     return np.repeat(jumps[:, np.newaxis], shape[1], axis=1)
 
@@ -18,7 +18,7 @@ def line_scars(
 ) -> FloatImage:
     """Return scars: pieces of single scan lines, raised or lowered by 0.5 to 1.5 times `height`.
 
-    Lengths are exponentially distributed about `length`; `per_line` scars are expected in a line.
+    Lengths are distributed exponentially with mean `length`; a line has `per_line` scars on average.
     """
     rows, columns = shape
     scars = np.zeros(shape)
@@ -34,8 +34,8 @@ def charging_streaks(
 ) -> FloatImage:
     """Return streaks that begin sharply and decay exponentially along the row, brighter or darker.
 
-    Charge that the beam left behind changes the signal by 0.5 to 1.5 times `height` and leaks away over
-    `length` pixels. `per_line` streaks are expected in a line.
+    Charge left by the beam changes the signal by 0.5 to 1.5 times `height` and decays over `length` pixels. A
+    line has `per_line` streaks on average.
     """
     rows, columns = shape
     streaks = np.zeros(shape)
@@ -47,38 +47,6 @@ def charging_streaks(
 
 
 def counting_noise(expected: FloatImage, rng: np.random.Generator, *, largest: int) -> FloatImage:
-    """Return Poisson counts, at most `largest`, less the counts expected; below 0 none are expected."""
+    """Return Poisson counts, at most `largest`, minus the expected counts; negative ones count as 0."""
     counts = rng.poisson(np.maximum(expected, 0.0))
     return np.asarray(np.minimum(counts, largest) - expected)
-
-
-def gaussian_noise(shape: Shape, rng: np.random.Generator, *, sigma: float) -> FloatImage:
-    """Return white Gaussian noise of standard deviation `sigma`: electronics, many counts."""
-    return rng.normal(0.0, sigma, shape)
-
-
-def pink_noise(shape: Shape, rng: np.random.Generator, *, sigma: float, exponent: float = 1.0) -> FloatImage:
-    """Return noise whose power falls as 1/frequency**`exponent` in time, with standard deviation `sigma`.
-
-    It is one series in the order in which the pixels are scanned, row after row, so it lifts and lowers whole
-    lines: the flicker of preamplifiers and tips. Its slowest period is the time of the frame.
-    """
-    samples = shape[0] * shape[1]
-    frequencies = np.fft.rfftfreq(samples)
-    weights = np.zeros(frequencies.size)
-    weights[1:] = frequencies[1:] ** (-exponent / 2)
-    series = np.fft.irfft(weights * np.fft.rfft(rng.normal(size=samples)), samples)
-    spread = series.std()
-    return np.asarray(series * (sigma / spread if spread > 0 else 0.0)).reshape(shape)
-
-
-def salt_and_pepper(
-    image: FloatImage, rng: np.random.Generator, *, share: float, low: float, high: float
-) -> FloatImage:
-    """Return what turns a `share` of the pixels of `image` into `low` or `high`, each as often."""
-    drawn = rng.random(image.shape)
-    noise = np.zeros(image.shape)
-    noise[drawn < share / 2] = low - image[drawn < share / 2]
-    salt = (drawn >= share / 2) & (drawn < share)
-    noise[salt] = high - image[salt]
-    return noise

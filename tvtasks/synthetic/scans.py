@@ -1,4 +1,4 @@
-"""Whole scans: components put together at the amplitudes of one technique."""
+"""Complete scans: components with the amplitudes of one technique."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.synthetic.coordinates import FloatImage, Shape
 from tvtasks.synthetic.faults import charging_streaks, counting_noise, line_jumps, line_scars
-from tvtasks.synthetic.grid import FloatImage, Shape
 from tvtasks.synthetic.lattices import column_lattice, wave_lattice
 from tvtasks.synthetic.surfaces import particles, plane, smooth_background, step_terraces
 
@@ -24,16 +24,14 @@ class Scan:
     ----------
     lattice
         Atomic corrugation, or atomic columns.
-    defects
-        What breaks the lattice: vacancies (negative) and adsorbates.
     terraces
         Parts with sharp edges: terraces between steps, or particles.
     background
-        What varies slowly: tilt, bow, thickness, illumination.
+        Slow variations: tilt, bow, thickness, illumination.
     streaks
         Faults along the fast-scan direction, which is along rows.
     noise
-        What is random from pixel to pixel; for counts, the difference from the expected counts.
+        Random from pixel to pixel; for counts, the difference from the expected counts.
     pixel_size
         Side of the square pixels in m.
     units
@@ -43,11 +41,10 @@ class Scan:
     technique
         As in `Micrograph`.
     title
-        One line on what is shown.
+        One line that describes the sample.
     """
 
     lattice: FloatImage
-    defects: FloatImage
     terraces: FloatImage
     background: FloatImage
     streaks: FloatImage
@@ -60,8 +57,8 @@ class Scan:
 
     @property
     def truth(self) -> FloatImage:
-        """What a perfect restoration shows, up to a constant: the sample without background and faults."""
-        return self.lattice + self.defects + self.terraces
+        """The result of a perfect restoration, up to a constant: the sample without background and faults."""
+        return self.lattice + self.terraces
 
     @property
     def image(self) -> FloatImage:
@@ -71,7 +68,7 @@ class Scan:
     @property
     def recorded(self) -> NDArray[np.float32 | np.uint8 | np.uint16]:
         """The image in the type in which the instrument stores it."""
-        # Counts are whole numbers again only up to the rounding of the sum.
+        # Counts are integers only up to the rounding of the sum.
         image = self.image if self.units == "m" else np.rint(self.image)
         return image.astype(self.dtype)
 
@@ -79,9 +76,9 @@ class Scan:
 def stm_terrace_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
     """Return an STM topography of Au(111): atoms on terraces, tilted, scratched and noisy.
 
-    The hexagonal lattice (nearest neighbours 0.288 nm, corrugation 30 pm) lies on terraces that are one
-    atomic step, 0.2355 nm, apart. A plane tilts the whole. Some lines jump and some carry scars, by about
-    0.1 nm, where the tip changed; white Gaussian noise has a standard deviation of 8 pm.
+    The hexagonal lattice (nearest neighbours 0.288 nm, corrugation 30 pm) lies on terraces one atomic step
+    (0.2355 nm) apart, on a tilted plane. Some lines jump and some have scars of about 0.1 nm, where the tip
+    changed. White Gaussian noise has a standard deviation of 8 pm.
     """
     rng = np.random.default_rng(seed)
     pixel_size = 0.04e-9
@@ -93,7 +90,6 @@ def stm_terrace_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
             angle=rng.uniform(0, np.pi / 3),
             symmetry="hexagonal",
         ),
-        defects=np.zeros(shape),
         terraces=step_terraces(
             shape, rng, steps=3, step_height=0.2355e-9, angle=rng.uniform(-0.6, 0.6), meander=6.0
         ),
@@ -112,9 +108,9 @@ def stm_terrace_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
 def afm_lattice_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
     """Return an nc-AFM topography of NaCl(001): a faint lattice on a smooth, much larger background.
 
-    One sort of ion shows: a square lattice of 0.399 nm with a corrugation of 40 pm. The background, thermal
-    drift and the bow of the scanner, stays within ±1 nm; white Gaussian noise has a standard deviation
-    of 8 pm.
+    Only one kind of ion is visible: a square lattice of 0.399 nm with a corrugation of 40 pm. The background,
+    from thermal drift and the bow of the scanner, stays within ±1 nm. White Gaussian noise has a standard
+    deviation of 8 pm.
     """
     rng = np.random.default_rng(seed)
     pixel_size = 0.04e-9
@@ -126,7 +122,6 @@ def afm_lattice_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
             angle=rng.uniform(0, np.pi / 2),
             symmetry="square",
         ),
-        defects=np.zeros(shape),
         terraces=np.zeros(shape),
         background=smooth_background(shape, rng, bound=1e-9),
         streaks=np.zeros(shape),
@@ -144,9 +139,9 @@ def sem_charging_scan(
 ) -> Scan:
     """Return an SEM image of particles on a substrate that charges.
 
-    Particles of 100 counts with bright rims lie on about 60 counts of substrate, unevenly lit by up to ±15.
-    Charging raises or lowers parts of rows by about 35 counts. Counts are Poisson distributed, and
-    cut off at the largest number that `dtype` holds.
+    Particles of 100 counts with bright rims lie on a substrate of about 60 counts, with uneven illumination
+    of up to ±15. Charging raises or lowers parts of rows by about 35 counts. Counts are Poisson distributed
+    and limited to the largest number of `dtype`.
     """
     rng = np.random.default_rng(seed)
     terraces = particles(shape, rng, per_pixel=4e-4, radius=15.0, height=100.0)
@@ -154,7 +149,6 @@ def sem_charging_scan(
     streaks = charging_streaks(shape, rng, per_line=0.15, length=0.25 * shape[1], height=35.0)
     return Scan(
         lattice=np.zeros(shape),
-        defects=np.zeros(shape),
         terraces=terraces,
         background=background,
         streaks=streaks,
@@ -168,10 +162,10 @@ def sem_charging_scan(
 
 
 def stem_haadf_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
-    """Return a HAADF-STEM-like image of SrTiO3 [001] at a low dose.
+    """Return a low-dose image of SrTiO3 [001] like those of HAADF-STEM.
 
-    Strontium columns, 12 counts high, form a square lattice of 0.3905 nm with titanium columns, 5 counts
-    high, at its centres; all are Gaussians with a standard deviation of 60 pm. The specimen's thickness
+    Strontium columns, 12 counts high, form a square lattice of 0.3905 nm; titanium columns, 5 counts high,
+    are at its centres. All are Gaussians with a standard deviation of 60 pm. The thickness of the specimen
     gives a background of 3 ± 1.5 counts. Counts are Poisson distributed.
     """
     rng = np.random.default_rng(seed)
@@ -186,7 +180,6 @@ def stem_haadf_scan(seed: Seed, shape: Shape = (256, 256)) -> Scan:
     background = 3.0 + smooth_background(shape, rng, bound=1.5)
     return Scan(
         lattice=lattice,
-        defects=np.zeros(shape),
         terraces=np.zeros(shape),
         background=background,
         streaks=np.zeros(shape),

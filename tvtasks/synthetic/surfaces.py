@@ -1,20 +1,20 @@
-"""What lies under and behind a lattice: terraces, particles, tilt, bow and uneven light."""
+"""Large structures under a lattice: terraces, particles, tilt, bow and uneven illumination."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.special import expit
 
-from tvtasks.synthetic.grid import FloatImage, Shape, centred
+from tvtasks.synthetic.coordinates import FloatImage, Shape, centred
 
 
 def step_terraces(
     shape: Shape, rng: np.random.Generator, *, steps: int, step_height: float, angle: float, meander: float
 ) -> FloatImage:
-    """Return terraces, the lowest at 0, between steps about a pixel wide.
+    """Return terraces, the lowest at 0, between steps about one pixel wide.
 
-    The steps are about evenly spaced across the image, descend along one direction, turned by `angle`
-    (radians) from the rows, and wander by about `meander` pixels along their way.
+    The steps are about evenly spaced across the image and descend along a direction at `angle` (radians) to
+    the rows; each wanders by about `meander` pixels.
     """
     y, x = centred(shape)
     across = x * np.cos(angle) + y * np.sin(angle)
@@ -33,10 +33,10 @@ def step_terraces(
 def particles(
     shape: Shape, rng: np.random.Generator, *, per_pixel: float, radius: float, height: float
 ) -> FloatImage:
-    """Return rounded flat particles with bright rims, at least one, on 0.
+    """Return rounded flat particles with bright rims, at least one, on a background of 0.
 
-    The rims are 40 % brighter, as secondary electrons leave an edge more easily. Radii spread by a half
-    about `radius`; a later particle covers an earlier one.
+    The rims are 40 % brighter, because secondary electrons leave an edge more easily. Radii vary by a half
+    around `radius`; a later particle covers an earlier one.
     """
     rows, columns = shape
     y, x = np.mgrid[:rows, :columns]
@@ -52,7 +52,7 @@ def particles(
 
 
 def plane(shape: Shape, *, rise: tuple[float, float]) -> FloatImage:
-    """Return a tilted plane of mean zero that rises by `rise` from top to bottom and from left to right."""
+    """Return a tilted plane with mean zero that rises by `rise` from top to bottom and from left to right."""
     y, x = centred(shape)
     return np.asarray(rise[0] * y / shape[0] + rise[1] * x / shape[1])
 

@@ -49,6 +49,14 @@ def run(image: Array, model: Model, direction: Direction, watch: Watch) -> None:
         return x.asarray(), None
 
     odl.solvers.pdhg(
-        x, fidelity, prior, operator, FOREVER, tau, sigma, theta=theta, callback=lambda _: watch(state),
+        x,
+        fidelity,
+        prior,
+        operator,
+        FOREVER,
+        tau,
+        sigma,
+        theta=theta,
+        callback=lambda _: watch(state),
         **acceleration,
-    )  # fmt: skip
+    )

@@ -82,14 +82,41 @@ def count(image: Array, model: Model, direction: Direction, watch: Watch) -> Non
     def block(iterations: int, rows: Array, first: int, last: int) -> None:
         if isinstance(model, TGVL1):
             tgv_kernels.tgv_l1(
-                u, v, p, q, f, *grid, model.lam, model.alpha1, model.alpha2, tau, tau, sigma, sigma, 1.0,
-                iterations, rows, first, last,
-            )  # fmt: skip
+                u,
+                v,
+                p,
+                q,
+                f,
+                *grid,
+                model.lam,
+                model.alpha1,
+                model.alpha2,
+                tau,
+                tau,
+                sigma,
+                sigma,
+                1.0,
+                iterations,
+                rows,
+                first,
+                last,
+            )
         else:
             kernels.huber_rof(
-                u, p, f, *kept(direction), model.lam, model.alpha, tau, sigma, 1.0, iterations, rows, first,
+                u,
+                p,
+                f,
+                *kept(direction),
+                model.lam,
+                model.alpha,
+                tau,
+                sigma,
+                1.0,
+                iterations,
+                rows,
+                first,
                 last,
-            )  # fmt: skip
+            )
 
     front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2)
 

@@ -1,0 +1,85 @@
+"""Where everything lies in an archive: results, and ``.tvtasks`` in it for the files of a watch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from tvtasks import places
+from tvtasks.errors import ArchiveError, ConfigurationError
+
+PRIVATE = ".tvtasks"
+"""Name of the folder in an archive for a watch's own files."""
+
+
+def ledger_path(archive: Path) -> Path:
+    """Return the path of the ledger: the record of all files."""
+    return archive / PRIVATE / "ledger.sqlite"
+
+
+def heartbeat_path(archive: Path) -> Path:
+    """Return the path of the heartbeat that a watch writes every few seconds."""
+    return archive / PRIVATE / "heartbeat.json"
+
+
+def local_heartbeat_path(archive: Path) -> Path:
+    """Return the path of a second heartbeat on this computer, for when the archive's disk is away."""
+    name = hashlib.sha256(os.fsencode(os.path.abspath(archive))).hexdigest()[:16]
+    return user_state_path("tvtasks", appauthor=False) / "heartbeats" / f"{name}.json"
+
+
+def log_path(archive: Path) -> Path:
+    """Return the path of the log of a watch."""
+    return archive / PRIVATE / "log" / "tvtasks.log"
+
+
+def server_log_path(archive: Path) -> Path:
+    """Return the path of the output of a Prefect server that a watch started."""
+    return archive / PRIVATE / "server.log"
+
+
+def has_watch(folder: Path) -> bool:
+    """Return whether a watch has written into a folder, which is therefore an archive."""
+    return (folder / PRIVATE).is_dir()
+
+
+def find_ledger(archive: Path) -> Path:
+    """Return the path of a ledger that exists.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no archive, or no watch has written into it.
+    """
+    if not archive.is_dir():
+        raise ConfigurationError(f"There is no archive folder {archive}. Check the path.")
+    ledger = ledger_path(archive)
+    if not ledger.is_file():
+        raise ConfigurationError(
+            f"No watch has written into {archive}: it holds no ledger. Give the folder that you gave to "
+            "tvtasks watch as --archive."
+        )
+    return ledger
+
+
+def create_folder(folder: Path) -> None:
+    """Create a folder for results unless it exists, or is an archive that this process holds.
+
+    Raises
+    ------
+    ArchiveError
+        The folder cannot be created.
+    """
+    places.check(folder)
+    if places.is_held(folder):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchiveError(
+            f"The archive folder {folder} cannot be created: {error.strerror or error}. "
+            "Give a folder that you may write to."
+        ) from error

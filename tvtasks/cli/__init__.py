@@ -1,0 +1,1 @@
+"""The command line ``tvtasks``: one module per command."""

@@ -1,0 +1,5 @@
+"""``python -m tvtasks.cli``."""
+
+from tvtasks.cli.app import main
+
+main()

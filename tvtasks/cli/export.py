@@ -1,0 +1,98 @@
+"""``tvtasks export``: writes images of archived runs for other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tvtasks.cli import options
+from tvtasks.cli.progress import counting
+from tvtasks.cli.terminal import Exit, complain, say
+from tvtasks.errors import ArchiveError, ConfigurationError
+
+if TYPE_CHECKING:
+    from tvtasks.archive import ArchivedRun
+
+
+def export(
+    paths: Annotated[list[Path], typer.Argument(help="Results.", metavar="FILE.nxs")],
+    form: Annotated[
+        Literal["tiff", "png", "gwy", "gsf", "npz"],
+        typer.Option("--format", help="TIFF with scale, grey PNG, Gwyddion's .gwy or .gsf, NumPy's .npz."),
+    ],
+    array: Annotated[
+        str,
+        typer.Option(
+            help="raw, background, flat, contrast, restored; several with commas between them; or all.",
+            metavar="NAMES",
+        ),
+    ] = "restored",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files.", show_default="the current folder", metavar="DIR"),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Which run, if a file holds several.", show_default="all", metavar="ID")
+    ] = None,
+    bits: Annotated[
+        int,
+        typer.Option(
+            min=8,
+            max=16,
+            help="PNG: 8 bits, grey as in the preview, or 16 bits from the smallest to the largest value.",
+            metavar="8|16",
+        ),
+    ] = 8,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files as JSON.")] = False,
+) -> None:
+    """Write images of archived runs as TIFF, PNG, .gwy, .gsf or .npz, named after the result.
+
+    If one file cannot be read, the others are still written. Existing files are kept unless you give
+    --overwrite.
+    """
+    from tvtasks.export import export as write
+    from tvtasks.export import names
+
+    if bits not in {8, 16}:
+        raise ConfigurationError(f"A PNG can have 8 or 16 bits, not {bits}.")
+    wanted = list(names(array))
+    folder = output or Path()
+    written: list[Path] = []
+    faults: dict[str, str] = {}
+    with counting("Exporting", len(paths), quiet or as_json) as progress:
+        for number, path in enumerate(paths, 1):
+            try:
+                for found in _runs(path, run):
+                    written += write(
+                        found, form, folder, arrays=wanted, bits=16 if bits == 16 else 8, overwrite=overwrite
+                    )
+            except (ArchiveError, ConfigurationError) as error:
+                faults[str(path)] = str(error)
+            progress(number, len(paths))
+    if as_json:
+        print(
+            json.dumps(
+                {"files": [str(file) for file in written], "failed": faults}, indent=2, ensure_ascii=False
+            )
+        )
+    elif not quiet:
+        for file in written:
+            say(str(file))
+    for fault in faults.values():
+        complain(f"tvtasks: {fault}")
+    if faults:
+        raise typer.Exit(Exit.ATTENTION)
+
+
+def _runs(path: Path, run: str | None) -> list[ArchivedRun]:
+    """Load the run that the user asked for, or all runs in the file."""
+    from tvtasks import archive
+
+    if run is not None:
+        return [archive.load(path, run=run)]
+    return [archive.load(path, run=name) for name in archive.runs(path)]

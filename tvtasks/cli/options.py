@@ -1,0 +1,78 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tvtasks.archive.filters import Compression
+from tvtasks.options import ObserverKind
+
+
+def _preset_names() -> list[str]:
+    from tvtasks.recipe import preset_names
+
+    return preset_names()
+
+
+RESULTS = "Folder for results: one .nxs and one .png per image."
+RECIPE = "A preset or a TOML file; or PATTERN=RECIPE for files whose name matches; repeatable."
+SELECT = (
+    "A condition such as 'gap>1e-4', 'technique=STM', 'name~stm_*', 'acquired>=2024-05-01', 'converged=no' "
+    "or 'denoise.lam<1'; repeatable: all must hold. 'none' stands for an unknown value."
+)
+
+Folder = Annotated[Path, typer.Argument(help="Folder that the microscope writes to.", metavar="FOLDER")]
+Archive = Annotated[Path, typer.Option(help=RESULTS, metavar="DIR")]
+WatchedArchive = Annotated[
+    Path, typer.Argument(help="The folder for results of the watch.", metavar="ARCHIVE")
+]
+Recipes = Annotated[
+    list[str],
+    typer.Option("--recipe", help=RECIPE, metavar="RECIPE", autocompletion=_preset_names),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Watch subfolders too.")]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        help="Pattern of files to leave alone, such as 'test_*' or 'raw/**'; repeatable.",
+        metavar="PATTERN",
+    ),
+]
+Observer = Annotated[
+    ObserverKind,
+    typer.Option(help="How to notice new files; polling works on every network share."),
+]
+Select = Annotated[list[str] | None, typer.Option("--select", help=SELECT, metavar="CONDITION")]
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Files restored at a time.", metavar="N")]
+CompressionOption = Annotated[
+    Compression,
+    typer.Option(
+        "--compression",
+        help="How to compress images. Every program reads gzip; lz4 and zstd are faster, but reading the "
+        "results then needs hdf5plugin.",
+    ),
+]
+SampleFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--sample",
+        help="A TOML file about the sample (name, atom_types, preparation_date and more) to keep with each "
+        "image.",
+        metavar="FILE.toml",
+    ),
+]
+NoDashboard = Annotated[
+    bool, typer.Option("--no-dashboard", help="Work without a Prefect server, and so without pages.")
+]
+Run = Annotated[str | None, typer.Option(help="Which run, if the file holds several.", metavar="ID")]
+Channel = Annotated[str | None, typer.Option(help="Which image, if the file holds several.", metavar="NAME")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per file or image, then a summary.")
+]

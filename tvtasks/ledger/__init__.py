@@ -1,0 +1,18 @@
+"""The queue and the record of a watch: which files are done, and which still wait."""
+
+from tvtasks.ledger.entries import UNRESTORED, Attempt, Entry, Overview, Priority, State
+from tvtasks.ledger.ledger import Ledger, ReadOnlyLedger
+from tvtasks.ledger.lock import LedgerLock, refuse_second
+
+__all__ = [
+    "UNRESTORED",
+    "Attempt",
+    "Entry",
+    "Ledger",
+    "LedgerLock",
+    "Overview",
+    "Priority",
+    "ReadOnlyLedger",
+    "State",
+    "refuse_second",
+]

@@ -1,0 +1,79 @@
+"""Checks of a running iteration: what they keep, when the next is due, and what they lead to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvtasks.operators import Array
+from tvtasks.solvers import certificates
+from tvtasks.solvers.certificates import Certificate, Iterates
+from tvtasks.solvers.stopping import Check
+
+# Fewer iterations than this between two checks of the gap are not worth a check.
+LEAST_BLOCK = 25
+
+
+@dataclass
+class Best:
+    """The lowest energy with its iterate, and the highest lower bound, perhaps of different checks."""
+
+    energy: float = np.inf
+    u: Array | None = None
+    v: Array | None = None
+    lower: float = -np.inf
+    bound: str = ""
+
+    def note(self, certificate: Certificate, at: Iterates) -> None:
+        """Keep what is better at this check."""
+        if self.u is None or certificate.energy < self.energy:
+            self.energy = certificate.energy
+            self.u, self.v = at.u.copy(), None if at.v is None else at.v.copy()
+        if certificate.lower > self.lower or not self.bound:
+            self.lower, self.bound = certificate.lower, certificate.bound
+
+    @property
+    def gap(self) -> float:
+        """The relative gap between the two."""
+        return certificates.relative_gap(self.energy, self.energy - self.lower)
+
+
+def phase_ends(history: list[Check], enough: float, began: int, approaching: bool) -> bool:
+    """Return whether the next phase, with other steps, is due.
+
+    The energy exceeds the minimum by less than three times the decrease of the last quarter of the
+    iterations. If the proof does not follow in time, the energy may be too high.
+    """
+    last = history[-1]
+    if approaching:
+        return len(history) > 1 and 3 * abs(history[-2].energy - last.energy) <= enough * last.energy
+    return last.iteration - began >= max(8 * LEAST_BLOCK, 2 * began)
+
+
+def until_next_check(history: list[Check], rtol: float, began: int, approaching: bool) -> int:
+    """Return the iterations until the next check of the gap, which costs as much as one to five of them.
+
+    For a while the gap falls like a power of the number of iterations; that power, from the last two checks,
+    predicts when it will be reached. Going only most of the way, and not far at a time, allows for errors. If
+    the start had a gap already, as with Huber-ROF alone, the gap falls by the same factor in each iteration.
+    """
+    last = history[-1]
+    done, gap = last.iteration - began, last.gap
+    if approaching:
+        return max(LEAST_BLOCK, last.iteration // 4)
+    step = max(LEAST_BLOCK, done // 5)
+    before = history[-2] if len(history) > 1 else last
+    if before.iteration < began or not 0 < gap < 0.999 * before.gap < np.inf:
+        return step
+    if before.iteration == began:
+        return int(np.clip(1.2 * done * np.log(gap / rtol) / np.log(before.gap / gap), 5, step))
+    power = np.log(before.gap / gap) / np.log(done / (before.iteration - began))
+    factor = np.exp(min(np.log(gap / rtol) / power, 1.0))
+    return int(min(max(0.8 * (factor - 1) * done, 5, done // 5), max(0.6 * done, step)))
+
+
+def rounding_matters(history: list[Check], floor: float, began: int) -> bool:
+    """Return whether float32 may keep the gap from falling: it is near the `floor`, or has stalled."""
+    last = history[-1]
+    return last.gap < floor or (last.iteration - began > 200 and last.gap > 0.9 * history[-2].gap)
