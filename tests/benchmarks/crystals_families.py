@@ -1,8 +1,8 @@
 """Crystals, and what is no crystal, whose truth is known: drawn at random, no two alike.
 
-Atoms are not all Gaussians here, and lattices not all perfect: a method that was made on Gaussian atoms of one
-perfect lattice should be found out. Every scene is drawn in counts; `Scene.image` may then be in any unit and
-any type.
+Atoms are not all Gaussians here, and lattices not all perfect: a method that was made on Gaussian atoms of
+one perfect lattice should be found out. Every scene is drawn in counts; `Scene.image` may then be in any unit
+and any type.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from tests import components
 from tvtasks import synthetic as syn
 from tvtasks.operators import Array
 
@@ -68,7 +69,7 @@ def score(restored: Array, truth: Array) -> float:
     return float(20 * np.log10(np.ptp(truth) / max(float(error), 1e-300)))
 
 
-# --- atoms -----------------------------------------------------------------------------------------------------
+# --- atoms --------------------------------------------------------------------------------------------------
 
 
 def profile(rng: np.random.Generator, width: float, kind: str | None = None) -> Profile:
@@ -79,7 +80,7 @@ def profile(rng: np.random.Generator, width: float, kind: str | None = None) -> 
     turn, stretch = rng.uniform(0, np.pi), rng.uniform(1.2, 1.7)
     share, part = rng.uniform(0.1, 0.3), rng.uniform(0.75, 1.0)
 
-    def shape(dy: Array, dx: Array) -> Array:
+    def shape(dy: Array, dx: Array) -> Array:  # noqa: PLR0911 - a list of shapes
         r2 = dy * dy + dx * dx
         if kind == "moffat":  # tails of a probe
             return (1 + r2 / (2 * 2.5 * width**2)) ** -2.5
@@ -137,7 +138,9 @@ class Crystal:
     def places(self, shape: syn.Shape, site: int) -> Array:
         """Places (k, 2) of one sublattice, in the image and two cells around it."""
         margin = 2.5 * max(np.hypot(*v) for v in self.vectors)
-        corners = np.array([[y, x] for y in (-margin, shape[0] + margin) for x in (-margin, shape[1] + margin)])
+        corners = np.array(
+            [[y, x] for y in (-margin, shape[0] + margin) for x in (-margin, shape[1] + margin)]
+        )
         fractions = (corners - self.origin) @ np.linalg.inv(self.vectors)
         low, high = np.floor(fractions.min(axis=0)).astype(int), np.ceil(fractions.max(axis=0)).astype(int)
         n, m = np.mgrid[low[0] : high[0] + 1, low[1] : high[1] + 1]
@@ -148,19 +151,27 @@ class Crystal:
 
 
 def crystal(
-    rng: np.random.Generator, *, period: tuple[float, float] = (5, 30), like: Crystal | None = None, kind: str | None = None
+    rng: np.random.Generator,
+    *,
+    period: tuple[float, float] = (5, 30),
+    like: Crystal | None = None,
+    kind: str | None = None,
 ) -> Crystal:
-    """Draw a crystal with two sublattices; `like` gives another of nearly the same lattice, as at an interface."""
+    """Draw a crystal of two sublattices; with `like` one of nearly the same lattice, as at an interface."""
     if like is not None:
         stretch = 1 + rng.normal(0, 0.02, 2)
-        sites = [
-            (at, height * rng.uniform(0.5, 1.6), shape) for at, height, shape in like.sites
-        ]
-        return Crystal(like.vectors * stretch[:, np.newaxis], like.origin + rng.uniform(-3, 3, 2), sites, like.width)
+        sites = [(at, height * rng.uniform(0.5, 1.6), shape) for at, height, shape in like.sites]
+        return Crystal(
+            like.vectors * stretch[:, np.newaxis], like.origin + rng.uniform(-3, 3, 2), sites, like.width
+        )
     length = float(np.exp(rng.uniform(*np.log(period))))
     symmetry = str(rng.choice(["oblique", "rectangular", "centred", "square", "hexagonal"]))
-    vectors = syn.lattice_vectors(
-        symmetry, period=length, ratio=rng.uniform(1.1, 1.6), gamma=rng.uniform(1.1, 1.5), angle=rng.uniform(0, np.pi)
+    vectors = components.lattice_vectors(
+        symmetry,
+        period=length,
+        ratio=rng.uniform(1.1, 1.6),
+        gamma=rng.uniform(1.1, 1.5),
+        angle=rng.uniform(0, np.pi),
     )
     width = rng.uniform(0.14, 0.2) * length
     at = (1 / 3, 2 / 3) if symmetry == "hexagonal" else (0.5, 0.5)
@@ -175,8 +186,9 @@ def still(places: Array) -> Array:
 
 
 def render(
-    out: Array, c: Crystal, rng: np.random.Generator, *, where: Callable[[Array], NDArray[np.bool_]] | None = None,
-    field: Field = still, missing: float = 0.0, dopants: float = 0.0, missing_at: list[Array] | None = None,
+    out: Array, c: Crystal, rng: np.random.Generator, *,
+    where: Callable[[Array], NDArray[np.bool_]] | None = None, field: Field = still, missing: float = 0.0,
+    dopants: float = 0.0,
 ) -> None:  # fmt: skip
     """Add a crystal to an image: atoms for which `where` holds, moved by `field`, a share of them missing."""
     for k, (_, height, shape) in enumerate(c.sites):
@@ -195,15 +207,17 @@ def thickness(rng: np.random.Generator, shape: syn.Shape) -> Array:
     y, x = (np.linspace(-0.5, 0.5, size) for size in shape)
     ramp = rng.uniform(-2, 2) * y[:, np.newaxis] + rng.uniform(-2, 2) * x
     bound = rng.uniform(0, 1.5)
-    return np.maximum(rng.uniform(2, 5) + ramp + (syn.smooth_background(shape, rng, bound=bound) if bound > 0.1 else 0), 0.3)
+    return np.maximum(
+        rng.uniform(2, 5) + ramp + (syn.smooth_background(shape, rng, bound=bound) if bound > 0.1 else 0), 0.3
+    )
 
 
-# --- noise -----------------------------------------------------------------------------------------------------
+# --- noise --------------------------------------------------------------------------------------------------
 
 
 def counted(
-    family: str, seed: int, rng: np.random.Generator, expected: Array, *, period: float = 0.0, unit: float | None = None,
-    readout: float = 0.0, features: list[tuple[str, Array]] | None = None,
+    family: str, seed: int, rng: np.random.Generator, expected: Array, *, period: float = 0.0,
+    unit: float | None = None, readout: float = 0.0, features: list[tuple[str, Array]] | None = None,
 ) -> Scene:  # fmt: skip
     """Poisson counts, with the noise of a readout, in the unit and type of some instrument."""
     counts = rng.poisson(np.maximum(expected, 0)).astype(np.float64)
@@ -224,11 +238,18 @@ def counted(
         image = (scale * counts).astype(np.float32)
     found = [(name, scale * part) for name, part in features or []]
     return Scene(
-        family, seed, image, scale * expected + level, scale, scale**2 * readout**2 - scale * level, period, found
+        family,
+        seed,
+        image,
+        scale * expected + level,
+        scale,
+        scale**2 * readout**2 - scale * level,
+        period,
+        found,
     )
 
 
-# --- families --------------------------------------------------------------------------------------------------
+# --- families -----------------------------------------------------------------------------------------------
 
 
 def _dose(rng: np.random.Generator) -> float:
@@ -306,7 +327,12 @@ def dislocation(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
             x, y = (places - core) @ along, (places - core) @ across
             r2 = x * x + y * y + 1.0
             u = b / 2 / np.pi * (np.arctan2(y, x) + x * y / (2 * (1 - nu) * r2))
-            v = -b / 2 / np.pi * ((1 - 2 * nu) / (4 * (1 - nu)) * np.log(r2 / 100) + (x * x - y * y) / (4 * (1 - nu) * r2))
+            v = (
+                -b
+                / 2
+                / np.pi
+                * ((1 - 2 * nu) / (4 * (1 - nu)) * np.log(r2 / 100) + (x * x - y * y) / (4 * (1 - nu) * r2))
+            )
             out += sign * (u[:, np.newaxis] * along + v[:, np.newaxis] * across)
         return out
 
@@ -339,7 +365,11 @@ def jitter(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
     moves = rng.normal(0, rng.uniform(0.1, 0.6), shape[0])
     padded = np.concatenate([rows, rows[:, ::-1]], axis=1)
     wave = np.fft.rfftfreq(padded.shape[1])
-    truth = np.fft.irfft(np.fft.rfft(padded, axis=1) * np.exp(2j * np.pi * wave * moves[:, np.newaxis]), padded.shape[1], axis=1)
+    truth = np.fft.irfft(
+        np.fft.rfft(padded, axis=1) * np.exp(2j * np.pi * wave * moves[:, np.newaxis]),
+        padded.shape[1],
+        axis=1,
+    )
     truth = np.maximum(truth[:, : shape[1]], 0.05)
     return counted("jitter", seed, rng, dose * truth, period=first.period)
 
@@ -373,14 +403,25 @@ def amorphous(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
 
 
 def spm_lattice(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
-    """A corrugation of any symmetry with vacancies and adsorbates; white noise, heights in metres or anything."""
+    """A corrugation of any symmetry, vacancies, adsorbates, white noise; heights in metres or anything."""
     first = crystal(rng, period=(5, 24), kind=str(rng.choice(["gaussian", "cone", "disc", "moffat", "oval"])))
-    wide = Crystal(first.vectors, first.origin, [(at, h / 12, profile(rng, rng.uniform(0.2, 0.26) * first.period)) for at, h, _ in first.sites[:1]], first.width * 1.4)
+    wide = Crystal(
+        first.vectors,
+        first.origin,
+        [(at, h / 12, profile(rng, rng.uniform(0.2, 0.26) * first.period)) for at, h, _ in first.sites[:1]],
+        first.width * 1.4,
+    )
     truth = np.zeros(shape)
     render(truth, wide, rng, missing=rng.uniform(0, 0.02))
     number = int(rng.integers(0, 6))
     places = rng.uniform(0, 1, (number, 2)) * np.array(shape)
-    place(truth, places, rng.uniform(0.6, 1.3, number), profile(rng, 0.3 * first.period, "gaussian"), 2 * first.period)
+    place(
+        truth,
+        places,
+        rng.uniform(0.6, 1.3, number),
+        profile(rng, 0.3 * first.period, "gaussian"),
+        2 * first.period,
+    )
     sigma = float(np.exp(rng.uniform(np.log(0.03), np.log(0.5))))
     unit = float(10 ** rng.uniform(-11, 3))
     image = unit * (truth + rng.normal(0, sigma, shape))
@@ -399,7 +440,7 @@ def sem(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
 
 
 def plain_stem(rng: np.random.Generator, shape: syn.Shape, seed: int) -> Scene:
-    """Gaussian columns of two sublattices with an interface to another crystal, vacancies, thickness; counts."""
+    """Gaussian columns of two sublattices, an interface, vacancies, thickness; counts."""
     dose, truth = float(np.exp(rng.uniform(np.log(0.5), np.log(8)))), np.zeros(shape)
     first, side = crystal(rng, period=(7, 26), kind="gaussian"), _side_of_line(rng, shape)
     other = crystal(rng, period=(7, 26), kind="gaussian")
@@ -447,7 +488,7 @@ def scene(family: str, seed: int, side: int = 256) -> Scene:
     return FAMILIES[family](rng, (side, side), seed)
 
 
-# --- features, and noise alone ---------------------------------------------------------------------------------
+# --- features, and noise alone ------------------------------------------------------------------------------
 
 KINDS = ("vacancy", "interstitial", "particle", "dopant")
 
@@ -485,7 +526,9 @@ def featured(kind: str, dose: float, seed: int, side: int = 256) -> Scene:
             part = rng.uniform(0.5, 1.2) * height / (1 + np.exp((r - radius) / 0.7))
         features.append((kind, dose * part))
         truth = truth + part
-    return counted(f"{kind}, dose {dose:g}", seed, rng, dose * truth, period=c.period, unit=1.0, features=features)
+    return counted(
+        f"{kind}, dose {dose:g}", seed, rng, dose * truth, period=c.period, unit=1.0, features=features
+    )
 
 
 NOISES = ("Gaussian", "counts", "few counts", "shared by neighbours", "line noise")
@@ -503,7 +546,11 @@ def noise_alone(kind: str, seed: int, side: int = 256) -> Array:
         return rng.poisson(rng.uniform(0.05, 2), shape).astype(np.uint8)
     if kind == "shared by neighbours":
         return gaussian_filter(rng.normal(size=shape), rng.uniform(0.4, 1.5), mode="wrap")
-    return rng.normal(size=shape) + rng.normal(0, rng.uniform(0.2, 1), (side, 1)) + syn.pink_noise(shape, rng, sigma=rng.uniform(0.2, 1))
+    return (
+        rng.normal(size=shape)
+        + rng.normal(0, rng.uniform(0.2, 1), (side, 1))
+        + components.pink_noise(shape, rng, sigma=rng.uniform(0.2, 1))
+    )
 
 
 def kept(restored: Array, scene: Scene) -> list[float]:

@@ -6,7 +6,11 @@ from importlib import import_module
 
 import numpy as np
 
+from tvtasks.choosing.choice import with_lam
+from tvtasks.choosing.risk import choose_denoise
+from tvtasks.models import HuberROF
 from tvtasks.operators import Array
+from tvtasks.solvers import Gap, solve
 
 
 def _stabilised(image: Array, gain: float, offset: float) -> tuple[Array, float, float]:
@@ -38,3 +42,15 @@ def nlm(image: Array, gain: float, offset: float, strength: float = 0.8) -> Arra
         z, patch_size=5, patch_distance=9, h=strength, sigma=1.0, fast_mode=True
     )
     return _undone(np.asarray(found), g, o)
+
+
+def total_variation(image: Array, gain: float, offset: float) -> Array:
+    """Huber-ROF with λ by Stein's risk, what this project has done so far."""
+    z, g, o = _stabilised(image, gain, offset)
+    low, unit = float(z.min()), float(np.ptp(z))
+    model = HuberROF(4.0, 0.05)
+    lam = choose_denoise((z - low) / unit, model).lam
+    return _undone(low + unit * solve((z - low) / unit, with_lam(model, lam), stop=Gap(1e-3)).u, g, o)
+
+
+PEERS = {"TV": total_variation, "NLM": nlm, "BM3D": bm3d}

@@ -20,7 +20,8 @@ class Correlation:
     Attributes
     ----------
     lags
-        Shape (2k + 1, 2k + 1): by how many rows and columns two pixels lie apart, from −k to k; 1 in the middle.
+        Shape (2k + 1, 2k + 1): by how many rows and columns two pixels lie apart, from −k to k; 1 in the
+        middle.
     """
 
     lags: NDArray[np.float64]
@@ -67,8 +68,10 @@ class Correlation:
         if self.white:
             return np.ones((side, side), np.float32)
         k = self.lags.shape[0] // 2
-        lines = np.stack([correlate(row, row)[side - 1 - k : side + k] for row in transform.astype(np.float64)])
-        return np.maximum(lines @ self.lags @ lines.T, 1e-3).astype(np.float32)
+        lines = np.stack(
+            [correlate(row, row)[side - 1 - k : side + k] for row in transform.astype(np.float64)]
+        )
+        return np.asarray(np.maximum(lines @ self.lags @ lines.T, 1e-3), np.float32)
 
     def drawn(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Draw noise of variance 1."""

@@ -1,4 +1,4 @@
-"""Linear filters whose strength is the one of least expected error, in closed form from the power spectrum."""
+"""Linear filters of least expected error, in closed form from the power spectrum."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def best_width(image: Array, shared: Correlation = WHITE, widths: NDArray[np.flo
     weights = _weights(columns)
     top = 2 * np.pi**2
     place = np.minimum((k2 * (_BINS / top)).astype(np.intp), _BINS - 1)
-    number = np.bincount(place.ravel(), (np.broadcast_to(weights, place.shape) * shared.power(image.shape)).ravel(), _BINS)
+    number = np.bincount(
+        place.ravel(), (np.broadcast_to(weights, place.shape) * shared.power(image.shape)).ravel(), _BINS
+    )
     binned = np.bincount(place.ravel(), (power * weights).ravel(), _BINS)
     middle = (np.arange(_BINS) + 0.5) * (top / _BINS)
     passed = np.exp(-middle * widths[:, np.newaxis] ** 2 / 2)
@@ -98,10 +100,12 @@ def radial_wiener(image: Array, noise: float, shared: Correlation = WHITE) -> Fi
     frequency = np.hypot(fftfreq(rows)[:, np.newaxis], rfftfreq(columns))
     place = (frequency * (_RINGS / np.sqrt(0.5))).astype(np.intp)
     weights = np.broadcast_to(_weights(columns), place.shape).ravel()
-    number = np.bincount(place.ravel(), weights, _RINGS + 1)
+    number = np.bincount(place.ravel(), weights, _RINGS + 1).astype(np.float64)
     total = np.bincount(place.ravel(), power_of(np.asarray(image, np.float32)).ravel() * weights, _RINGS + 1)
     power = total / np.maximum(number, 1)
-    spread = np.bincount(place.ravel(), (weights.reshape(place.shape) * shared.power(image.shape)).ravel(), _RINGS + 1)
+    spread = np.bincount(
+        place.ravel(), (weights.reshape(place.shape) * shared.power(image.shape)).ravel(), _RINGS + 1
+    )
     level = noise * spread / np.maximum(number, 1)
     factor = _falling(np.clip(1 - level / np.maximum(power, 1e-30), 0, 1), number)
     margin = min(_MARGIN, rows, columns)

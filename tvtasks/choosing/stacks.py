@@ -1,4 +1,4 @@
-"""Denoising a stack of frames of one area: their drift is found, and all of them are averaged over translations."""
+"""Denoising a stack of frames of one area, whose drift is found."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from scipy.fft import fft2, fftfreq, ifft2, irfft2, next_fast_len, rfft2
 from scipy.ndimage import minimum_filter, uniform_filter
 
-from tvtasks.choosing.denoising import Denoised, denoise_auto, stabilised
-from tvtasks.choosing.noise import Noise, estimate_noise
+from tvtasks.choosing.denoising import Denoised, denoise_auto
+from tvtasks.choosing.noise import Noise, estimate_noise, stabilised
 from tvtasks.choosing.smoothing import best_width, gaussian
 from tvtasks.errors import UnusableImageError
 from tvtasks.operators import Array
-from tvtasks.solvers.line_offsets import line_offsets, moved_lines
+from tvtasks.solvers.jitter import line_jitter, moved_lines
 
 _LEAST_OVERLAP = 0.5  # of a frame with the others
 _SURE = 4.0  # standard deviations by which a minimum must be lower than one that lies nearer
@@ -53,9 +53,10 @@ class DenoisedStack:
 def denoise_stack(frames: Array, *, noise: Noise | None = None, threads: int = 1) -> DenoisedStack:
     """Denoise frames of one area, shape (T, M, N).
 
-    Each frame is laid upon the mean of those before it, to a fraction of a pixel; where a lattice makes several
-    places fit equally well the nearest to the last frame's is taken. Lines out of place are moved in each
-    frame by itself. The mean of all frames, with the noise that is left in it, is then denoised as one image.
+    Each frame is laid upon the mean of those before it, to a fraction of a pixel; where a lattice makes
+    several places fit equally well the nearest to the last frame's is taken. Lines out of place are moved in
+    each frame by itself. The mean of all frames, with the noise that is left in it, is then denoised as one
+    image.
 
     Parameters
     ----------
@@ -90,17 +91,15 @@ def denoise_stack(frames: Array, *, noise: Noise | None = None, threads: int = 1
             break
     reason = f"{number} frames were laid upon each other. {denoised.reason}"
     evidence = denoised.evidence | {"frames": number, "largest_drift_px": float(np.abs(drifts).max())}
-    denoised = replace(
-        denoised, looks=denoised.looks * np.float32(number), reason=reason, evidence=evidence
-    )
+    denoised = replace(denoised, looks=denoised.looks * np.float32(number), reason=reason, evidence=evidence)
     return DenoisedStack(denoised, drifts, corner, lines)
 
 
 def find_drifts(frames: Array, noise: Noise) -> NDArray[np.float64]:
     """Find where the sample lies in each frame, (dy, dx) in pixels from the first; shape (T, 2).
 
-    The waves of a lattice say best where a frame lies, but for translations of the lattice; of those, the image
-    with its defects tells which, as far as it can.
+    The waves of a lattice say best where a frame lies, but for translations of the lattice; of those, the
+    image with its defects tells which, as far as it can.
     """
     fine, coarse = _of_waves(frames, noise), _smoothed(frames, noise)
     drifts = np.zeros((len(frames), 2))
@@ -165,7 +164,9 @@ def _offset(
     away = np.hypot(dy[:, np.newaxis] - expected[0], dx - expected[1])
     difference[away > near] = np.inf
     limit = float(difference.min()) + _SURE * fine.chance
-    limit = max(limit, 0.5 * (float(difference.min()) + float(np.median(difference[np.isfinite(difference)]))))
+    limit = max(
+        limit, 0.5 * (float(difference.min()) + float(np.median(difference[np.isfinite(difference)])))
+    )
     i, j = np.nonzero((difference == minimum_filter(difference, 3, mode="wrap")) & (difference <= limit))
     if len(i) > 1:
         other = _differences(coarse.images[k], coarse_reference)[0]
@@ -204,7 +205,7 @@ def _vertex(values: Array) -> float:
 
 
 def _moved(image: Array, offset: NDArray[np.float64]) -> Array:
-    """Return the image moved: pixel i then holds what was at i + offset. By Fourier, mirrored beyond the border."""
+    """Move an image by Fourier, mirrored at its border: pixel i then holds what was at i + offset."""
     margin = _MARGIN + int(np.ceil(np.abs(offset).max()))
     margin = min(margin, *image.shape)
     padded = np.pad(image, margin, mode="symmetric")
@@ -223,7 +224,7 @@ def _merged(
     rows, columns = frames.shape[1:]
     if min(rows - top - bottom, columns - left - right) < _LEAST_SIDE:
         raise UnusableImageError(
-            f"The frames drift by up to {np.abs(drifts).max():.0f} pixels, so that they have hardly a part in common."
+            f"The frames drift by up to {np.abs(drifts).max():.0f} pixels, so that they hardly overlap."
         )
     total = np.zeros((rows, columns))
     for k, (frame, drift) in enumerate(zip(frames, drifts, strict=True)):
@@ -237,12 +238,16 @@ def _lines_of_frames(
 ) -> NDArray[np.float64] | None:
     """Find the lines that are out of place in each frame, against the common area; None where none are."""
     rows, columns = image.shape
-    whole = np.pad(image, [(corner[0], frames.shape[1] - rows - corner[0]), (corner[1], frames.shape[2] - columns - corner[1])], mode="edge")
+    whole = np.pad(
+        image,
+        [(corner[0], frames.shape[1] - rows - corner[0]), (corner[1], frames.shape[2] - columns - corner[1])],
+        mode="edge",
+    )
     out = np.zeros(frames.shape[:2])
     found = False
     for k, (frame, drift) in enumerate(zip(frames, drifts, strict=True)):
         model = _moved(whole, -drift)
-        seen = line_offsets(frame, model, noise.variance(model))
+        seen = line_jitter(frame, model, noise.variance(model))
         if seen.excess > _OUT_OF_PLACE:
             found = True
             offsets = seen.shrunk().offsets

@@ -18,7 +18,10 @@ from tvtasks.operators import Array
 from tvtasks.solvers.kernels import compiled
 from tvtasks.solvers.lattice_mean import Mean
 
-_SIDE, _STEP = 12, 3  # px, of a block and from one to the next; side 8, step 2 gave .5 dB less (tuned SEM 0–3)
+_SIDE, _STEP = (
+    12,
+    3,
+)  # px, of a block and from one to the next; side 8, step 2 gave .5 dB less (tuned SEM 0–3)
 _ROWS = 96  # that are worked on at a time
 
 
@@ -76,7 +79,15 @@ def _whole(phases: Array) -> Array:
 
 @compiled
 def _filter_rows(
-    f: Array, u: Array, levels: Array, colours: Array, transform: Array, top: int, bottom: int, step: int, totals: Array
+    f: Array,
+    u: Array,
+    levels: Array,
+    colours: Array,
+    transform: Array,
+    top: int,
+    bottom: int,
+    step: int,
+    totals: Array,
 ) -> None:
     """Add what the blocks give to rows [top, bottom), in the order of the blocks."""
     side = transform.shape[0]
@@ -86,7 +97,11 @@ def _filter_rows(
     down_u = np.empty((step, side, width), np.float32)
     kept = np.empty((side, side, number), np.float32)
     part = np.empty((side, side, number), np.float32)
-    weight, own, squares = (np.empty(number, np.float32), np.empty(number, np.float32), np.empty(number, np.float32))
+    weight, own, squares = (
+        np.empty(number, np.float32),
+        np.empty(number, np.float32),
+        np.empty(number, np.float32),
+    )
     seen = np.empty(number, np.float32)
     for y in range(0, height - side + 1, step):
         if y + side <= top or y >= bottom:
@@ -140,7 +155,9 @@ def _across(down: Array, k: int, m: int, transform: Array, step: int, out: Array
 
 
 @compiled
-def _keep(seen: Array, level: Array, colour: Any, mean: bool, kept: Array, own: Array, squares: Array) -> None:
+def _keep(
+    seen: Array, level: Array, colour: Any, mean: bool, kept: Array, own: Array, squares: Array
+) -> None:
     one = np.float32(1)
     for b in range(kept.size):
         power = seen[b] * seen[b]

@@ -98,10 +98,14 @@ def find_features(
         beyond = []
         for k, z, grid in _responses(left * scale, deviations):
             low = at_sites[k] if near_site is not None else everywhere[k]
-            y, x = np.nonzero((np.abs(z) > min(low, _SUSPICIOUS)) & (np.abs(z) == maximum_filter(np.abs(z), 3)))
+            y, x = np.nonzero(
+                (np.abs(z) > min(low, _SUSPICIOUS)) & (np.abs(z) == maximum_filter(np.abs(z), 3))
+            )
             strength, y, x = z[y, x].astype(np.float64), y * grid, x * grid
             if skews is not None:
-                strength = _unskewed(strength, skews[int(k > 3)][y, x] * (2 / 3 / math.sqrt(math.pi) / WIDTHS[k]))
+                strength = _unskewed(
+                    strength, skews[int(k > 3)][y, x] * (2 / 3 / math.sqrt(math.pi) / WIDTHS[k])
+                )
             limit = np.full(y.shape, everywhere[k])
             if near_site is not None:
                 limit[near_site[y, x]] = at_sites[k]
@@ -122,11 +126,11 @@ def _responses(standard: Array, deviations: list[float]) -> Iterator[tuple[int, 
 
     What was smoothed needs fewer pixels: wide filters work on every other, or fourth, of a narrower one.
     """
-    base, had, grid = standard, 0.0, 1
+    base, last, had, grid = standard, standard, 0.0, 1
     for k, s in enumerate(WIDTHS):
         if k in _COARSER:
             had = WIDTHS[k - 1]
-            base, grid = np.ascontiguousarray(last[::2, ::2]), 2 * grid  # noqa: F821 - of the width before
+            base, grid = np.ascontiguousarray(last[::2, ::2]), 2 * grid
         last = gaussian_filter(base, math.sqrt(s**2 - had**2) / grid, mode="reflect")
         down, across = (_at_border(size, s / grid) for size in base.shape)
         yield k, last / (np.float32(deviations[k]) * down[:, np.newaxis] * across), grid
@@ -152,8 +156,8 @@ def fit_features(residual: Array, features: Features, *, sweeps: int = 2) -> tup
     image
         Sum of the features.
     share
-        Weight that a pixel of the residual has in its own fitted value; also the variance of the fit over that
-        of a pixel.
+        Weight that a pixel of the residual has in its own fitted value; also the variance of the fit over
+        that of a pixel.
     """
     left = np.array(residual, np.float32)
     drawn, share = np.zeros((2, *left.shape), np.float32)
@@ -181,14 +185,16 @@ def autocovariance(standard: Array) -> NDArray[np.float64]:
 
 
 def _deviation(shared: NDArray[np.float64], width: float) -> float:
-    """Standard deviation of noise of an autocovariance after a Gaussian filter."""
+    """Return the standard deviation of noise of an autocovariance after a Gaussian filter."""
     lag = np.arange(-_LAGS, _LAGS + 1)
     line = np.exp(-(lag**2) / (4 * width**2)) / math.sqrt(4 * math.pi) / width
     white = 1 / (4 * math.pi * width**2)
     return math.sqrt(max(float(line @ shared @ line), white))
 
 
-def _limits(size: int, sites: NDArray[np.bool_] | None, false_alarms: float) -> tuple[list[float], list[float]]:
+def _limits(
+    size: int, sites: NDArray[np.bool_] | None, false_alarms: float
+) -> tuple[list[float], list[float]]:
     """Threshold of each width, everywhere and at the sites."""
     chance = false_alarms / len(WIDTHS) * (0.5 if sites is not None else 1.0)
     everywhere = []
@@ -269,7 +275,12 @@ def _fit(
         for k in range(len(widths)):
             y, x, s = places[k, 0], places[k, 1], widths[k]
             r = int(np.ceil(reach * s))
-            top, bottom, first, last = max(0, y - r), min(rows, y + r + 1), max(0, x - r), min(columns, x + r + 1)
+            top, bottom, first, last = (
+                max(0, y - r),
+                min(rows, y + r + 1),
+                max(0, x - r),
+                min(columns, x + r + 1),
+            )
             total, norm = _projection(left, y, x, s, reach)
             height = total / norm
             for i in range(top, bottom):

@@ -1,4 +1,4 @@
-"""Weighted means of an image over its own translations: non-local means whose partners are a lattice apart."""
+"""Weighted means of an image over its translations: non-local means with partners a lattice apart."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Mean:
 
 
 def shifted_means(
-    image: Array, pilot: Array, translations: Translations, *, noise: float, width: float, patch: int, step: int = 1,
-    sharpness: float = SHARPNESS, plainly: bool = True, threads: int = 1,
+    image: Array, pilot: Array, translations: Translations, *, noise: float, width: float, patch: int,
+    step: int = 1, sharpness: float = SHARPNESS, plainly: bool = True, threads: int = 1,
 ) -> tuple[Mean, Mean | None]:  # fmt: skip
     """Average the pixels of an image with those a translation away.
 
-    With d the mean squared difference of the pilot over a patch, less what noise alone makes, a partner weighs
-    1 / (1 + (d / 2cv)²)², v being the variance of the noise in the pilot: heavy-tailed, so that a pixel that has
-    no good partner keeps its best ones. The weights of a patch are averaged over the patches that a pixel lies
-    in (Salmon & Strozecki 2012 call that a reprojection).
+    With d the mean squared difference of the pilot over a patch, less what noise alone makes, a partner
+    weighs 1 / (1 + (d / 2cv)²)², v being the variance of the noise in the pilot: heavy-tailed, so that a
+    pixel that has no good partner keeps its best ones. The weights of a patch are averaged over the patches
+    that a pixel lies in (Salmon & Strozecki 2012 call that a reprojection).
 
     Parameters
     ----------
@@ -97,7 +97,9 @@ def shifted_means(
     plain = np.zeros(values.shape if plainly else (0, 0), np.float32)
     counts = np.zeros((2, *coarse.shape) if plainly else (2, 0, 0), np.float32)
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        for part, moved_values, moved_guide in zip(pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True):
+        for part, moved_values, moved_guide in zip(
+            pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True
+        ):
             phases = np.stack([[moved_guide[a::step, b::step] for b in range(step)] for a in range(step)])
 
             def add(thread: int) -> None:
@@ -152,7 +154,11 @@ class _Pairs(NamedTuple):
         excess = np.maximum(np.concatenate(translations.differences) - expected, 0) / (2 * noise * sharpness)
         alike = 1 / (1 + excess**2) ** 2 + FLOOR
         return cls(
-            block, part[:, 0] * _PARTS + part[:, 1], whole, expected.astype(np.float32), alike.astype(np.float32)
+            block,
+            part[:, 0] * _PARTS + part[:, 1],
+            whole,
+            expected.astype(np.float32),
+            alike.astype(np.float32),
         )
 
 

@@ -2,7 +2,8 @@
 
 A shift is the same for a whole tile, so that patch distances are running sums of one difference image, not a
 loop over patches (Darbon et al. 2008, Froment 2014). They vary no faster than the patch is wide; so they are
-kept on a grid of every pixel or of every other, `step`, and only the sum of the values is made at every pixel.
+kept on a grid of every pixel or of every other, `step`, and only the sum of the values is made at every
+pixel.
 
 A tile belongs to one thread, and its shifts are added in their order: the result does not depend on how many
 threads there are.
@@ -24,7 +25,7 @@ FLOOR = 1e-6
 
 @compiled
 def _along(a: Array, m: int, half: int, out: Array, i: int) -> None:
-    """Sums of 2·half + 1 neighbours in a line; written out, so that each costs a load and an addition."""
+    """Add 2·half + 1 neighbours in a line; written out, so that each costs a load and an addition."""
     y = np.uintp(i)
     one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     five, six, seven, eight = np.uintp(5), np.uintp(6), np.uintp(7), np.uintp(8)
@@ -67,15 +68,19 @@ def _down(a: Array, i: int, m: int, half: int, out: Array) -> None:
 
 
 @compiled
-def _squared_difference(a: Array, i: int, j: int, b: Array, k: int, l: int, m: int, out: Array, x: int) -> None:  # noqa: E741
-    i_, j_, k_, l_, x_ = np.uintp(i), np.uintp(j), np.uintp(k), np.uintp(l), np.uintp(x)
+def _squared_difference(
+    a: Array, i: int, j: int, b: Array, k: int, n: int, m: int, out: Array, x: int
+) -> None:
+    i_, j_, k_, l_, x_ = np.uintp(i), np.uintp(j), np.uintp(k), np.uintp(n), np.uintp(x)
     for c in range(np.uintp(m)):
         d = a[i_, j_ + c] - b[k_, l_ + c]
         out[x_ + c] = d * d
 
 
 @compiled
-def _likeness(distance: Array, m: int, down: Any, across: Array, noise: Any, sharp: Any, out: Array, x: int) -> None:
+def _likeness(
+    distance: Array, m: int, down: Any, across: Array, noise: Any, sharp: Any, out: Array, x: int
+) -> None:
     one, floor, zero = np.float32(1), np.float32(FLOOR), np.float32(0)
     x_ = np.uintp(x)
     for j in range(np.uintp(m)):
@@ -87,7 +92,8 @@ def _likeness(distance: Array, m: int, down: Any, across: Array, noise: Any, sha
 
 @compiled
 def _add(
-    w: Array, m: int, down: Any, across: Array, weights: Array, squares: Array, y: int, x: int, step: int, line: Array
+    w: Array, m: int, down: Any, across: Array, weights: Array, squares: Array, y: int, x: int, step: int,
+    line: Array
 ) -> None:  # fmt: skip
     """Add a row of weights, and spread it over the pixels of each."""
     floor = np.float32(FLOOR)
@@ -135,17 +141,16 @@ def _counts(begin: int, end: int, low: int, high: int, half: int, out: Array) ->
     """1 / the number of places in [low, high) that a window about each place of [begin, end) holds."""
     for i in range(end - begin):
         first, last = begin + i - half, begin + i + half + 1
-        if first < low:
-            first = low
-        if last > high:
-            last = high
+        first = max(first, low)
+        last = min(last, high)
         out[i] = 1 / max(last - first, 1)
 
 
 @compiled
-def add_shifted(
-    values: Array, pilot: Array, moved: Array, step: int, half: int, blocks: Array, of_block: Array, shifts: Array,
-    expected: Array, alike: Array, sharp: Any, sums: Array, weights: Array, squares: Array, plain: Array, counts: Array,
+def add_shifted(  # noqa: PLR0912, PLR0915 - one loop with its borders
+    values: Array, pilot: Array, moved: Array, step: int, half: int, blocks: Array, of_block: Array,
+    shifts: Array, expected: Array, alike: Array, sharp: Any, sums: Array, weights: Array, squares: Array,
+    plain: Array, counts: Array,
 ) -> None:  # fmt: skip
     """Add the values at shifted places to the sums of their blocks, weighted by how alike the pilot is there.
 
@@ -185,8 +190,7 @@ def add_shifted(
     for k in range(blocks.shape[0]):
         size = max(size, blocks[k, 1] - blocks[k, 0], blocks[k, 3] - blocks[k, 2])
     size += 4 * half + 2
-    # A row goes through all stages while it is in the cache: only sums along rows are kept, of differences and
-    # of likeness.
+    # A row goes through all stages while it is in the cache: only sums along rows are kept.
     of_differences, of_likeness = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
     difference, likeness = np.zeros(size, np.float32), np.zeros(size, np.float32)
     distance, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
@@ -214,7 +218,10 @@ def add_shifted(
         by_y, by_x = (middle + dy) // step, (middle + dx) // step
         other = moved[a_y, a_x]
         from_row, to_row = max(lt - half, first_row, -by_y), min(lb + half, last_row, rows - by_y)
-        from_column, to_column = max(ll - half, first_column, -by_x), min(lr + half, last_column, columns - by_x)
+        from_column, to_column = (
+            max(ll - half, first_column, -by_x),
+            min(lr + half, last_column, columns - by_x),
+        )
         _counts(lt, lb, from_row, to_row, half, down)
         _counts(ll, lr, from_column, to_column, half, across)
         _counts(t, b, lt, lb, half, down_again)
@@ -225,8 +232,8 @@ def add_shifted(
             y = i - (lt - half)
             if from_row <= i < to_row:
                 _squared_difference(
-                    pilot, i, from_column, other, i + by_y, from_column + by_x, to_column - from_column, difference,
-                    from_column - (ll - half),
+                    pilot, i, from_column, other, i + by_y, from_column + by_x, to_column - from_column,
+                    difference, from_column - (ll - half),
                 )  # fmt: skip
                 _along(difference, lr - ll, half, of_differences, y)
             else:
@@ -236,7 +243,9 @@ def add_shifted(
             y = i - (t - half)
             if lt <= i < lb:
                 _down(of_differences, i - lt, lr - ll, half, distance)
-                _likeness(distance, lr - ll, down[i - lt], across, expected[k], sharp, likeness, ll - (l - half))
+                _likeness(
+                    distance, lr - ll, down[i - lt], across, expected[k], sharp, likeness, ll - (l - half)
+                )
                 _along(likeness, r - l, half, of_likeness, y)
             else:
                 of_likeness[y, : r - l] = 0
@@ -289,11 +298,11 @@ def differences_about(
                 e += d * d
                 d = v - image[there, to + j + one]
                 f += d * d
-            here += h
-            above += a
-            below += u
-            before += e
-            after += f
+            here += float(h)
+            above += float(a)
+            below += float(u)
+            before += float(e)
+            after += float(f)
         share = 1 / ((b - t) * (r - l))
         out[k, 0], out[k, 1], out[k, 2] = here * share, above * share, below * share
         out[k, 3], out[k, 4] = before * share, after * share
@@ -320,6 +329,6 @@ def differences_at(
             for j in range(width):
                 d = image[y, x + j] - image[there, to + j]
                 of_line += d * d
-            total += of_line
+            total += float(of_line)
             lines += 1
         out[k] = total / (lines * (r - l))

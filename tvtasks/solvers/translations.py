@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from tvtasks.solvers.shift_kernels import differences_about, differences_at
 
 _LEAST_TILE, _TILE = 64, 4.0  # px, periods: a tile has enough atoms to tell where they repeat
 _GROWN = 1 / 3  # of a tile, by which it is grown for the comparison: neighbours agree better
-_LEAST_BLOCK, _BLOCK = 40, 2.5  # px, periods: small enough to follow drift and strain, and to lie in one grain
+_LEAST_BLOCK, _BLOCK = (
+    40,
+    2.5,
+)  # px, periods: small enough to follow drift and strain, and to lie in one grain
 _BLOCK_GROWN = 0.25
 _REACH = 10.0  # periods that a translation may have, within the next two, in pixels
 _LEAST_REACH, _MOST_REACH = 48, 256
@@ -30,7 +34,9 @@ MOST = 150
 NEAR = 7
 """Pixels to which non-local means look where there is no lattice."""
 _FIRST_LOOK = 300
-_POOR = 4.0  # times the difference that noise makes, of the best eight, above which a block does not fit itself
+_POOR = (
+    4.0  # times the difference that noise makes, of the best eight, above which a block does not fit itself
+)
 _LEAST = 9
 
 
@@ -80,8 +86,8 @@ def tiles_of(shape: tuple[int, ...], side: int) -> list[list[Tile]]:
         edges.append([int(place) for place in places])
     (down, across) = edges
     return [
-        [Tile(top, bottom, left, right) for left, right in zip(across, across[1:], strict=False)]
-        for top, bottom in zip(down, down[1:], strict=False)
+        [Tile(top, bottom, left, right) for left, right in itertools.pairwise(across)]
+        for top, bottom in itertools.pairwise(down)
     ]
 
 
@@ -91,9 +97,9 @@ def find_translations(
     """Find the translations of a crystal, block by block, from an image in which little noise is left.
 
     The mean squared difference between a tile and its surroundings has minima at the translations. They are
-    looked for on large tiles; each block then takes, of its tile's and the neighbouring tiles', those that fit
-    it best, to a fraction of a pixel from the parabola through a minimum and its neighbours. So a block beside
-    an interface takes those of its own side, and strain and drift are followed from block to block.
+    looked for on large tiles; each block then takes, of its tile's and the neighbouring tiles', those that
+    fit it best, to a fraction of a pixel from the parabola through a minimum and its neighbours. So a block
+    beside an interface takes those of its own side, and strain and drift are followed from block to block.
 
     Parameters
     ----------
@@ -161,7 +167,7 @@ def near_translations(shape: tuple[int, ...], radius: int = NEAR) -> Translation
 
 
 def _integral(image: Array) -> NDArray[np.float64]:
-    """Sums of squares of all that is above and to the left of a pixel."""
+    """Return sums of squares of all that is above and to the left of a pixel."""
     total = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
     np.cumsum(np.cumsum(image.astype(np.float64) ** 2, axis=0), axis=1, out=total[1:, 1:])
     return total
@@ -183,7 +189,9 @@ def _of_tile(
     product = irfft2(np.conj(rfft2(part, size)) * rfft2(whole, size), size)
     # A tile may hang over the edge of the image by a half.
     dy = np.arange(-min(reach, top + part.shape[0] // 2), min(reach, rows - bottom + part.shape[0] // 2) + 1)
-    dx = np.arange(-min(reach, left + part.shape[1] // 2), min(reach, columns - right + part.shape[1] // 2) + 1)
+    dx = np.arange(
+        -min(reach, left + part.shape[1] // 2), min(reach, columns - right + part.shape[1] // 2) + 1
+    )
     cross = product[np.ix_((dy + top - around.top) % size[0], (dx + left - around.left) % size[1])]
     a, b = np.maximum(top, -dy), np.minimum(bottom, rows - dy)
     c, d = np.maximum(left, -dx), np.minimum(right, columns - dx)
@@ -203,7 +211,7 @@ def _of_tile(
     best = np.argsort(difference[i, j], kind="stable")[: _FIRST_LOOK + 1]
     i, j = i[best], j[best]
     found = np.stack([dy[i] + _vertex(difference, i, j, 0), dx[j] + _vertex(difference, i, j, 1)], axis=1)
-    return found[(dy[i] != 0) | (dx[j] != 0)]
+    return np.asarray(found[(dy[i] != 0) | (dx[j] != 0)])
 
 
 def _vertex(values: Array, i: NDArray[np.intp], j: NDArray[np.intp], axis: int) -> NDArray[np.float64]:
@@ -222,7 +230,12 @@ def _parabola(low: Array, middle: Array, high: Array) -> NDArray[np.float64]:
 
 
 def _of_block(
-    image: Array, block: Tile, candidates: NDArray[np.float64], more: list[NDArray[np.float64]], noise: float, most: int
+    image: Array,
+    block: Tile,
+    candidates: NDArray[np.float64],
+    more: list[NDArray[np.float64]],
+    noise: float,
+    most: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return those of the candidates that fit a block best, moved to where they do, and the difference there.
 
@@ -249,7 +262,9 @@ def _of_block(
     least = middle - ((below - above) * down + (after - before) * across) / -4
     once = _once(np.rint(4 * moved).astype(np.intp))
     once = once[np.argsort(middle[once], kind="stable")]
-    return moved[once], np.where(np.isfinite(least), np.minimum(least, middle), middle)[once]
+    return np.asarray(moved[once], np.float64), np.where(
+        np.isfinite(least), np.minimum(least, middle), middle
+    )[once]
 
 
 def _once(pairs: NDArray[np.intp]) -> NDArray[np.intp]:

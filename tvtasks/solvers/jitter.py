@@ -1,8 +1,8 @@
 """Lines of a scan that lie out of place along themselves: found against a mean of the crystal, and moved.
 
-A scanning probe is not where it should be when a line begins, by parts of a pixel; so a lattice is ragged (Jones
-& Nellist 2013). Against the mean over a crystal's translations, which averages that out, each line tells its own
-offset.
+A scanning probe is not where it should be when a line begins, by parts of a pixel; so a lattice is ragged
+(Jones & Nellist 2013). Against the mean over a crystal's translations, which averages that out, each line
+tells its own offset.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MEDIAN_SQUARE = 0.4549  # of a standard Gaussian
 
 
 @dataclass(frozen=True, eq=False)
-class LineOffsets:
+class Jitter:
     """How far each line lies out of place.
 
     Attributes
@@ -34,22 +34,24 @@ class LineOffsets:
     errors
         Standard error of each.
     excess
-        Variance of the difference of neighbouring lines' offsets over that of their errors: 1 where no line is
-        out of place.
+        Variance of the difference of neighbouring lines' offsets over that of their errors: 1 where no line
+        is out of place.
     """
 
     offsets: NDArray[np.float64]
     errors: NDArray[np.float64]
     excess: float
 
-    def shrunk(self) -> LineOffsets:
+    def shrunk(self) -> Jitter:
         """Return them pulled to none as far as they may be errors (James & Stein)."""
         spread = max(self.excess - 1, 0.0) * float(np.median(self.errors**2))
         share = spread / (spread + self.errors**2)
-        return LineOffsets(self.offsets * share, self.errors * np.sqrt(share), self.excess)
+        return Jitter(self.offsets * share, self.errors * np.sqrt(share), self.excess)
 
 
-def line_offsets(image: Array, model: Array, variance: Array, start: NDArray[np.float64] | None = None) -> LineOffsets:
+def line_jitter(
+    image: Array, model: Array, variance: Array, start: NDArray[np.float64] | None = None
+) -> Jitter:
     """Fit an offset to each line: least squares (Gauss–Newton) with weights that leave out what fits badly.
 
     Parameters
@@ -74,10 +76,12 @@ def line_offsets(image: Array, model: Array, variance: Array, start: NDArray[np.
         weight = weight / (1 + residual**2 * weight / _FAR**2)
         weighted = slope * weight
         information = np.maximum(np.sum(weighted * slope, axis=1, dtype=np.float64), 1e-12)
-        offsets = np.clip(offsets + np.sum(weighted * residual, axis=1, dtype=np.float64) / information, -_MOST, _MOST)
+        offsets = np.clip(
+            offsets + np.sum(weighted * residual, axis=1, dtype=np.float64) / information, -_MOST, _MOST
+        )
     errors = 1 / np.sqrt(information)
     apart = np.diff(offsets) ** 2 / (errors[1:] ** 2 + errors[:-1] ** 2)
-    return LineOffsets(offsets, errors, float(np.median(apart)) / _MEDIAN_SQUARE)
+    return Jitter(offsets, errors, float(np.median(apart)) / _MEDIAN_SQUARE)
 
 
 def moved_lines(image: Array, offsets: NDArray[np.float64]) -> Array:
