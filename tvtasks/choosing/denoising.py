@@ -127,8 +127,8 @@ def _as_before(f: Array, dtype: type[np.floating[Any]], evidence: dict[str, Any]
     image = (low + unit * solution.u).astype(dtype)
     reason = (
         "Neighbouring pixels share their noise (was the image interpolated, filtered or compressed?), and "
-        "there is no lattice to measure it by. It cannot be told from the sample, so total variation of the usual "
-        "strength was taken."
+        "there is no lattice to measure it by. So it cannot be told from the sample, and total variation of "
+        "the usual strength was taken."
     )
     return Denoised(
         image, np.full_like(image, np.nan), np.full(f.shape, np.nan, np.float32), "total-variation", reason,
