@@ -10,14 +10,22 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
 from tvtasks.choosing.correlation import WHITE, Correlation
-from tvtasks.choosing.mixing import Estimate, Found, mixed, of_gaussian, of_wiener, variance_of
+from tvtasks.choosing.mixing import (
+    BLUR_OF_GROUPS,
+    Estimate,
+    Found,
+    mixed,
+    of_gaussian,
+    of_wiener,
+    variance_of,
+)
 from tvtasks.choosing.noise import Noise, stabilised
 from tvtasks.choosing.repetition import squared_error
 from tvtasks.choosing.smoothing import best_width, gaussian, radial_wiener
 from tvtasks.choosing.spectrum import Peak
 from tvtasks.operators import Array
-from tvtasks.solvers.cosine_wiener import TRANSFORM, cosine_wiener
 from tvtasks.solvers.features import Features, autocovariance, find_features, fit_features
+from tvtasks.solvers.group_wiener import TRANSFORM, group_wiener
 from tvtasks.solvers.jitter import Jitter, line_jitter, moved_lines
 from tvtasks.solvers.lattice_mean import Mean, shifted_means
 from tvtasks.solvers.translations import Translations, find_translations
@@ -211,8 +219,8 @@ def _estimate(
     estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window)
     if float(shares[-1].mean()) > _LOCAL:
         colours = crystal.shared.of_blocks(TRANSFORM)
-        blocks = cosine_wiener(f, estimate.values, variance, colours, threads=threads)
-        candidates["blocks"] = of_wiener(blocks)
+        groups = group_wiener(f, estimate.values, variance, colours, threads=threads)
+        candidates["groups"] = of_wiener(groups, BLUR_OF_GROUPS)
         estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window)
     return estimate, {name: float(share.mean()) for name, share in zip(candidates, shares, strict=True)}
 

@@ -16,8 +16,8 @@ from tvtasks.solvers.lattice_mean import Mean
 
 Method = Literal["lattice-mean", "non-local-means", "total-variation", "none"]
 
-BLUR_OF_BLOCKS = 0.2
-"""Share of what Wiener's filter of blocks takes that gives 95 % of coverage on the tuned scenes 0–5."""
+BLUR_OF_BLOCKS, BLUR_OF_GROUPS = 0.2, 0.5
+"""Share of what a Wiener filter takes that gives 95 % of coverage on the tuned scenes 0–5."""
 _TEMPERATURE = 4.0  # times the noise's variance: Leung & Barron 2006
 
 
@@ -108,12 +108,10 @@ def of_gaussian(f: Array, width: float, shared: Correlation = WHITE) -> Estimate
     )
 
 
-def of_wiener(mean: Mean) -> Estimate:
+def of_wiener(mean: Mean, blur: float = BLUR_OF_BLOCKS) -> Estimate:
     """Describe what a Wiener filter made: its expected squared error is the variance times the derivative."""
     noise = 1 / mean.looks
-    return Estimate(
-        mean.values, mean.own, noise, np.float32(BLUR_OF_BLOCKS) * np.maximum(mean.own - noise, 0)
-    )
+    return Estimate(mean.values, mean.own, noise, np.float32(blur) * np.maximum(mean.own - noise, 0))
 
 
 def variance_of(noise: Noise, expected: Array) -> Array:

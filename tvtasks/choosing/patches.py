@@ -8,7 +8,15 @@ import numpy as np
 
 from tvtasks.choosing.choice import with_lam
 from tvtasks.choosing.correlation import WHITE
-from tvtasks.choosing.mixing import Estimate, Found, mixed, of_gaussian, of_wiener, variance_of
+from tvtasks.choosing.mixing import (
+    BLUR_OF_GROUPS,
+    Estimate,
+    Found,
+    mixed,
+    of_gaussian,
+    of_wiener,
+    variance_of,
+)
 from tvtasks.choosing.noise import Noise, stabilised
 from tvtasks.choosing.repetition import squared_error
 from tvtasks.choosing.risk import choose_denoise
@@ -17,6 +25,7 @@ from tvtasks.models import HuberROF
 from tvtasks.operators import Array
 from tvtasks.solvers import Gap, solve
 from tvtasks.solvers.cosine_wiener import cosine_wiener
+from tvtasks.solvers.group_wiener import group_wiener
 from tvtasks.solvers.lattice_mean import shifted_means
 from tvtasks.solvers.translations import NEAR, near_translations
 
@@ -50,8 +59,10 @@ def by_patches(f: Array, noise: Noise, threads: int) -> Found:
         patches = Estimate(mean.values, mean.own, 1 / mean.looks)
         first, _ = mixed(f, variance, [patches, smooth, flat, Estimate(f, one, one)], _WINDOW)
         blocks = of_wiener(cosine_wiener(f, first.values, variance, threads=threads))
-        estimate, shares = mixed(f, variance, [blocks, smooth, flat], 2 * _WINDOW)
-        names = ("blocks", "Gaussian", "total variation")
+        second, _ = mixed(f, variance, [blocks, smooth, flat], 2 * _WINDOW)
+        groups = of_wiener(group_wiener(f, second.values, variance, threads=threads), BLUR_OF_GROUPS)
+        estimate, shares = mixed(f, variance, [groups, blocks, smooth, flat], 2 * _WINDOW)
+        names = ("groups", "blocks", "Gaussian", "total variation")
         return estimate, {name: float(share.mean()) for name, share in zip(names, shares, strict=True)}
 
     estimate, shares = once(f)
@@ -61,7 +72,7 @@ def by_patches(f: Array, noise: Noise, threads: int) -> Found:
     looks = float(np.median(variance / error))
     reason = (
         "No lattice stands out of the spectrum, so similar patches within "
-        f"{NEAR} pixels were averaged and blocks of the image filtered; that is worth about {looks:.0f} "
+        f"{NEAR} pixels were averaged and groups of similar blocks filtered; that is worth about {looks:.0f} "
         "images."
     )
     return Found(estimate, variance, error, "non-local-means", reason, {"looks": looks, "shares": shares})
