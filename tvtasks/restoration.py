@@ -176,7 +176,7 @@ def finish(draft: Draft) -> Restoration:
     raw = draft.micrograph.data[draft.region.slices]
 
     def in_unit(made: Made) -> NDArray[Any]:
-        if made.kind == "plain":
+        if made.kind in ("plain", "input"):
             return made.values
         offset = draft.offset if made.kind == "level" else 0.0
         return (draft.factor * made.values.astype(np.float64) + offset).astype(dtype)
