@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Raise it whenever the same image and recipe give other numbers than before."""
 
 

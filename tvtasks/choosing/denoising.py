@@ -58,7 +58,9 @@ class Denoised:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-def denoise_auto(image: Array, *, noise: Noise | None = None, threads: int = 1) -> Denoised:
+def denoise_auto(
+    image: Array, *, noise: Noise | None = None, lattice: bool = True, threads: int = 1
+) -> Denoised:
     """Denoise an image by what suits it: nothing is to be set.
 
     Where a lattice stands out of the spectrum, pixels are averaged with those a translation of the lattice
@@ -73,6 +75,8 @@ def denoise_auto(image: Array, *, noise: Noise | None = None, threads: int = 1) 
         are best.
     noise
         Of the image, in its unit; estimated where it is not given.
+    lattice
+        Whether the image may have a lattice.
     threads
         Cores to use; the result is the same bit for bit.
 
@@ -98,7 +102,7 @@ def denoise_auto(image: Array, *, noise: Noise | None = None, threads: int = 1) 
         noise, sigma=1.0, offset=(noise.offset + noise.gain * level) / unit**2, gain=noise.gain / unit
     )
     scaled, spikes = _without_spikes(scaled, known)
-    peaks = spectrum(stabilised(scaled, known)).peaks
+    peaks = spectrum(stabilised(scaled, known)).peaks if lattice else ()
     evidence = {
         "noise_sigma": noise.sigma, "noise_gain": noise.gain, "noise_correlation": noise.correlation,
         "spikes": spikes,
