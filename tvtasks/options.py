@@ -86,6 +86,8 @@ class WatchOptions(MonitorOptions):
         Port of a new Prefect server; None for the usual one.
     metrics
         Port for Prometheus; None for no metrics.
+    memory
+        Memory that restoring may take, in GB of 10⁹ bytes; None for what is free.
     compression, sample
         How to compress results, and the TOML file with the sample data.
     """
@@ -101,6 +103,7 @@ class WatchOptions(MonitorOptions):
     metrics: int | None = None
     compression: Compression = "gzip"
     sample: Path | None = None
+    memory: float | None = None
 
     def absolute(self) -> WatchOptions:
         """Return the same options with absolute paths."""
@@ -152,6 +155,7 @@ _OPTIONS = {
     "compression": "--compression",
     "sample": "--sample",
     "workers": "--workers",
+    "memory": "--memory",
 }
 
 

@@ -13,9 +13,12 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from tvtasks import memory
 from tvtasks.acquisition.dispatch import Dispatcher
+from tvtasks.acquisition.suspects import restore_apart
 from tvtasks.archive import remove_partials
 from tvtasks.archive.folder import ledger_path
+from tvtasks.archive.storage import Storage
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import Pulse
 from tvtasks.health.results import check_and_queue
@@ -236,6 +239,7 @@ def acquire(
     check_folders(options.folder, options.archive, options)
     path = ledger_path(options.archive)
     checked = threading.Event()
+    storage = Storage.of(options.compression, options.sample)
     watched = options.folder.resolve()
 
     def choose(path: Path) -> Recipe | None:
@@ -249,10 +253,13 @@ def acquire(
         recipe = choose(entry.path)
         if recipe is None:
             raise ConfigurationError(f"{entry.path.name} has no recipe: no --recipe pattern matches it.")
+        if entry.attempts > 1 and ledger.was_interrupted(entry):
+            return restore_apart(entry.path, recipe, options.archive, storage, archive_id)
         return restore(entry.path, recipe, options.archive)
 
     with (
-        holding(options.archive),
+        memory.limited(int(options.memory * memory.GIGABYTE) if options.memory else None),
+        holding(options.archive) as archive_id,
         Ledger(path) as ledger,
         ExitStack() as stack,
         Monitor(

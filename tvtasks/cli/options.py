@@ -48,6 +48,15 @@ Observer = Annotated[
 ]
 Select = Annotated[list[str] | None, typer.Option("--select", help=SELECT, metavar="CONDITION")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Files restored at a time.", metavar="N")]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="Memory that restoring may take, in GB.",
+        show_default="90 % of what is free",
+        metavar="GB",
+    ),
+]
 CompressionOption = Annotated[
     Compression,
     typer.Option(

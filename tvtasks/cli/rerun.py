@@ -47,6 +47,7 @@ def rerun(
         ),
     ] = False,
     workers: options.Workers = 2,
+    memory: options.Memory = None,
     dask: Annotated[
         str,
         typer.Option(
@@ -83,6 +84,7 @@ def rerun(
         workers,
         dask,
         Storage.of(compression, sample),
+        memory,
     )
     if plan:
         _print_plan(request, quiet=quiet, as_json=as_json)

@@ -71,6 +71,7 @@ def watch(
     compression: options.CompressionOption = "gzip",
     sample: options.SampleFile = None,
     workers: options.Workers = 2,
+    memory: options.Memory = None,
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
@@ -96,6 +97,7 @@ def watch(
         compression=compression,
         sample=sample,
         workers=workers,
+        memory=memory,
     )
     with watch_display(quiet=quiet, as_json=as_json) as display:
         tally = run(asked, display, silent=quiet or as_json)
