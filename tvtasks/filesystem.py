@@ -55,6 +55,22 @@ def changed_at(folder: Path) -> int:
         return 0
 
 
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to the same folder, by whatever links or spelling."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist
+        return one.resolve() == other.resolve()
+
+
+def is_behind_link(path: Path, top: Path) -> bool:
+    """Return whether a path is a link to a folder, or lies behind one, below a folder."""
+    below = path.relative_to(top).parts
+    if path.is_symlink() and path.is_dir():
+        return True
+    return any(top.joinpath(*below[:depth]).is_symlink() for depth in range(1, len(below)))
+
+
 def is_network_folder(folder: Path, mounts: Path = MOUNTS) -> bool:
     """Return whether a folder is on a network file system, as far as this is cheap to find out.
 

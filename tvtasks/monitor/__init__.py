@@ -13,7 +13,7 @@ from typing import Self
 
 from tvtasks import readers
 from tvtasks.errors import ArchiveError
-from tvtasks.filesystem import FileStatus, MountedFolder, status_of
+from tvtasks.filesystem import FileStatus, MountedFolder, is_behind_link, status_of
 from tvtasks.ledger import Entry, Ledger, LedgerLock, Priority
 from tvtasks.micrograph import file_sha256
 from tvtasks.monitor.candidates import Candidates
@@ -291,6 +291,8 @@ class Monitor:
         """Take in a path that an event reports; even a known file may have new content."""
         if not (self._recursive or path.parent == self.folder) or self._rules.ignored(path):
             return
+        if self._recursive and is_behind_link(path, self.folder):
+            return  # scans do not follow links either: the files behind them may be results
         self._tell_image_of(path)
         if self._candidates.takes(path):
             self._observe(path, written=True)

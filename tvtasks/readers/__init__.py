@@ -4,10 +4,11 @@ For a new family, add a module with a `READER` and a line in `registry`, or writ
 point.
 """
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tvtasks.errors import UnreadableFileError
+from tvtasks.errors import UnreadableFileError, UnusableImageError
 from tvtasks.micrograph import Micrograph, Source
 from tvtasks.readers.completeness import is_companion
 from tvtasks.readers.reader import Reader
@@ -20,11 +21,13 @@ __all__ = [
     "incomplete",
     "is_candidate",
     "is_companion",
+    "is_result",
     "read",
     "unfinished",
 ]
 
 _HEAD_BYTES = 4096
+_RESULT = re.compile(r"__[0-9a-f]{8}__[0-9a-f]{12}\.(nxs|png)$")
 
 
 def read(path: str | Path) -> list[Micrograph]:
@@ -69,7 +72,7 @@ def read(path: str | Path) -> list[Micrograph]:
         source = Source.of(path)
         micrographs = reader.read(path, source)
         status = path.stat()
-    except UnreadableFileError:
+    except (UnreadableFileError, UnusableImageError):
         raise
     except Exception as error:  # libraries raise any error for a damaged file
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
@@ -144,11 +147,25 @@ def companions(path: str | Path) -> tuple[Path, ...]:
 
 
 def is_candidate(path: str | Path) -> bool:
-    """Return whether a path is named like an image, and not like a helper file of file managers or shares."""
+    """Return whether a path is named like an image, and not like a helper file of file managers or shares.
+
+    Results of tvtasks and their pictures do not count as images.
+    """
     path = Path(path)
-    if path.name.startswith((".", "~")) or "@eaDir" in path.parts:
+    if is_result(path) or path.name.startswith((".", "~")) or "@eaDir" in path.parts:
         return False
     return ending_of(path) is not None
+
+
+def is_result(path: str | Path) -> bool:
+    """Return whether a path is named like a result of tvtasks, or like the picture of one.
+
+    Examples
+    --------
+    >>> is_result("scan__6c90742a__a1850b1130f2.nxs"), is_result("scan.nxs")
+    (True, False)
+    """
+    return _RESULT.search(Path(path).name) is not None
 
 
 def _head(path: Path) -> bytes:

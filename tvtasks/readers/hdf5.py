@@ -64,6 +64,11 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 def load(path: Path) -> list[isolated.Signal]:
     """Return the image or stack of a file, and what `Micrograph` needs with it."""
     with h5py.File(path, "r") as file:
+        if file.attrs.get("creator") == "tvtasks":
+            raise UnreadableFileError(
+                f"{path} is a result of tvtasks and not an image of a microscope. To restore its raw image "
+                "again, use tvtasks rerun."
+            )
         signal = _image(file, path)
         group = signal.parent
         size, notes = _pixel_size(group, signal)
