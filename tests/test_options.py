@@ -31,6 +31,7 @@ EVERYTHING = WatchOptions(
     sample=Path("/sample.toml"),
     workers=5,
     memory=6.5,
+    ledger=Path("/ledgers"),
 )
 
 

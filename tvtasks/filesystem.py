@@ -87,6 +87,16 @@ def is_network_folder(folder: Path, mounts: Path = MOUNTS) -> bool:
     return _mount_of(folder, mounts)[1] in NETWORK_FILE_SYSTEMS
 
 
+def network_folders_in(folder: Path, mounts: Path = MOUNTS) -> list[Path]:
+    """Return the network file systems that are mounted below a folder, as far as Linux's list shows."""
+    folder = folder.resolve()
+    return [
+        Path(point)
+        for point, kind in _mounts(mounts)
+        if kind in NETWORK_FILE_SYSTEMS and folder in Path(point).parents
+    ]
+
+
 class MountedFolder:
     """A folder that must stay on the mount where it was when this object was made.
 
@@ -119,20 +129,29 @@ class MountedFolder:
 
 def _mount_of(folder: Path, mounts: Path) -> tuple[str, str]:
     """Return the mount point of a folder and the type of the mount; empty if unknown."""
+    around = [
+        (len(Path(point).parts), point, kind)
+        for point, kind in _mounts(mounts)
+        if folder.is_relative_to(point)
+    ]
+    # The innermost mount counts, and the last of several on one point: max() takes the first that it meets.
+    _, point, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, "", ""))
+    return point, kind
+
+
+def _mounts(mounts: Path) -> list[tuple[str, str]]:
+    """Return the mount points and the types of the mounts; none if there is no list."""
     try:
         lines = os.fsdecode(mounts.read_bytes()).rstrip("\n").split("\n")
     except OSError:
-        return "", ""
-    around: list[tuple[int, str, str]] = []
+        return []
+    found = []
     for line in lines:
         _, point, kind, *_ = line.split(" ")
         # Blanks and backslashes in a mount point are written as three octal digits.
         where = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))
-        if folder.is_relative_to(where):
-            around.append((len(where.parts), str(where), kind))
-    # The innermost mount counts, and the last of several on one point: max() takes the first that it meets.
-    _, point, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, "", ""))
-    return point, kind
+        found.append((str(where), kind))
+    return found
 
 
 def _status(found: os.stat_result) -> FileStatus:

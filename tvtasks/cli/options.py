@@ -57,6 +57,15 @@ Memory = Annotated[
         metavar="GB",
     ),
 ]
+LedgerFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        help="Folder on this computer for the list of files, for an archive on a share without file locks.",
+        show_default="in the archive",
+        metavar="DIR",
+    ),
+]
 CompressionOption = Annotated[
     Compression,
     typer.Option(

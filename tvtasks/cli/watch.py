@@ -72,6 +72,7 @@ def watch(
     sample: options.SampleFile = None,
     workers: options.Workers = 2,
     memory: options.Memory = None,
+    ledger: options.LedgerFolder = None,
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
@@ -98,6 +99,7 @@ def watch(
         sample=sample,
         workers=workers,
         memory=memory,
+        ledger=ledger,
     )
     with watch_display(quiet=quiet, as_json=as_json) as display:
         tally = run(asked, display, silent=quiet or as_json)

@@ -208,6 +208,11 @@ class Monitor:
         return self._candidates.ignored
 
     @property
+    def unreadable(self) -> dict[Path, str]:
+        """Why each subfolder that cannot be read cannot be read: its images are not found."""
+        return dict(self._scanner.unreadable)
+
+    @property
     def trouble(self) -> str:
         """A sentence on what stops files from being found or queued at present; empty if nothing does."""
         return " ".join(self._troubles.values())
@@ -269,6 +274,7 @@ class Monitor:
         return min(max(due, self._next_attempt), self._next_check)
 
     def _check_folder(self) -> None:
+        self._observer.poll_if_hybrid()
         if self._observer.ensure_alive():
             self._scanner.next_scan = self._clock()
             self._silence.excuse()
