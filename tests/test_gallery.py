@@ -13,11 +13,14 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.archive import catalogue
+from tvtasks.cli.app import app
+from tvtasks.errors import ConfigurationError
 from tvtasks.figures import png, preview
-from tvtasks.gallery import picture_bytes, write_gallery
+from tvtasks.gallery import is_gallery, picture_bytes, write_gallery
 from tvtasks.micrograph import Source
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
@@ -207,3 +210,17 @@ class TestInABrowser:
     def test_a_hostile_name_does_nothing(self, page):
         assert page.title() != "hacked"
         assert page.get_by_text("onerror=alert(1)").is_visible()
+
+
+def test_a_file_that_is_no_gallery_is_replaced_only_if_asked(folder, tmp_path):
+    page = tmp_path / "notes.html"
+    page.write_text("<!DOCTYPE html>\n<html><p>My notes</p></html>")
+    words = ["gallery", str(folder), "--output", str(page), "--quiet"]
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "exists already" in str(refused.exception)
+    assert "My notes" in page.read_text()
+    for more in (["--overwrite"], []):  # from then on it is one
+        CliRunner().invoke(app, [*words, *more])
+        assert "My notes" not in page.read_text("utf-8")
+        assert is_gallery(page)

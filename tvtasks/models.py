@@ -74,6 +74,7 @@ class HuberROF:
     alpha: Annotated[
         NonNegative,
         Field(
+            le=1e15,  # its square must be a number
             title="α",
             description="Changes of up to this much per pixel are smoothed; larger ones are kept as edges.",
         ),

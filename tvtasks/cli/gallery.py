@@ -17,6 +17,9 @@ def gallery(
     archive: Annotated[Path, typer.Argument(help="Folder with results.", metavar="ARCHIVE")],
     output: Annotated[Path, typer.Option(help="The page to write or update, .html.", metavar="FILE.html")],
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest run of each image.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is no such page.")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make one HTML file with all images of an archive: pictures, parameters and gaps, to sort and search.
@@ -26,10 +29,13 @@ def gallery(
     """
     from tvtasks.archive import catalogue
     from tvtasks.errors import ConfigurationError
-    from tvtasks.gallery import write_gallery
+    from tvtasks.files import refuse_taken
+    from tvtasks.gallery import is_gallery, write_gallery
 
     if output.suffix.lower() not in {".html", ".htm"}:
         raise ConfigurationError(f"{output} is not an HTML page: give --output a name that ends in .html.")
+    if not is_gallery(output):
+        refuse_taken(output, overwrite=overwrite)
     entries = catalogue.entries(archive)
     if latest:
         entries = catalogue.latest(entries)

@@ -176,7 +176,7 @@ def _dashboard(
     keeper = stack.enter_context(servers.ServerKeeper(server, log, home=home, keep=keep_server))
     watch.stop.at_once = keeper.abandon
     if not silent:
-        say(f"Watching {watch.options.folder}. Dashboard: {server.dashboard}")
+        say(f"Watching {watch.options.folder}. Dashboard: {server.dashboard} ({server.origin})")
     opened: OpenDashboard = partial(own_flows.load("acquire").dashboard, keeper)
     return opened
 

@@ -31,6 +31,16 @@ def picture_bytes(number: int) -> int:
     return 28_000 if number <= 200 else 16_000 if number <= 1000 else 7_000
 
 
+def is_gallery(path: Path) -> bool:
+    """Return whether a file is a page that `write_gallery` wrote."""
+    beginning = (resources.files(__name__) / "page.html").read_text("utf-8").partition("{")[0]
+    try:
+        with path.open("rb") as file:
+            return file.read(len(beginning)) == beginning.encode()
+    except OSError:
+        return False
+
+
 def write_gallery(
     entries: Sequence[CatalogueEntry],
     target: Path,
