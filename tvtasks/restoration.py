@@ -9,26 +9,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.draft import Draft, Made, StepRecord
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import Recipe
 from tvtasks.scaling import scaling, usable
-from tvtasks.steps import STEPS, Draft, Made, StepRecord
+from tvtasks.steps import STEPS
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
     from tvtasks.quality import QualityScores
+    from tvtasks.tuning import Tuning
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Raise it whenever the same image and recipe give other numbers than before."""
 
 
@@ -132,6 +135,12 @@ class Restoration(Arrays):
         """How λ was chosen, by step, where the recipe leaves it open."""
         return {step.name: step.choice for step in self.steps if step.choice}
 
+    def explore(self, **options: Any) -> Tuning:
+        """Return a page with a slider over λ, which a notebook shows; options of `tuning.tune`."""
+        tuning = import_module("tvtasks.tuning")  # a room above this one, for those who ask for it here
+        made: Tuning = tuning.tune(self.micrograph, self.recipe, **options)
+        return made
+
 
 def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
     """Select the part of the image that holds data, and scale it.
@@ -167,7 +176,7 @@ def finish(draft: Draft) -> Restoration:
     raw = draft.micrograph.data[draft.region.slices]
 
     def in_unit(made: Made) -> NDArray[Any]:
-        if made.kind == "plain":
+        if made.kind in ("plain", "input"):
             return made.values
         offset = draft.offset if made.kind == "level" else 0.0
         return (draft.factor * made.values.astype(np.float64) + offset).astype(dtype)

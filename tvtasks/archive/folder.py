@@ -86,6 +86,16 @@ def server_log_path(archive: Path) -> Path:
     return archive / PRIVATE / "server.log"
 
 
+def page_path(archive: Path) -> Path:
+    """Return the path of the page that shows the images of an archive."""
+    return archive / "index.html"
+
+
+def page_folder(archive: Path) -> Path:
+    """Return the folder of the page's data and pictures, named as browsers name such folders."""
+    return archive / "index_files"
+
+
 def has_watch(folder: Path) -> bool:
     """Return whether a watch has written into a folder, which is therefore an archive."""
     return (folder / PRIVATE).is_dir()

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tvtasks.archive.identity import Identity
 from tvtasks.archive.software import software
 from tvtasks.archive.storage import Sample
+from tvtasks.draft import StepRecord
 from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.readers.metadata import json_safe
 from tvtasks.restoration import ALGORITHM_VERSION, Restoration
-from tvtasks.steps import StepRecord
 
 SCHEMA = 2
 """Version of the record and of the tree that it describes; raise it with each change of either.
@@ -132,6 +132,7 @@ def _image(micrograph: Micrograph) -> dict[str, Any]:
         "frame": micrograph.frame,
         "pixel_size": micrograph.pixel_size,
         "pixel_unit": micrograph.pixel_unit,
+        **({"position": micrograph.position} if micrograph.position else {}),
         "valid": micrograph.valid,
         "technique": micrograph.technique,
         "acquired_at": micrograph.acquired_at.isoformat() if micrograph.acquired_at else None,

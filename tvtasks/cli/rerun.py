@@ -11,6 +11,7 @@ from tvtasks.cli import options
 from tvtasks.cli.progress import counting
 from tvtasks.cli.terminal import Exit, complain, complain_of_all, print_json, say
 from tvtasks.listener import Listener
+from tvtasks.options import USUAL_RECIPE
 from tvtasks.words import amount, duration
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def rerun(
             metavar="ARCHIVE|FOLDER",
         ),
     ],
-    recipe: options.Recipes,
+    recipe: options.Recipes = None,
     archive: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +78,7 @@ def rerun(
 
     request = Request(
         tuple(sources),
-        tuple(recipe),
+        tuple(recipe or [USUAL_RECIPE]),
         archive,
         tuple(select or ()),
         failed_only,
