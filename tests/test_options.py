@@ -30,6 +30,8 @@ EVERYTHING = WatchOptions(
     compression="none",
     sample=Path("/sample.toml"),
     workers=5,
+    memory=6.5,
+    ledger=Path("/ledgers"),
 )
 
 

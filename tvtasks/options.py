@@ -89,6 +89,10 @@ class WatchOptions(MonitorOptions):
         Port of a new Prefect server; None for the usual one.
     metrics
         Port for Prometheus; None for no metrics.
+    ledger
+        Folder for the ledger, if it cannot be in the archive.
+    memory
+        Memory that restoring may take, in GB of 10⁹ bytes; None for what is free.
     compression, sample
         How to compress results, and the TOML file with the sample data.
     """
@@ -104,6 +108,8 @@ class WatchOptions(MonitorOptions):
     metrics: int | None = None
     compression: Compression = "gzip"
     sample: Path | None = None
+    memory: float | None = None
+    ledger: Path | None = None
 
     def absolute(self) -> WatchOptions:
         """Return the same options with absolute paths."""
@@ -113,6 +119,7 @@ class WatchOptions(MonitorOptions):
             archive=self.archive.absolute(),
             recipes=tuple(absolute_recipe(recipe) for recipe in self.recipes),
             sample=self.sample.absolute() if self.sample else None,
+            ledger=self.ledger.absolute() if self.ledger else None,
         )
 
     def command(self) -> list[str]:
@@ -154,6 +161,8 @@ _OPTIONS = {
     "compression": "--compression",
     "sample": "--sample",
     "workers": "--workers",
+    "memory": "--memory",
+    "ledger": "--ledger",
 }
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -264,6 +265,18 @@ class Recipe(_Steps):
             There is no such recipe, or it is invalid; the message names key and value.
         """
         text, place = _find(name_or_path)
+        if place in (loading := _loading.get()):
+            raise RecipeError(f"{place} names itself in by_technique. Name a recipe with steps there.")
+        token = _loading.set((*loading, place))
+        try:
+            return cls._parsed(text, place, name_or_path)
+        except RecursionError as error:
+            raise RecipeError(f"{place} is nested too deeply. Remove the innermost tables.") from error
+        finally:
+            _loading.reset(token)
+
+    @classmethod
+    def _parsed(cls, text: str, place: str, name_or_path: str | Path) -> Recipe:
         try:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -278,6 +291,9 @@ class Recipe(_Steps):
             return cls.model_validate(content)
         except ValidationError as error:
             raise RecipeError(f"{place}: " + " ".join(sentences(error))) from error
+
+
+_loading: ContextVar[tuple[str, ...]] = ContextVar("recipes being loaded", default=())
 
 
 def canonical_json(value: Any) -> str:

@@ -59,6 +59,7 @@ class TestAsAWhole:
             "files",
             "archive",
             "disk",
+            "locks",
             "ledger",
             "other watches",
         ]

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+from tvtasks import places
 from tvtasks.errors import ArchiveError
 from tvtasks.filesystem import LATEST_MTIME_NS, MountedFolder
 from tvtasks.health.results import output_of
@@ -50,6 +51,8 @@ class Dispatcher:
         Does the work.
     folder
         The folder of the files: while it is gone, no work starts.
+    archive
+        Where the results go: while it is gone, no work starts.
     workers
         How many files are worked on at a time.
     clock
@@ -73,12 +76,14 @@ class Dispatcher:
         work: Work,
         *,
         folder: Path | None = None,
+        archive: Path | None = None,
         workers: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._recipe = recipe
         self._work = work
+        self._archive = archive
         self._root = MountedFolder(folder) if folder else None
         self._workers = workers
         self._clock = clock
@@ -108,6 +113,8 @@ class Dispatcher:
                 # Only now: an outcome that could not be recorded is recorded at a later turn.
                 del self._under_way[future]
             begin = begin and self._clock() >= self._away_until
+            if begin and self._archive:
+                places.check(self._archive)
             while begin and len(self._under_way) < self._workers:
                 entry = self._ledger.claim(self._recipe)
                 if entry is None:

@@ -69,5 +69,5 @@ def _server() -> Finding:
         sentence, _, advice = str(error).partition(". ")
         return Finding("dashboard", "fail", f"{sentence}.", advice)
     if found:
-        return Finding("dashboard", "ok", f"A Prefect server answers at {found.dashboard}.")
+        return Finding("dashboard", "ok", f"A Prefect server answers at {found.dashboard} ({found.origin}).")
     return Finding("dashboard", "ok", "No Prefect server is running: the watch starts its own.")

@@ -31,6 +31,9 @@ def gallery(
     latest: Annotated[
         bool, typer.Option("--latest", help="With --output: only the newest run of each image.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is no such page.")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make the page of an archive: all images, their parameters and gaps, to look through and search.
@@ -39,12 +42,16 @@ def gallery(
     page in its archive up to date by itself; this command draws the pictures of older images as well.
     """
     from tvtasks.errors import ConfigurationError
+    from tvtasks.files import refuse_taken
+    from tvtasks.gallery import is_page
 
     if output is None:
         if latest:
             raise ConfigurationError("--latest makes a page of its own: add --output FILE.html.")
         faults = _keep(archive, quiet)
     else:
+        if not is_page(output):
+            refuse_taken(output, overwrite=overwrite)
         faults = _write(archive, output, latest, quiet)
     if faults:
         complain(f"{count(faults, 'file')} cannot be read; the page shows why.")

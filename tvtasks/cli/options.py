@@ -50,6 +50,24 @@ Observer = Annotated[
 ]
 Select = Annotated[list[str] | None, typer.Option("--select", help=SELECT, metavar="CONDITION")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Files restored at a time.", metavar="N")]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="Memory that restoring may take, in GB.",
+        show_default="90 % of what is free",
+        metavar="GB",
+    ),
+]
+LedgerFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        help="Folder on this computer for the list of files, for an archive on a share without file locks.",
+        show_default="in the archive",
+        metavar="DIR",
+    ),
+]
 CompressionOption = Annotated[
     Compression,
     typer.Option(

@@ -48,6 +48,7 @@ def rerun(
         ),
     ] = False,
     workers: options.Workers = 2,
+    memory: options.Memory = None,
     dask: Annotated[
         str,
         typer.Option(
@@ -84,6 +85,7 @@ def rerun(
         workers,
         dask,
         Storage.of(compression, sample),
+        memory,
     )
     if plan:
         _print_plan(request, quiet=quiet, as_json=as_json)

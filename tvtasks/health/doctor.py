@@ -22,13 +22,14 @@ from typing import Literal
 
 from tvtasks.archive.folder import ledger_path
 from tvtasks.errors import ConfigurationError
-from tvtasks.filesystem import is_network_folder
+from tvtasks.filesystem import MOUNTS, is_network_folder, network_folders_in
 from tvtasks.health.heartbeat import read_heartbeat, utc_now
 from tvtasks.health.problems import LEAST_FREE, is_nearly_full, life
+from tvtasks.ledger import has_locks
 from tvtasks.monitor import check_folders
 from tvtasks.monitor.ignore import IgnoreRules
 from tvtasks.options import MonitorOptions, ObserverKind
-from tvtasks.words import amount, duration
+from tvtasks.words import amount, count, duration
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -73,7 +74,7 @@ def examine(
     """
     found = folders(folder, archive, options)
     if not any(finding.level == "fail" and finding.check == "folder" for finding in found):
-        found += share(folder, options.observer)
+        found += share(folder, options.observer, recursive=options.recursive)
         if options.observer != "polling" and not is_network_folder(folder):
             found += inotify(folder, options)
         found += clock_of_folder(folder, recursive=options.recursive, now=now())
@@ -81,6 +82,7 @@ def examine(
     if archive is not None:
         found += writing(archive, now=now)
         found += space(archive)
+        found += locks(archive)
         found += ledger(archive)
         found += other_watch(folder, archive, now=now())
     return found
@@ -93,6 +95,8 @@ def folders(folder: Path, archive: Path | None, options: MonitorOptions = Monito
     except ConfigurationError as error:
         return [Finding("folder", "fail", *_sentence_and_advice(error))]
     found = [Finding("folder", "ok", f"{folder} can be read.")]
+    if options.recursive:
+        found += _subfolders(folder, options)
     if archive is None:
         return found
     try:
@@ -102,7 +106,25 @@ def folders(folder: Path, archive: Path | None, options: MonitorOptions = Monito
     return [*found, Finding("output", "ok", "The archive is outside the watched folder.")]
 
 
-def share(folder: Path, observer: ObserverKind = "auto") -> list[Finding]:
+def _subfolders(folder: Path, options: MonitorOptions) -> list[Finding]:
+    """Name the subfolders that cannot be listed."""
+    rules = IgnoreRules(folder.resolve(), options.ignore)
+    faults: list[OSError] = []
+    deadline = time.monotonic() + _MOST_SECONDS
+    for _ in os.walk(folder.resolve(), onerror=faults.append):
+        if time.monotonic() > deadline:
+            break
+    names = [error.filename for error in faults if error.filename and not rules.ignored(Path(error.filename))]
+    if not names:
+        return []
+    sentence = f"{count(len(names), 'subfolder')} cannot be read: {', '.join(names[:10])}."
+    advice = "Ask for permission to read there, or exclude them with --ignore: their images are not found."
+    return [Finding("subfolders", "warn", sentence, advice)]
+
+
+def share(
+    folder: Path, observer: ObserverKind = "auto", *, recursive: bool = False, mounts: Path = MOUNTS
+) -> list[Finding]:
     """Check that the observer notices files written by another computer."""
     network = is_network_folder(folder)
     if network and observer == "native":
@@ -110,6 +132,13 @@ def share(folder: Path, observer: ObserverKind = "auto") -> list[Finding]:
         return [Finding("observer", "fail", sentence, "Leave out --observer native.")]
     if network:
         return [Finding("observer", "ok", f"{folder} is on a network share: the watch polls it.")]
+    shares = network_folders_in(folder, mounts) if recursive else []
+    if shares and observer == "native":
+        sentence = f"A network share is mounted in {folder}, at {shares[0]}: it does not report new files."
+        return [Finding("observer", "fail", sentence, "Leave out --observer native.")]
+    if shares and observer == "auto":
+        sentence = f"A network share is mounted in {folder}, at {shares[0]}: the watch polls the folder."
+        return [Finding("observer", "ok", sentence)]
     if observer == "polling":
         return [Finding("observer", "ok", f"The watch polls {folder}, as you asked.")]
     return [
@@ -237,6 +266,28 @@ def space(archive: Path) -> list[Finding]:
         advice = f"Free some space soon: a disk with less than {amount(LEAST_FREE)} counts as full."
         return [Finding("disk", "warn", sentence, advice)]
     return [Finding("disk", "ok", sentence)]
+
+
+def locks(archive: Path) -> list[Finding]:
+    """Check that files can be locked where the ledger is, by trying."""
+    folder = next(
+        (
+            place
+            for place in (ledger_path(archive).parent, archive)
+            if place.is_dir() and os.access(place, os.W_OK)
+        ),
+        None,
+    )
+    if folder is None:
+        return []
+    try:
+        if has_locks(folder):
+            return [Finding("locks", "ok", f"Files in {folder} can be locked.")]
+        sentence = f"Files in {folder} cannot be locked: its share has no file locks."
+    except OSError as error:
+        sentence = f"Files in {folder} cannot be locked: {error.strerror or error}."
+    advice = "Keep the ledger on a disk of this computer: tvtasks watch … --ledger DIR"
+    return [Finding("locks", "fail", sentence, advice)]
 
 
 def ledger(archive: Path) -> list[Finding]:

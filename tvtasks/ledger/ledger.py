@@ -386,6 +386,15 @@ class Ledger:
             ).fetchall()
         return [Attempt(**dict(row)) for row in found]
 
+    def was_interrupted(self, entry: Entry) -> bool:
+        """Return whether tvtasks was ever killed while it restored this file."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(
+                "SELECT 1 FROM attempts WHERE file = ? AND outcome = 'interrupted' LIMIT 1",
+                (rows.row_id(db, entry),),
+            ).fetchone()
+        return found is not None
+
     def counts(self, recipe: str | None = None) -> dict[State, int]:
         """Return how many entries are in each state; every state is present."""
         with self._transaction("DEFERRED") as db:
