@@ -145,7 +145,7 @@ def _sorted(found: list[CatalogueEntry], sort: Sort, *, reverse: bool) -> list[C
 def _lines(entries: list[CatalogueEntry]) -> Iterator[Text]:
     """Yield the lines of a table. Rich's own table takes a millisecond per line: too long for 10,000."""
     rows = [_row(entry) for entry in entries]
-    header = ("image", "technique", "acquired", "pixels", "recipe", "gap", "seconds", "written", "run")
+    header = ("image", "technique", "acquired", "pixels", "recipe", "λ", "gap", "seconds", "written", "run")
     widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
     for number, row in enumerate([header, *rows]):
         cells = zip(header, row, widths, strict=True)
@@ -160,7 +160,7 @@ def _lines(entries: list[CatalogueEntry]) -> Iterator[Text]:
 
 def _row(entry: CatalogueEntry) -> tuple[str, ...]:
     if entry.fault:
-        return (entry.path.name, *[""] * 3, "cannot be read", *[""] * 4)
+        return (entry.path.name, *[""] * 3, "cannot be read", *[""] * 5)
     gap = "" if entry.gap is None else f"{entry.gap:.1e}"
     return (
         " ".join([entry.source_name, *_which(entry)]),
@@ -168,6 +168,9 @@ def _row(entry: CatalogueEntry) -> tuple[str, ...]:
         f"{entry.acquired_at:%Y-%m-%d %H:%M}" if entry.acquired_at else "",
         f"{entry.shape[0]} × {entry.shape[1]}",
         entry.recipe,
+        ", ".join(
+            f"{entry.parameters[step]['lam']:g}" for step in entry.steps if "lam" in entry.parameters[step]
+        ),
         gap if entry.converged else f"{gap} (not reached)".strip(),
         f"{entry.seconds:.2f}",
         f"{entry.written_at.astimezone():%Y-%m-%d %H:%M}",

@@ -135,7 +135,7 @@ def tune(
     recipe = _with_number(draft, step)
     variants = _variants(recipe, step, models, directions, alphas, lams)
     points = [(n, m) for n, (_, recipes) in enumerate(variants) for m in range(len(recipes))]
-    part = _part(
+    part = part_of(
         draft.current, side or _affordable(draft.current, [variants[n][1][m] for n, m in points], step)
     )
     image = np.ascontiguousarray(draft.current[part.slices])
@@ -241,7 +241,7 @@ def _own_alpha(own: Minimised, model: str) -> list[float]:
     return [own.alpha] if isinstance(own, HuberROF) and model == own.model else []
 
 
-def _part(image: Floats, side: int) -> Region:
+def part_of(image: Floats, side: int) -> Region:
     """Return the middle of an image, at most `side` pixels wide and high."""
     rows, columns = (min(size, side) for size in image.shape)
     top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
@@ -251,7 +251,7 @@ def _part(image: Floats, side: int) -> Region:
 def _affordable(image: Floats, recipes: Sequence[Recipe], step: str) -> int:
     """Return the largest side of the part whose restorations take a few seconds, as a trial tells."""
     least = _SIDES[-1]
-    small = np.ascontiguousarray(image[_part(image, least).slices])
+    small = np.ascontiguousarray(image[part_of(image, least).slices])
     some = [recipes[n] for n in sorted({0, len(recipes) // 2, len(recipes) - 1})]
     _solved(small, some[0], step)  # compiles, where that is still to do
     began = time.perf_counter()
