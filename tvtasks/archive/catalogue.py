@@ -75,6 +75,8 @@ class CatalogueEntry:
         What had to be decided, as sentences.
     sample
         The sample data, as `tvtasks.archive.Sample` takes them; None if there are none.
+    preview_sha256
+        Checksum of the picture beside the result; empty if there was none, or if an earlier version wrote it.
     region
         The part of the raw image that was restored: top, bottom, left, right.
     quality
@@ -112,6 +114,7 @@ class CatalogueEntry:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     sample: Mapping[str, Any] | None = None
+    preview_sha256: str = ""
     region: Region = _NO_REGION
     quality: Mapping[str, float | None] = field(default_factory=dict)
     span: tuple[float, float] | None = None
@@ -284,6 +287,7 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
             seconds=record["seconds"],
             notes=tuple(record["notes"]),
             sample=record["sample"],
+            preview_sha256=record.get("preview_sha256", ""),
             region=Region(*record["region"]),
             quality=record.get("quality") or {},
             span=_span(record, stat.st_mtime),

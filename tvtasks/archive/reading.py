@@ -17,7 +17,7 @@ from tvtasks.archive.filters import MissingFilterError, have_filters
 from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
 from tvtasks.archive.record import SCHEMA, sha256
 from tvtasks.errors import ArchiveError
-from tvtasks.micrograph import Image, Micrograph, Region, Source, array_sha256
+from tvtasks.micrograph import Image, Micrograph, Position, Region, Source, array_sha256
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Arrays
 
@@ -326,6 +326,7 @@ def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[
         frame=image["frame"],
         pixel_size=(float(size[0]), float(size[1])) if size else None,
         pixel_unit=image["pixel_unit"],
+        position=Position(*image["position"]) if image.get("position") else None,
         valid=Region(*image["valid"]) if image["valid"] else None,
         technique=image["technique"],
         acquired_at=datetime.fromisoformat(image["acquired_at"]) if image["acquired_at"] else None,

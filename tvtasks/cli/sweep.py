@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from rich.text import Text
 from tvtasks.cli import options
 from tvtasks.cli.command import Command
 from tvtasks.cli.progress import counting, load_solvers
-from tvtasks.cli.terminal import Exit, complain, console, say, stoppable
+from tvtasks.cli.terminal import Exit, complain, console, print_json, say, stoppable
 
 if TYPE_CHECKING:
     from tvtasks.sweep.points import Trial
@@ -132,18 +131,14 @@ def sweep(
         files = results.write(micrograph, trials, place, columns) if any(t.archive for t in trials) else []
     left = len(points) - len(trials)
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "image": micrograph.name,
-                    "unit": micrograph.units,
-                    "points": grid.records(trials),
-                    "left": left,
-                    "files": [str(file) for file in files],
-                },
-                indent=2,
-                ensure_ascii=False,
-            )
+        print_json(
+            {
+                "image": micrograph.name,
+                "unit": micrograph.units,
+                "points": grid.records(trials),
+                "left": left,
+                "files": [str(file) for file in files],
+            }
         )
     elif not quiet:
         console.print(_table(trials, micrograph.units))
