@@ -13,13 +13,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.draft import Draft
 from tvtasks.errors import ConfigurationError
 from tvtasks.micrograph import Micrograph, Region
 from tvtasks.models import HuberROF, Model
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import prepare
 from tvtasks.solvers import Gap, solve
-from tvtasks.steps import MODELS, STEPS, Draft, Minimised
+from tvtasks.steps import MODELS, STEPS, Minimised
 
 LAMS = 25
 """Number of values of λ; the middle one is that of the recipe."""
@@ -131,6 +132,7 @@ def tune(
     """
     recipe = recipe.for_technique(micrograph.technique, micrograph.name)
     step = step or _first(recipe)
+    recipe = _with_lam(recipe, step, models)
     draft = _until(micrograph, recipe, step)
     recipe = _with_number(draft, step)
     variants = _variants(recipe, step, models, directions, alphas, lams)
@@ -167,10 +169,26 @@ def tune(
 
 
 def _first(recipe: Recipe) -> str:
+    """Return the first step with λ; the denoising if the recipe has none."""
     for name, table in recipe.tables.items():
         if isinstance(table, Minimised) and not STEPS[name].follows:
             return name
-    raise ConfigurationError(f"The recipe {recipe.name} has no step with λ. Choose another with --recipe.")
+    return "denoise"
+
+
+def _with_lam(recipe: Recipe, step: str, models: Sequence[str]) -> Recipe:
+    """Return the recipe with a model with λ in a step that has another model there.
+
+    The model is the first of `models`, or the usual one; λ is chosen for the image.
+    """
+    if isinstance(recipe.tables.get(step), Minimised) or step not in recipe.tables | {"denoise": None}:
+        return recipe
+    possible = [name for name, model in STEPS[step].models.items() if model.usual_lam[step] is not None]
+    model = next((name for name in models if name in possible), next(iter(possible), ""))
+    if not model:
+        return recipe
+    content = recipe.model_dump(mode="json", exclude_none=True)
+    return Recipe.model_validate(content | {step: {"model": model, "lam": "auto"}})
 
 
 def _table(recipe: Recipe, step: str) -> Minimised:
