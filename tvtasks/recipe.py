@@ -5,12 +5,14 @@ Recipes are TOML files; the presets of tvtasks are such files, too.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -27,7 +29,7 @@ from pydantic import (
 from tvtasks.draft import ModelSettings, Settings
 from tvtasks.errors import RecipeError
 from tvtasks.models import Positive
-from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, TGVL1Step, TVL1Step
+from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, TGVL1Step, TVL1Step, parameters_of
 
 __all__ = [
     "HuberROFStep",
@@ -293,7 +295,10 @@ def preset_names() -> list[str]:
 def preset_text(name: str) -> str:
     """Return the TOML of a preset, comments included."""
     if name not in preset_names():
-        raise RecipeError(f"There is no preset {name!r}. Presets: {', '.join(preset_names())}.")
+        raise RecipeError(
+            f"There is no preset {name!r}.{_meant(name, preset_names())} "
+            f"Presets: {', '.join(preset_names())}."
+        )
     return (resources.files("tvtasks") / "presets" / f"{name}.toml").read_text("utf-8")
 
 
@@ -310,12 +315,27 @@ def _find(name_or_path: str | Path) -> tuple[str, str]:
         return path.read_text("utf-8-sig"), f"Recipe {path}"  # Notepad may write a byte-order mark
     except FileNotFoundError:
         raise RecipeError(
-            f"There is no recipe {str(name_or_path)!r}, neither as a file nor as a preset. "
-            f"Presets: {', '.join(preset_names())}."
+            f"There is no recipe {str(name_or_path)!r}, neither as a file nor as a preset."
+            f"{_meant(str(name_or_path), preset_names())} Presets: {', '.join(preset_names())}."
         ) from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an impossible path
         reason = getattr(error, "strerror", None) or "it is not a text file in UTF-8"
         raise RecipeError(f"Recipe {path} cannot be read: {reason}.") from error
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    """Return a question that names the known word nearest to a misspelt one; empty if none is near."""
+    place, dot, last = word.rpartition(".")
+    near = difflib.get_close_matches(last.lower(), list(known), n=1)
+    return f" Did you mean {place}{dot}{near[0]}?" if near else ""
+
+
+def _keys() -> set[str]:
+    """Return all keys that a recipe or one of its steps can have."""
+    tables = [step.settings for step in STEPS.values() if step.settings]
+    return {*Recipe.model_fields, *chain.from_iterable(map(parameters_of, MODELS))}.union(
+        *(table.__pydantic_fields__ for table in tables)  # type: ignore[attr-defined]
+    )
 
 
 def sentences(error: ValidationError) -> list[str]:
@@ -334,7 +354,7 @@ def sentences(error: ValidationError) -> list[str]:
             allowed = "" if kind == "missing" else f" (one of {', '.join(map(repr, STEPS[key].models))})"
             found.append(f"{missing} is missing{allowed}.")
         elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
-            found.append(f"{key} is an unknown key; check its spelling.")
+            found.append(f"{key} is an unknown key.{_meant(key, _keys())}")
         elif kind in ("model_attributes_type", "dataclass_type") or (
             kind == "union_tag_invalid" and not isinstance(value, dict)
         ):
