@@ -354,7 +354,7 @@ def sentences(error: ValidationError) -> list[str]:
             allowed = "" if kind == "missing" else f" (one of {', '.join(map(repr, STEPS[key].models))})"
             found.append(f"{missing} is missing{allowed}.")
         elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
-            found.append(f"{key} is an unknown key.{_meant(key, _keys())}")
+            found.append(f"{key} is an unknown key; check its spelling.{_meant(key, _keys())}")
         elif kind in ("model_attributes_type", "dataclass_type") or (
             kind == "union_tag_invalid" and not isinstance(value, dict)
         ):

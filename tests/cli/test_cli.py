@@ -146,7 +146,7 @@ class TestRefusals:
             ("recipes --check wrong.toml", "wrong.toml: background.lam = -1 is not"),
             (
                 "recipes --check misspelt.toml",
-                "background.lamda is an unknown key. Did you mean background.lam?",
+                "background.lamda is an unknown key; check its spelling. Did you mean background.lam?",
             ),
         ],
     )
