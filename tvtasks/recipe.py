@@ -10,6 +10,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from functools import cached_property
 from importlib import resources
 from itertools import chain
@@ -185,6 +186,18 @@ class Recipe(_Steps):
             copy.__dict__.pop(derived, None)
         return copy
 
+    def __repr__(self) -> str:
+        """Name the recipe and its steps, with their models and values of λ."""
+        words = []
+        for name, table in self.tables.items():
+            model, lam = getattr(table, "model", ""), getattr(table, "lam", None)
+            chosen = "" if lam is None else " λ auto" if table.chooses else f" λ {lam:g}"
+            words.append(f"{name} {model}{chosen}".strip())
+        words += [f"{key}: {one.get('name', '')}" for key, one in (self.by_technique or {}).items()]
+        return f"Recipe {self.name}: {', '.join(words)}"
+
+    __str__ = __repr__
+
     @property
     def steps(self) -> tuple[str, ...]:
         """Names of the steps to run, in order."""
@@ -257,6 +270,43 @@ class Recipe(_Steps):
         return chosen.model_copy(update=own)
 
     @classmethod
+    def of(cls, given: Recipe | str | Path | Mapping[str, Any] | None = None, **steps: Any) -> Recipe:
+        """Return a recipe from whatever describes one.
+
+        Parameters
+        ----------
+        given
+            A recipe, the name of a preset, the path of a TOML file, or a mapping as in TOML.
+        **steps
+            Steps to set or to change: a mapping as in TOML, a model such as ``HuberROF(0.5)``, or None to
+            leave the step out.
+
+        Raises
+        ------
+        RecipeError
+            There is no such recipe, or it is invalid; the message names key and value.
+
+        Examples
+        --------
+        >>> Recipe.of("afm-background", median=None).steps
+        ('background',)
+        >>> from tvtasks import HuberROF
+        >>> Recipe.of(denoise=HuberROF(4.0)).denoise.lam
+        4.0
+        """
+        if isinstance(given, Recipe) and not steps:
+            return given
+        if isinstance(given, str | Path):
+            given = cls.load(given)
+        content = (
+            given.model_dump(mode="json", exclude_none=True) if isinstance(given, Recipe) else given or {}
+        )
+        try:
+            return cls.model_validate({**content, **{name: _table(step) for name, step in steps.items()}})
+        except ValidationError as error:
+            raise RecipeError("The recipe is not valid: " + " ".join(sentences(error))) from error
+
+    @classmethod
     def load(cls, name_or_path: str | Path) -> Recipe:
         """Load a preset by its name, or a TOML file.
 
@@ -280,6 +330,16 @@ class Recipe(_Steps):
             return cls.model_validate(content)
         except ValidationError as error:
             raise RecipeError(f"{place}: " + " ".join(sentences(error))) from error
+
+
+def _table(step: Any) -> Any:
+    """Return a step as in TOML, from a model or a mapping."""
+    model = getattr(step, "name", "")
+    if model in MODELS and is_dataclass(step) and not isinstance(step, type):
+        return {"model": model} | {
+            key: getattr(step, key) for key in parameters_of(model) if hasattr(step, key)
+        }
+    return step
 
 
 def canonical_json(value: Any) -> str:
