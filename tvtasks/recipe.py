@@ -298,11 +298,14 @@ class Recipe(_Steps):
             return given
         if isinstance(given, str | Path):
             given = cls.load(given)
-        content = (
-            given.model_dump(mode="json", exclude_none=True) if isinstance(given, Recipe) else given or {}
-        )
+        content: dict[str, Any] = {}
+        if isinstance(given, Recipe):
+            content = given.model_dump(mode="json", exclude_none=True)
+        elif given is not None:
+            content = dict(given)
+        content |= {name: _table(step) for name, step in steps.items()}
         try:
-            return cls.model_validate({**content, **{name: _table(step) for name, step in steps.items()}})
+            return cls.model_validate(content)
         except ValidationError as error:
             raise RecipeError("The recipe is not valid: " + " ".join(sentences(error))) from error
 
