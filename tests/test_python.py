@@ -3,6 +3,8 @@
 import base64
 import io
 import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,8 +128,10 @@ class TestNapari:
         (tmp_path / "other.nxs").write_bytes(b"no result")
         assert get_reader(str(tmp_path / "other.nxs")) is None
 
-    def test_napari_finds_the_reader(self):
+    def test_the_manifest_is_found_and_valid(self):
+        folder = Path(tvtasks.__file__).parent
+        project = tomllib.loads((folder.parent / "pyproject.toml").read_text("utf-8"))["project"]
+        assert project["entry-points"]["napari.manifest"] == {"tvtasks": "tvtasks:napari.yaml"}
         npe2 = pytest.importorskip("npe2")
-        manifest = npe2.PluginManifest.from_distribution("tvtasks")
-        (reader,) = manifest.contributions.readers
+        (reader,) = npe2.PluginManifest.from_file(folder / "napari.yaml").contributions.readers
         assert reader.filename_patterns == ["*.nxs"]
