@@ -7,6 +7,7 @@ microscope it means every signal.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -77,6 +78,8 @@ _SECOND = " (2)"
 def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micrograph], tuple[str, ...]]:
     """Return the images of a file that a recipe selects, in the file's order, and notes on those left out.
 
+    Each has its `opposite_scan`, if the file holds one.
+
     Parameters
     ----------
     micrographs
@@ -98,7 +101,7 @@ def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micr
         images = [micrograph for micrograph in micrographs if micrograph.technique == technique]
         plan = recipe.for_technique(technique, images[0].name)
         chosen |= {id(image) for image in _in_direction(_of_channel(images, plan), plan)}
-    kept = [micrograph for micrograph in micrographs if id(micrograph) in chosen]
+    kept = [_paired(micrograph, micrographs) for micrograph in micrographs if id(micrograph) in chosen]
     rest = [micrograph for micrograph in micrographs if id(micrograph) not in chosen]
     if not rest:
         return kept, ()
@@ -135,6 +138,12 @@ def other_direction(micrograph: Micrograph, micrographs: Iterable[Micrograph]) -
         return None
     found = [other for other in micrographs if _is_way_back(micrograph, other)]
     return found[0] if len(found) == 1 else None  # of two, neither is known to be the one
+
+
+def _paired(micrograph: Micrograph, micrographs: Sequence[Micrograph]) -> Micrograph:
+    """Return an image with its scan in the other direction, if the file holds one."""
+    other = other_direction(micrograph, micrographs)
+    return micrograph if other is None else replace(micrograph, opposite_scan=other.data)
 
 
 def _is_way_back(micrograph: Micrograph, other: Micrograph) -> bool:

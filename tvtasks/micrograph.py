@@ -129,6 +129,9 @@ class Micrograph:
         All other metadata of the file, safe for JSON.
     notes
         Sentences on what the reader had to decide (a colour image was reduced to grey …).
+    opposite_scan
+        The same lines scanned in the other direction, with the shape and orientation of `data`; None if the
+        file does not hold them.
 
     Examples
     --------
@@ -153,6 +156,7 @@ class Micrograph:
     reader: tuple[str, str] = ("memory", "")
     vendor_metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    opposite_scan: Image | None = None
 
     def coordinates(self, axis: int, indices: NDArray[Any]) -> NDArray[Any]:
         """Return the coordinates of pixels along y (axis 0) or x (axis 1), in the unit of the pixel size.
