@@ -144,6 +144,8 @@ def rerun_flow(
     message = " ".join(part for part in (f"{report.sentence}.", report.stopped_because) if part)
     if cancelled.is_set():
         return Cancelled(message=f"Cancelled in the dashboard: {message}")
+    if report.left and caller.stop.is_set():
+        return Cancelled(message=f"Stopped by the user: {message}")
     # Failed images do not make the run fail, but a run that was cut short is not complete.
     return Failed(message=message) if report.left else Completed(message=message)
 

@@ -9,13 +9,63 @@ microscope it means every signal.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from tvtasks import readers
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Micrograph
 from tvtasks.readers.directions import direction_of, undirected
 from tvtasks.recipe import Recipe
+
+
+def read_images(
+    path: str | Path,
+    *,
+    channel: str | Sequence[str] | None = None,
+    direction: Literal["forward", "backward", "both"] | None = None,
+) -> list[Micrograph]:
+    """Read the images of a file that the command line would restore.
+
+    Parameters
+    ----------
+    path
+        An image file.
+    channel
+        Names of channels, quantities (``height``), or patterns (``Frequency*``); ``"*"`` for all. If not
+        given, the usual ones for the technique.
+    direction
+        Fast-scan direction; forward if not given.
+
+    Returns
+    -------
+    list of Micrograph
+        At least one image.
+
+    Raises
+    ------
+    UnreadableFileError, UnusableImageError
+        The file cannot be read, or has no such image; the message lists those that it has.
+
+    See Also
+    --------
+    tvtasks.read : every image of a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/scan.npy", np.eye(8))
+    ...     read_images(f"{folder}/scan.npy")
+    [Micrograph scan.npy: 8 × 8 float64]
+    """
+    wanted = {"channel": channel if channel is None or isinstance(channel, str) else tuple(channel)}
+    recipe = Recipe.of("auto").model_copy(update=wanted | {"direction": direction})
+    return choose(readers.read(path), recipe)[0]
+
 
 _WANTED = {
     "STM": ("height", "current"),

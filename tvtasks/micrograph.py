@@ -174,6 +174,16 @@ class Micrograph:
             return self.position[axis] + self.position[axis + 2] * step * indices
         return step * (indices if axis else self.data.shape[0] - 1 - indices)
 
+    def __repr__(self) -> str:
+        """Describe the image in one line."""
+        words = [word for word in (self.technique, self.channel or self.quantity, self.direction) if word]
+        size = " × ".join(map(str, self.data.shape))
+        words.append(f"{size} {self.data.dtype}{self.units and f' in {self.units}'}")
+        if self.pixel_size:
+            dy, dx = self.pixel_size
+            words.append(f"pixel {dx:.4g} × {dy:.4g} {self.pixel_unit}")
+        return f"Micrograph {self.name}: {', '.join(words)}"
+
     @property
     def name(self) -> str:
         """The file's name, or "image" for an array from memory."""

@@ -127,6 +127,20 @@ class TestInABrowser:
         page.keyboard.type("scan_10")
         assert shown(page) == ["scan_10.sxm"]
 
+    def test_verdicts_are_kept_until_they_are_in_the_archive(self, page):
+        page.keyboard.press("r")
+        page.fill("#note", "tip change")
+        page.click(".thumb[data-name='scan_10.sxm']")
+        page.click("#keep")
+        page.select_option("#kind", "reject")
+        assert shown(page) == ["scan_9.sxm"]
+        assert page.inner_text("#save") == "Save 2 verdicts"
+        page.reload()
+        page.wait_for_selector("#unsaved a")
+        content = unquote(page.get_attribute("#save", "href").partition(",")[2])
+        found = {(one["verdict"], one["note"]) for one in json.loads(content)}
+        assert found == {("reject", "tip change"), ("keep", "")}
+
     def test_it_is_sorted_and_turned(self, page):
         page.select_option("#sort", "name")
         assert shown(page)[-2:] == ["scan_9.sxm", "scan_10.sxm"]

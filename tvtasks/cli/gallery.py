@@ -96,18 +96,15 @@ def _write(archive: Path, output: Path, latest: bool, quiet: bool) -> int:
 def _unrestored(archive: Path) -> Sequence[Unrestored]:
     """Return the files that the last watch of the archive did not restore."""
     from tvtasks.archive.folder import ledger_path
+    from tvtasks.cli.status import unrestored
     from tvtasks.errors import ArchiveError
     from tvtasks.gallery import Unrestored
-    from tvtasks.health.heartbeat import read_heartbeat
-    from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
 
-    beat = read_heartbeat(archive)
-    if beat is None or not ledger_path(archive).is_file():
+    if not ledger_path(archive).is_file():
         return []
     try:
-        with ReadOnlyLedger(ledger_path(archive)) as ledger:
-            entries = ledger.entries(beat.recipe, *UNRESTORED)
-    except ArchiveError:
+        entries = unrestored(archive)
+    except ArchiveError:  # the page shows the results without it
         return []
     return [
         Unrestored(entry.path.name, str(entry.state), entry.reason, datetime.fromisoformat(entry.updated))

@@ -125,12 +125,19 @@ def preview(restoration: Restored) -> Pillow.Image:
     _write(draw, (size[0] / 2, 22), caption(restoration), _CAPTION_SIZE, _CAPTION_GREY, size[0] - 2 * _MARGIN)
     for number, panel in enumerate(shown):
         left = _MARGIN + number * pitch
-        _write(draw, (left + PANEL_WIDTH / 2, 56), panel.name, _TITLE_SIZE)
+        title = f"{panel.name}   {grey_range(panel, restoration.micrograph.units)}"
+        _write(draw, (left + PANEL_WIDTH / 2, 56), title, _TITLE_SIZE)
         picture.paste(drawn(panel, (PANEL_WIDTH, height)), (left, _HEADER))
-        if number == 0 and (bar := scale_bar(restoration.micrograph, columns)):
+        if bar := scale_bar(restoration.micrograph, columns):
             _draw_scale_bar(picture, draw, bar, (left + PANEL_WIDTH, _HEADER + height))
         draw.rectangle((left, _HEADER, left + PANEL_WIDTH - 1, _HEADER + height - 1), outline=0)
     return picture
+
+
+def grey_range(panel: Panel, unit: str) -> str:
+    """Return the values drawn black and white, as text: ``-0.1 to 1.3 nm``."""
+    factor, prefixed = prefix(max(abs(panel.low), abs(panel.high)), unit)
+    return f"{panel.low / factor:.3g} to {panel.high / factor:.3g} {prefixed}".strip()
 
 
 def preview_boxes(size: tuple[int, int]) -> tuple[Box, Box]:
@@ -164,14 +171,19 @@ def jpeg(picture: Pillow.Image, *, max_bytes: int = 45_000) -> bytes:
 
 
 def caption(restoration: Restored) -> str:
-    """Return the text above a picture: names of image, channel and recipe, a chosen λ, and the gap."""
+    """Return the text above a picture: names of image, channel and recipe, each λ, and the gap."""
     parts = [restoration.micrograph.name]
     if restoration.micrograph.channel:
         parts.append(restoration.micrograph.channel)
     parts.append(restoration.recipe.name)
-    for step, choice in restoration.choices.items():
-        if not STEPS[step].follows:  # it has the λ of another step
+    for step, table in restoration.recipe.tables.items():
+        choice = restoration.choices.get(step)
+        if STEPS[step].follows:  # it has the λ of another step
+            continue
+        if choice:
             parts.append(f"{step} λ {choice.lam:.3g} {'kept' if choice.fell_back else 'auto'}")
+        elif (lam := getattr(table, "lam", None)) is not None:
+            parts.append(f"{step} λ {lam:g}")
     if restoration.gap is not None:
         parts.append(f"gap {restoration.gap:.1e}")
     return "  ·  ".join(parts)
