@@ -100,6 +100,12 @@ def rerun_flow(
         str, Help('The address of a Dask cluster, or "local" for processes on the worker\'s computer.')
     ] = "",
     storage: StorageOptions = DEFAULT_STORAGE,
+    frames: Annotated[
+        str,
+        Help(
+            "Frames to take from stacks and series: all, or numbers such as 0-9, 20; if empty, as the recipe."
+        ),
+    ] = "",
 ) -> Any:
     """Restore archived images, or the files they came from, by another recipe, unless they are current.
 
@@ -128,6 +134,7 @@ def rerun_flow(
             dask,
             storage,
             caller.yields,
+            frames,
         )
         with BatchPage() as page:
             listener = Listeners(page, caller.listener, _Report(caller))
@@ -204,6 +211,7 @@ def _call(request: Request) -> None:
         "workers": request.workers,
         "dask": request.dask,
         "storage": request.storage,
+        "frames": request.frames,
     }
     supervisor = current_supervisor()
     with tags(TAG):

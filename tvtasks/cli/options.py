@@ -33,6 +33,15 @@ Recipes = Annotated[
     list[str],
     typer.Option("--recipe", help=RECIPE, metavar="RECIPE", autocompletion=_preset_names),
 ]
+Frames = Annotated[
+    str,
+    typer.Option(
+        "--frames",
+        help="Frames to take from stacks and series: all, or numbers such as 0-9,20. Needed for a file that "
+        "would give more than 64 images.",
+        metavar="FRAMES",
+    ),
+]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Watch subfolders too.")]
 Ignore = Annotated[
     list[str] | None,

@@ -47,6 +47,7 @@ def rerun(
             help="Only images whose newest run did not converge, and files that a watch failed to restore.",
         ),
     ] = False,
+    frames: options.Frames = "",
     workers: options.Workers = 2,
     dask: Annotated[
         str,
@@ -84,6 +85,7 @@ def rerun(
         workers,
         dask,
         Storage.of(compression, sample),
+        frames=frames,
     )
     if plan:
         _print_plan(request, quiet=quiet, as_json=as_json)

@@ -16,6 +16,7 @@ def restore(
     ],
     archive: options.Archive,
     recipe: options.Recipes,
+    frames: options.Frames = "",
     workers: options.Workers = 2,
     compression: options.CompressionOption = "gzip",
     sample: options.SampleFile = None,
@@ -39,6 +40,7 @@ def restore(
         archive,
         workers=workers,
         storage=Storage.of(compression, sample),
+        frames=frames,
         yields=False,  # the user is waiting for these very files
     )
     batch.run(request, dashboard=not no_dashboard, quiet=quiet, as_json=as_json)

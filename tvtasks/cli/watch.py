@@ -28,6 +28,7 @@ def watch(
     folder: options.Folder,
     archive: options.Archive,
     recipe: options.Recipes,
+    frames: options.Frames = "",
     once: Annotated[
         bool, typer.Option("--once", help="Restore the files that are there, then exit.")
     ] = False,
@@ -84,6 +85,7 @@ def watch(
         folder=folder,
         archive=archive,
         recipes=tuple(recipe),
+        frames=frames,
         once=once,
         recursive=recursive,
         ignore=tuple(ignore or ()),

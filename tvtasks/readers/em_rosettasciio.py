@@ -12,7 +12,6 @@ import numpy as np
 
 from tvtasks.readers.isolated import Signal
 
-
 _SPECTRA = {
     "Spectrum": "spectra",
     "SpectrumStream": "a spectrum stream",

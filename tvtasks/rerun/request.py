@@ -43,6 +43,8 @@ class Request:
         Address of a Dask cluster, or ``local`` for processes on this computer; empty for threads.
     storage
         How to compress results, and the sample data for images without any in the archive.
+    frames
+        Frames to take from stacks and series, instead of those that the recipes name; empty for theirs.
     yields
         Whether to wait while a watch of the same archive has files to restore.
     """
@@ -56,12 +58,13 @@ class Request:
     dask: str = ""
     storage: Storage = DEFAULT_STORAGE
     yields: bool = True
+    frames: str = ""
 
     def plan(self, listener: Listener | None = None) -> Plan:
         """Find out what there is to do."""
         return plan(
             self.sources,
-            RecipeBook.load(self.recipes),
+            RecipeBook.load(self.recipes, frames=self.frames),
             self.archive,
             chosen=chosen_by(self.select),
             failed_only=self.failed_only,
