@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.draft import Draft, Made, StepRecord
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import Recipe
 from tvtasks.scaling import scaling, usable
-from tvtasks.steps import STEPS, Draft, Made, StepRecord
+from tvtasks.steps import STEPS
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
     from tvtasks.quality import QualityScores
+    from tvtasks.tuning import Tuning
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,6 +134,12 @@ class Restoration(Arrays):
     def choices(self) -> dict[str, Choice]:
         """How λ was chosen, by step, where the recipe leaves it open."""
         return {step.name: step.choice for step in self.steps if step.choice}
+
+    def explore(self, **options: Any) -> Tuning:
+        """Return a page with a slider over λ, which a notebook shows; options of `tuning.tune`."""
+        tuning = import_module("tvtasks.tuning")  # a room above this one, for those who ask for it here
+        made: Tuning = tuning.tune(self.micrograph, self.recipe, **options)
+        return made
 
 
 def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:

@@ -15,6 +15,7 @@ from typing import Self
 from tvtasks.courtesy import Turn
 from tvtasks.errors import ArchiveError
 from tvtasks.filesystem import LATEST_MTIME_NS, MountedFolder
+from tvtasks.health.results import output_of
 from tvtasks.ledger import Entry, Ledger
 from tvtasks.ledger.retries import Retry, explain, log_defect, retry_after
 from tvtasks.outcome import Change, Outcome, largest_gap
@@ -196,7 +197,7 @@ class Dispatcher:
             # The file was overwritten before it was read. The new content is in the archive under its own
             # checksum; the monitor finds it and sees that it is done.
             return [_change(self._ledger.mark_overwritten(entry))]
-        outputs = [outcome.archive for outcome in outcomes if outcome.archive]
+        outputs = [output_of(outcome.archive) for outcome in outcomes if outcome.archive]
         if self._turns[future].left:
             return [_change(self._ledger.put_back(entry), outcomes)]
         done, *copies = self._ledger.finish(entry, outputs, _detail(outcomes))

@@ -21,10 +21,10 @@ from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
 from tvtasks.archive.storage import not_nxem
+from tvtasks.draft import StepRecord
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import NOT_PARAMETERS, canonical_json
 from tvtasks.restoration import Restoration
-from tvtasks.steps import StepRecord
 
 ENTRY = "entry"
 RECORD = "provenance"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from typing import get_args
 
 import numpy as np
 
-from tvtasks.errors import UnusableImageError
+from tvtasks.errors import RecipeError, UnusableImageError
 from tvtasks.models import TGVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers.stopping import Check, Gap, Published, StoppingRule
@@ -37,8 +38,9 @@ class Convergence:
         Whether the stopping rule was met.
     method
         ``linear``, ``line-exact``, ``interior-point`` (TGV-L1 along lines), ``primal-dual`` (and the dtypes
-        that it went through), ``published``, or ``constant`` if the image does not change along the
-        direction.
+        that it went through), ``published``, ``constant`` if the image does not change along the direction,
+        or what the minimiser is if λ is very small or very large: ``median``, ``median of each line``,
+        ``plane`` or ``image``.
     history
         Energy and gap at each check of the iteration; empty for a direct method.
     """
@@ -119,7 +121,8 @@ def solve(
         a contrast that floating-point numbers cannot square.
     RecipeError
         `Published` is combined with TGV-L1 and the symmetrised gradient, which the published code does not
-        have.
+        have; a direction that does not exist; fewer than one thread; or a weight that floating-point numbers
+        cannot square.
 
     References
     ----------
@@ -141,11 +144,21 @@ def solve(
     (True, True)
     """
     if np.ndim(image) == 3 and len(image) > 0:
+        _check_request(model, direction, threads)
         return _solve_stack(image, model, direction, stop, threads)
     f = _checked(image)
     rule = Gap() if stop is None else stop
+    _check_request(model, direction, threads)
     # The methods load compiled code, for which a caller who only describes a recipe should not wait.
-    from tvtasks.solvers import kernels, linear, lines, primal_dual, published, tgv_lines  # noqa: PLC0415
+    from tvtasks.solvers import (  # noqa: PLC0415
+        extremes,
+        kernels,
+        linear,
+        lines,
+        primal_dual,
+        published,
+        tgv_lines,
+    )
 
     kernels.keep_freed_memory()
     if isinstance(rule, Published):
@@ -163,7 +176,11 @@ def solve(
             method="constant",
         )
     exact, start = None, None
-    if isinstance(model, HuberROF) and model.alpha > 0:
+    if not isinstance(model, HuberROF):
+        known = extremes.solve(f, model, direction, rtol=rule.rtol)
+        if known is not None:
+            return known
+    elif model.alpha > 0:
         exact, start = linear.solve(f, model, direction, rtol=rule.rtol, threads=threads)
     if exact is None and direction != "both":
         by_line = tgv_lines if isinstance(model, TGVL1) else lines
@@ -171,6 +188,20 @@ def solve(
     if exact is not None and exact.gap <= rule.rtol:
         return exact
     return primal_dual.solve(f, model, direction, rule, threads, start)
+
+
+def _check_request(model: Model, direction: Direction, threads: int) -> None:
+    """Raise an error that describes what cannot be done."""
+    if direction not in get_args(Direction):
+        raise RecipeError(f"There is no direction {direction!r}. Use 'both', 'x' or 'y'.")
+    if threads < 1:
+        raise RecipeError(f"threads = {threads} cannot compute anything. Use 1 or more.")
+    for name, weight in vars(model).items():
+        if isinstance(weight, float) and weight != 0 and not _LEAST_CONTRAST <= weight <= 1 / _LEAST_CONTRAST:
+            raise RecipeError(
+                f"{name} = {weight:g} is too {'small' if weight < 1 else 'large'} for floating-point "
+                f"numbers. Use a value between {_LEAST_CONTRAST:g} and {1 / _LEAST_CONTRAST:g}."
+            )
 
 
 def _solve_stack(
