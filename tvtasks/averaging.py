@@ -29,7 +29,7 @@ class Averaged(ModelSettings):
         from tvtasks.choosing.counts import Stabilised, are_counts, averaged  # noqa: PLC0415 - brings in scipy
         from tvtasks.choosing.noise import estimate_noise  # noqa: PLC0415
 
-        raw = draft.micrograph.data[draft.region.slices]
+        raw = draft.raw
         if not are_counts(raw, draft.micrograph.technique):
             return Applied(image)
         values = image.astype(np.float64) * draft.factor + (draft.offset if draft.lifted else 0.0)

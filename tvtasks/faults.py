@@ -92,7 +92,7 @@ def _diagnosed(draft: Draft) -> tuple[Draft, tuple[str, ...]]:
         return draft, ()
     micrograph, lines = draft.micrograph, draft.recipe.lines
     found = diagnose(
-        micrograph.data[draft.region.slices],
+        draft.raw,
         technique=micrograph.technique,
         pixel_size=micrograph.pixel_size if micrograph.pixel_unit == "m" else None,
         unit=micrograph.units,
