@@ -15,6 +15,8 @@ _ENDS = 1e-3
 """Part of the values at either end that does not count for the range of the others."""
 _FAR = 10.0
 """How many times the range of all other values a hot pixel is beyond all its neighbours."""
+_SMALLEST = 8
+"""Rows and columns below which an image has no range of its own."""
 _MOST = 1e-3
 """Part of an image above which such pixels are what it shows."""
 
@@ -39,7 +41,7 @@ def hot_pixels(values: NDArray[np.float64]) -> NDArray[np.intp]:
     [[3, 2]]
     """
     none = np.empty((0, 2), np.intp)
-    if min(values.shape) < 3:
+    if min(values.shape) < _SMALLEST:
         return none
     left_out = max(2, round(_ENDS * values.size))
     ordered = np.partition(values, (left_out, values.size - 1 - left_out), axis=None)
