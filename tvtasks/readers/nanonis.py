@@ -122,9 +122,10 @@ def _header(content: bytes, path: Path) -> dict[str, str]:
                 "Another program wrote it, and its description of the scan is not reliable. "
                 "Restore the file that the microscope wrote."
             )
-        # Of two, the first is part of a comment.
         tag, lines = line[1:-1], []
-        tags[tag] = lines
+        # A comment may hold tags, too. It comes before this table and after the others.
+        if tag not in tags or tag == "DATA_INFO":
+            tags[tag] = lines
     return {tag: "\n".join(text).strip("\n") for tag, text in tags.items()}
 
 
