@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+SAMPLES = Path(__file__).parents[3] / "shared"
 
 SECONDS = 10.0
 MEMORY = 2 * 2**30
@@ -96,6 +96,7 @@ def judge(path: Path) -> tuple[str, str]:
     before = path.read_bytes(), sorted(path.parent.iterdir())
     try:
         readers.incomplete(path)
+        readers.doubtful(path)
         micrographs = readers.read(path)
     except UnreadableFileError as error:
         outcome, wrong = "refused", ""
