@@ -7,6 +7,7 @@ microscope it means every signal.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -28,6 +29,8 @@ _SECOND = " (2)"
 
 def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micrograph], tuple[str, ...]]:
     """Return the images of a file that a recipe selects, in the file's order, and notes on those left out.
+
+    Each has its `opposite_scan`, if the file holds one.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micr
         images = [micrograph for micrograph in micrographs if micrograph.technique == technique]
         plan = recipe.for_technique(technique, images[0].name)
         chosen |= {id(image) for image in _in_frames(_in_direction(_of_channel(images, plan), plan), plan)}
-    kept = [micrograph for micrograph in micrographs if id(micrograph) in chosen]
+    kept = [_paired(micrograph, micrographs) for micrograph in micrographs if id(micrograph) in chosen]
     if len(kept) > MOST_IMAGES and not recipe.frames:
         raise UnusableImageError(
             f"{kept[0].name} would give {len(kept)} images, more than the {MOST_IMAGES} that are restored "
@@ -95,6 +98,12 @@ def other_direction(micrograph: Micrograph, micrographs: Iterable[Micrograph]) -
         return None
     found = [other for other in micrographs if _is_way_back(micrograph, other)]
     return found[0] if len(found) == 1 else None  # of two, neither is known to be the one
+
+
+def _paired(micrograph: Micrograph, micrographs: Sequence[Micrograph]) -> Micrograph:
+    """Return an image with its scan in the other direction, if the file holds one."""
+    other = other_direction(micrograph, micrographs)
+    return micrograph if other is None else replace(micrograph, opposite_scan=other.data)
 
 
 def _is_way_back(micrograph: Micrograph, other: Micrograph) -> bool:

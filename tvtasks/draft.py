@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tvtasks.recipe import Recipe
 
 Floats = NDArray[np.floating[Any]]
-Kind = Literal["level", "difference", "plain"]
+Kind = Literal["level", "difference", "plain", "input"]
 
 
 class Made(NamedTuple):
@@ -31,8 +31,8 @@ class Made(NamedTuple):
     values
         The array, scaled as the models see the image.
     kind
-        A ``level`` contains the zero level of the raw image, a ``difference`` does not, and ``plain`` values
-        are not in the unit of the image.
+        A ``level`` contains the zero level of the raw image, a ``difference`` does not, ``plain`` values are
+        not in the unit of the image, and an ``input`` is, and is not scaled.
     step
         Name of the step that made it or changed it last.
     """

@@ -11,10 +11,11 @@ from dataclasses import fields, replace
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tvtasks.draft import Applied, Draft, Floats, ModelSettings
+from tvtasks.draft import Applied, Draft, Floats, Kind, ModelSettings
 from tvtasks.models import STRICT
 
 
@@ -26,7 +27,7 @@ class OffsetsAndScars(ModelSettings):
     title: ClassVar[str] = "Offsets and scars"
     summary: ClassVar[str] = "Takes out offsets of lines, scars and charging streaks that are certain."
     usual_lam: ClassVar[Mapping[str, float | None]] = {"lines": None}
-    arrays: ClassVar[tuple[str, ...]] = ("offsets", "scars")
+    arrays: ClassVar[tuple[str, ...]] = ("offsets", "scars", "opposite_scan", "disagreement")
 
     offsets: Annotated[bool, Field(description="Take out offsets of lines.")] = True
     scars: Annotated[bool, Field(description="Take out scars, tip changes and charging streaks.")] = True
@@ -47,6 +48,7 @@ class OffsetsAndScars(ModelSettings):
             arrays={
                 "offsets": (found.offsets / draft.factor, "difference"),
                 "scars": ((found.scars / draft.factor).astype(image.dtype), "difference"),
+                **_pair(draft),
             },
             notes=notes,
             level=False,
@@ -91,15 +93,26 @@ def _diagnosed(draft: Draft) -> tuple[Draft, tuple[str, ...]]:
     if draft.diagnosis is not None:
         return draft, ()
     micrograph, lines = draft.micrograph, draft.recipe.lines
+    other = micrograph.opposite_scan
     found = diagnose(
         draft.raw,
         technique=micrograph.technique,
         pixel_size=micrograph.pixel_size if micrograph.pixel_unit == "m" else None,
         unit=micrograph.units,
         direction=lines.fast_axis if isinstance(lines, OffsetsAndScars) else "x",
+        backward=None if other is None else other[draft.region.slices],
         leave=_left(draft),
     )
     return replace(draft, diagnosis=found), (" ".join(found.sentences),)
+
+
+def _pair(draft: Draft) -> dict[str, tuple[NDArray[Any], Kind]]:
+    """Return the scan in the other direction, and where the two disagree, if that scan was used."""
+    assert draft.diagnosis is not None
+    other, map_of = draft.micrograph.opposite_scan, draft.diagnosis.disagreement
+    if other is None or map_of is None:
+        return {}
+    return {"opposite_scan": (other, "input"), "disagreement": (map_of.astype(np.float32), "plain")}
 
 
 def _left(draft: Draft) -> frozenset[str]:

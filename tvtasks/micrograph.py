@@ -133,6 +133,9 @@ class Micrograph:
         All other metadata of the file, safe for JSON.
     notes
         Sentences on what the reader had to decide (a colour image was reduced to grey …).
+    opposite_scan
+        The same lines scanned in the other direction, with the shape and orientation of `data`; None if the
+        file does not hold them.
 
     Raises
     ------
@@ -162,6 +165,7 @@ class Micrograph:
     reader: tuple[str, str] = ("memory", "")
     vendor_metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    opposite_scan: Image | None = None
 
     def __post_init__(self) -> None:
         size = self.pixel_size

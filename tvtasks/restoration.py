@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Raise it whenever the same image and recipe give other numbers than before."""
 
 
@@ -180,7 +180,7 @@ def finish(draft: Draft) -> Restoration:
     raw = draft.micrograph.data[draft.region.slices]
 
     def in_unit(made: Made) -> NDArray[Any]:
-        if made.kind == "plain":
+        if made.kind in ("plain", "input"):
             return made.values
         offset = draft.offset if made.kind == "level" else 0.0
         return (draft.factor * made.values.astype(np.float64) + offset).astype(dtype)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, cast
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass as validated
 
-from tvtasks.averaging import Averaged
+from tvtasks.averaging import ByWhatRepeats
 from tvtasks.draft import Applied, Draft, Floats, Kind, Made, ModelSettings, Settings, StepRecord
 from tvtasks.faults import OffsetsAndScars, TiltBowDrift
 from tvtasks.models import STRICT, TGVL1, TVL1, HuberROF, Lam, Model, Positive
@@ -264,7 +264,7 @@ class Step:
 
 MODELS: dict[str, type[ModelSettings]] = {
     model.name: model
-    for model in (HuberROFStep, TVL1Step, TGVL1Step, OffsetsAndScars, TiltBowDrift, Averaged)
+    for model in (HuberROFStep, TVL1Step, TGVL1Step, OffsetsAndScars, TiltBowDrift, ByWhatRepeats)
 }
 """All models by name. A new model is a class and an entry here."""
 

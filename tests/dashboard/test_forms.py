@@ -87,5 +87,5 @@ class TestForm:
         definitions = schema(restore_flow)["definitions"]
         choices = definitions["Recipe"]["properties"]["denoise"]["anyOf"]
         titles = [definitions[choice["$ref"].rpartition("/")[2]]["title"] for choice in choices[:-1]]
-        assert titles == ["Huber-ROF", "TV-L1", "TGV-L1", "By what the image is"]
+        assert titles == ["Huber-ROF", "TV-L1", "TGV-L1", "By what repeats"]
         assert choices[-1] == {"type": "null"}

@@ -3,6 +3,7 @@ import pytest
 
 from tvtasks.solvers.cosine_wiener import TRANSFORM, cosine_wiener
 from tvtasks.solvers.features import find_features, fit_features
+from tvtasks.solvers.group_wiener import group_wiener
 from tvtasks.solvers.jitter import line_jitter, moved_lines
 from tvtasks.solvers.lattice_mean import shifted_means
 from tvtasks.solvers.shift_kernels import FLOOR
@@ -173,3 +174,22 @@ class TestCosineWiener:
         f = np.random.default_rng(7).normal(size=(220, 90)).astype(np.float32)
         one, other = (cosine_wiener(f, f, np.ones_like(f), threads=n) for n in (1, 3))
         assert np.array_equal(one.values, other.values)
+
+
+class TestGroupWiener:
+    def test_without_noise_everything_is_kept(self):
+        f = lattice(64).astype(np.float32)
+        assert np.allclose(group_wiener(f, f, np.full_like(f, 1e-8)).values, f, atol=1e-3)
+
+    def test_noise_is_filtered_by_what_the_estimate_shows(self):
+        truth = lattice(96).astype(np.float32)
+        f = truth + np.random.default_rng(8).normal(size=truth.shape).astype(np.float32)
+        kept = group_wiener(f, truth, np.ones_like(f))
+        assert np.std(kept.values - truth) < 0.2
+        assert np.mean((kept.values - truth) ** 2) < np.mean(kept.own)  # overlapping groups agree
+
+    def test_threads_do_not_change_a_bit(self):
+        f = np.random.default_rng(9).normal(size=(150, 70)).astype(np.float32)
+        one, other = (group_wiener(f, f, np.ones_like(f), threads=n) for n in (1, 3))
+        assert np.array_equal(one.values, other.values)
+        assert np.array_equal(one.looks, other.looks)

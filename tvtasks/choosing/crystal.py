@@ -37,6 +37,8 @@ _PATCH, _LEAST_PATCH, _MOST_PATCH = 0.6, 7, 15  # periods, px
 _SAFE = 0.12  # periods that a pilot is smoothed where the noise is not known yet
 _OUT_OF_PLACE = 1.4  # excess of the jitter from which on lines are moved; crystals in place have up to 1.1
 _STRAIGHTENINGS = 2
+# Times the noise of the fine waves: of noise blurred by a pixel they hold 1/86; more than this is the sample.
+_MOST_SHARED = 150.0
 _BLUR_OF_MEAN = 0.5  # share that gives 95 % of coverage on the tuned scenes 0–5
 _SMOOTH = 1.4  # px of the pilot's width from which every other pixel is looked at
 _WINDOW, _LEAST_WINDOW = 0.4, 2.0  # periods, px: where errors are averaged
@@ -83,12 +85,17 @@ def _pilot(f: Array, noise: Noise, width: float, period: float) -> Array:
     return np.asarray(pilot - gaussian(pilot, _SLOW * period))
 
 
-def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: int) -> Found:
-    """Denoise a crystal in whose spectrum these peaks are; the variance of the noise is about 1."""
+def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: int) -> Found | None:
+    """Denoise a crystal in whose spectrum these peaks are; the variance of the noise is about 1.
+
+    None where neighbours share so much of the noise that it cannot be told from the sample.
+    """
     period = 1 / peaks[0].frequency
     shared = WHITE
     if is_shared(noise):
         noise, shared = _seen_in_residual(f, noise, period, threads)
+        if noise.sigma > _MOST_SHARED:
+            return None
     width = best_width(stabilised(f, noise), shared)
     crystal = _Crystal.of(f, noise, shared, width, period, threads)
     adapted, plain = _means(f, crystal, threads)

@@ -58,7 +58,9 @@ class Denoised:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-def denoise_auto(image: Array, *, noise: Noise | None = None, threads: int = 1) -> Denoised:
+def denoise_auto(
+    image: Array, *, noise: Noise | None = None, lattice: bool = True, threads: int = 1
+) -> Denoised:
     """Denoise an image by what suits it: nothing is to be set.
 
     Where a lattice stands out of the spectrum, pixels are averaged with those a translation of the lattice
@@ -73,6 +75,8 @@ def denoise_auto(image: Array, *, noise: Noise | None = None, threads: int = 1) 
         are best.
     noise
         Of the image, in its unit; estimated where it is not given.
+    lattice
+        Whether the image may have a lattice.
     threads
         Cores to use; the result is the same bit for bit.
 
@@ -98,14 +102,18 @@ def denoise_auto(image: Array, *, noise: Noise | None = None, threads: int = 1) 
         noise, sigma=1.0, offset=(noise.offset + noise.gain * level) / unit**2, gain=noise.gain / unit
     )
     scaled, spikes = _without_spikes(scaled, known)
-    peaks = spectrum(stabilised(scaled, known)).peaks
+    peaks = spectrum(stabilised(scaled, known)).peaks if lattice else ()
     evidence = {
         "noise_sigma": noise.sigma, "noise_gain": noise.gain, "noise_correlation": noise.correlation,
         "spikes": spikes,
     }  # fmt: skip
-    if not peaks and is_shared(known):
+    found = None
+    if peaks:
+        found = by_translations(scaled, known, peaks, threads)
+    elif not is_shared(known):
+        found = by_patches(scaled, known, threads)
+    if found is None:
         return _as_before(f, dtype, evidence, threads)
-    found = by_translations(scaled, known, peaks, threads) if peaks else by_patches(scaled, known, threads)
     errors = np.sqrt(found.error)
     looks = found.variance / np.maximum(found.error, 1e-9)
     return Denoised(
@@ -126,9 +134,8 @@ def _as_before(f: Array, dtype: type[np.floating[Any]], evidence: dict[str, Any]
     solution = solve((f - low) / unit, with_lam(_USUAL, choice.lam), stop=Gap(1e-3), threads=threads)
     image = (low + unit * solution.u).astype(dtype)
     reason = (
-        "Neighbouring pixels share their noise (was the image interpolated, filtered or compressed?), and "
-        "there is no lattice to measure it by. So it cannot be told from the sample, and total variation of "
-        "the usual strength was taken."
+        "Neighbouring pixels share their noise (was the image interpolated, filtered or compressed?), so it "
+        "cannot be told from the sample, and total variation of the usual strength was taken."
     )
     return Denoised(
         image, np.full_like(image, np.nan), np.full(f.shape, np.nan, np.float32), "total-variation", reason,

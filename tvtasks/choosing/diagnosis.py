@@ -197,7 +197,7 @@ def diagnose(
     if are_counts(raw, technique):
         return _of_counts(f, streaked=technique not in _NO_STREAKS and "scars" not in leave)
     partner = None
-    if backward is not None and np.shape(backward) == f.shape:
+    if backward is not None and np.shape(backward) == f.shape and np.isfinite(backward).all():
         partner = (np.asarray(backward, np.float64) - low) / scale
     found = _of_heights((f - low) / scale, partner, scale, unit, pixel_size, leave)
     o, s, b = scale * found.offsets, scale * found.scars, scale * found.background

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
-from scipy.ndimage import gaussian_filter1d, map_coordinates
+from scipy.ndimage import gaussian_filter1d, map_coordinates, uniform_filter1d
 
 from tvtasks.choosing.bow import bow
 from tvtasks.choosing.evidence import KeptOffsets
@@ -108,10 +108,14 @@ def offsets_of_one_scan(kept: KeptOffsets, found: Offsets, partner: Partner) -> 
     theirs = np.where(np.abs(np.roll(theirs, -1)) > np.abs(theirs), np.roll(theirs, -1), theirs)
     large = np.abs(ours) > _LARGE * spread(ours)
     shared = large & (np.abs(theirs - ours) < _SHARED * np.abs(ours))
-    rest, rest_of_theirs = ours[~large], _beyond(partner.offsets.values)[~large]
-    power = float(np.sqrt(np.vdot(rest, rest) * np.vdot(rest_of_theirs, rest_of_theirs)))
-    common = power > 0 and float(np.vdot(rest, rest_of_theirs)) / power > _ALIKE
-    if common or not shared.any():
+    if not shared.any():
+        return kept
+    rest = [
+        _slower(np.where(large, 0.0, np.diff(values, prepend=values[0])))
+        for values in (kept.values, partner.offsets.values)
+    ]
+    power = float(np.sqrt(np.vdot(rest[0], rest[0]) * np.vdot(rest[1], rest[1])))
+    if power > 0 and float(np.vdot(rest[0], rest[1])) / power > _ALIKE:
         return kept
     stay = tuple(np.flatnonzero(shared).tolist())
     values = kept.values.copy()
@@ -131,6 +135,12 @@ def _height(offsets: Vector, line: int) -> float:
     """Height of a jump from the lines around it: each has an offset of its own."""
     before, after = offsets[max(line - _FEW, 0) : line], offsets[line : line + _FEW]
     return float(after.mean() - before.mean()) if before.size and after.size else 0.0
+
+
+def _slower(changes: Vector) -> Vector:
+    """Return the changes over a few lines, beyond the typical one: noise of single lines averages out."""
+    over = uniform_filter1d(changes, 2 * _FEW, mode="nearest")
+    return np.asarray(over - over.mean())
 
 
 def _beyond(offsets: Vector) -> Vector:

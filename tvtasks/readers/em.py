@@ -54,8 +54,8 @@ def _read(
         for signal, fault in zip(signals, faults, strict=True)
         if fault is not None
     )
-    if streams := [name for signal in signals for name in signal.about.get("left_out", ())]:
-        left_out += (f"Left out: {' and '.join(dict.fromkeys(streams))} in the file.",)
+    if unread := [name for signal in signals for name in signal.about.get("left_out", ())]:
+        left_out += (f"Left out: {' and '.join(dict.fromkeys(unread))} in the file.",)
     version = metadata.version("rosettasciio")
     micrographs: list[Micrograph] = []
     for signal in images:

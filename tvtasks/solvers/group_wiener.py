@@ -1,9 +1,12 @@
 """Wiener's filter in groups of similar blocks: the second half of BM3D, from any first estimate of the image.
 
 Blocks that look alike in the first estimate are stacked, and the stack is transformed along all three axes
-(cosine, cosine, Haar). A coefficient whose power in the first estimate is P keeps P / (P + noise) (Dabov, Foi,
-Katkovnik & Egiazarian 2007, doi:10.1109/TIP.2007.901238). Counts are filtered as they are, each block with the
-variance of its own noise.
+(cosine, cosine, Haar). A coefficient whose power in the first estimate is P keeps P / (P + noise). Counts are
+filtered as they are, each group with the variance of its own noise.
+
+K. Dabov, A. Foi, V. Katkovnik and K. Egiazarian, "Image denoising by sparse 3-D transform-domain
+collaborative filtering", IEEE Transactions on Image Processing 16 (2007) 2080-2095,
+doi:10.1109/TIP.2007.901238.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 from scipy.fft import dct
@@ -123,7 +127,7 @@ def _filter_groups(
 
 
 @compiled
-def _alike(u: Array, y: int, x: int, limit: float, line: Array, places: Array, differences: Array) -> int:
+def _alike(u: Array, y: int, x: int, limit: Any, line: Array, places: Array, differences: Array) -> int:
     """Find the blocks that are most like the one at (y, x), itself first; return their number."""
     height, width = u.shape
     left, right = max(x - _REACH, 0), min(x + _REACH, width - _SIDE) + 1
@@ -170,16 +174,15 @@ def _gather(image: Array, places: Array, n: int, out: Array) -> None:
 
 @compiled
 def _scatter(
-    group: Array, places: Array, n: int, first_row: int, window: Array, weight: float, own: float, squares: float,
+    group: Array, places: Array, n: int, first_row: int, window: Array, weight: Any, own: Any, squares: Any,
     totals: Array,
 ) -> None:  # fmt: skip
     for k in range(n):
         for i in range(_SIDE):
             y, x = np.uintp(places[k, 0] - first_row + i), np.uintp(places[k, 1])
+            start = np.uintp(i * _SIDE * n + k)
             for j in range(np.uintp(_SIDE)):
-                totals[0, y, x + j] += (
-                    weight * window[i, j] * group[np.uintp((i * _SIDE) * n + k) + j * np.uintp(n)]
-                )
+                totals[0, y, x + j] += weight * window[i, j] * group[start + j * np.uintp(n)]
             for j in range(np.uintp(_SIDE)):
                 totals[1, y, x + j] += weight * window[i, j]
             for j in range(np.uintp(_SIDE)):
@@ -189,30 +192,31 @@ def _scatter(
 
 
 @compiled
-def _add(a: Array, start: int, factor: float, out: Array, to: int, n: int) -> None:
-    s, t = np.uintp(start), np.uintp(to)
+def _combine(a: Array, start: int, apart: int, factors: Array, row: int, out: Array, to: int, n: int) -> None:
+    """Combine eight runs of n values, which lie `apart`, with a row of factors."""
+    zero, d = np.uintp(start), np.uintp(apart)
+    one, two, three, four = zero + d, zero + np.uintp(2) * d, zero + np.uintp(3) * d, zero + np.uintp(4) * d
+    five, six, seven = zero + np.uintp(5) * d, zero + np.uintp(6) * d, zero + np.uintp(7) * d
+    t0, t1, t2, t3 = factors[row, 0], factors[row, 1], factors[row, 2], factors[row, 3]
+    t4, t5, t6, t7 = factors[row, 4], factors[row, 5], factors[row, 6], factors[row, 7]
+    t = np.uintp(to)
     for k in range(np.uintp(n)):
-        out[t + k] += factor * a[s + k]
+        first = t0 * a[zero + k] + t1 * a[one + k] + t2 * a[two + k] + t3 * a[three + k]
+        out[t + k] = first + (t4 * a[four + k] + t5 * a[five + k] + t6 * a[six + k] + t7 * a[seven + k])
 
 
 @compiled
 def _turn(group: Array, transform: Array, n: int, room: Array) -> None:
     """Transform the blocks of a group in place: T B Tᵀ; with the transposed T this is undone."""
-    for k in range(np.uintp(_SIDE * _SIDE * n)):
-        room[k] = np.float32(0)
     for a in range(_SIDE):
-        for b in range(_SIDE):
-            _add(group, b * _SIDE * n, transform[a, b], room, a * _SIDE * n, _SIDE * n)
-    for k in range(np.uintp(_SIDE * _SIDE * n)):
-        group[k] = np.float32(0)
+        _combine(group, 0, _SIDE * n, transform, a, room, a * _SIDE * n, _SIDE * n)
     for i in range(_SIDE):
         for a in range(_SIDE):
-            for b in range(_SIDE):
-                _add(room, (i * _SIDE + b) * n, transform[a, b], group, (i * _SIDE + a) * n, n)
+            _combine(room, i * _SIDE * n, n, transform, a, group, (i * _SIDE + a) * n, n)
 
 
 @compiled
-def _shrink(kept: Array, seen: Array, level: float, colours: Array, n: int) -> tuple[float, float]:
+def _shrink(kept: Array, seen: Array, level: Any, colours: Array, n: int) -> tuple[Any, Any]:
     """Keep P / (P + noise) of each coefficient; return the sums of the shares and of their squares."""
     own, squares = np.float32(0), np.float32(0)
     for i in range(_SIDE):
@@ -232,7 +236,7 @@ def _shrink(kept: Array, seen: Array, level: float, colours: Array, n: int) -> t
 
 
 @summed
-def _sums(a: Array, start: int, n: int) -> tuple[float, float]:
+def _sums(a: Array, start: Any, n: int) -> tuple[Any, Any]:
     one, two = np.float32(0), np.float32(0)
     for k in range(np.uintp(n)):
         v = a[start + k]

@@ -13,13 +13,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.draft import Draft
 from tvtasks.errors import ConfigurationError
 from tvtasks.micrograph import Micrograph, Region
 from tvtasks.models import HuberROF, Model
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import prepare
 from tvtasks.solvers import Gap, solve
-from tvtasks.steps import MODELS, STEPS, Draft, Minimised
+from tvtasks.steps import MODELS, STEPS, Minimised
 
 LAMS = 25
 """Number of values of λ; the middle one is that of the recipe."""
