@@ -199,12 +199,12 @@ def _is_constant(image: Micrograph) -> bool:
 
 
 def _names(images: Iterable[Micrograph]) -> str:
-    names = list(
-        dict.fromkeys(
-            " ".join(filter(None, (image.channel or image.quantity or "without a name", image.direction)))
-            for image in images
-        )
-    )
+    names = list(dict.fromkeys(_name(image) for image in images))
     return ", ".join(names[:_MOST_NAMES]) + (
         f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     )
+
+
+def _name(image: Micrograph) -> str:
+    name = image.channel or image.quantity or "without a name"
+    return name if image.direction is None or direction_of(name) else f"{name} {image.direction}"

@@ -224,10 +224,10 @@ def _require_finite(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
     Raises
     ------
     UnusableImageError
-        An array holds NaN or infinity.
+        The result, or what was taken from the image, holds NaN or infinity.
     """
-    for array, values in arrays.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
+    for array in ("background", "flat", "contrast", "restored"):  # others are evidence, or input
+        if array in arrays and not np.isfinite(arrays[array]).all():
             raise UnusableImageError(
                 f"{name}: the array {array} of its result is not finite, so nothing was archived. Check the "
                 "values of the image and the scale of the recipe; if both are usual, report it."
