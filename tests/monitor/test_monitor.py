@@ -212,7 +212,7 @@ class TestArrival:
         with bench.monitor() as monitor:
             path = bench.write("scan.tif", date=1)
             bench.after(1.0, monitor)
-            monkeypatch.setattr("tvtasks.monitor.file_sha256", hash_and_overwrite)
+            monkeypatch.setattr("tvtasks.readers.content_sha256", hash_and_overwrite)
             assert bench.after(2.0, monitor) == []
             (entry,) = bench.wait(monitor)
             assert entry.sha256 == file_sha256(path)

@@ -121,3 +121,23 @@ def test_where_a_scan_of_nanonis_was(tmp_path: Path, scan: str, angle: str, foun
     assert centre == pytest.approx((2e-7, 1e-7))
     y = image.coordinates(0, np.arange(2))
     assert y[0] > y[1]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("kind", ["sxm down", "sxm up", "sxm backward", "sxm up, backward", "ibw", "gwy"])
+def test_gwyddion_shows_the_same_at_the_same_scale(kind: str, stopped: bool, tmp_path: Path) -> None:
+    gwyddionpy = pytest.importorskip("gwyddionpy", reason="the extra [gwyddion] is not installed")
+    if package := FORMATS.get(kind):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    data = surface(9, 14, 3)
+    if stopped:
+        data[slice(0, 4) if "up" in kind else slice(5, 9)] = np.nan if "sxm" in kind else 0.0
+    path = made(tmp_path, data)[kind]()
+    shown = list(gwyddionpy.load(path).channels.values())
+    images = readers.read(path)
+    assert len(shown) == len(images)
+    scanned = np.isfinite(data)
+    for channel, image in zip(shown, images, strict=True):
+        np.testing.assert_allclose(image.data[scanned], channel.data[scanned], rtol=1e-6)
+        rows, columns = data.shape
+        assert image.pixel_size == pytest.approx((channel.yreal / rows, channel.xreal / columns))
