@@ -535,7 +535,7 @@ class TestPairs:
         path = self.pixels(bench)
         assert bench.wait(monitor, 40) == []
         assert monitor.stuck == {
-            path: "scan.tif is still incomplete after 30 s: scan.hdr, which belongs to it, is not there yet. "
+            path: "scan.tif is still incomplete after 30 s: scan.hdr, which belongs to it, does not exist yet. "
             "tvtasks takes it up again when it changes."
         }
         bench.write("scan.hdr", self.HEADER)
