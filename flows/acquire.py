@@ -52,6 +52,12 @@ def acquire_flow(
     ignore: Annotated[list[str] | None, Help("Patterns of files to leave alone, such as test_*.")] = None,
     workers: Annotated[int, Field(ge=1, le=64), Help("Files restored at a time.")] = 2,
     once: Annotated[bool, Help("Restore the files that are there, then end.")] = False,
+    frames: Annotated[
+        str,
+        Help(
+            "Frames to take from stacks and series: all, or numbers such as 0-9, 20; if empty, as the recipe."
+        ),
+    ] = "",
 ) -> Any:
     """Restore all images in a folder, and new ones as they arrive, until someone cancels the run.
 
@@ -68,6 +74,7 @@ def acquire_flow(
             ignore=tuple(ignore or ()),
             workers=workers,
             once=once,
+            frames=frames,
         )
         # In a context of its own: otherwise each image would be a subflow run of this one, at ten times the
         # cost.

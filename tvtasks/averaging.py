@@ -49,7 +49,7 @@ class ByWhatRepeats(ModelSettings):
         level = draft.offset if draft.lifted else 0.0
         values = image.astype(np.float64) * draft.factor + level
         technique = draft.micrograph.technique
-        patches = self.patches or are_counts(draft.micrograph.data[draft.region.slices], technique)
+        patches = self.patches or are_counts(draft.raw, technique)
         noise = estimate_noise(values)
         sample = max(float(values.var()) - noise.sigma**2, 0.0)
         lattice = technique in _CRYSTALS or bool(waves(values).values.var() > _LATTICE * sample > 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.hot_pixels import without
 from tvtasks.micrograph import Micrograph, Region
 from tvtasks.solvers import Convergence
 
@@ -96,6 +97,8 @@ class Draft:
         What was found to be wrong with the raw image, in its unit; None unless a step asked.
     steps, notes
         A record of each finished step, and sentences for the user.
+    hot
+        Rows and columns of hot pixels in the region, shape (count, 2).
     """
 
     micrograph: Micrograph
@@ -111,6 +114,13 @@ class Draft:
     diagnosis: Diagnosis | None = None
     steps: tuple[StepRecord, ...] = ()
     notes: tuple[str, ...] = ()
+    hot: NDArray[np.intp] = field(default_factory=lambda: np.empty((0, 2), np.intp))
+
+    @property
+    def raw(self) -> NDArray[Any]:
+        """The region of the raw image, in its unit and dtype, without hot pixels."""
+        raw = self.micrograph.data[self.region.slices]
+        return without(raw, self.hot) if len(self.hot) else raw
 
     def without(self, taken: Floats, step: str, *, level: bool) -> Draft:
         """Subtract something from the image and add it to the background.

@@ -77,6 +77,8 @@ class WatchOptions(MonitorOptions):
         The watched folder, and the folder for results.
     recipes
         Presets, TOML files, or PATTERN=RECIPE, as given.
+    frames
+        Frames to take from stacks and series, instead of those that the recipes name; empty for theirs.
     once
         Whether the watch ends when nothing is left to do.
     workers
@@ -100,6 +102,7 @@ class WatchOptions(MonitorOptions):
     folder: Path
     archive: Path
     recipes: tuple[str, ...]
+    frames: str = ""
     once: bool = False
     workers: int = 2
     dashboard: bool = True
@@ -149,6 +152,7 @@ class WatchOptions(MonitorOptions):
 
 
 _OPTIONS = {
+    "frames": "--frames",
     "recursive": "--recursive",
     "ignore": "--ignore",
     "settle": "--settle",

@@ -45,10 +45,13 @@ __all__ = [
     "sentences",
 ]
 
-NOT_PARAMETERS = {"name", "description", "channel", "direction"}
+_SELECTION = ("channel", "direction", "frames")
+NOT_PARAMETERS = {"name", "description", *_SELECTION}
 """Keys of a recipe that do not influence the result."""
 Technique = Literal["STM", "AFM", "SEM", "STEM", "TEM", "other"]
 _LONGEST_NAME = 80
+FRAMES = r"^\s*(all|\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*)\s*$"
+"""What `Recipe.frames` may be."""
 
 
 class _SideBySide:
@@ -117,11 +120,22 @@ class Recipe(_Steps):
     """
     direction: Literal["forward", "backward", "both"] | None = None
     """Fast-scan direction to take; forward if empty."""
+    frames: Annotated[str, Field(pattern=FRAMES)] | None = None
+    """Frames to take from a stack or series, counted from 0: all, or numbers and ranges such as 0-9, 20; if
+    empty, all, unless that makes more than 64 images.
+    """
     # Recipes as in TOML and not as models: Prefect cannot make a form of a model that contains itself.
     by_technique: dict[Technique, dict[str, Any]] | None = None
     """Instead of steps, a recipe for each technique: the name of a preset, a TOML file, or the recipe itself;
     `other` applies where the file names no technique or one that is not listed.
     """
+
+    @field_validator("frames", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return ", ".join(map(str, value))
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("by_technique", mode="before")
     @classmethod
@@ -236,7 +250,7 @@ class Recipe(_Steps):
     @property
     def file_digest(self) -> str:
         """SHA-256 of `parameters` and of the images to take: equal if files give the same results."""
-        selection = self.model_dump(mode="json", include={"channel", "direction"}, exclude_none=True)
+        selection = self.model_dump(mode="json", include=set(_SELECTION), exclude_none=True)
         if not selection:
             return self.digest
         return hashlib.sha256(canonical_json([self.digest, selection]).encode()).hexdigest()
@@ -267,7 +281,11 @@ class Recipe(_Steps):
                 f"{', '.join(name for name in preset_names() if name != self.name)}, or a TOML file."
             )
         chosen = Recipe.model_validate(found)
-        own = {key: value for key in ("channel", "direction") if (value := getattr(self, key)) is not None}
+        own = {
+            key: value
+            for key in ("channel", "direction", "frames")
+            if (value := getattr(self, key)) is not None
+        }
         return chosen.model_copy(update=own)
 
     @classmethod

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tvtasks.draft import Draft, Made, StepRecord
 from tvtasks.errors import UnusableImageError
+from tvtasks.hot_pixels import hot_pixels, sentence, without
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import Recipe
 from tvtasks.scaling import scaling, usable
@@ -193,10 +194,13 @@ def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
     values = data[region.slices].astype(np.float64)
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8 and np.abs(values).max() > 2.0**53:
         notes += ("Values beyond 2^53 are restored with 16 digits; the raw image is stored exactly.",)
+    if len(hot := hot_pixels(values)):
+        notes += (sentence(values, hot, (region.top, region.left)),)
+        values = without(values, hot)
     offset, factor = scaling(values, recipe, micrograph.name)
     working = np.float32 if np.result_type(data.dtype, np.float32) == np.float32 else np.float64
     scaled: NDArray[np.floating[Any]] = ((values - offset) / factor).astype(working)
-    return Draft(micrograph, recipe, region, offset, factor, scaled, notes=notes)
+    return Draft(micrograph, recipe, region, offset, factor, scaled, notes=notes, hot=hot)
 
 
 def finish(draft: Draft) -> Restoration:
@@ -220,13 +224,15 @@ def finish(draft: Draft) -> Restoration:
         if name == "background":
             arrays["flat"] = (raw.astype(np.float64) - arrays[name]).astype(dtype)
             names[made.step].append("flat")
+    raw = draft.raw  # hot pixels would spoil every score
     last = draft.steps[-1].name
     arrays["restored"] = in_unit(Made(draft.current, "level" if draft.lifted else "difference", last))
     names[last].append("restored")
+    _require_finite(arrays, draft.micrograph.name)
     denoised = None
     if "denoise" in draft.recipe.steps:
         # What the median filter removed is included: what denoising removes after a median is never white.
-        denoised = arrays.get("flat", raw)
+        denoised = raw - arrays["background"] if "background" in arrays else raw
         if "contrast" in arrays:
             denoised = denoised + arrays["contrast"]
     found = _checks(draft, raw, arrays["restored"])
@@ -265,6 +271,22 @@ def _warnings(draft: Draft, found: tuple[Check, ...]) -> tuple[str, ...]:
         for check in found
         if check.kept < ENOUGH
     )
+
+
+def _require_finite(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Refuse a result that is not finite.
+
+    Raises
+    ------
+    UnusableImageError
+        The result, or what was taken from the image, holds NaN or infinity.
+    """
+    for array in ("background", "flat", "contrast", "restored"):  # others are evidence, or input
+        if array in arrays and not np.isfinite(arrays[array]).all():
+            raise UnusableImageError(
+                f"{name}: the array {array} of its result is not finite, so nothing was archived. Check the "
+                "values of the image and the scale of the recipe; if both are usual, report it."
+            )
 
 
 def call_directly(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -335,7 +357,7 @@ def restore(
         return made[0] if len(made) == 1 else made
     if isinstance(image, list | tuple) and not _is_array(image):
         return [restore(one, chosen, call=call) for one in image]
-    data = np.asarray(image)
+    data = np.asanyarray(image)
     if data.ndim == 3:
         return [_restore(Micrograph(frame, frame=n), chosen, call) for n, frame in enumerate(data)]
     return _restore(Micrograph(data), chosen, call)

@@ -15,6 +15,7 @@ from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
 from tvtasks.archive.seals import log_seal
 from tvtasks.archive.storage import DEFAULT_STORAGE, Storage, not_nxem
+from tvtasks.courtesy import ends_early
 from tvtasks.errors import MemoryShortError, UnusableImageError
 from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph, file_sha256
@@ -88,16 +89,20 @@ def restore_images(
     """Restore images that were read from files or results, as `restore_file` does.
 
     `notes` are added to those of each run. If one of several images cannot be restored (the detector was
-    off), the outcomes of the others get a note.
+    off), the outcomes of the others get a note. Images that are left when a `courtesy.Turn` ends early have
+    no outcome.
     """
     options(storage.compression)  # reports a missing package before the work
     create_folder(directory)
     outcomes: list[Outcome] = []
     unusable: list[UnusableImageError] = []
     left_out: list[str] = []
-    for micrograph in micrographs:
+    images = list(micrographs)
+    for number, micrograph in enumerate(images, 1):
         try:
             outcomes.append(_restore_image(micrograph, recipe, directory, call, context, storage, notes))
+            if outcomes[-1].state == "restored" and ends_early(len(images) - number):
+                break
         except UnusableImageError as error:
             unusable.append(error)
             left_out.append(f"{micrograph.channel or f'Frame {micrograph.frame}'} was left out: {error}")

@@ -212,7 +212,7 @@ class TestArrival:
         with bench.monitor() as monitor:
             path = bench.write("scan.tif", date=1)
             bench.after(1.0, monitor)
-            monkeypatch.setattr("tvtasks.monitor.file_sha256", hash_and_overwrite)
+            monkeypatch.setattr("tvtasks.readers.content_sha256", hash_and_overwrite)
             assert bench.after(2.0, monitor) == []
             (entry,) = bench.wait(monitor)
             assert entry.sha256 == file_sha256(path)
@@ -543,8 +543,8 @@ class TestPairs:
         path = self.pixels(bench)
         assert bench.wait(monitor, 40) == []
         assert monitor.stuck == {
-            path: "scan.tif is still incomplete after 30 s: scan.hdr, which belongs to it, is not there yet. "
-            "tvtasks takes it up again when it changes."
+            path: "scan.tif is still incomplete after 30 s: scan.hdr, which belongs to it, does not exist "
+            "yet. tvtasks takes it up again when it changes."
         }
         bench.write("scan.hdr", self.HEADER)
         assert names(bench.wait(monitor, 6)) == ["scan.tif"], "soon, not after max_wait"

@@ -153,7 +153,7 @@ class AcquisitionLoop:
         for entry in self._monitor.newly_queued():  # since the poll, and perhaps started already
             self._report(Change(entry.path, State.QUEUED))
         for change in changes:
-            self.restored += bool(change.outcomes)
+            self.restored += bool(change.outcomes) and change.state == State.DONE
             if change.state == State.OVERWRITTEN:
                 self._monitor.notice(change.path)
                 nothing_comes, self._looks = False, 0

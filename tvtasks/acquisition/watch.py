@@ -84,7 +84,7 @@ class Watch:
     def __init__(self, options: WatchOptions, stop: Stop | None = None) -> None:
         self.options = options
         self.stop = stop or Stop()
-        self.recipes = RecipeBook.load(options.recipes)
+        self.recipes = RecipeBook.load(options.recipes, frames=options.frames)
         self.storage = Storage.of(options.compression, options.sample)
         self.around: Callable[[Call], Call] = lambda call: call
         check_folders(options.folder, options.archive, options)

@@ -35,6 +35,15 @@ Recipes = Annotated[
         "--recipe", help=RECIPE, metavar="RECIPE", show_default=USUAL_RECIPE, autocompletion=_preset_names
     ),
 ]
+Frames = Annotated[
+    str,
+    typer.Option(
+        "--frames",
+        help="Frames to take from stacks and series: all, or numbers such as 0-9,20. Needed for a file that "
+        "would give more than 64 images.",
+        metavar="FRAMES",
+    ),
+]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Watch subfolders too.")]
 Ignore = Annotated[
     list[str] | None,

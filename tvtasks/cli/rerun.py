@@ -47,6 +47,7 @@ def rerun(
             help="Only images whose newest run did not converge, and files that a watch failed to restore.",
         ),
     ] = False,
+    frames: options.Frames = "",
     workers: options.Workers = 2,
     memory: options.Memory = None,
     dask: Annotated[
@@ -86,6 +87,7 @@ def rerun(
         dask,
         Storage.of(compression, sample),
         memory,
+        frames=frames,
     )
     if plan:
         _print_plan(request, quiet=quiet, as_json=as_json)

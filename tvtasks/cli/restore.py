@@ -17,6 +17,7 @@ def restore(
     ],
     archive: options.Archive,
     recipe: options.Recipes = None,
+    frames: options.Frames = "",
     workers: options.Workers = 2,
     memory: options.Memory = None,
     compression: options.CompressionOption = "gzip",
@@ -42,6 +43,7 @@ def restore(
         workers=workers,
         storage=Storage.of(compression, sample),
         memory=memory,
+        frames=frames,
         yields=False,  # the user is waiting for these very files
     )
     batch.run(request, dashboard=not no_dashboard, quiet=quiet, as_json=as_json)

@@ -27,6 +27,7 @@ def watch(
     folder: options.Folder,
     archive: options.Archive,
     recipe: options.Recipes = None,
+    frames: options.Frames = "",
     once: Annotated[
         bool, typer.Option("--once", help="Restore the files that are there, then exit.")
     ] = False,
@@ -85,6 +86,7 @@ def watch(
         folder=folder,
         archive=archive,
         recipes=tuple(recipe or [USUAL_RECIPE]),
+        frames=frames,
         once=once,
         recursive=recursive,
         ignore=tuple(ignore or ()),

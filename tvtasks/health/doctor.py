@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from tvtasks.archive.folder import ledger_path
-from tvtasks.errors import ConfigurationError
+from tvtasks.errors import ConfigurationError, TvtasksError
 from tvtasks.filesystem import MOUNTS, is_network_folder, network_folders_in
 from tvtasks.health.heartbeat import read_heartbeat, utc_now
 from tvtasks.health.problems import LEAST_FREE, is_nearly_full, life
@@ -57,6 +57,7 @@ def examine(
     options: MonitorOptions = MonitorOptions(),
     *,
     has_recipe: Callable[[Path], bool] | None = None,
+    try_file: Callable[[Path], object] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> list[Finding]:
     """Check that a watch can work.
@@ -69,6 +70,9 @@ def examine(
         How the folder is to be watched.
     has_recipe
         Returns whether a file gets a recipe; None to skip this check.
+    try_file
+        Reads a file as a watch would, and raises a TvtasksError if it would be refused. One file of each
+        ending is tried; None to try none.
     now
         Returns the time of day, in UTC.
     """
@@ -78,7 +82,7 @@ def examine(
         if options.observer != "polling" and not is_network_folder(folder):
             found += inotify(folder, options)
         found += clock_of_folder(folder, recursive=options.recursive, now=now())
-        found += endings(folder, options, has_recipe=has_recipe)
+        found += endings(folder, options, has_recipe=has_recipe, try_file=try_file)
     if archive is not None:
         found += writing(archive, now=now)
         found += space(archive)
@@ -353,10 +357,12 @@ def endings(
     options: MonitorOptions = MonitorOptions(),
     *,
     has_recipe: Callable[[Path], bool] | None = None,
+    try_file: Callable[[Path], object] | None = None,
 ) -> list[Finding]:
-    """Report which files in the folder would be restored, and which would not because of their names."""
+    """Report which files in the folder would be restored, and which would not: by name, or when tried."""
     from tvtasks import readers  # noqa: PLC0415 - loads the readers of all formats
 
+    smallest: dict[str, tuple[int, Path]] = {}
     taken: Counter[str] = Counter()
     unread: Counter[str] = Counter()
     without: Counter[str] = Counter()
@@ -372,7 +378,10 @@ def endings(
             without[ending] += 1
         else:
             taken[ending] += 1
-    found = []
+            with suppress(OSError):
+                example = (path.stat().st_size, path)
+                smallest[ending] = min(smallest.get(ending, example), example)
+    found = _refused([path for _, path in smallest.values()], try_file) if try_file else []
     if taken:
         what = "can be read" if has_recipe is None else "get a recipe"
         found.append(Finding("files", "ok", f"Files that {what}: {_listed(taken)}."))
@@ -386,6 +395,23 @@ def endings(
         advice = f"If they are images, export them in one of: {', '.join(sorted(readers.endings()))}."
         found.append(Finding("files", "ok" if taken or without else "warn", sentence, advice))
     return found or [Finding("files", "ok", "The folder is empty.")]
+
+
+def _refused(examples: Iterable[Path], try_file: Callable[[Path], object]) -> list[Finding]:
+    """Try one file of each ending, while there is time; return what would be refused."""
+    deadline = time.monotonic() + _MOST_SECONDS
+    found = []
+    for path in examples:
+        if time.monotonic() > deadline:
+            break
+        try:
+            try_file(path)
+        except TvtasksError as error:
+            sentence, advice = _sentence_and_advice(error)
+            found.append(
+                Finding("files", "warn", f"Of the {path.suffix} files, one was tried. {sentence}", advice)
+            )
+    return found
 
 
 def _files_in(folder: Path, *, recursive: bool) -> Iterator[Path]:
@@ -440,7 +466,7 @@ def _listed(endings: Counter[str]) -> str:
     return ", ".join(words) + (", and others" if len(endings) > len(words) else "")
 
 
-def _sentence_and_advice(error: ConfigurationError) -> tuple[str, str]:
+def _sentence_and_advice(error: TvtasksError) -> tuple[str, str]:
     """Split an error into what is wrong and what to do."""
     sentence, point, advice = str(error).partition(". ")
     return sentence + ("." if point else ""), advice

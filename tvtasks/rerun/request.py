@@ -47,6 +47,8 @@ class Request:
     memory
         Memory that restoring may take, in GB of 10⁹ bytes; None for what is free. The processes of a cluster
         share it.
+    frames
+        Frames to take from stacks and series, instead of those that the recipes name; empty for theirs.
     yields
         Whether to wait while a watch of the same archive has files to restore.
     """
@@ -61,12 +63,13 @@ class Request:
     storage: Storage = DEFAULT_STORAGE
     memory: float | None = None
     yields: bool = True
+    frames: str = ""
 
     def plan(self, listener: Listener | None = None) -> Plan:
         """Find out what there is to do."""
         return plan(
             self.sources,
-            RecipeBook.load(self.recipes),
+            RecipeBook.load(self.recipes, frames=self.frames),
             self.archive,
             chosen=chosen_by(self.select),
             failed_only=self.failed_only,
