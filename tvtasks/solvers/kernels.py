@@ -202,6 +202,15 @@ def fidelity_row(
 
 
 @compiled
+def mean_row(mean: Array, p: Array, i: int, share: float) -> None:
+    """Move row `i` of a running mean of p towards p by the sample's share."""
+    weight = mean.dtype.type(share)
+    for c in range(p.shape[0]):
+        for j in range(1, p.shape[2] - 1):
+            mean[c, i, j] += weight * (mean.dtype.type(p[c, i, j]) - mean[c, i, j])
+
+
+@compiled
 def tv(
     u: Array,
     s: Array,
@@ -214,12 +223,16 @@ def tv(
     shrink: float,
     bound: float,
     rho: float,
+    means: Array,
+    shares: Array,
     iterations: int,
     rows: Array,
     first: int,
     last: int,
 ) -> None:
     """Run the preconditioned primal–dual iteration for TV-L1 and ROF. Lag 2, three stages.
+
+    Iteration t adds p to the two `means`, with the weights shares[t].
 
     The fidelity has a dual variable s as well, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
     Two Richardson steps, as long as the middle of the spectrum allows, replace the inverse: they leave a
@@ -279,12 +292,6 @@ def tv(
                     real(1),
                     real(rho),
                 )
-
-
-@compiled
-def add_to_mean(mean: Array, sample: Array, share: float) -> None:
-    """Move a running mean towards a sample by the sample's share."""
-    weight = mean.dtype.type(share)
-    there, here = mean.ravel(), sample.ravel()
-    for j in range(there.size):
-        there[j] += weight * (here[j] - there[j])
+                for k in range(2):
+                    if shares[t, k] > 0:
+                        mean_row(means[k], p, r, shares[t, k])

@@ -15,13 +15,13 @@ import numpy as np
 
 from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
-from tvtasks.solvers import Solution, certificates, kernels, linear, tgv
+from tvtasks.solvers import Solution, bounds, certificates, kernels, linear, tgv
 from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
 from tvtasks.solvers.gap_checks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_check
 from tvtasks.solvers.grid import Grid, crop, kept, pad
-from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMean
+from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMeans
 from tvtasks.solvers.stopping import Check, Gap
-from tvtasks.solvers.wavefront import Threads, Wavefront
+from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows
 
 _RELAXATION_HUBER = 1.8
 # Dual steps of TV-L1 and of plain ROF, for both ∇u and u − f, for images in [0, 1]; they were tuned on the
@@ -30,8 +30,16 @@ _RELAXATION_HUBER = 1.8
 # the dual field into its bounds. If that is not enough, the third brings both, to any tolerance.
 _SIGMA = (100.0, 20.0, 30.0)
 _SIGMA_ROF = 100.0
+# After this many iterations the mean distance from the image gives a step that replaces the three phases:
+# σ = _PACE / distance, more for a tight tolerance and
+# less where u is almost the image. The distance is _ROUGHNESS times the mean difference from the four
+# neighbours at least. Below _NOISY the phases are as fast, unless u is almost the image.
+_MEASURED, _OWN = 32, 3
+_PACE, _PACE_TIGHT, _TIGHT, _PACE_ALMOST = 0.5, 1.0, 5e-4, 0.25
+_ROUGHNESS, _NOISY, _ALMOST = 0.35, 0.0143, 0.5
 # The gap of Huber-ROF at which rounding to float32 stopped the iteration, for λ and α of all sizes.
 _FLOOR_HUBER = 3e-8
+_NO_MEANS = np.zeros((2, 2, 1, 1), np.float32)
 
 
 def solve(
@@ -62,13 +70,15 @@ def solve(
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         team = Threads(pool, threads) if pool else None
         begin = None if start is None else (_scaled(start, low, extent, dtype),)
-        iteration = _start(_scaled(image, low, extent, dtype), in_range, direction, team, state=begin)
+        f = _scaled(image, low, extent, dtype)
+        iteration = _start(f, in_range, direction, team, state=begin)
+        pace = None
         while True:
             approaching = phase == 0 and not iteration.last_phase
-            # On the way down one dual field is enough.
-            for at in iteration.iterates()[: 1 if approaching else None]:
-                now = certify_padded(in_range, at, image, low, extent, exact_grid)
-                best.note(now, at)
+            # A mean proves more than the last dual field, but for the first few iterations.
+            at = iteration.iterates(done - began >= LEAST_BLOCK)
+            now = certify_padded(in_range, at, image, low, extent, exact_grid, team)
+            best.note(now, at, team)
             history.append(Check(done, now.energy * extent, best.gap))
             if best.gap <= rule.rtol or done >= rule.max_iterations:
                 break
@@ -82,34 +92,71 @@ def solve(
                 turns = turns and not rounds
             else:
                 rounds = dtype is np.float32 and rounding_matters(history, iteration.floor(energy), began)
+            if history[-1].iteration == _MEASURED and phase == 0:
+                pace = _pace(in_range, direction, iteration.state[0], f, rule.rtol, team)
+                turns = turns or pace is not None
             if turns or rounds:
                 state, mean = list(iteration.state), iteration.mean
                 if turns:
-                    phase, began, mean = phase + 1, done, None
+                    phase, began, mean = _OWN if pace else phase + 1, done, None
                 del iteration, at
                 if rounds:
                     dtype = np.float64
                     for n in range(len(state)):  # one by one, to save memory
                         state[n] = state[n].astype(dtype)
                 f = _scaled(image, low, extent, dtype)
-                iteration = _start(f, in_range, direction, team, phase, state, mean)
+                iteration = _start(f, in_range, direction, team, phase, state, mean, pace)
             # Rounding blurs the proof, not the direction: after a few iterations in float64 the gap is
             # checked again.
             block = LEAST_BLOCK if rounds else until_next_check(history, rule.rtol, began, approaching)
+            if done == 0:
+                block = _MEASURED
             block = min(block, rule.max_iterations - done)
             iteration.advance(block)
             done += block
-    dual = at.dual
-    del iteration, at
+        dual = at.dual
+        del iteration, at
+        final, u, v = _in_unit_of_the_image(
+            best, dual, model, image, low, extent, rule.rtol, exact_grid, team
+        )
     method = "primal-dual, float32" if dtype is np.float32 else "primal-dual, float64 after float32"
-    final, u, v = _in_unit_of_the_image(best, dual, model, image, low, extent, rule.rtol, exact_grid)
     return certificates.solution(
         final, u, v, method=method, converged=final.gap <= rule.rtol, iterations=done, history=tuple(history)
     )
 
 
+def _pace(
+    model: Model, direction: Direction, u: Array, f: Array, rtol: float, threads: Threads | None
+) -> float | None:
+    """Return how far u is from the image, in the mean, if steps that follow from it win, otherwise None.
+
+    Where u hardly differs from the image, its roughness counts instead. With little noise the three phases
+    win.
+    """
+    if isinstance(model, HuberROF) or direction != "both":
+        return None
+    sums = np.zeros((2, len(f)))
+    share_rows(threads, lambda first, last: bounds.distances(u, f, first, last, sums), 1, len(f) - 1)
+    far, rough = (float(total) / crop(f).size for total in sums.sum(axis=1))
+    pace = max(far, _ROUGHNESS * rough)
+    if isinstance(model, TVL1) and far < _ALMOST * pace:
+        return pace / _PACE_ALMOST
+    if isinstance(model, TVL1):
+        return pace / (_PACE if rtol >= _TIGHT else _PACE_TIGHT) if far >= _NOISY else None
+    strong = model.lam >= tgv.OWN_STEPS * model.alpha1
+    return pace if strong and (pace >= _NOISY or model.lam >= tgv.OWN_ALWAYS * model.alpha1) else None
+
+
 def _in_unit_of_the_image(
-    best: Best, dual: Array, model: Model, image: Array, low: float, extent: float, rtol: float, grid: Grid
+    best: Best,
+    dual: Array,
+    model: Model,
+    image: Array,
+    low: float,
+    extent: float,
+    rtol: float,
+    grid: Grid,
+    threads: Threads | None,
 ) -> tuple[Certificate, Array, Array | None]:
     """Return u and v in the image's unit, and its dtype if precise enough, certified as returned."""
     assert best.u is not None
@@ -118,7 +165,7 @@ def _in_unit_of_the_image(
     kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
     for kind in kinds:
         result = Iterates(u.astype(kind), None if v is None else v.astype(kind), dual)
-        final = certify_padded(model, result, image, 0.0, 1.0, grid)
+        final = certify_padded(model, result, image, 0.0, 1.0, grid, threads, rounds=0)
         if best.lower * extent > final.lower:
             final = certificates.with_lower(final, best.lower * extent, best.bound)
         if final.gap <= (rtol if best.gap <= rtol else 1.1 * best.gap):
@@ -137,13 +184,14 @@ def _start(
     threads: Threads | None,
     phase: int = 0,
     state: Sequence[Array] | None = None,
-    mean: RecentMean | None = None,
+    mean: RecentMeans | None = None,
+    pace: float | None = None,
 ) -> Iteration:
     """Start an iteration, or continue from the `state` of another."""
     if isinstance(model, TGVL1):
-        return tgv.start(f, model, direction, threads, phase, state, mean)
+        return tgv.start(f, model, direction, threads, phase, state, mean, pace)
     if isinstance(model, TVL1):
-        return _tv_l1(f, model, direction, threads, phase, state, mean)
+        return _tv_l1(f, model, direction, threads, phase, state, mean, pace)
     if model.alpha > 0:
         return _huber_rof(f, model, direction, threads, state)
     return _rof(f, model, direction, threads, state)
@@ -166,7 +214,7 @@ def _huber_rof(
         kernels.huber_dual(state[0], alpha, *kept(direction), state[1])
     u, p = state
 
-    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
+    def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.huber_rof(
             u,
             p,
@@ -186,7 +234,7 @@ def _huber_rof(
     return Iteration(
         lambda n: front.run(iterate, n),
         (u, p),
-        lambda: (Iterates(u, None, p),),
+        lambda of_mean: Iterates(u, None, p),
         floor=lambda energy: _FLOOR_HUBER,
     )
 
@@ -198,7 +246,7 @@ def _rof(
     front, (u, s, p) = _tv_start(f, threads, state)
     shrink = 1 / (1 + _SIGMA_ROF / model.lam)
 
-    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
+    def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
             u,
             s,
@@ -210,13 +258,15 @@ def _rof(
             shrink,
             np.inf,
             RELAXATION,
+            _NO_MEANS,
+            np.zeros((iterations, 2)),
             iterations,
             rows,
             first,
             last,
         )
 
-    return Iteration(lambda n: front.run(iterate, n), (u, s, p), lambda: (Iterates(u, None, p),))
+    return Iteration(lambda n: front.run(iterate, n), (u, s, p), lambda of_mean: Iterates(u, None, p))
 
 
 def _tv_l1(
@@ -226,14 +276,16 @@ def _tv_l1(
     threads: Threads | None,
     phase: int,
     state: Sequence[Array] | None,
-    mean: RecentMean | None,
+    mean: RecentMeans | None,
+    pace: float | None,
 ) -> Iteration:
     """Iterate TV-L1, starting at the image."""
     front, (u, s, p) = _tv_start(f, threads, state)
-    recent = mean or RecentMean(p.shape)
-    sigma = _SIGMA[phase]
+    recent = mean or RecentMeans(p.shape)
+    sigma = _SIGMA[phase] if pace is None else 1 / pace
+    shares = np.zeros((0, 2))
 
-    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
+    def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
         kernels.tv(
             u,
             s,
@@ -245,20 +297,27 @@ def _tv_l1(
             1.0,
             model.lam,
             RELAXATION,
+            recent.fields,
+            shares[start : start + iterations],
             iterations,
             rows,
             first,
             last,
         )
 
+    def advance(iterations: int) -> None:
+        nonlocal shares
+        shares = recent.shares(iterations)
+        front.run(iterate, iterations)
+
     return Iteration(
-        lambda n: recent.advance(front, iterate, p, n),
+        advance,
         (u, s, p),
-        lambda: (Iterates(u, None, p), Iterates(u, None, recent.field)),
+        lambda of_mean: Iterates(u, None, recent.field if of_mean else p),
         recent,
         # u is held to its rounding, which σ passes on to p, and the bound pays for it in each pixel.
         lambda energy: sigma * EPS / energy,
-        last_phase=phase == 2,
+        last_phase=phase >= 2,
     )
 
 
