@@ -182,22 +182,36 @@ def tv_l1_bounds(
 
 
 @summed
-def _share_row(shares: Array, i: int, size: int, along: Array, out: Array) -> None:
-    """Write row `i` of the shares, interpolated between the middles of blocks; `along` is a buffer."""
-    blocks, across = shares.shape
-    place = (i - 1 + 0.5) / BLOCK - 0.5
-    above = int(min(max(np.floor(place), 0), blocks - 1))
-    below = min(above + 1, blocks - 1)
-    part = min(max(place - above, 0.0), 1.0)
+def _expand(shares: Array, size: int, out: Array) -> None:
+    """Write a row of shares for every pixel, interpolated between the middles of blocks."""
+    across = shares.size
     for b in range(across):
-        along[b] = (1 - part) * shares[above, b] + part * shares[below, b]
-    for b in range(across):
-        here, right, left = along[b], along[min(b + 1, across - 1)], along[max(b - 1, 0)]
+        here, right, left = shares[b], shares[min(b + 1, across - 1)], shares[max(b - 1, 0)]
         for k in range(BLOCK):
             j = b * BLOCK + k + 1
             if j <= size:
                 d = (k + 0.5) / BLOCK - 0.5
                 out[j] = here + d * (right - here) if d > 0 else here + d * (here - left)
+
+
+@summed
+def _between_rows(above: Array, below: Array, part: float, out: Array) -> None:
+    for j in range(out.size):
+        out[j] = (1 - part) * above[j] + part * below[j]
+
+
+@summed
+def _share_row(shares: Array, i: int, expanded: Array, held: Array, out: Array) -> None:
+    """Write row `i` of the shares; `expanded` keeps two rows of blocks, whose numbers are in `held`."""
+    blocks = shares.shape[0]
+    place = (i - 1 + 0.5) / BLOCK - 0.5
+    above = int(min(max(np.floor(place), 0), blocks - 1))
+    below = min(above + 1, blocks - 1)
+    for block in (above, below):
+        if held[block % 2] != block:
+            _expand(shares[block], out.size - 2, expanded[block % 2])
+            held[block % 2] = block
+    _between_rows(expanded[above % 2], expanded[below % 2], min(max(place - above, 0.0), 1.0), out)
 
 
 @summed
@@ -344,7 +358,7 @@ def tgv_l1_bounds(
     f = np.zeros(columns)
     scale = np.zeros(columns)
     share = np.ones(columns)
-    along = np.zeros(shares.shape[1])
+    expanded, held = np.ones((2, columns)), np.full(2, -1)
     e = np.zeros((4, columns))
     # Rows i − 1, i and i + 1 of v and of the projected q, by row number modulo 3; rows of p modulo 2.
     field = np.zeros((2, 3, columns))
@@ -353,7 +367,7 @@ def tgv_l1_bounds(
     for i in range(max(first - 3, 0), last):
         above, now, below = (i + 2) % 3, i % 3, (i + 1) % 3
         if i + 1 < rows - 1:
-            _share_row(shares, i + 1, columns - 2, along, share)
+            _share_row(shares, i + 1, expanded, held, share)
         _second_ball_row(q, i + 1, alpha2, share, scale, ball, below)
         if with_energy:
             for k in range(2):
@@ -432,3 +446,12 @@ def copy_rows(source: Array, target: Array, first: int, last: int) -> None:
         for i in range(first, last):
             for j in range(source.shape[2]):
                 target[c, i, j] = source[c, i, j]
+
+
+@compiled
+def rescale(source: Array, low: float, extent: float, target: Array, first: int, last: int) -> None:
+    """Write low + extent · source for rows, on the second axis, of all components."""
+    for c in range(source.shape[0]):
+        for i in range(first, last):
+            for j in range(source.shape[2]):
+                target[c, i, j] = low + extent * np.float64(source[c, i, j])

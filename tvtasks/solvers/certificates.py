@@ -27,6 +27,8 @@ from tvtasks.solvers.wavefront import Threads, share_rows
 _SCALES = np.array([1.0, 0.999, 0.995, 0.98, 0.93])
 # How fast the local scale of q decays, per pixel at λ = α1, and how often it is found anew.
 _DECAY, _ROUNDS = 0.06, 2
+# Below this part of the energy, a bound is not worth another round.
+_HOPELESS = (0.5, 0.99, 1.0)
 
 
 class Certificate(NamedTuple):
@@ -205,7 +207,8 @@ def _tgv_l1(
     A scale that varies slowly keeps most of the bound where nothing is exceeded; a second round corrects what
     its own variation exceeds.
     """
-    assert at.v is not None
+    u, v, dual = at
+    assert v is not None
     end = len(at.u) - 1
     blocks = tuple(-(-(n - 2) // bounds.BLOCK) for n in at.u.shape)
     shares = np.ones(blocks)
@@ -216,9 +219,9 @@ def _tgv_l1(
 
         def some(first: int, last: int) -> None:
             bounds.tgv_l1_bounds(
-                at.u,
-                at.v,
-                at.dual,
+                u,
+                v,
+                dual,
                 shares,  # noqa: B023 - called before they change
                 image,
                 low,
@@ -243,7 +246,7 @@ def _tgv_l1(
         found = float(sums[1].sum()) / max(1.0, float(excess))
         if found > lower:
             lower, bound = found, "primal-dual gap, dual scaled" + (" locally" if tried else "")
-        if excess <= 1 + 1e-9 or (tried == 0 and found <= 0.5 * energy):
+        if excess <= 1 + 1e-9 or found <= _HOPELESS[tried] * energy:
             break
         shares /= 1 + _spread_excess(largest, model, decay)
     return Certificate(energy, lower, relative_gap(energy, energy - lower), bound)

@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tvtasks.operators import Array
+from tvtasks.operators import Array, Direction
+from tvtasks.solvers import bounds, kernels
 from tvtasks.solvers.certificates import Iterates
+from tvtasks.solvers.grid import kept
+from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows
 
 # Bounds of ‖∇‖² by direction; they hold for ‖E‖² of TGV-L1 as well.
 NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
@@ -17,6 +20,7 @@ EPS = float(np.finfo(np.float32).eps)
 # Iterations between two samples of a mean, and how many times as many there are when the next mean starts.
 _SAMPLE = 16
 _GROWTH = 1.25
+_REPAIRS = 10
 
 
 class RecentMeans:
@@ -67,3 +71,42 @@ class Iteration(NamedTuple):
     # whether the first phase continues in float64 if float32 does not bring the energy down far enough
     refines: bool = False
     last_phase: bool = True
+    # the first phase ends when the energy is within about this part of the tolerance
+    enough: float = 0.5
+    repair: Callable[[Array], Array] | None = None  # a dual field that proves more than the given one
+
+
+class Repair:
+    """Turns a dual field of TV-L1 into one that exceeds its bounds by less, so that it proves more.
+
+    Ten steps cost as much as ten iterations, and the gap is often five times smaller.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], lam: float, direction: Direction, threads: Threads | None
+    ) -> None:
+        self._fields = np.zeros((2, 2, *shape), np.float32)
+        self._front = Wavefront(shape, np.float32, arrays=4, variables=1, lag=2, stages=2, threads=threads)
+        self._lam, self._along, self._threads = lam, kept(direction), threads
+        t, self._beyond = 1.0, np.zeros(_REPAIRS)
+        for n in range(_REPAIRS):
+            after = (1 + np.sqrt(1 + 4 * t * t)) / 2
+            t, self._beyond[n] = after, (t - 1) / after
+
+    def __call__(self, dual: Array) -> Array:
+        """Return the repaired field, which the next call overwrites."""
+        p, o = self._fields
+        for field in (p, o):
+            share_rows(
+                self._threads,
+                lambda first, last: bounds.copy_rows(dual, field, first, last),  # noqa: B023
+                0,
+                dual.shape[1],
+            )
+
+        def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
+            beyond = self._beyond[start : start + iterations]
+            kernels.repair(p, o, *self._along, self._lam, beyond, iterations, rows, first, last)
+
+        self._front.run(iterate, _REPAIRS)
+        return np.asarray(p)

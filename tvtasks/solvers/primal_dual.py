@@ -6,7 +6,7 @@ that one choice of steps fits the numbers of every instrument.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -19,7 +19,7 @@ from tvtasks.solvers import Solution, bounds, certificates, kernels, linear, tgv
 from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
 from tvtasks.solvers.gap_checks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_check
 from tvtasks.solvers.grid import Grid, crop, kept, pad
-from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMeans
+from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMeans, Repair
 from tvtasks.solvers.stopping import Check, Gap
 from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows
 
@@ -35,8 +35,10 @@ _SIGMA_ROF = 100.0
 # less where u is almost the image. The distance is _ROUGHNESS times the mean difference from the four
 # neighbours at least. Below _NOISY the phases are as fast, unless u is almost the image.
 _MEASURED, _OWN = 32, 3
+_MEAN_COUNTS = 250
 _PACE, _PACE_TIGHT, _TIGHT, _PACE_ALMOST = 0.5, 1.0, 5e-4, 0.25
 _ROUGHNESS, _NOISY, _ALMOST = 0.35, 0.0143, 0.5
+_LEAST_PACE = 1e-3
 # The gap of Huber-ROF at which rounding to float32 stopped the iteration, for λ and α of all sizes.
 _FLOOR_HUBER = 3e-8
 _NO_MEANS = np.zeros((2, 2, 1, 1), np.float32)
@@ -73,19 +75,20 @@ def solve(
         f = _scaled(image, low, extent, dtype)
         iteration = _start(f, in_range, direction, team, state=begin)
         pace = None
+
+        def certified(at: Iterates) -> Certificate:
+            return certify_padded(in_range, at, image, low, extent, exact_grid, team)
+
         while True:
             approaching = phase == 0 and not iteration.last_phase
-            # A mean proves more than the last dual field, but for the first few iterations.
-            at = iteration.iterates(done - began >= LEAST_BLOCK)
-            now = certify_padded(in_range, at, image, low, extent, exact_grid, team)
-            best.note(now, at, team)
+            at, now = _look(iteration, done - began, best, rule.rtol, certified, team)
             history.append(Check(done, now.energy * extent, best.gap))
             if best.gap <= rule.rtol or done >= rule.max_iterations:
                 break
             energy = now.energy / image.size
             blur = iteration.blur(energy) if dtype is np.float32 else 0.0
             turns = not iteration.last_phase and phase_ends(
-                history, max(rule.rtol / 2, blur), began, approaching
+                history, max(rule.rtol * iteration.enough, blur), began, approaching
             )
             if approaching:
                 rounds = turns and iteration.refines and blur > rule.rtol / 2
@@ -104,7 +107,7 @@ def solve(
                     dtype = np.float64
                     for n in range(len(state)):  # one by one, to save memory
                         state[n] = state[n].astype(dtype)
-                f = _scaled(image, low, extent, dtype)
+                    f = _scaled(image, low, extent, dtype)
                 iteration = _start(f, in_range, direction, team, phase, state, mean, pace)
             # Rounding blurs the proof, not the direction: after a few iterations in float64 the gap is
             # checked again.
@@ -125,6 +128,39 @@ def solve(
     )
 
 
+def _look(
+    iteration: Iteration,
+    age: int,
+    best: Best,
+    rtol: float,
+    certified: Callable[[Iterates], Certificate],
+    threads: Threads | None,
+) -> tuple[Iterates, Certificate]:
+    """Certify the iterates of an iteration that is `age` iterations old, and keep the best.
+
+    If the dual field can be repaired, that is tried once the gap is near enough. Otherwise a mean proves more
+    than the last field, but for the first few iterations.
+    """
+    at = iteration.iterates(iteration.repair is None and age >= LEAST_BLOCK)
+    now = certified(at)
+    best.note(now, at, threads)
+    if iteration.repair is None or best.gap <= rtol:
+        return at, now
+    proof, dual = now, at.dual
+    if age >= _MEAN_COUNTS:
+        of_mean = iteration.iterates(True)
+        again = certified(of_mean)
+        best.note(again, of_mean, threads)
+        if again.lower > now.lower:
+            proof, dual = again, of_mean.dual
+    if rtol < best.gap and proof.gap <= best.promising * rtol:
+        repaired = at._replace(dual=iteration.repair(dual))
+        better = certified(repaired)
+        best.note(better, repaired, threads)
+        best.promising = float(np.clip(0.9 * proof.gap / max(better.gap, 1e-300), 2.0, 20.0))
+    return at, now
+
+
 def _pace(
     model: Model, direction: Direction, u: Array, f: Array, rtol: float, threads: Threads | None
 ) -> float | None:
@@ -139,6 +175,8 @@ def _pace(
     share_rows(threads, lambda first, last: bounds.distances(u, f, first, last, sums), 1, len(f) - 1)
     far, rough = (float(total) / crop(f).size for total in sums.sum(axis=1))
     pace = max(far, _ROUGHNESS * rough)
+    if pace < _LEAST_PACE:
+        return None
     if isinstance(model, TVL1) and far < _ALMOST * pace:
         return pace / _PACE_ALMOST
     if isinstance(model, TVL1):
@@ -160,17 +198,28 @@ def _in_unit_of_the_image(
 ) -> tuple[Certificate, Array, Array | None]:
     """Return u and v in the image's unit, and its dtype if precise enough, certified as returned."""
     assert best.u is not None
-    u = low + extent * best.u.astype(np.float64)
-    v = None if best.v is None else extent * best.v.astype(np.float64)
     kinds: dict[Any, None] = dict.fromkeys((image.dtype.type, np.float64))
     for kind in kinds:
-        result = Iterates(u.astype(kind), None if v is None else v.astype(kind), dual)
+        result = Iterates(
+            _rescaled(best.u[None], low, extent, kind, threads)[0],
+            None if best.v is None else _rescaled(best.v, 0.0, extent, kind, threads),
+            dual,
+        )
         final = certify_padded(model, result, image, 0.0, 1.0, grid, threads, rounds=0)
         if best.lower * extent > final.lower:
             final = certificates.with_lower(final, best.lower * extent, best.bound)
         if final.gap <= (rtol if best.gap <= rtol else 1.1 * best.gap):
             break
     return final, crop(result.u).copy(), None if result.v is None else crop(result.v).copy()
+
+
+def _rescaled(a: Array, low: float, extent: float, dtype: Any, threads: Threads | None) -> Array:
+    """Return low + extent · a, computed in float64."""
+    result = np.empty(a.shape, dtype)
+    share_rows(
+        threads, lambda first, last: bounds.rescale(a, low, extent, result, first, last), 0, a.shape[1]
+    )
+    return result
 
 
 def _scaled(image: Array, low: float, extent: float, dtype: Any) -> Array:
@@ -283,6 +332,7 @@ def _tv_l1(
     front, (u, s, p) = _tv_start(f, threads, state)
     recent = mean or RecentMeans(p.shape)
     sigma = _SIGMA[phase] if pace is None else 1 / pace
+    repair = Repair(p.shape[1:], model.lam, direction, threads)
     shares = np.zeros((0, 2))
 
     def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
@@ -318,6 +368,7 @@ def _tv_l1(
         # u is held to its rounding, which σ passes on to p, and the bound pays for it in each pixel.
         lambda energy: sigma * EPS / energy,
         last_phase=phase >= 2,
+        repair=repair,
     )
 
 

@@ -168,6 +168,7 @@ def _plain(
         # The dual equation holds up to the rounding of u divided by τ, and the gap measures that against λ.
         lambda energy: 10 * EPS / (tau_u * model.lam),
         last_phase=phase >= 2,
+        enough=1.0,
     )
 
 
