@@ -369,3 +369,44 @@ def repair(
                     real(step * along_y),
                     real(beyond[t]),
                 )
+
+
+@compiled
+def residual(s: Array, p: Array, b: Array, first: int, last: int) -> None:
+    """Write rows of s + ∇ᵀp, which is zero at a solution."""
+    for i in range(first, last):
+        _residual_row(s, p, i, b, i)
+
+
+@compiled
+def tv_duals(
+    s: Array,
+    p: Array,
+    z: Array,
+    f: Array,
+    along_x: float,
+    along_y: float,
+    lam: float,
+    omega: float,
+    sigma: float,
+    rho: float,
+    first: int,
+    last: int,
+) -> None:
+    """Move rows of s and p along z, each projected onto its ball, over-relaxed."""
+    real = s.dtype.type
+    end = z.shape[0] - 1
+    for i in range(first, last):
+        same(z, i)
+        fidelity_row(s, f, i, z, i, real(omega), real(1), real(lam), real(rho))
+        _ball_row(
+            p,
+            i,
+            z,
+            i,
+            min(i + 1, end - 1),
+            real(sigma * along_x),
+            real(sigma * along_y),
+            real(1),
+            real(rho),
+        )

@@ -15,7 +15,7 @@ import numpy as np
 
 from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
-from tvtasks.solvers import Solution, bounds, certificates, kernels, linear, tgv
+from tvtasks.solvers import Solution, bounds, certificates, kernels, linear, spectral, tgv
 from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
 from tvtasks.solvers.gap_checks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_check
 from tvtasks.solvers.grid import Grid, crop, kept, pad
@@ -169,7 +169,7 @@ def _pace(
     Where u hardly differs from the image, its roughness counts instead. With little noise the three phases
     win.
     """
-    if isinstance(model, HuberROF) or direction != "both":
+    if isinstance(model, HuberROF) or direction != "both" or model.lam <= spectral.SMALL:
         return None
     sums = np.zeros((2, len(f)))
     share_rows(threads, lambda first, last: bounds.distances(u, f, first, last, sums), 1, len(f) - 1)
@@ -239,6 +239,8 @@ def _start(
     """Start an iteration, or continue from the `state` of another."""
     if isinstance(model, TGVL1):
         return tgv.start(f, model, direction, threads, phase, state, mean, pace)
+    if isinstance(model, TVL1) and model.lam <= spectral.SMALL and direction == "both":
+        return spectral.start(f, model, threads, state)
     if isinstance(model, TVL1):
         return _tv_l1(f, model, direction, threads, phase, state, mean, pace)
     if model.alpha > 0:
