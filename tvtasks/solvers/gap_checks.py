@@ -14,8 +14,8 @@ from tvtasks.solvers.wavefront import Threads, share_rows
 
 # Fewer iterations than this between two checks of the gap are not worth a check.
 LEAST_BLOCK = 25
-# A gap that stalls this many times above what rounding allows has another reason.
-_NEAR = 20.0
+# A gap that stalls this many times above what rounding allows has another reason, at first.
+_NEAR, _LONG = 3.0, 2000
 
 
 @dataclass
@@ -92,4 +92,5 @@ def rounding_matters(history: list[Check], floor: float, began: int) -> bool:
     """Return whether float32 may keep the gap from falling: it is near the `floor`, or has stalled."""
     last = history[-1]
     stalled = last.iteration - began > 200 and last.gap > 0.9 * history[-2].gap
-    return last.gap < floor or (stalled and last.gap < _NEAR * floor)
+    patience = last.gap < _NEAR * floor or last.iteration - began > _LONG
+    return last.gap < floor or (stalled and patience)

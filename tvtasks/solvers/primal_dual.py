@@ -52,18 +52,14 @@ def solve(
     Huber-ROF starts at the solution of its linear equation, which is `start` if the caller has it.
 
     The iteration starts in float32, which is twice as fast, and continues in float64 if rounding would keep
-    it from the tolerance. For the L1 models it runs in phases: first with steps that bring the energy down
-    until it hardly falls any more, then with steps that bring the proof. Working memory, in images of
-    float64: 8 for Huber-ROF and TV-L1, 16 for TGV-L1; half as much where float32 suffices, but 10 for TGV-L1
-    with a small λ.
+    it from the tolerance. The L1 models take steps that follow from the image, after some iterations, or run
+    in phases: first with steps that bring the energy down until it hardly falls any more, then with steps
+    that bring the proof. Working memory, in images of float64: 8 for Huber-ROF, 11 for TV-L1 (20 with a small
+    λ), 16 for TGV-L1; half as much where float32 suffices, but 10 for TGV-L1 with a small λ.
     """
-    low, high = float(image.min()), float(image.max())
-    extent = high - low
+    low, extent = float(image.min()), float(image.max()) - float(image.min())
     image = np.ascontiguousarray(image)
-    if isinstance(model, HuberROF):
-        in_range: Model = HuberROF(model.lam * extent, model.alpha / extent)
-    else:
-        in_range = model
+    in_range = HuberROF(model.lam * extent, model.alpha / extent) if isinstance(model, HuberROF) else model
     exact_grid = Grid.of(image.shape, direction, np.float64)
     best = Best()
     history: list[Check] = []
@@ -85,8 +81,7 @@ def solve(
             history.append(Check(done, now.energy * extent, best.gap))
             if best.gap <= rule.rtol or done >= rule.max_iterations:
                 break
-            energy = now.energy / image.size
-            blur = iteration.blur(energy) if dtype is np.float32 else 0.0
+            blur = iteration.blur(now.energy / image.size) if dtype is np.float32 else 0.0
             turns = not iteration.last_phase and phase_ends(
                 history, max(rule.rtol * iteration.enough, blur), began, approaching
             )
@@ -94,7 +89,9 @@ def solve(
                 rounds = turns and iteration.refines and blur > rule.rtol / 2
                 turns = turns and not rounds
             else:
-                rounds = dtype is np.float32 and rounding_matters(history, iteration.floor(energy), began)
+                rounds = dtype is np.float32 and rounding_matters(
+                    history, iteration.floor(now.energy / image.size), began
+                )
             if history[-1].iteration == _MEASURED and phase == 0:
                 pace = _pace(in_range, direction, iteration.state[0], f, rule.rtol, team)
                 turns = turns or pace is not None
@@ -105,16 +102,13 @@ def solve(
                 del iteration, at
                 if rounds:
                     dtype = np.float64
-                    for n in range(len(state)):  # one by one, to save memory
-                        state[n] = state[n].astype(dtype)
+                    _widen(state)
                     f = _scaled(image, low, extent, dtype)
                 iteration = _start(f, in_range, direction, team, phase, state, mean, pace)
             # Rounding blurs the proof, not the direction: after a few iterations in float64 the gap is
             # checked again.
             block = LEAST_BLOCK if rounds else until_next_check(history, rule.rtol, began, approaching)
-            if done == 0:
-                block = _MEASURED
-            block = min(block, rule.max_iterations - done)
+            block = min(block if done > 0 else _MEASURED, rule.max_iterations - done)
             iteration.advance(block)
             done += block
         dual = at.dual
@@ -126,6 +120,12 @@ def solve(
     return certificates.solution(
         final, u, v, method=method, converged=final.gap <= rule.rtol, iterations=done, history=tuple(history)
     )
+
+
+def _widen(state: list[Array]) -> None:
+    """Convert arrays to float64, one by one to save memory."""
+    for n in range(len(state)):
+        state[n] = state[n].astype(np.float64)
 
 
 def _look(

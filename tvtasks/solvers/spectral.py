@@ -21,7 +21,8 @@ from tvtasks.solvers.wavefront import Threads, share_rows
 
 # Up to this λ.
 SMALL = 0.03
-# Dual steps: of ∇u, between 1/2λ and 2/λ, because gradients are as large as λ; of u − f, in λ per mean distance.
+# Dual steps: of ∇u, kept between 1/2λ and 2/λ, because gradients are as large as λ; of u − f, in λ per mean
+# distance.
 _SIGMA, _OMEGA = 60.0, 1.0
 _MEAN_ZERO = 20
 
@@ -85,7 +86,7 @@ def _mean_zero(s: Array, bound: float) -> Array:
     shift = 0.0
     for _ in range(_MEAN_ZERO):
         moved = s + shift
-        inside = np.count_nonzero(np.abs(moved) <= bound * (1 + 1e-9))
+        inside = float(np.count_nonzero(np.abs(moved) <= bound * (1 + 1e-9)))
         excess = float(np.clip(moved, -bound, bound, out=moved).sum())
         if abs(excess) <= 1e-12 * bound * s.size:
             break
@@ -94,7 +95,7 @@ def _mean_zero(s: Array, bound: float) -> Array:
 
 
 def _corrected(s: Array, p: Array, lam: float) -> Array:
-    """Return p, in float64, such that ∇ᵀp = −s, and |p| ≤ 1 by a factor if that costs little."""
+    """Return p, in float64, with a correction such that ∇ᵀp = −s."""
     dual = crop(p).astype(np.float64)
     dual /= np.maximum(1.0, magnitude(dual))
     target = _mean_zero(-crop(s).astype(np.float64), lam)
