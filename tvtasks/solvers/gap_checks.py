@@ -27,7 +27,7 @@ class Best:
     v: Array | None = None
     lower: float = -np.inf
     bound: str = ""
-    promising: float = 8.0  # how far above the tolerance a gap may be for a repair to be tried
+    promising: float = 6.0  # how far above the tolerance a gap may be for a repair to be tried
 
     def note(self, certificate: Certificate, at: Iterates, threads: Threads | None = None) -> None:
         """Keep what is better at this check."""

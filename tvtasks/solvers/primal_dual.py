@@ -67,8 +67,8 @@ def solve(
     dtype: Any = np.float32
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         team = Threads(pool, threads) if pool else None
-        begin = None if start is None else (_scaled(start, low, extent, dtype),)
         f = _scaled(image, low, extent, dtype)
+        begin = None if start is None else (_scaled(start, low, extent, dtype),)
         iteration = _start(f, in_range, direction, team, state=begin)
         pace = None
 
@@ -105,10 +105,8 @@ def solve(
                     _widen(state)
                     f = _scaled(image, low, extent, dtype)
                 iteration = _start(f, in_range, direction, team, phase, state, mean, pace)
-            # Rounding blurs the proof, not the direction: after a few iterations in float64 the gap is
-            # checked again.
-            block = LEAST_BLOCK if rounds else until_next_check(history, rule.rtol, began, approaching)
-            block = min(block if done > 0 else _MEASURED, rule.max_iterations - done)
+            block = _until_next(history, rule.rtol, began, approaching, phase, rounds)
+            block = min(block, rule.max_iterations - done)
             iteration.advance(block)
             done += block
         dual = at.dual
@@ -120,6 +118,22 @@ def solve(
     return certificates.solution(
         final, u, v, method=method, converged=final.gap <= rule.rtol, iterations=done, history=tuple(history)
     )
+
+
+def _until_next(
+    history: list[Check], rtol: float, began: int, approaching: bool, phase: int, rounds: bool
+) -> int:
+    """Return the iterations until the next look."""
+    done = history[-1].iteration
+    if done == 0:
+        return _MEASURED
+    if rounds:
+        # Rounding blurs the proof, not the direction: after a few iterations in float64 the gap is checked
+        # again.
+        return LEAST_BLOCK
+    if phase == _OWN and began == done:
+        return 2 * LEAST_BLOCK  # nothing was ever proven sooner
+    return until_next_check(history, rtol, began, approaching)
 
 
 def _widen(state: list[Array]) -> None:
@@ -367,8 +381,9 @@ def _tv_l1(
         (u, s, p),
         lambda of_mean: Iterates(u, None, recent.field if of_mean else p),
         recent,
-        # u is held to its rounding, which σ passes on to p, and the bound pays for it in each pixel.
-        lambda energy: sigma * EPS / energy,
+        # u is held to its rounding, which σ passes on to p, and the bound pays for it in each pixel. A repair
+        # removes most of that.
+        lambda energy: (1.0 if pace is None else 0.2) * sigma * EPS / energy,
         last_phase=phase >= 2,
         repair=repair,
     )
