@@ -39,6 +39,8 @@ _MEAN_COUNTS = 250
 _PACE, _PACE_TIGHT, _TIGHT, _PACE_ALMOST = 0.5, 1.0, 5e-4, 0.25
 _ROUGHNESS, _NOISY, _ALMOST = 0.35, 0.0143, 0.5
 _LEAST_PACE = 1e-3
+# Below this tolerance the phases of TV-L1 are as fast.
+_VERY_TIGHT = 2e-5
 # The gap of Huber-ROF at which rounding to float32 stopped the iteration, for λ and α of all sizes.
 _FLOOR_HUBER = 3e-8
 _NO_MEANS = np.zeros((2, 2, 1, 1), np.float32)
@@ -190,6 +192,8 @@ def _pace(
     far, rough = (float(total) / crop(f).size for total in sums.sum(axis=1))
     pace = max(far, _ROUGHNESS * rough)
     if pace < _LEAST_PACE:
+        return None
+    if isinstance(model, TVL1) and rtol < _VERY_TIGHT:
         return None
     if isinstance(model, TVL1) and far < _ALMOST * pace:
         return pace / _PACE_ALMOST
