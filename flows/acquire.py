@@ -27,7 +27,7 @@ from tvtasks.errors import TvtasksError
 from tvtasks.health.heartbeat import ServerState
 from tvtasks.ledger import State
 from tvtasks.listener import Listener
-from tvtasks.options import WatchOptions
+from tvtasks.options import USUAL_RECIPE, WatchOptions
 from tvtasks.outcome import Outcome
 from tvtasks.recipe import Recipe
 from tvtasks.stopping import stopping_gently
@@ -35,6 +35,8 @@ from tvtasks.workflow import restore_file
 
 from . import restore
 from .restore import ArchiveFolder
+
+USUAL_RECIPES = [USUAL_RECIPE]
 
 
 @flow(name="acquire", flow_run_name="acquire {folder}", persist_result=False)
@@ -45,7 +47,7 @@ def acquire_flow(
         list[str],
         Field(min_length=1),
         Help("A preset or a TOML file; or PATTERN=RECIPE for files whose name matches."),
-    ],
+    ] = USUAL_RECIPES,
     recursive: Annotated[bool, Help("Watch subfolders too.")] = False,
     ignore: Annotated[list[str] | None, Help("Patterns of files to leave alone, such as test_*.")] = None,
     workers: Annotated[int, Field(ge=1, le=64), Help("Files restored at a time.")] = 2,

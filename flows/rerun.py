@@ -27,6 +27,7 @@ from tvtasks.dashboard.runs import TAG, call_flow
 from tvtasks.dashboard.supervision import current_supervisor
 from tvtasks.errors import ConfigurationError, TvtasksError
 from tvtasks.listener import Listener, Listeners
+from tvtasks.options import USUAL_RECIPE
 from tvtasks.outcome import BatchReport
 from tvtasks.rerun import Request, run_batch
 
@@ -79,8 +80,8 @@ def rerun_flow(
     recipes: Annotated[
         tuple[str, ...],
         Help(
-            "A preset or a TOML file; or PATTERN=RECIPE for files whose name matches. Or leave this empty "
-            "and fill in a recipe of your own below."
+            "A preset or a TOML file; or PATTERN=RECIPE for files whose name matches. If you leave this "
+            f"empty and fill in no recipe of your own below, {USUAL_RECIPE}."
         ),
     ] = (),
     recipe: Annotated[
@@ -120,7 +121,7 @@ def rerun_flow(
         allowed.check([*sources, archive], recipes)
         request = Request(
             tuple(sources),
-            (*recipes, *recipe.recipes),
+            (*recipes, *recipe.recipes) or (USUAL_RECIPE,),
             archive,
             select,
             failed_only,

@@ -21,13 +21,15 @@ from tvtasks.dashboard.runs import TAG, call_flow
 from tvtasks.dashboard.supervision import current_supervisor, supervised
 from tvtasks.errors import CancelledRunError, TvtasksError
 from tvtasks.ledger.retries import explain
-from tvtasks.options import PREVIEW_SIZE
+from tvtasks.options import PREVIEW_SIZE, USUAL_RECIPE
 from tvtasks.outcome import Outcome
 from tvtasks.recipe import Recipe
 from tvtasks.tasks import as_tasks
 
 _ENDED_EARLY = "Someone ended the run in the dashboard while it was under way, so its page is incomplete."
 _WITHOUT_PAGE = "The Prefect server cannot be reached, so this image has no page in the dashboard."
+
+USUAL = Recipe.load(USUAL_RECIPE)
 
 ImageFile = Annotated[Path, Help("An image file, with its path as the worker sees it.")]
 ArchiveFolder = Annotated[Path, Help("The folder for results, outside the folder of the image.")]
@@ -51,8 +53,8 @@ def _name(path: Path, recipe: Recipe) -> str:
 @flow(name="restore", flow_run_name=_run_name, persist_result=False)
 def restore_flow(
     path: ImageFile,
-    recipe: Recipe,
     archive: ArchiveFolder,
+    recipe: Recipe = USUAL,
     page_kb: PageSize = PREVIEW_SIZE,
     storage: StorageOptions = DEFAULT_STORAGE,
 ) -> Any:
@@ -62,10 +64,10 @@ def restore_flow(
     ----------
     path
         An image file.
-    recipe
-        The steps and their parameters.
     archive
         The folder for results.
+    recipe
+        The steps and their parameters.
     page_kb
         The largest page of an image in the dashboard, in kB; 0 leaves out the picture.
     storage
@@ -112,7 +114,7 @@ def restore_and_show(
         supervisor = current_supervisor()
         with tags(TAG, recipe.name):
             if supervisor is None:
-                return cast(list[Outcome], restore_flow(path, recipe, archive, page_kb, storage))
+                return cast(list[Outcome], restore_flow(path, archive, recipe, page_kb, storage))
             parameters = {
                 "path": path,
                 "recipe": recipe,

@@ -1,125 +1,89 @@
-"""What a sweep takes and what it writes, for the command line and for a Prefect worker."""
+"""The flow of a sweep for a Prefect worker: one image with many parameters, the sheet on its page."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import base64
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
 
-from tvtasks import archive, channels, readers
-from tvtasks.archive.collect import collect
-from tvtasks.errors import ArchiveError, ConfigurationError
-from tvtasks.figures.sheet import contact_sheet, rendered
-from tvtasks.files import write_whole
-from tvtasks.micrograph import Micrograph
+from PIL import Image
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from tvtasks import figures
+from tvtasks.dashboard import allowed
+from tvtasks.dashboard.forms import Help
+from tvtasks.dashboard.markdown import code, plain
+from tvtasks.errors import TvtasksError
 from tvtasks.recipe import Recipe
-from tvtasks.steps import MODELS, symbols
-from tvtasks.sweep import Trial, records
+from tvtasks.steps import MODELS, STEPS
+from tvtasks.sweep import arguments, results
+from tvtasks.sweep import points as grid
+
+from .restore import ImageFile
+
+SHEET_BYTES = 200_000
+"""Largest size of the sheet on the page: it holds many images, and each sweep has only one."""
+
+VARIED = [step.name for step in STEPS.values() if step.has_lam]
+Numbers = tuple[Annotated[float, Field(ge=0)], ...]
 
 
-def axes(named: Mapping[str, Sequence[Any] | None], further: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the varied keys with their values: `named` by key, `further` of the form ``key=value,value``."""
-    found = {key: values(key, [str(text) for text in texts]) for key, texts in named.items() if texts}
-    for text in further:
-        key, equals, given = text.partition("=")
-        if not equals or not key:
-            raise ConfigurationError(f"--set {text} is not of the form KEY=VALUES, such as median.rows=3,5.")
-        found[key] = [*found.get(key, []), *values(key, [given])]
-    return found
+@flow(name="sweep", flow_run_name="sweep {path}", persist_result=False)
+def sweep_flow(
+    path: ImageFile,
+    output: Annotated[Path, Help("Folder for the sheet, the table and the results.")],
+    recipe: Annotated[str, Help("The preset or TOML file to start from; may be empty.")] = "",
+    models: Annotated[
+        tuple[str, ...],
+        Help(f"Models to compare: {', '.join(MODELS)}; optionally each with its own λ: tv-l1=.1,.2"),
+    ] = (),
+    lam: Annotated[Numbers, Help("Values of λ.")] = (),
+    alpha: Annotated[Numbers, Help("Values of α of huber-rof.")] = (),
+    further: Annotated[
+        tuple[str, ...],
+        Help("Any other key of a recipe, such as median.rows=3,5 or background.direction=both,x"),
+    ] = (),
+    step: Annotated[
+        str,
+        Field(pattern=f"^({'|'.join(VARIED)})?$"),
+        Help(f"The step to vary: {', '.join(VARIED)}. If you leave this empty, the first of the recipe."),
+    ] = "",
+    channel: Annotated[str, Help("Which image, if the file holds several.")] = "",
+    workers: Annotated[int, Field(ge=1, le=64), Help("Points computed at a time.")] = 2,
+) -> Any:
+    """Restore one image with every combination of some parameters, and put the results on one sheet.
 
-
-def values(key: str, texts: Sequence[str]) -> list[Any]:
-    """Return the values in texts like ``.1,.5``; the recipe later checks whether they are allowed."""
-    found: list[Any] = []
-    for text in ",".join(texts).split(","):
-        word = text.strip()
-        if not word:
-            raise ConfigurationError(f"A value of {key} is missing in {','.join(texts)!r}.")
-        try:
-            found.append(
-                int(word) if word.lstrip("+-").isdigit() and key not in {"lam", "alpha"} else float(word)
-            )
-        except ValueError:
-            found.append(word)
-    return found
-
-
-def models(texts: Sequence[str]) -> dict[str, list[float]]:
-    """Return the models, each with its own values of λ."""
-    found: dict[str, list[float]] = {}
-    for text in texts:
-        if "=" not in text:
-            found |= {name.strip(): found.get(name.strip(), []) for name in text.split(",")}
-            continue
-        name, _, given = text.partition("=")
-        found[name.strip()] = [*found.get(name.strip(), []), *values("lam", [given])]
-    return found
-
-
-def image(
-    path: Path, base: Recipe | None, channel: str | None = None, run: str | None = None
-) -> tuple[Micrograph, str]:
-    """Return the image to restore: the raw image of a result, or what the recipe would take from a file.
-
-    The second value is a sentence if the file holds several images; else empty.
+    This does what `tvtasks sweep` does. The sheet is also among the artifacts of the run.
     """
-    if path.suffix.lower() == ".nxs":
-        ours = False
-        with suppress(ArchiveError):  # a NeXus file of another program is an image file like any other
-            ours = bool(archive.runs(path))
-        if ours:
-            return archive.raw(path, run=run), ""
-    wanted = base or Recipe.model_validate({"median": {}})
-    if channel is not None:
-        wanted = wanted.model_copy(update={"channel": channel})
-    found = readers.read(path)
-    chosen, _ = channels.choose(found, wanted)
-    if len(found) == 1:
-        return chosen[0], ""
-    name = " ".join(filter(None, (chosen[0].channel, chosen[0].direction)))
-    return chosen[0], f"{path.name} holds {len(found)} images; using {name}. Choose another with --channel."
+    try:
+        allowed.check([path, output], [recipe])
+        base = Recipe.load(recipe) if recipe else None
+        axes = arguments.axes({"lam": lam, "alpha": alpha}, further)
+        micrograph, note = arguments.image(path, base, channel or None)
+        if base:
+            base = base.for_technique(micrograph.technique, micrograph.name)
+        points = grid.build_points(base, arguments.models(models), axes, step or None)
+        with TemporaryDirectory(prefix="tvtasks-sweep-", ignore_cleanup_errors=True) as folder:
+            found = dict(grid.run(micrograph, points, Path(folder), workers=workers))
+            trials = [found[number] for number in sorted(found)]
+            faults = [f"{trial.point.label}: {trial.fault}" for trial in trials if trial.fault]
+            if len(faults) == len(trials):
+                return Failed(message=" ".join(dict.fromkeys(trial.fault for trial in trials)))
+            files = results.write(micrograph, trials, output / grid.stem(micrograph, points))
+    except TvtasksError as error:  # the page shows the sentence
+        return Failed(message=str(error), data=error)
+    words = [plain(line) for line in (note, *faults) if line]
+    text = "\n\n".join([_picture(files[0]), *words, *(code(str(file)) for file in files)])
+    create_markdown_artifact(text, key="sweep", description=f"{plain(micrograph.name)}: {len(trials)} points")
+    return Completed(message=f"{len(trials) - len(faults)} points, {len(faults)} failed. {files[0]}")
 
 
-def write(micrograph: Micrograph, trials: Sequence[Trial], place: Path, columns: int = 0) -> list[Path]:
-    """Write sheet, table and results of a sweep; return the sheet (.png, .pdf), the table and the results."""
-
-    def named(suffix: str) -> Path:
-        return place.with_name(place.name + suffix)
-
-    collect([trial.archive for trial in trials if trial.archive], named(".nxs"), overwrite=True)
-    sheet = contact_sheet(micrograph, trials, title(micrograph, trials), columns)
-    write_whole(named(".png"), rendered(sheet, "png"))
-    write_whole(named(".pdf"), rendered(sheet, "pdf"))
-    rows = records(trials)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(
-        named(".csv"), text.getvalue().encode("utf-8-sig")
-    )  # Excel needs the byte order mark to show λ
-    return [named(suffix) for suffix in (".png", ".pdf", ".csv", ".nxs")]
-
-
-def title(micrograph: Micrograph, trials: Sequence[Trial]) -> str:
-    """Return the name of the image and the parameters that all points share."""
-    parts = [micrograph.name] + ([micrograph.channel] if micrograph.channel else [])
-    varied = {key for trial in trials for key in trial.point.varied}
-    recipe = trials[0].point.recipe
-    for step in recipe.steps:
-        table = {
-            key: value for key, value in recipe.parameters[step].items() if f"{step}.{key}" not in varied
-        }
-        words = [step]
-        if "model" in table:
-            words.append(MODELS[table["model"]].title)
-            words += [f"{symbol} {table[key]:g}" for key, symbol in symbols().items() if key in table]
-        elif f"{step}.model" not in varied:
-            words.append(" ".join(f"{key} {value}" for key, value in table.items()))
-        if table.get("direction", "both") != "both":
-            words.append(f"{table['direction']} only")
-        parts.append(" ".join(words))
-    return "  ·  ".join(parts)
+def _picture(sheet: Path) -> str:
+    """Return a sheet as Markdown, small enough for the server's database."""
+    with Image.open(sheet) as picture:
+        shown = figures.jpeg(picture.convert("RGB"), max_bytes=SHEET_BYTES)
+    return f"![the sheet](data:image/jpeg;base64,{base64.b64encode(shown).decode()})"

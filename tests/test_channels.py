@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tvtasks.channels import choose
+from tvtasks.channels import choose, other_direction
 from tvtasks.errors import RecipeError, UnusableImageError
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Median, Recipe
@@ -93,6 +93,54 @@ class TestUnattended:
 
     def test_a_single_image_is_taken_without_a_note(self):
         assert choose(STM[:1], recipe()) == (STM[:1], ())
+
+
+class TestOtherDirection:
+    def test_is_found_whatever_the_recipe_selects(self):
+        chosen, _ = choose(STM, recipe())
+        back = other_direction(chosen[0], STM)
+        assert back is STM[1]
+        assert other_direction(back, STM) is chosen[0]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            image("Current", "current", "backward"),
+            image("Z", "height", "backward", frame=1),
+            image("Z", "height", "backward", pixel_size=(1e-9, 1e-9)),
+            replace(image("Z", "height", "backward"), data=np.eye(4)[:3]),
+            image("Z", "height", None),
+            image("Z", "height"),
+        ],
+        ids=["channel", "frame", "pixel size", "shape", "no direction", "the same direction"],
+    )
+    def test_what_differs_is_another_image(self, other):
+        forward = image("Z", "height")
+        assert other_direction(forward, [forward, other]) is None
+        assert other_direction(other, [forward, other]) is None
+
+    def test_of_two_neither_is_taken(self):
+        images = [image("Z", "height"), *[image("Z", "height", "backward") for _ in range(2)]]
+        assert other_direction(images[0], images) is None
+
+
+class TestNamesWithDirections:
+    CREATEC = (
+        image("Topography", "height"),
+        image("Current", "current"),
+        image("Topography (2)", "height", "backward"),
+    )
+    IGOR = (image("HeightTrace", "height"), image("HeightRetrace", "height", "backward"))
+
+    @pytest.mark.parametrize("channel", [None, "height", "Topography"])
+    def test_the_way_back_is_chosen_though_its_name_differs(self, channel):
+        chosen, _ = choose(self.CREATEC, recipe(channel=channel, direction="backward"))
+        assert names(chosen) == [("Topography (2)", "backward")]
+
+    def test_both_directions_are_chosen(self):
+        assert len(choose(self.IGOR, recipe(direction="both"))[0]) == 2
+        assert len(choose(self.IGOR, recipe(channel="Height"))[0]) == 1
+        assert len(choose(self.IGOR, recipe(channel="HeightRetrace", direction="both"))[0]) == 1
 
 
 class TestByTheRecipe:

@@ -56,6 +56,7 @@ class TestPresets:
         assert preset_names() == [
             "afm-background",
             "auto",
+            "paper",
             "sem-charging",
             "stem-denoise",
             "stm-scratches",
@@ -161,7 +162,7 @@ def test_recipe_cannot_be_changed():
 
 
 FAULTS = {
-    "no step": ("", "it has no step: give at least one of background, median, denoise."),
+    "no step": ("", "it has no step: give at least one of lines, background, median, denoise."),
     "contrast alone": (CONTRAST, "contrast works on the background: add a [background] step."),
     "unknown step": ("[medain]", "medain is an unknown key; check its spelling."),
     "like a key": ("scales = 'max'\n" + TV, "scales is an unknown key; check its spelling."),
@@ -174,11 +175,12 @@ FAULTS = {
     ),
     "no model": (
         "[background]\nlam = 1",
-        "background.model is missing (one of 'huber-rof', 'tv-l1', 'tgv-l1').",
+        "background.model is missing (one of 'huber-rof', 'tv-l1', 'tgv-l1', 'tilt-bow-drift').",
     ),
     "unknown model": (
         "[background]\nmodel = 'rof'",
-        "background.model = 'rof' is not allowed: it can be 'huber-rof', 'tv-l1', 'tgv-l1'.",
+        "background.model = 'rof' is not allowed: it can be 'huber-rof', 'tv-l1', 'tgv-l1', "
+        "'tilt-bow-drift'.",
     ),
     "no lambda": ("[background]\nmodel = 'tv-l1'", "background.lam is missing."),
     "lambda of 0": (
@@ -313,15 +315,15 @@ class TestByTechnique:
             ("TEM", "stem-denoise"),
         ],
     )
-    def test_auto_takes_the_preset(self, technique, name):
-        assert Recipe.load("auto").for_technique(technique) == Recipe.load(name)
+    def test_the_papers_takes_the_preset(self, technique, name):
+        assert Recipe.load("paper").for_technique(technique) == Recipe.load(name)
 
     @pytest.mark.parametrize("technique", [None, "XPS"])
     def test_where_there_is_none_the_sentence_names_the_recipes(self, technique):
         with pytest.raises(
-            RecipeError, match=r"x\.npy .*recipe auto has no entry .*afm-background, sem-charging"
+            RecipeError, match=r"x\.npy .*recipe paper has no entry .*afm-background, auto, sem-charging"
         ):
-            Recipe.load("auto").for_technique(technique, "x.npy")
+            Recipe.load("paper").for_technique(technique, "x.npy")
 
     def test_other_is_for_all_else(self, load):
         recipe = load('[by_technique]\nother = "stem-denoise"\n')
@@ -347,7 +349,7 @@ class TestByTechnique:
         assert recipe.digest == Recipe.load("stm-terraces").digest
 
     def test_it_goes_through_json_whole(self):
-        recipe = Recipe.load("auto")
+        recipe = Recipe.load("paper")
         again = Recipe.model_validate_json(recipe.model_dump_json())
         assert again == recipe
         assert again.digest == recipe.digest
@@ -363,7 +365,7 @@ class TestByTechnique:
         [
             ('[by_technique]\nSTN = "stm-scratches"\n', r"by_technique\.STN.*'STM', 'AFM'"),
             ('[by_technique]\nSTM = "stm"\n', "There is no recipe .*stm'"),
-            ('[by_technique]\nSTM = "auto"\n', "not another list of techniques"),
+            ('[by_technique]\nSTM = "paper"\n', "not another list of techniques"),
             ("[by_technique]\n", "it has no step"),
             (MEDIAN + '[by_technique]\nSTM = "stm-scratches"\n', "both steps and by_technique"),
             ("[by_technique.STM.median]\nrows = 2\n", "must be odd"),

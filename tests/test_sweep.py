@@ -6,7 +6,7 @@ import pytest
 
 from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.errors import ConfigurationError, RecipeError
-from tvtasks.sweep import METRICS, build_points, line_jumps, records, residual, run, stem
+from tvtasks.sweep.points import METRICS, build_points, line_jumps, records, residual, run, stem
 
 RNG = np.random.default_rng(0)
 IMAGE = Micrograph(RNG.normal(size=(24, 32)).cumsum(axis=1), units="V")

@@ -129,23 +129,23 @@ class TestChosenByTheFile:
         monkeypatch.setattr(readers, "read", lambda path: images)
         return lambda recipe: restore_file(scan, recipe, directory)
 
-    def test_recipe_auto_becomes_the_preset_in_record_and_outcome(self, restored):
-        (outcome,) = restored(Recipe.load("auto"))
+    def test_recipe_paper_becomes_the_preset_in_record_and_outcome(self, restored):
+        (outcome,) = restored(Recipe.load("paper"))
         record = archive.summary(outcome.archive)
         assert outcome.recipe == record["recipe"]["name"] == "afm-background"
         assert record["recipe_sha256"] == Recipe.load("afm-background").digest
-        said = "Recipe auto: the file names AFM, so it was restored by afm-background."
+        said = "Recipe paper: the file names AFM, so it was restored by afm-background."
         assert said in outcome.notes
         assert said in record["notes"]
 
     def test_the_run_is_the_same_as_by_the_preset_itself(self, restored):
-        (chosen,), (named,) = restored(Recipe.load("auto")), restored(Recipe.load("afm-background"))
+        (chosen,), (named,) = restored(Recipe.load("paper")), restored(Recipe.load("afm-background"))
         assert named.archive == chosen.archive
         assert named.seconds is None
 
     def test_a_file_that_says_nothing_is_refused(self, scan, directory):
-        with pytest.raises(RecipeError, match=r"stm_1\.npy names no technique.* recipe auto has no entry"):
-            restore_file(scan, Recipe.load("auto"), directory)
+        with pytest.raises(RecipeError, match=r"stm_1\.npy names no technique.* recipe paper has no entry"):
+            restore_file(scan, Recipe.load("paper"), directory)
 
     def test_images_left_out_are_named(self, restored):
         (outcome,) = restored(RECIPE)
@@ -160,7 +160,7 @@ class TestChosenByTheFile:
         assert len({first.archive, *(outcome.archive for outcome in others)}) == 3
 
     def test_restore_resolves_it_too(self, images):
-        assert restoration.restore(images[0], "auto").recipe.name == "afm-background"
+        assert restoration.restore(images[0], "paper").recipe.name == "afm-background"
 
 
 class TestOnlyOnce:

@@ -16,14 +16,15 @@ from pydantic.dataclasses import dataclass
 from scipy.ndimage import uniform_filter
 
 from tvtasks import steps
+from tvtasks.draft import Applied, Draft, Floats, Made, ModelSettings, Settings, StepRecord
 from tvtasks.models import STRICT
-from tvtasks.steps import Applied, Draft, Made, ModelSettings, Settings, Step, StepRecord
+from tvtasks.steps import Step
 
 assert "tvtasks.recipe" not in sys.modules, "recipes are made from the tables when they are first imported"
 
 
 @dataclass(frozen=True, config=STRICT)
-class Lines(Settings):
+class Levels(Settings):
     """Bring every line to one level."""
 
     strength: Annotated[float, Field(gt=0, le=1, description="How much of each offset is taken away.")] = 1.0
@@ -31,15 +32,19 @@ class Lines(Settings):
 
 def level_lines(draft: Draft) -> Draft:
     started, clock = datetime.now(UTC), time.perf_counter()
-    parameters = draft.recipe.parameters["lines"]
+    parameters = draft.recipe.parameters["levels"]
     means = draft.current.mean(axis=1)
     offsets = ((means - means.mean()) * parameters["strength"]).astype(draft.current.dtype)
     scars = np.abs(draft.current - np.median(draft.current)) > 0.4
     record = StepRecord(
-        "lines", parameters, started, time.perf_counter() - clock, evidence={"spread": float(np.ptp(offsets))}
+        "levels",
+        parameters,
+        started,
+        time.perf_counter() - clock,
+        evidence={"spread": float(np.ptp(offsets))},
     )
-    after = draft.without(np.repeat(offsets[:, None], draft.current.shape[1], 1), "lines", level=False)
-    own = {"offsets": Made(offsets, "difference", "lines"), "scars": Made(scars, "plain", "lines")}
+    after = draft.without(np.repeat(offsets[:, None], draft.current.shape[1], 1), "levels", level=False)
+    own = {"offsets": Made(offsets, "difference", "levels"), "bright": Made(scars, "plain", "levels")}
     return replace(
         after,
         arrays={**after.arrays, **own},
@@ -61,7 +66,7 @@ class BoxMean(ModelSettings):
     side: Annotated[int, Field(ge=1, title="s", description="Pixels along each side of the box.")] = 3
     model: Annotated[Literal["box-mean"], Field(json_schema_extra={"default": "box-mean"})]
 
-    def apply(self, step: str, draft: Draft, image: steps.Floats) -> Applied:
+    def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
         u = uniform_filter(image, self.side)
         spread = np.sqrt(np.maximum(uniform_filter(image * image, self.side) - u * u, 0)) / self.side
         looks = np.full(image.shape, self.side**2, np.uint16)
@@ -69,9 +74,9 @@ class BoxMean(ModelSettings):
 
 
 steps.MODELS[BoxMean.name] = BoxMean
-lines = Step(
-    "lines", "level lines", "Bring every line to one level.", level_lines, Lines, ("offsets", "scars")
+levels = Step(
+    "levels", "level lines", "Bring every line to one level.", level_lines, Levels, ("offsets", "bright")
 )
-tables = {"lines": lines, **steps.STEPS}
+tables = {"levels": levels, **steps.STEPS}
 steps.STEPS.clear()
 steps.STEPS.update(tables)

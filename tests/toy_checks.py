@@ -18,7 +18,7 @@ from tvtasks.figures.curves import profile_figure
 from tvtasks.figures.sheet import rendered
 from tvtasks.profile import profile
 from tvtasks.proposal import propose, toml
-from tvtasks.sweep import build_points
+from tvtasks.sweep.points import build_points
 from tvtasks.tasks import TASKS
 
 TOML = """
@@ -26,7 +26,7 @@ name = "toy"
 [denoise]
 model = "box-mean"
 side = 5
-[lines]
+[levels]
 [background]
 model = "huber-rof"
 lam = 0.05
@@ -53,7 +53,7 @@ def result(recipe):
 
 @pytest.fixture(scope="module")
 def alone():
-    return restore(RAW, Recipe.model_validate({"lines": {}}))
+    return restore(RAW, Recipe.model_validate({"levels": {}}))
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +62,19 @@ def path(result, tmp_path_factory):
 
 
 def test_a_recipe_has_both_in_the_order_of_the_table(recipe):
-    assert recipe.steps == ("lines", "background", "denoise")
-    assert recipe.parameters["lines"] == {"strength": 1.0}
+    assert recipe.steps == ("levels", "background", "denoise")
+    assert recipe.parameters["levels"] == {"strength": 1.0}
     assert recipe.parameters["denoise"] == {"model": "box-mean", "side": 5}
-    made = ("offsets", "scars", "background", "flat", "restored_errors", "looks", "restored")
+    made = ("offsets", "bright", "background", "flat", "surface", "restored_errors", "looks", "restored")
     assert recipe.arrays == made
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[lines]\nstrength = 2", "lines.strength = 2 is not allowed"),
+        ("[levels]\nstrength = 2", "levels.strength = 2 is not allowed"),
         ("[denoise]\nmodel = 'box-mean'\nlam = 1", "denoise.lam is an unknown key"),
-        ("[background]\nmodel = 'box-mean'", "it can be 'huber-rof', 'tv-l1', 'tgv-l1'."),
+        ("[background]\nmodel = 'box-mean'", "it can be 'huber-rof', 'tv-l1', 'tgv-l1', 'tilt-bow-drift'."),
     ],
 )
 def test_mistakes_in_their_tables_are_sentences(text, sentence, tmp_path):
@@ -84,10 +84,10 @@ def test_mistakes_in_their_tables_are_sentences(text, sentence, tmp_path):
 
 
 def test_a_restoration_has_their_arrays_evidence_and_notes_and_no_gap_of_theirs(result, alone):
-    made = ["background", "flat", "offsets", "scars", "restored_errors", "looks", "restored"]
+    made = ["background", "flat", "offsets", "bright", "surface", "restored_errors", "looks", "restored"]
     assert list(result.arrays) == made
     assert result.arrays["offsets"].shape == (24,)
-    assert result.unitless == {"scars", "looks"}
+    assert result.unitless == {"bright", "looks"}
     assert result.steps[0].evidence["spread"] > 0
     assert "24 lines were levelled." in result.notes
     assert result.gap == result.steps[1].convergence.gap
@@ -107,7 +107,7 @@ def test_the_archive_gives_everything_back_verified_and_restored_again(path, res
     for name, array in result.arrays.items():
         np.testing.assert_array_equal(run.arrays[name], array)
     assert run.unitless == result.unitless
-    assert run.record["steps"][0]["outputs"] == ["offsets", "scars"]
+    assert run.record["steps"][0]["outputs"] == ["offsets", "bright"]
     assert run.record["steps"][0]["evidence"] == result.steps[0].evidence
     assert run.recipe == recipe
     assert check(path) == []
@@ -124,16 +124,24 @@ def test_the_tree_names_every_array_and_the_evidence_where_the_seal_is_broken(pa
 
 def test_the_catalogue_and_its_conditions_know_them(path):
     found = entry(path)
-    assert found.steps == ("lines", "background", "denoise")
-    assert chosen_by(["denoise.side=5", "lines.strength=1"])(found)
+    assert found.steps == ("levels", "background", "denoise")
+    assert chosen_by(["denoise.side=5", "levels.strength=1"])(found)
 
 
 def test_the_form_has_their_buttons():
     schema = OwnRecipe.model_json_schema()
-    assert list(schema["properties"]) == ["name", "lines", "background", "median", "contrast", "denoise"]
-    assert {"Lines", "Box mean"} <= {about["title"] for about in schema["$defs"].values()}
-    assert schema["properties"]["lines"]["then"]["properties"]["strength"]["maximum"] == 1
-    filled_in = {"lines": {"model": "lines"}, "denoise": {"model": "box-mean", "side": 5}}
+    assert list(schema["properties"]) == [
+        "name",
+        "levels",
+        "lines",
+        "background",
+        "median",
+        "contrast",
+        "denoise",
+    ]
+    assert {"Levels", "Box mean"} <= {about["title"] for about in schema["$defs"].values()}
+    assert schema["properties"]["levels"]["then"]["properties"]["strength"]["maximum"] == 1
+    filled_in = {"levels": {"model": "levels"}, "denoise": {"model": "box-mean", "side": 5}}
     (own,) = OwnRecipe.model_validate(filled_in).recipes
     assert own.parameters["denoise"]["side"] == 5
     assert {"$ref": "#/$defs/BoxMean"} in Recipe.model_json_schema()["properties"]["denoise"]["anyOf"]
@@ -141,7 +149,7 @@ def test_the_form_has_their_buttons():
 
 def test_a_sweep_varies_their_parameters(recipe):
     assert [point.label for point in build_points(recipe, {}, {"side": [3, 5]}, "denoise")] == ["s 3", "s 5"]
-    labels = [point.label for point in build_points(recipe, {}, {"lines.strength": [0.5, 1.0]})]
+    labels = [point.label for point in build_points(recipe, {}, {"levels.strength": [0.5, 1.0]})]
     assert labels == ["strength 0.5", "strength 1"]
 
 
@@ -154,13 +162,13 @@ def test_a_proposal_leaves_a_model_without_a_lam_alone(result, recipe, tmp_path)
 def test_pictures_profile_and_exports_show_what_can_be_shown(path, tmp_path):
     run = archive.load(path)
     found = profile(run, (0, 0, 20, 20))
-    assert set(found.curves) == {"raw", "background", "flat", "restored_errors", "restored"}
+    assert set(found.curves) == {"raw", "background", "flat", "surface", "restored_errors", "restored"}
     assert rendered(profile_figure(run, found), "png")
     assert preview(run).size[0] > 0
     everything = list(names("all"))
     assert {"offsets", "looks"} <= set(everything)
     assert len(export(run, "npz", tmp_path, arrays=everything)) == 1
-    assert len(export(run, "tiff", tmp_path, arrays=everything)) == 7
+    assert len(export(run, "tiff", tmp_path, arrays=everything)) == 8
 
 
 def test_each_step_has_a_task():

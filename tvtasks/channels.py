@@ -7,12 +7,14 @@ microscope it means every signal.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Micrograph
+from tvtasks.readers.directions import direction_of, undirected
 from tvtasks.recipe import Recipe
 
 _WANTED = {
@@ -20,10 +22,13 @@ _WANTED = {
     "AFM": ("height", "frequency_shift", "deflection", "amplitude", "phase", "current"),
 }
 _MOST_NAMES = 12
+_SECOND = " (2)"
 
 
 def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micrograph], tuple[str, ...]]:
     """Return the images of a file that a recipe selects, in the file's order, and notes on those left out.
+
+    Each has its `opposite_scan`, if the file holds one.
 
     Parameters
     ----------
@@ -46,7 +51,7 @@ def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micr
         images = [micrograph for micrograph in micrographs if micrograph.technique == technique]
         plan = recipe.for_technique(technique, images[0].name)
         chosen |= {id(image) for image in _in_direction(_of_channel(images, plan), plan)}
-    kept = [micrograph for micrograph in micrographs if id(micrograph) in chosen]
+    kept = [_paired(micrograph, micrographs) for micrograph in micrographs if id(micrograph) in chosen]
     rest = [micrograph for micrograph in micrographs if id(micrograph) not in chosen]
     if not rest:
         return kept, ()
@@ -56,6 +61,61 @@ def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micr
         'For others, set channel ("*" for all) and direction (forward, backward, both) in the recipe.'
     )
     return kept, (note,)
+
+
+def other_direction(micrograph: Micrograph, micrographs: Iterable[Micrograph]) -> Micrograph | None:
+    """Return the image that the way back, or there, gave of the same channel; None if there is none.
+
+    Both show the surface in one orientation: readers mirror what a file stores as it was scanned. They differ
+    by noise, by faults, and by the hysteresis of the scanner, a few pixels along x.
+
+    Parameters
+    ----------
+    micrograph
+        A forward or a backward image.
+    micrographs
+        All images of its file, as `tvtasks.readers.read` returns them; not only those that a recipe selects.
+
+    Examples
+    --------
+    >>> forward, backward = (
+    ...     Micrograph(np.eye(3), channel="Z", direction=direction) for direction in ("forward", "backward")
+    ... )
+    >>> other_direction(forward, [forward, backward]) is backward
+    True
+    """
+    if micrograph.direction is None:
+        return None
+    found = [other for other in micrographs if _is_way_back(micrograph, other)]
+    return found[0] if len(found) == 1 else None  # of two, neither is known to be the one
+
+
+def _paired(micrograph: Micrograph, micrographs: Sequence[Micrograph]) -> Micrograph:
+    """Return an image with its scan in the other direction, if the file holds one."""
+    other = other_direction(micrograph, micrographs)
+    return micrograph if other is None else replace(micrograph, opposite_scan=other.data)
+
+
+def _is_way_back(micrograph: Micrograph, other: Micrograph) -> bool:
+    return (
+        {micrograph.direction, other.direction} == {"forward", "backward"}
+        and _scanned(micrograph) == _scanned(other)
+        and micrograph.data.shape == other.data.shape
+    )
+
+
+def _scanned(image: Micrograph) -> tuple[object, ...]:
+    """Return what the two directions of a channel have in common."""
+    return _channel(image), image.quantity, image.units, image.frame, image.pixel_size
+
+
+def _channel(image: Micrograph) -> str:
+    """Return the name of a channel without its direction."""
+    if image.direction is None:
+        return image.channel
+    if direction_of(image.channel) is None:
+        return image.channel.removesuffix(_SECOND)  # Createc, Bruker: the converter numbers equal names
+    return undirected(image.channel)
 
 
 def _of_channel(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
@@ -75,8 +135,8 @@ def _of_channel(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
         # Of several (the height of the sensor and of the piezo, or a second pass), take the first in the
         # file.
         forward = [image for image in found if image.direction != "backward"]
-        if name := [image.channel for image in forward or found][:1]:
-            return [image for image in found if image.channel == name[0]]
+        if name := [_channel(image) for image in forward or found][:1]:
+            return [image for image in found if _channel(image) == name[0]]
     return images
 
 
@@ -93,7 +153,7 @@ def _in_direction(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
 
 def _fits(image: Micrograph, pattern: str) -> bool:
     # A name does not always match itself as a pattern: passes of Nanonis are called [P1]_Z.
-    names = (image.channel.casefold(), (image.quantity or "").casefold())
+    names = {name.casefold() for name in (image.channel, _channel(image), image.quantity or "")}
     return any(name == pattern.casefold() or fnmatchcase(name, pattern.casefold()) for name in names)
 
 

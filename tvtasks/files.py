@@ -25,7 +25,12 @@ def refuse_taken(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def whole(
-    path: Path, *, overwrite: bool = True, check: Callable[[Path], object] | None = None, size: int = 0
+    path: Path,
+    *,
+    overwrite: bool = True,
+    check: Callable[[Path], object] | None = None,
+    size: int = 0,
+    sync: bool = True,
 ) -> Iterator[Path]:
     """Provide a path beside `path` to write to, and move the file from there to `path` at the end.
 
@@ -42,6 +47,8 @@ def whole(
         Called with the path beside it when the content is on the disk; an exception stops the move.
     size
         Bytes that will be written, for the error message.
+    sync
+        Whether the file must survive a power failure; without, it is written faster.
 
     Yields
     ------
@@ -61,8 +68,9 @@ def whole(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
         if check:
             check(partial)
         places.check(path)
@@ -77,14 +85,20 @@ def whole(
     finally:
         with suppress(OSError):  # on Windows it may be in use, or the share may be gone
             partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def write_whole(
-    path: Path, content: bytes, *, overwrite: bool = True, check: Callable[[Path], object] | None = None
+    path: Path,
+    content: bytes,
+    *,
+    overwrite: bool = True,
+    check: Callable[[Path], object] | None = None,
+    sync: bool = True,
 ) -> None:
     """Write a file that never appears half finished; the parameters are those of `whole`."""
-    with whole(path, overwrite=overwrite, check=check, size=len(content)) as partial:
+    with whole(path, overwrite=overwrite, check=check, size=len(content), sync=sync) as partial:
         partial.write_bytes(content)
 
 

@@ -37,6 +37,23 @@ class Region(NamedTuple):
         return self.bottom - self.top, self.right - self.left
 
 
+class Position(NamedTuple):
+    """The coordinates of the centre of an image's first pixel, and which way they run from there.
+
+    Attributes
+    ----------
+    y, x
+        Coordinates, in the unit of the pixel size.
+    y_sign, x_sign
+        1 if the coordinate rises with the index of the row or column, -1 if it falls.
+    """
+
+    y: float
+    x: float
+    y_sign: int = -1
+    x_sign: int = 1
+
+
 @dataclass(frozen=True)
 class Source:
     """The file that an image was read from, as it was at that time.
@@ -96,6 +113,8 @@ class Micrograph:
         (dy, dx) in `pixel_unit`; None where the image is not calibrated.
     pixel_unit
         Unit of `pixel_size`: ``m`` unless the file leaves it open.
+    position
+        Where the first pixel lies, in `pixel_unit`; None where the file does not say, or has no pixel size.
     valid
         The part that holds data, where the instrument records it (a data bar is outside); None for all.
     technique
@@ -110,6 +129,9 @@ class Micrograph:
         All other metadata of the file, safe for JSON.
     notes
         Sentences on what the reader had to decide (a colour image was reduced to grey …).
+    opposite_scan
+        The same lines scanned in the other direction, with the shape and orientation of `data`; None if the
+        file does not hold them.
 
     Examples
     --------
@@ -126,6 +148,7 @@ class Micrograph:
     frame: int = 0
     pixel_size: tuple[float, float] | None = None
     pixel_unit: str = "m"
+    position: Position | None = None
     valid: Region | None = None
     technique: str | None = None
     acquired_at: datetime | None = None
@@ -133,6 +156,23 @@ class Micrograph:
     reader: tuple[str, str] = ("memory", "")
     vendor_metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    opposite_scan: Image | None = None
+
+    def coordinates(self, axis: int, indices: NDArray[Any]) -> NDArray[Any]:
+        """Return the coordinates of pixels along y (axis 0) or x (axis 1), in the unit of the pixel size.
+
+        Without a position, x rises from 0 at the first column and y from 0 at the last row, so that programs
+        which draw y upwards show the first row at the top.
+
+        Examples
+        --------
+        >>> Micrograph(np.zeros((3, 2)), pixel_size=(2.0, 1.0)).coordinates(0, np.arange(3)).tolist()
+        [4.0, 2.0, 0.0]
+        """
+        step = self.pixel_size[axis] if self.pixel_size else 1.0
+        if self.position and self.pixel_size:
+            return self.position[axis] + self.position[axis + 2] * step * indices
+        return step * (indices if axis else self.data.shape[0] - 1 - indices)
 
     @property
     def name(self) -> str:

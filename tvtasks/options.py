@@ -15,6 +15,9 @@ MAX_WAIT = 600.0
 MAX_WAIT_ONCE = 30.0
 """Seconds to wait for a file to become complete; the second is for a watch with ``--once``."""
 
+USUAL_RECIPE = "auto"
+"""The preset that is used if the user names no recipe."""
+
 PREVIEW_SIZE = 60
 """Largest page of a restored image in the dashboard, in kB of 1000 bytes."""
 
@@ -143,7 +146,6 @@ _OPTIONS = {
     "ignore": "--ignore",
     "settle": "--settle",
     "max_wait": "--max-wait",
-    "rescan": "--rescan",
     "observer": "--observer",
     "dashboard": "--no-dashboard",
     "preview_size": "--preview-size",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from tvtasks.choosing import Choice, size_in_pixels
@@ -96,14 +97,21 @@ def propose(
 
 def toml(proposal: Proposal) -> str:
     """Return the recipe as a TOML file, with the reasons for each λ as comments."""
-    content = proposal.recipe.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    comments = {
+        name: f"{choice.rule}, confidence {choice.confidence}: {choice.reason}"
+        for name, choice in proposal.choices.items()
+    }
+    return as_toml(proposal.recipe, comments)
+
+
+def as_toml(recipe: Recipe, comments: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a recipe as a TOML file; `comments` has a line for steps, by name."""
+    content = recipe.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
     tables = {key: content.pop(key) for key in STEPS if key in content}
     lines = [f"{key} = {_value(value)}" for key, value in content.items()]
     for name, table in tables.items():
-        choice = proposal.choices.get(name)
         lines += ["", f"[{name}]"]
-        if choice:
-            lines += [f"# {choice.rule}, confidence {choice.confidence}: {choice.reason}"]
+        lines += [f"# {comments[name]}"] if name in comments else []
         lines += [f"{key} = {_value(value)}" for key, value in table.items()]
     return "\n".join(lines) + "\n"
 

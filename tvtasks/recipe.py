@@ -24,9 +24,10 @@ from pydantic import (
     model_validator,
 )
 
+from tvtasks.draft import ModelSettings, Settings
 from tvtasks.errors import RecipeError
 from tvtasks.models import Positive
-from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, ModelSettings, Settings, TGVL1Step, TVL1Step
+from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, TGVL1Step, TVL1Step
 
 __all__ = [
     "HuberROFStep",
@@ -75,6 +76,7 @@ class _Head(BaseModel):
 if TYPE_CHECKING:
 
     class _Steps(_Head):
+        lines: ModelSettings | None = None
         background: ModelSettings | None = None
         median: Median | None = None
         contrast: ModelSettings | None = None
@@ -193,7 +195,7 @@ class Recipe(_Steps):
 
     @property
     def arrays(self) -> tuple[str, ...]:
-        """Names of the arrays of a result, without the raw image."""
+        """Names of the arrays that a result can have, without the raw image."""
         made = [(*STEPS[name].arrays, *table.arrays) for name, table in self.tables.items()]
         return (*dict.fromkeys(name for names in made for name in names), "restored")
 

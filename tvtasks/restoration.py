@@ -9,26 +9,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.draft import Draft, Made, StepRecord
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import Recipe
 from tvtasks.scaling import scaling, usable
-from tvtasks.steps import STEPS, Draft, Made, StepRecord
+from tvtasks.steps import STEPS
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
+    from tvtasks.choosing.checks import Check
     from tvtasks.quality import QualityScores
+    from tvtasks.tuning import Tuning
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Raise it whenever the same image and recipe give other numbers than before."""
 
 
@@ -132,6 +136,12 @@ class Restoration(Arrays):
         """How λ was chosen, by step, where the recipe leaves it open."""
         return {step.name: step.choice for step in self.steps if step.choice}
 
+    def explore(self, **options: Any) -> Tuning:
+        """Return a page with a slider over λ, which a notebook shows; options of `tuning.tune`."""
+        tuning = import_module("tvtasks.tuning")  # a room above this one, for those who ask for it here
+        made: Tuning = tuning.tune(self.micrograph, self.recipe, **options)
+        return made
+
 
 def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
     """Select the part of the image that holds data, and scale it.
@@ -167,7 +177,7 @@ def finish(draft: Draft) -> Restoration:
     raw = draft.micrograph.data[draft.region.slices]
 
     def in_unit(made: Made) -> NDArray[Any]:
-        if made.kind == "plain":
+        if made.kind in ("plain", "input"):
             return made.values
         offset = draft.offset if made.kind == "level" else 0.0
         return (draft.factor * made.values.astype(np.float64) + offset).astype(dtype)
@@ -189,6 +199,8 @@ def finish(draft: Draft) -> Restoration:
         denoised = arrays.get("flat", raw)
         if "contrast" in arrays:
             denoised = denoised + arrays["contrast"]
+    found = _checks(draft, raw, arrays["restored"])
+    scores = assess(raw, arrays["restored"], arrays.get("background"), denoised)
     return Restoration(
         micrograph=draft.micrograph,
         recipe=draft.recipe,
@@ -197,9 +209,31 @@ def finish(draft: Draft) -> Restoration:
         factor=draft.factor,
         arrays=arrays,
         steps=tuple(replace(step, arrays=tuple(names[step.name])) for step in draft.steps),
-        notes=(*draft.micrograph.notes, *draft.notes),
-        quality=assess(raw, arrays["restored"], arrays.get("background"), denoised),
+        notes=(*draft.micrograph.notes, *draft.notes, *_warnings(draft, found)),
+        quality=replace(scores, **{f"{check.what}_kept": check.kept for check in found}),
         unitless=frozenset(name for name, made in draft.arrays.items() if made.kind == "plain"),
+    )
+
+
+def _checks(draft: Draft, raw: Image, restored: Image) -> tuple[Check, ...]:
+    """Return what was kept of steps, lattice and detail."""
+    from tvtasks.choosing.checks import checks_of_middle  # noqa: PLC0415 - brings in scipy.ndimage
+
+    if draft.diagnosis is not None:
+        return draft.diagnosis.checks
+    micrograph = draft.micrograph
+    pixel_size = micrograph.pixel_size if micrograph.pixel_unit == "m" else None
+    return checks_of_middle(raw, restored, unit=micrograph.units, pixel_size=pixel_size)
+
+
+def _warnings(draft: Draft, found: tuple[Check, ...]) -> tuple[str, ...]:
+    """Return a sentence for each part of the sample of which a recipe took much."""
+    from tvtasks.choosing.checks import ENOUGH  # noqa: PLC0415
+
+    return tuple(
+        f"{check.sentence} The recipe {draft.recipe.name} changes the sample: compare with the recipe auto."
+        for check in found
+        if check.kept < ENOUGH
     )
 
 

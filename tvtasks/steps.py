@@ -8,217 +8,27 @@ in `tvtasks.models` and solved by `tvtasks.solvers`; any other model has an `app
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, Union, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass as validated
 
-from tvtasks.micrograph import Micrograph, Region
+from tvtasks.averaging import ByWhatRepeats
+from tvtasks.draft import Applied, Draft, Floats, Kind, Made, ModelSettings, Settings, StepRecord
+from tvtasks.faults import OffsetsAndScars, TiltBowDrift
 from tvtasks.models import STRICT, TGVL1, TVL1, HuberROF, Lam, Model, Positive
 from tvtasks.operators import Direction
-from tvtasks.solvers import Convergence, solve
+from tvtasks.solvers import solve
 from tvtasks.solvers.stopping import Gap, Published, StoppingRule
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
-    from tvtasks.recipe import Recipe
-
-Floats = NDArray[np.floating[Any]]
-Kind = Literal["level", "difference", "plain"]
 
 _DIGITS = 4  # of a chosen λ: the image does not determine more
-
-
-class Made(NamedTuple):
-    """An array that a step made.
-
-    Attributes
-    ----------
-    values
-        The array, scaled as the models see the image.
-    kind
-        A ``level`` contains the zero level of the raw image, a ``difference`` does not, and ``plain`` values
-        are not in the unit of the image.
-    step
-        Name of the step that made it or changed it last.
-    """
-
-    values: NDArray[Any]
-    kind: Kind
-    step: str
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one step did.
-
-    Attributes
-    ----------
-    name
-        Its name in `STEPS`.
-    parameters
-        All parameters, defaults included, safe for JSON; λ is the one that was used.
-    started_at, seconds
-        When the step started and how long it took, choosing λ included.
-    convergence
-        How the minimisation went, for the image scaled to [0, 1]; None if the step minimises nothing.
-    choice
-        How λ was chosen; None if the recipe gives it.
-    evidence
-        Further numbers that the step found in the image, safe for JSON.
-    arrays
-        Names of the arrays that it made; filled in when the restoration is finished.
-    """
-
-    name: str
-    parameters: Mapping[str, Any]
-    started_at: datetime
-    seconds: float
-    convergence: Convergence | None = None
-    choice: Choice | None = None
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    arrays: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Draft:
-    """A restoration in progress; its arrays are scaled as the models see the image.
-
-    Attributes
-    ----------
-    micrograph, recipe, region, offset, factor
-        As in `tvtasks.restoration.Restoration`.
-    current
-        The image that the next step works on, shape (M, N), float32 or float64.
-    lifted
-        Whether `current` contains the zero level of the image: subtracting the background removes it, and
-        contrast brings it back.
-    arrays
-        The arrays that the steps have made so far, by name.
-    unfiltered
-        The input of the median filter, in which the noise is still white.
-    steps, notes
-        A record of each finished step, and sentences for the user.
-    """
-
-    micrograph: Micrograph
-    recipe: Recipe
-    region: Region
-    offset: float
-    factor: float
-    current: Floats
-    lifted: bool = True
-    arrays: Mapping[str, Made] = field(default_factory=dict)
-    unfiltered: Floats | None = None
-    steps: tuple[StepRecord, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def without(self, taken: Floats, step: str, *, level: bool) -> Draft:
-        """Subtract something from the image and add it to the background.
-
-        The background is everything that was ever subtracted, so raw = background + flat whatever the steps.
-
-        Parameters
-        ----------
-        taken
-            What to subtract, shape (M, N).
-        step
-            Name of the step that subtracts it.
-        level
-            Whether `taken` contains the zero level of the image.
-        """
-        before = self.arrays.get("background")
-        total = taken if before is None else before.values + taken
-        kind: Kind = "level" if level or (before and before.kind == "level") else "difference"
-        return replace(
-            self,
-            current=self.current - taken,
-            lifted=self.lifted and not level,
-            arrays={**self.arrays, "background": Made(total, kind, step)},
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Applied:
-    """What a model makes of an image.
-
-    Attributes
-    ----------
-    u
-        The result, shape (M, N).
-    used
-        Parameters that were determined from the image, in place of those of the recipe.
-    convergence, choice, evidence
-        As in `StepRecord`.
-    arrays
-        Further arrays by name, each with its kind; the model lists the names in its `arrays`.
-    notes
-        Sentences for the user.
-    """
-
-    u: NDArray[Any]
-    used: Mapping[str, Any] = field(default_factory=dict)
-    convergence: Convergence | None = None
-    choice: Choice | None = None
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    arrays: Mapping[str, tuple[NDArray[Any], Kind]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-class Settings:
-    """One table of a recipe: the parameters of a step. All such classes derive from this one.
-
-    Attributes
-    ----------
-    arrays
-        Names of the arrays that a step with these settings makes, besides those of every such step.
-    chooses
-        Whether λ is chosen for each image.
-    """
-
-    arrays: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def chooses(self) -> bool:  # noqa: D102 - see above
-        return False
-
-
-class ModelSettings(Settings):
-    """The table of a step that uses a model.
-
-    Attributes
-    ----------
-    name, title, summary
-        The model's name in a recipe, its title on pages, and what it does, for the form.
-    usual_lam
-        The steps that can use the model, each with the λ that is usual there; None for a model without λ.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    summary: ClassVar[str]
-    usual_lam: ClassVar[Mapping[str, float | None]]
-    model: str
-
-    def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
-        """Return what the model makes of an image.
-
-        Parameters
-        ----------
-        step
-            Name of the step.
-        draft
-            The restoration so far.
-        image
-            What to apply the model to, shape (M, N), scaled.
-        """
-        raise NotImplementedError
 
 
 @validated(frozen=True, config=STRICT, kw_only=True)
@@ -307,10 +117,18 @@ class Median(Settings):
         return value
 
 
+def correct_lines(draft: Draft) -> Draft:
+    """Find the faults of scan lines by the recipe's model and subtract them."""
+    done, draft = _apply("lines", draft, draft.current)
+    return draft.without(done.u, "lines", level=done.level)
+
+
 def extract_background(draft: Draft) -> Draft:
-    """Minimise the recipe's background model and subtract the result."""
-    u, draft = _apply("background", draft, draft.current)
-    return draft.without(u, "background", level=True)
+    """Find the background by the recipe's model and subtract it."""
+    done, draft = _apply("background", draft, draft.current)
+    own = {} if "background" not in draft.arrays else {"surface": Made(done.u, _kind(done), "background")}
+    draft = replace(draft, surface=done.u, arrays={**draft.arrays, **own})
+    return draft.without(done.u, "background", level=done.level)
 
 
 def median_filter(draft: Draft) -> Draft:
@@ -327,18 +145,23 @@ def median_filter(draft: Draft) -> Draft:
 
 def retrieve_contrast(draft: Draft) -> Draft:
     """Smooth the background once more and add it, which restores the contrast between terraces."""
-    u, draft = _apply("contrast", draft, draft.arrays["background"].values)
-    arrays = {**draft.arrays, "contrast": Made(u, "level", "contrast")}
-    return replace(draft, current=draft.current + u, lifted=True, arrays=arrays)
+    assert draft.surface is not None
+    done, draft = _apply("contrast", draft, draft.surface)
+    arrays = {**draft.arrays, "contrast": Made(done.u, "level", "contrast")}
+    return replace(draft, current=draft.current + done.u, lifted=True, arrays=arrays)
 
 
 def denoise(draft: Draft) -> Draft:
     """Minimise the recipe's denoising model for the image so far."""
-    u, draft = _apply("denoise", draft, draft.current)
-    return replace(draft, current=u)
+    done, draft = _apply("denoise", draft, draft.current)
+    return replace(draft, current=done.u)
 
 
-def _apply(name: str, draft: Draft, image: Floats) -> tuple[Floats, Draft]:
+def _kind(done: Applied) -> Kind:
+    return "level" if done.level else "difference"
+
+
+def _apply(name: str, draft: Draft, image: Floats) -> tuple[Applied, Draft]:
     """Run a step by its model; return the result, and the draft with a record of the step."""
     settings: ModelSettings = getattr(draft.recipe, name)
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -353,8 +176,9 @@ def _apply(name: str, draft: Draft, image: Floats) -> tuple[Floats, Draft]:
         done.evidence,
     )
     further = {key: Made(values, kind, name) for key, (values, kind) in done.arrays.items()}
-    return done.u.astype(image.dtype, copy=False), replace(
+    return replace(done, u=done.u.astype(image.dtype, copy=False)), replace(
         draft,
+        diagnosis=done.diagnosis or draft.diagnosis,
         arrays={**draft.arrays, **further},
         steps=(*draft.steps, record),
         notes=(*draft.notes, *done.notes),
@@ -406,7 +230,7 @@ class Step:
     settings
         The class of its table; None if the table is that of one of its `models`.
     arrays
-        Names of the arrays that it makes, besides those of its model.
+        Names of the arrays that it can make, besides those of its model.
     follows
         The step whose array it works on. A recipe must have that step, too, and ``lam = "auto"`` takes its λ.
     sized
@@ -430,6 +254,11 @@ class Step:
         return {name: model for name, model in MODELS.items() if self.name in model.usual_lam}
 
     @property
+    def has_lam(self) -> bool:
+        """Whether any of its models has a λ."""
+        return any(model.usual_lam[self.name] is not None for model in self.models.values())
+
+    @property
     def table(self) -> Any:
         """The type that pydantic validates its table in a recipe with."""
         if self.settings is not None:
@@ -438,18 +267,28 @@ class Step:
         return kinds[0] if len(kinds) == 1 else Annotated[Union[kinds], Field(discriminator="model")]  # noqa: UP007
 
 
-MODELS: dict[str, type[ModelSettings]] = {model.name: model for model in (HuberROFStep, TVL1Step, TGVL1Step)}
+MODELS: dict[str, type[ModelSettings]] = {
+    model.name: model
+    for model in (HuberROFStep, TVL1Step, TGVL1Step, OffsetsAndScars, TiltBowDrift, ByWhatRepeats)
+}
 """All models by name. A new model is a class and an entry here."""
 
 STEPS: dict[str, Step] = {
     step.name: step
     for step in (
         Step(
+            "lines",
+            "correct lines",
+            "Take out faults of scan lines: offsets, scars, charging streaks.",
+            correct_lines,
+            arrays=("background", "flat"),
+        ),
+        Step(
             "background",
             "extract background",
             "Extract the background and subtract it.",
             extract_background,
-            arrays=("background", "flat"),
+            arrays=("background", "flat", "surface"),
             sized=True,
         ),
         Step("median", "median", "Remove thin scratches with a median filter.", median_filter, Median),

@@ -1,8 +1,15 @@
-"""Quantities as text for sentences."""
+"""Quantities as text for sentences, and text that is safe to show."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+
+# What a terminal may take for a command, or what reorders the line: C0 (ESC begins most commands), DEL, C1,
+# the marks of bidirectional text, other line separators, and surrogates of names that are not valid Unicode.
+_CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_UNSAFE = re.compile(f"[{_CONTROLS}]")
+_UNSAFE_IN_LINE = re.compile(f"[{_CONTROLS}\t\n]")
 
 
 def amount(size: float) -> str:
@@ -51,3 +58,43 @@ def moment(when: datetime | str) -> str:
         when = datetime.fromisoformat(when)
     when = when.astimezone()
     return f"{when:%H:%M}" if when.date() == datetime.now().date() else f"{when:%Y-%m-%d %H:%M}"
+
+
+def visible(text: str) -> str:
+    r"""Return text with control characters as escape sequences; line breaks and tabs stay.
+
+    A file name may hold any character. Printed as it is, it could move the cursor, set the title of the
+    window, or show a line in another order than it is.
+
+    Examples
+    --------
+    >>> print(visible("scan\x1b[2J.tif"), visible("scan\u202efit.exe"))
+    scan\x1b[2J.tif scan\u202efit.exe
+    """
+    return _UNSAFE.sub(_escaped, text)
+
+
+def in_a_line(text: str) -> str:
+    r"""Return text as `visible` does, with line breaks and tabs as escape sequences too.
+
+    Examples
+    --------
+    >>> print(in_a_line("scan\nAll is well.tif"))
+    scan\nAll is well.tif
+    """
+    return _UNSAFE_IN_LINE.sub(_escaped, text)
+
+
+def safe_json(text: str) -> str:
+    r"""Return JSON with the control characters in its strings as JSON's escape sequences.
+
+    Examples
+    --------
+    >>> print(safe_json('"scan\x9b1m"'))
+    "scan\u009b1m"
+    """
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape", "surrogatepass").decode("ascii")

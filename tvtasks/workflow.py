@@ -12,10 +12,11 @@ from PIL.Image import Image
 from tvtasks import archive, channels, figures, readers
 from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
+from tvtasks.archive.seals import log_seal
 from tvtasks.archive.storage import DEFAULT_STORAGE, Storage, not_nxem
 from tvtasks.errors import UnusableImageError
 from tvtasks.files import write_whole
-from tvtasks.micrograph import Micrograph
+from tvtasks.micrograph import Micrograph, file_sha256
 from tvtasks.outcome import Outcome
 from tvtasks.readers.metadata import json_safe
 from tvtasks.recipe import Recipe
@@ -111,6 +112,8 @@ def _restore_image(
     checksum = identity.content_sha256
     done = archive.find(directory, identity)
     if done is not None:
+        if not done.with_suffix(".png").exists():
+            draw_again(done)
         return Outcome(
             name=micrograph.name,
             recipe=chosen.name,
@@ -125,7 +128,7 @@ def _restore_image(
     result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, storage)))
     # The result comes last: if it exists, everything does, however often the work was cut short.
     picture = call(write_preview, result, identity.path(directory))
-    target = call(write_archive, result, directory, context, storage, identity)
+    target = call(write_archive, result, directory, context, storage, identity, picture)
     return Outcome(
         name=micrograph.name,
         recipe=chosen.name,
@@ -176,12 +179,15 @@ def write_archive(
     context: Mapping[str, Any] | None,
     storage: Storage,
     identity: archive.Identity,
+    preview: Path | None,
 ) -> Path:
     """Write the NeXus file and return its path."""
-    return archive.write(result, directory, identity=identity, context=context, storage=storage)
+    return archive.write(
+        result, directory, identity=identity, context=context, storage=storage, preview=preview
+    )
 
 
-def write_preview(result: Restoration, target: Path) -> Path:
+def write_preview(result: figures.Restored, target: Path) -> Path:
     """Draw and write the picture beside the result `target` and return its path."""
     return save_preview(figures.preview(result), target)
 
@@ -190,4 +196,19 @@ def save_preview(picture: Image, target: Path) -> Path:
     """Write a finished picture beside the result `target` and return its path."""
     path = target.with_suffix(".png")
     write_whole(path, figures.png(picture))
+    return path
+
+
+def draw_again(result: Path) -> Path:
+    """Draw the picture of a result that has lost it, and return its path.
+
+    Another version of tvtasks may draw it differently, so its checksum goes into the log of seals.
+
+    Raises
+    ------
+    ArchiveError
+        The result is damaged, or the picture cannot be written.
+    """
+    path = write_preview(archive.load(result), result)
+    log_seal(path, file_sha256(path))
     return path

@@ -16,6 +16,7 @@ from tests.monitor.test_observe import eventually
 from tvtasks.acquisition.loop import acquire
 from tvtasks.archive.folder import ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.health.results import output_of
 from tvtasks.ledger import Ledger, State
 from tvtasks.listener import Listener
 from tvtasks.micrograph import file_sha256
@@ -363,7 +364,7 @@ class TestKilled:
         assert file_sha256(path)[:8] in result.name
         with Ledger(ledger_path(bench.archive)) as ledger:
             (entry,) = ledger.entries()
-            assert (entry.state, entry.outputs) == (State.DONE, (result,))
+            assert (entry.state, entry.outputs) == (State.DONE, (output_of(result),))
             assert [attempt.outcome for attempt in ledger.history(path)] == attempts
         assert (file_sha256(path), path.stat().st_mtime_ns) == before
         assert bench.acquire(never).failed == {}

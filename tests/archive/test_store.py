@@ -60,14 +60,18 @@ class TestWrite:
             write(other, tmp_path)
         assert in_the_way.read_bytes() == path.read_bytes()
 
-    def test_a_name_taken_by_a_damaged_file_is_not_overwritten(
-        self, restoration: Restoration, tmp_path: Path
+    @pytest.mark.parametrize("left", [0, 1000, -1])
+    def test_a_damaged_file_is_kept_aside_and_made_again(
+        self, restoration: Restoration, tmp_path: Path, left: int
     ) -> None:
         path = write(restoration, tmp_path)
-        path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(ArchiveError, match=r"is in the way: .*Move it away"):
-            write(restoration, tmp_path)
-        assert path.stat().st_size == 1000
+        whole = path.read_bytes()
+        for name in (path.name, f"{path.stem}.1.nxs"):
+            path.write_bytes(whole[:left])
+            assert find(tmp_path, Identity.of(restoration.micrograph, restoration.recipe)) is None
+            assert write(restoration, tmp_path) == path
+            assert load(path).restored.shape == restoration.restored.shape
+            assert (tmp_path / ".tvtasks" / "damaged" / name).read_bytes() == whole[:left]
 
 
 class TestFailure:

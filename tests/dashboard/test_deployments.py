@@ -62,8 +62,8 @@ class TestPrefectYaml:
     @pytest.mark.parametrize(
         ("name", "required", "limit", "queue", "tags"),
         [
-            ("restore", ["path", "recipe", "archive"], 32, "live", ["tvtasks", "live"]),
-            ("acquire", ["folder", "archive", "recipes"], None, "live", ["tvtasks", "live"]),
+            ("restore", ["path", "archive"], 32, "live", ["tvtasks", "live"]),
+            ("acquire", ["folder", "archive"], None, "live", ["tvtasks", "live"]),
             ("rerun", ["sources"], 1, "rerun", ["tvtasks", "rerun"]),
             ("sweep", ["path", "output"], None, "live", ["tvtasks", "live"]),
         ],

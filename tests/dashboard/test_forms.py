@@ -7,7 +7,7 @@ from prefect.utilities.schema_tools.validation import ValidationError, validate
 from flows.acquire import acquire_flow
 from flows.rerun import rerun_flow
 from flows.restore import restore_flow
-from flows.sweeping import sweep_flow
+from flows.sweep import sweep_flow
 from tvtasks.dashboard.forms import NONE_OF_MY_OWN, OwnRecipe
 from tvtasks.errors import RecipeError
 from tvtasks.recipe import Recipe
@@ -87,5 +87,5 @@ class TestForm:
         definitions = schema(restore_flow)["definitions"]
         choices = definitions["Recipe"]["properties"]["denoise"]["anyOf"]
         titles = [definitions[choice["$ref"].rpartition("/")[2]]["title"] for choice in choices[:-1]]
-        assert titles == ["Huber-ROF", "TV-L1", "TGV-L1"]
+        assert titles == ["Huber-ROF", "TV-L1", "TGV-L1", "By what repeats"]
         assert choices[-1] == {"type": "null"}

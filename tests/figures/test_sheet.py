@@ -13,7 +13,7 @@ from tvtasks import Micrograph, Recipe, archive, restore
 from tvtasks.figures.curves import profile_figure
 from tvtasks.figures.sheet import contact_sheet, rendered
 from tvtasks.profile import profile
-from tvtasks.sweep import Trial, build_points, run
+from tvtasks.sweep.points import Trial, build_points, run
 
 IMAGE = Micrograph(
     1e-10 * np.random.default_rng(0).normal(size=(40, 56)).cumsum(axis=1),

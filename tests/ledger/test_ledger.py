@@ -12,13 +12,13 @@ import pytest
 
 from tvtasks.errors import ArchiveError
 from tvtasks.filesystem import FileStatus
-from tvtasks.ledger import Entry, Ledger, Priority, ReadOnlyLedger, State
+from tvtasks.ledger import Entry, Ledger, Output, Priority, ReadOnlyLedger, State
 from tvtasks.ledger import ledger as ledgers
 from tvtasks.ledger.rows import SCHEMA_VERSION
 
 SCAN = Path("/data/scan.tif")
 COPY = Path("/data/copy.tif")
-OUTPUT = Path("/archive/scan.nxs")
+OUTPUT = Output(Path("/archive/scan.nxs"), 1000, 7, "a" * 64)
 
 
 class Clock:
@@ -637,7 +637,7 @@ class TestFile:
                 ledger.claim("stm")
             assert claimed(ledger).path == SCAN
 
-    @pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+    @pytest.mark.parametrize("version", [SCHEMA_VERSION - 2, SCHEMA_VERSION + 1])
     def test_a_ledger_of_another_version_is_refused_and_left_alone(
         self, ledger: Ledger, version: int
     ) -> None:
@@ -685,3 +685,24 @@ class TestFile:
 def allow_pages(ledger: Ledger, number: int) -> None:
     """Limit the size of the ledger: SQLite raises the same error as on a full disk."""
     ledger._connection.execute(f"PRAGMA max_page_count = {number}")
+
+
+class TestSchemas:
+    def test_a_ledger_of_the_schema_before_is_read_as_it_is_and_converted_by_a_watch(
+        self, ledger: Ledger
+    ) -> None:
+        ledger.finish(running(ledger), [OUTPUT], {})
+        ledger.close()
+        with sqlite3.connect(ledger.path) as db:
+            db.execute("UPDATE files SET outputs = ?", (f'["{OUTPUT.path}"]',))
+            db.execute("PRAGMA user_version = 2")
+        db.close()
+        bare = (Output(OUTPUT.path),)
+        with ReadOnlyLedger(ledger.path) as found:
+            assert found.entries()[0].outputs == bare
+        with Ledger(ledger.path) as found:
+            assert found.entries()[0].outputs == bare
+        with sqlite3.connect(ledger.path) as db:
+            assert db.execute("PRAGMA user_version").fetchone() == (3,)
+            assert db.execute("SELECT outputs FROM files").fetchone() == (f'[["{OUTPUT.path}", -1, -1, ""]]',)
+        db.close()

@@ -18,7 +18,7 @@ from watchdog.events import DirMovedEvent
 from tests.monitor.test_observe import eventually
 from tvtasks import readers
 from tvtasks.errors import ConfigurationError
-from tvtasks.ledger import Entry, Ledger, Priority, State
+from tvtasks.ledger import Entry, Ledger, Output, Priority, State
 from tvtasks.micrograph import file_sha256
 from tvtasks.monitor import Monitor
 from tvtasks.monitor.scan import BURST_SECONDS
@@ -98,7 +98,7 @@ class Bench:
     def restore(self) -> None:
         """Do all the work that is due."""
         while entry := self.ledger.claim(RECIPE):
-            self.ledger.finish(entry, [Path("scan.nxs")], {})
+            self.ledger.finish(entry, [Output(Path("scan.nxs"))], {})
 
     def state(self, path: Path) -> list[State]:
         return [entry.state for entry in self.ledger.entries() if entry.path == path]

@@ -109,12 +109,16 @@ class TestSentences:
         size = len(sxm())
         assert readers.unfinished(path) == f"it ends after {size - 100} of {size} bytes"
 
-    def test_a_series_names_the_images_that_are_missing(self, tmp_path: Path) -> None:
+    def test_a_series_that_was_stopped_or_goes_on_is_in_doubt(self, tmp_path: Path) -> None:
         path = tmp_path / "a.ser"
         content = bytearray(ser())
         content[14:18] = struct.pack("<I", 5)
         path.write_bytes(content)
-        assert readers.unfinished(path) == "4 of its 5 images have not been written yet"
+        assert readers.unfinished(path) is None
+        assert readers.doubtful(path) == "1 of the 5 images of its series have been recorded"
+        content[18:22] = struct.pack("<I", 0)
+        path.write_bytes(content)
+        assert readers.unfinished(path) == "none of its 5 images has been written yet"
 
     def test_a_damaged_count_of_images_does_not_fill_the_memory(self, tmp_path: Path) -> None:
         path = tmp_path / "a.ser"

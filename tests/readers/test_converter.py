@@ -68,17 +68,15 @@ class TestSamples:
         (image,) = readers.read(path)
         assert np.ptp(signal["data"] - image.data) < 1e-6 * np.ptp(image.data)
         assert [axis["scale"] * 1e-3 for axis in signal["axes"]] == pytest.approx(image.pixel_size)
-        assert "leaves out a constant" in image.notes[0]
+        assert "omits a constant" in image.notes[0]
 
     def test_a_bruker_header_without_pixels_is_refused(self) -> None:
-        with pytest.raises(
-            UnreadableFileError, match=r"data_header\.000 cannot be read .*: File has been damaged"
-        ):
+        with pytest.raises(UnreadableFileError, match=r"data_header\.000 is incomplete: it ends after"):
             readers.read(SAMPLES / "bruker_spm" / "bruker_data_header.000")
 
     def test_rubbish_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a.dat").write_bytes(CREATEC)
-        with pytest.raises(UnreadableFileError, match=r"a\.dat cannot be read by Gwyddion's converter"):
+        with pytest.raises(UnreadableFileError, match=r"converter cannot read .*a\.dat"):
             readers.read(tmp_path / "a.dat")
 
 
@@ -113,17 +111,17 @@ class TestTraps:
         assert image.pixel_size is None
 
     def test_infinite_images_are_refused(self, hand_over: Any) -> None:
-        with pytest.raises(UnreadableFileError, match="nothing but infinite values out of x"):
+        with pytest.raises(UnreadableFileError, match="all values of x are infinite"):
             hand_over(x={"data": np.full((4, 4), np.inf)})
 
     def test_no_channel_is_no_success(self, hand_over: Any) -> None:
-        with pytest.raises(UnreadableFileError, match="contains no image that Gwyddion's converter finds"):
+        with pytest.raises(UnreadableFileError, match="converter finds no image in"):
             hand_over()
 
     def test_a_sensor_in_metres_that_are_volts_has_no_unit(self, hand_over: Any) -> None:
         (image,) = hand_over(ZSensor={"data": np.eye(4) * 0.7, "si_unit_z": "m"})
         assert image.units == ""
-        assert "which no scanner does" in image.notes[0]
+        assert "more than any scanner can move" in image.notes[0]
 
 
 @needs_samples

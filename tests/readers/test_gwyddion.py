@@ -10,7 +10,7 @@ import pytest
 
 from tvtasks import readers
 from tvtasks.errors import UnreadableFileError
-from tvtasks.readers.gwyddion import direction_of
+from tvtasks.readers.directions import direction_of, undirected
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "samples" / "gwyddion_gwy" / "gwyfile_test.gwy"
 SURFACE = np.arange(12, dtype=np.float64).reshape(3, 4) * 1e-10
@@ -137,15 +137,20 @@ class TestGsf:
 
 
 @pytest.mark.parametrize(
-    ("title", "direction"),
+    ("title", "direction", "channel"),
     [
-        ("Z (Forward)", "forward"),
-        ("HeightTrace", "forward"),
-        ("HeightRetrace", "backward"),
-        ("Height (retrace)", "backward"),
-        ("Current bwd", "backward"),
-        ("Topography", None),
+        ("Z (Forward)", "forward", "Z"),
+        ("[P1]_Z (Backward)", "backward", "[P1]_Z"),
+        ("HeightTrace", "forward", "Height"),
+        ("HeightRetrace", "backward", "Height"),
+        ("Height (measured) (retrace)", "backward", "Height (measured)"),
+        ("Topography backward", "backward", "Topography"),
+        ("Current bwd", "backward", "Current"),
+        ("Z_Fwd", "forward", "Z"),
+        ("Topography ->", "forward", "Topography"),
+        ("Topography", None, "Topography"),
     ],
 )
-def test_directions_in_titles(title: str, direction: str | None) -> None:
+def test_directions_in_titles(title: str, direction: str | None, channel: str) -> None:
     assert direction_of(title) == direction
+    assert undirected(title) == channel

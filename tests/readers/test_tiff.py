@@ -199,16 +199,31 @@ class TestFrames:
 
 class TestCalibration:
     @pytest.mark.parametrize(
-        ("unit", "metres"), [("micron", 1e-6), ("nm", 1e-9), ("\\u00B5m", 1e-6), ("mm", 1e-3)]
+        ("unit", "metres"),
+        [("micron", 1e-6), ("cm", 1e-2), ("inch", 2.54e-2), ("nm", 1e-9), ("\\u00B5m", 1e-6), ("mm", 1e-3)],
     )
     def test_imagej(self, path: Path, unit: str, metres: float) -> None:
         tifffile.imwrite(path, IMAGE, imagej=True, resolution=(4, 2), metadata={"unit": unit})
         assert only(path).pixel_size == pytest.approx((0.5 * metres, 0.25 * metres))
 
-    @pytest.mark.parametrize("unit", ["pixel", "inch", "cm", ""])
+    @pytest.mark.parametrize("unit", ["pixel", ""])
     def test_imagej_without_a_length(self, path: Path, unit: str) -> None:
         tifffile.imwrite(path, IMAGE, imagej=True, resolution=(4, 2), metadata={"unit": unit})
         assert only(path).pixel_size is None
+
+    def test_imagej_with_a_unit_of_its_own_along_y(self, path: Path) -> None:
+        about = "ImageJ=1.53t\nunit=nm\nyunit=um\n"
+        tifffile.imwrite(path, IMAGE, description=about, resolution=(10, 5), resolutionunit=1, metadata=None)
+        assert only(path).pixel_size == pytest.approx((0.2e-6, 0.1e-9))
+
+    @pytest.mark.parametrize(("unit", "dots"), [("cm", 72 / 2.54), ("inch", 300)])
+    def test_the_dots_of_a_print_that_imagej_took_over_are_no_calibration(
+        self, path: Path, unit: str, dots: float
+    ) -> None:
+        tifffile.imwrite(path, IMAGE, imagej=True, resolution=(dots, dots), metadata={"unit": unit})
+        micrograph = only(path)
+        assert micrograph.pixel_size is None
+        assert "for prints" in micrograph.notes[0]
 
     def test_ome(self, path: Path) -> None:
         scale = {"PhysicalSizeX": 3.0, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.002}
@@ -287,10 +302,11 @@ class TestCalibration:
         tifffile.imwrite(path, IMAGE, metadata=None, extratags=[(34118, 2, 0, text, True)])
         assert only(path).pixel_size == pytest.approx((11.6e-9, 11.6e-9))
 
-    def test_zeiss_with_only_the_pixel_of_the_screen_has_no_scale(self, path: Path) -> None:
+    def test_zeiss_with_only_the_pixel_of_the_screen_says_so(self, path: Path) -> None:
         text = "\nAP_PIXEL_SIZE\nPixel Size = 5.8 nm\n"
         tifffile.imwrite(path, IMAGE, metadata=None, extratags=[(34118, 2, 0, text, True)])
-        assert only(path).pixel_size is None
+        assert only(path).pixel_size == pytest.approx((5.8e-9, 5.8e-9))
+        assert "of the screen" in only(path).notes[0]
 
     @pytest.mark.parametrize("name", ["a.hdr", "a-tif.hdr"])
     def test_tescan_header_beside_the_image(self, path: Path, name: str) -> None:

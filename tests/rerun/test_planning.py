@@ -154,7 +154,7 @@ class TestChoice:
         assert found.without_recipe == 1
 
     def test_a_recipe_that_chooses_by_technique(self, filled):
-        found = plan([filled], book(Recipe.load("auto")))
+        found = plan([filled], book(Recipe.load("paper")))
         assert len(found.faults) == 3
         assert "names no technique" in next(iter(found.faults.values()))
 

@@ -12,7 +12,7 @@ from tests.soak.lab import Outage, Sample, Watch
 from tests.soak.microscope import Expected, Left, Manifest
 from tests.soak.soak import Course
 from tests.soak.verdict import Archived
-from tvtasks.ledger import Entry, State
+from tvtasks.ledger import Entry, Output, State
 
 PATH = Path("scans/stm_1.tif").absolute()
 RUN = Path("stm_1__content__run.nxs")
@@ -66,7 +66,7 @@ class TestLedger:
     def test_one_entry_that_is_done_with_its_result_is_right(self, manifest, tmp_path):
         result = tmp_path / "result.nxs"
         result.touch()
-        assert self.faults(manifest, entry(state=State.DONE, outputs=(result,))) == []
+        assert self.faults(manifest, entry(state=State.DONE, outputs=(Output(result),))) == []
 
     @pytest.mark.parametrize(
         ("entries", "words"),
@@ -74,7 +74,7 @@ class TestLedger:
             ([], "is unknown in the ledger"),
             ([entry(state=State.QUARANTINED)], "is quarantined in the ledger, not done"),
             ([entry(state=State.DONE)], "has 0 results"),
-            ([entry(state=State.DONE, outputs=(Path("nowhere.nxs"),))], "has 1 results"),
+            ([entry(state=State.DONE, outputs=(Output(Path("nowhere.nxs")),))], "has 1 results"),
         ],
         ids=["unknown", "hidden", "without result", "result lost"],
     )

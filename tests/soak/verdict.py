@@ -173,7 +173,9 @@ def ledger_faults(manifest: Manifest, entries: Sequence[Entry]) -> Iterator[str]
             yield f"{path.name} is {', '.join(states) or 'unknown'} in the ledger, not done."
             continue
         (entry,) = (entry for entry in of_path[path] if entry.sha256 == left.sha256)
-        if len(set(entry.outputs)) != left.images or not all(output.exists() for output in entry.outputs):
+        if len(set(entry.outputs)) != left.images or not all(
+            output.path.exists() for output in entry.outputs
+        ):
             yield f"{path.name} has {len(entry.outputs)} results in the ledger instead of {left.images}."
     for path in manifest.expected(Expected.REFUSED).keys() | manifest.expected(Expected.IGNORED).keys():
         if any(entry.state is State.DONE for entry in of_path[path]):

@@ -14,6 +14,7 @@ from typing import Self
 
 from tvtasks.errors import ArchiveError
 from tvtasks.filesystem import LATEST_MTIME_NS, MountedFolder
+from tvtasks.health.results import output_of
 from tvtasks.ledger import Entry, Ledger
 from tvtasks.ledger.retries import Retry, explain, log_defect, retry_after
 from tvtasks.outcome import Change, Outcome, largest_gap
@@ -185,7 +186,7 @@ class Dispatcher:
             # The file was overwritten before it was read. The new content is in the archive under its own
             # checksum; the monitor finds it and sees that it is done.
             return [_change(self._ledger.mark_overwritten(entry))]
-        outputs = [outcome.archive for outcome in outcomes if outcome.archive]
+        outputs = [output_of(outcome.archive) for outcome in outcomes if outcome.archive]
         done, *copies = self._ledger.finish(entry, outputs, _detail(outcomes))
         return [_change(done, outcomes), *map(_change, copies)]
 

@@ -7,17 +7,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 from tvtasks.archive.folder import log_path
 from tvtasks.errors import ArchiveError
 from tvtasks.listener import Listener
 from tvtasks.outcome import Change
+from tvtasks.words import in_a_line, visible
 
 SIZE, FILES = 2_000_000, 5
 """Bytes in one log file, and the number of log files: room for about 100,000 restored images."""
 
 _OURS = ("tvtasks", "flows")
-_LINE = logging.Formatter("{asctime}  {levelname:<7}  {message}", "%Y-%m-%d %H:%M:%S%z", style="{")
+
+
+class _Line(logging.Formatter):
+    """A message in one line, and a traceback below it; someone may read the log on a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
+        record.message = in_a_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return visible(super().formatException(ei))
+
+
+_LINE = _Line("{asctime}  {levelname:<7}  {message}", "%Y-%m-%d %H:%M:%S%z", style="{")
 _GOOD = {"done", "overwritten"}
 
 logger = logging.getLogger(__name__)

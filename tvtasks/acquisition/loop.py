@@ -18,6 +18,7 @@ from tvtasks.archive import remove_partials
 from tvtasks.archive.folder import ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import Pulse
+from tvtasks.health.results import check_and_queue
 from tvtasks.ledger import UNRESTORED, Entry, Ledger, State
 from tvtasks.listener import Listener
 from tvtasks.monitor import Monitor, check_folders
@@ -34,7 +35,7 @@ TURN_SECONDS = 0.25
 """Seconds between turns when nothing happens. A file that is queued or finishes triggers a turn at once."""
 
 TIDY_SECONDS = 86_400.0
-"""Seconds between removals of old records and unfinished files."""
+"""Seconds between checks of the results, which also remove old records and unfinished files."""
 
 RestoreFile = Callable[[Path, Recipe, Path], list[Outcome]]
 """Restores a file by a recipe into an archive."""
@@ -234,6 +235,7 @@ def acquire(
     """
     check_folders(options.folder, options.archive, options)
     path = ledger_path(options.archive)
+    checked = threading.Event()
     watched = options.folder.resolve()
 
     def choose(path: Path) -> Recipe | None:
@@ -264,8 +266,13 @@ def acquire(
         Dispatcher(ledger, recipes.digest, work, folder=watched, workers=options.workers) as dispatcher,
     ):
         before_work()
-        # Listing a share may take long or hang, so nothing waits for this thread, not even the end.
-        tidying = Periodic(lambda: _tidy(path, options.archive), every=TIDY_SECONDS, name="tvtasks tidying")
+        # Listing a share may take long or hang, so nothing waits for this thread, except a watch that would
+        # otherwise end before it knows whether all results are there.
+        tidying = Periodic(
+            lambda: _tidy(path, options.archive, recipes.digest, checked),
+            every=TIDY_SECONDS,
+            name="tvtasks tidying",
+        )
         stack.callback(tidying.stop, 0.0)
         tidying.start()
         loop = AcquisitionLoop(
@@ -274,7 +281,7 @@ def acquire(
             recipe_name,
             listener=listener or Listener(),
             pulse=pulse,
-            finished=finished or (lambda: options.once),
+            finished=lambda: checked.is_set() and (finished() if finished else options.once),
             stop=stop or threading.Event(),
         )
         loop.run()
@@ -295,14 +302,18 @@ def _pulse(monitor: Monitor, dispatcher: Dispatcher, trouble: str) -> Pulse:
     )
 
 
-def _tidy(ledger: Path, archive: Path) -> None:
-    """Remove old records, and the unfinished files of writers that were killed."""
+def _tidy(ledger: Path, archive: Path, recipe: str, checked: threading.Event) -> None:
+    """Queue files again whose results are lost; remove old records and what killed writers left behind."""
     try:
         with Ledger(ledger) as own:
+            check_and_queue(own, archive, recipe)
+            checked.set()
             own.prune()
         remove_partials(archive, older_than=timedelta(hours=1))
     except (ArchiveError, OSError) as error:
-        logger.info("Old records could not be removed; the next attempt is tomorrow: %s", error)
+        logger.warning("The results were not checked, or old records not removed, until tomorrow: %s", error)
+    finally:
+        checked.set()
 
 
 def _tally(ledger: Ledger, monitor: Monitor, recipes: RecipeBook, restored: int) -> Tally:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from tvtasks.acquisition.live_page import LivePage
 from tvtasks.acquisition.log import ChangeLog, logging_to
 from tvtasks.acquisition.loop import RestoreFile, Tally, acquire
 from tvtasks.archive.folder import ledger_path
 from tvtasks.archive.storage import Storage
-from tvtasks.errors import ConfigurationError
+from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import ServerState
 from tvtasks.health.heartbeat_writer import HeartbeatWriter
-from tvtasks.ledger import Overview, ReadOnlyLedger, refuse_second
+from tvtasks.ledger import UNRESTORED, Entry, Overview, ReadOnlyLedger, State, refuse_second
 from tvtasks.listener import Listener, Listeners
 from tvtasks.monitor import check_folders
 from tvtasks.options import WatchOptions
@@ -99,6 +100,16 @@ class Watch:
         with ReadOnlyLedger(ledger_path(self.options.archive)) as ledger:
             return ledger.overview(self.recipes.digest)
 
+    def _unrestored(self) -> list[Entry]:
+        with suppress(ArchiveError), ReadOnlyLedger(ledger_path(self.options.archive)) as ledger:
+            return ledger.entries(self.recipes.digest, *UNRESTORED)
+        return []
+
+    def _counts(self) -> dict[State, int]:
+        with suppress(ArchiveError), ReadOnlyLedger(ledger_path(self.options.archive)) as ledger:
+            return ledger.counts(self.recipes.digest)
+        return {}
+
     def run(
         self,
         *,
@@ -131,6 +142,8 @@ class Watch:
                 metrics = self._serve_metrics(options.metrics, stack)
                 self.around = metrics.timed
                 everyone.add(metrics)
+            live_page = LivePage(options, unrestored=self._unrestored, counts=self._counts)
+            everyone.add(stack.enter_context(live_page))
             dashboard = stack.enter_context(open_dashboard(self)) if open_dashboard else None
             restore: RestoreFile = partial(restore_file, call=self.direct, storage=self.storage)
             if dashboard:

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.micrograph import Region
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n\0"  # followed by superblock version 0, as h5py writes it
 _RECORD = b'{"algorithm_version":'  # the first key of a run record
 _TAIL = 32_768  # bytes; record and checksum are in the last 10,000 or so
 _READERS = 8  # files read at a time, because a network share answers each request late
 _CHUNK = 64
+_NO_REGION = Region(0, 0, 0, 0)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _WRITING = 60.0  # seconds; a longer time between record and modification means that the file is a copy
 
@@ -73,6 +75,12 @@ class CatalogueEntry:
         What had to be decided, as sentences.
     sample
         The sample data, as `tvtasks.archive.Sample` takes them; None if there are none.
+    preview_sha256
+        Checksum of the picture beside the result; empty if there was none, or if an earlier version wrote it.
+    region
+        The part of the raw image that was restored: top, bottom, left, right.
+    quality
+        The scores, by name; see `tvtasks.quality.QualityScores`.
     span
         When the first step started and when the file was written, in seconds since 1970; None if unknown.
     """
@@ -106,6 +114,9 @@ class CatalogueEntry:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     sample: Mapping[str, Any] | None = None
+    preview_sha256: str = ""
+    region: Region = _NO_REGION
+    quality: Mapping[str, float | None] = field(default_factory=dict)
     span: tuple[float, float] | None = None
 
     @property
@@ -276,6 +287,9 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
             seconds=record["seconds"],
             notes=tuple(record["notes"]),
             sample=record["sample"],
+            preview_sha256=record.get("preview_sha256", ""),
+            region=Region(*record["region"]),
+            quality=record.get("quality") or {},
             span=_span(record, stat.st_mtime),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -31,6 +31,16 @@ def local_heartbeat_path(archive: Path) -> Path:
     return user_state_path("tvtasks", appauthor=False) / "heartbeats" / f"{name}.json"
 
 
+def seal_log_path(archive: Path) -> Path:
+    """Return the path of the log of seals: what was written into the archive, and when."""
+    return archive / PRIVATE / "seals.jsonl"
+
+
+def damaged_folder(archive: Path) -> Path:
+    """Return the folder for damaged results that were made again."""
+    return archive / PRIVATE / "damaged"
+
+
 def log_path(archive: Path) -> Path:
     """Return the path of the log of a watch."""
     return archive / PRIVATE / "log" / "tvtasks.log"
@@ -39,6 +49,16 @@ def log_path(archive: Path) -> Path:
 def server_log_path(archive: Path) -> Path:
     """Return the path of the output of a Prefect server that a watch started."""
     return archive / PRIVATE / "server.log"
+
+
+def page_path(archive: Path) -> Path:
+    """Return the path of the page that shows the images of an archive."""
+    return archive / "index.html"
+
+
+def page_folder(archive: Path) -> Path:
+    """Return the folder of the page's data and pictures, named as browsers name such folders."""
+    return archive / "index_files"
 
 
 def has_watch(folder: Path) -> bool:

@@ -21,10 +21,10 @@ from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
 from tvtasks.archive.storage import not_nxem
+from tvtasks.draft import StepRecord
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import NOT_PARAMETERS, canonical_json
 from tvtasks.restoration import Restoration
-from tvtasks.steps import StepRecord
 
 ENTRY = "entry"
 RECORD = "provenance"
@@ -209,13 +209,12 @@ def _image(
         return
     _describe(plot, axes=["y", "x"])
     corner = (0, 0) if name == "raw" else (restoration.region.top, restoration.region.left)
-    pixel_size, unit = calibration(micrograph)
+    (dy, _), unit = calibration(micrograph)
+    factor = dy / micrograph.pixel_size[0] if micrograph.pixel_size else 1.0
     for axis, dimension in enumerate("yx"):
         indices = corner[axis] + np.arange(data.shape[axis])
         label = f"{dimension} ({unit or 'px'})"  # silx shows this and not the unit
-        if dimension == "y":  # upwards from the last row, because silx draws the lowest value at the bottom
-            indices = micrograph.data.shape[0] - 1 - indices
-        scale = _scale(plot, dimension, indices * pixel_size[axis], unit, label)
+        scale = _scale(plot, dimension, micrograph.coordinates(axis, indices) * factor, unit, label)
         data.dims[axis].attach_scale(scale)
 
 

@@ -17,12 +17,14 @@ from tvtasks.archive.filters import MissingFilterError, have_filters
 from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
 from tvtasks.archive.record import SCHEMA, sha256
 from tvtasks.errors import ArchiveError
-from tvtasks.micrograph import Image, Micrograph, Region, Source, array_sha256
+from tvtasks.micrograph import Image, Micrograph, Position, Region, Source, array_sha256
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Arrays
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
+
+_OPPOSITE = "opposite_scan"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,7 @@ def load(path: str | Path, *, run: str | None = None) -> ArchivedRun:
         return ArchivedRun(
             path=path,
             record=record,
-            micrograph=_micrograph(record, arrays.pop("raw"), vendor_metadata),
+            micrograph=_micrograph(record, arrays.pop("raw"), vendor_metadata, arrays.get(_OPPOSITE)),
             region=Region(*record["region"]),
             arrays=arrays,
         )
@@ -142,7 +144,9 @@ def raw(path: str | Path, *, run: str | None = None) -> Micrograph:
     with opened(path, run) as file:
         record = read_record(file, path)
         image = _array(file, path, record["arrays"]["raw"])
-        return _micrograph(record, image, _vendor_metadata(file, path, record))
+        about = record["arrays"].get(_OPPOSITE)
+        opposite = None if about is None else _array(file, path, about)
+        return _micrograph(record, image, _vendor_metadata(file, path, record), opposite)
 
 
 def summary(path: str | Path, *, run: str | None = None) -> dict[str, Any]:
@@ -315,7 +319,9 @@ def _damaged(path: Path, what: str) -> ArchiveError:
     )
 
 
-def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[str, Any]) -> Micrograph:
+def _micrograph(
+    record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[str, Any], opposite: Image | None
+) -> Micrograph:
     image, source, size = record["image"], record["source"], record["image"]["pixel_size"]
     return Micrograph(
         data=raw.view(bool) if image["dtype"] == "bool" else raw,
@@ -326,6 +332,7 @@ def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[
         frame=image["frame"],
         pixel_size=(float(size[0]), float(size[1])) if size else None,
         pixel_unit=image["pixel_unit"],
+        position=Position(*image["position"]) if image.get("position") else None,
         valid=Region(*image["valid"]) if image["valid"] else None,
         technique=image["technique"],
         acquired_at=datetime.fromisoformat(image["acquired_at"]) if image["acquired_at"] else None,
@@ -340,4 +347,5 @@ def _micrograph(record: Mapping[str, Any], raw: Image, vendor_metadata: Mapping[
         reader=tuple(image["reader"]),
         vendor_metadata=vendor_metadata,
         notes=tuple(image["notes"]),
+        opposite_scan=opposite,
     )

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from tvtasks.archive.identity import Identity
 from tvtasks.archive.software import software
 from tvtasks.archive.storage import Sample
+from tvtasks.draft import StepRecord
 from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.readers.metadata import json_safe
 from tvtasks.restoration import ALGORITHM_VERSION, Restoration
-from tvtasks.steps import StepRecord
 
 SCHEMA = 2
-"""Version of the record and of the tree that it describes; raise it with each change of either."""
+"""Version of the record and of the tree that it describes; raise it with each change of either.
+
+Records of this version that earlier releases wrote have no ``preview_sha256``."""
 
 
 def stored_arrays(restoration: Restoration) -> dict[str, NDArray[Any]]:
@@ -41,6 +43,7 @@ def run_record(
     context: Mapping[str, Any],
     identity: Identity,
     sample: Sample | None = None,
+    preview_sha256: str | None = None,
 ) -> dict[str, Any]:
     """Describe a run and where each of its parts is in the file.
 
@@ -59,6 +62,8 @@ def run_record(
         Which run it is.
     sample
         The sample data.
+    preview_sha256
+        Checksum of the picture beside the result.
     """
     micrograph, recipe = restoration.micrograph, restoration.recipe
     steps = [_step(number, step) for number, step in enumerate(restoration.steps, 1)]
@@ -96,6 +101,7 @@ def run_record(
             }
             for name, array in arrays.items()
         },
+        **({"preview_sha256": preview_sha256} if preview_sha256 else {}),
         "software": software(),
         "context": context,
     }
@@ -126,6 +132,7 @@ def _image(micrograph: Micrograph) -> dict[str, Any]:
         "frame": micrograph.frame,
         "pixel_size": micrograph.pixel_size,
         "pixel_unit": micrograph.pixel_unit,
+        **({"position": micrograph.position} if micrograph.position else {}),
         "valid": micrograph.valid,
         "technique": micrograph.technique,
         "acquired_at": micrograph.acquired_at.isoformat() if micrograph.acquired_at else None,

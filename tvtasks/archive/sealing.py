@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -42,6 +43,24 @@ def sealed(content: bytes) -> bytes:
     return content[:at] + digest + content[at + len(digest) :]
 
 
+def read_seal(path: Path) -> str:
+    """Return the digits of a file's seal, which may not be true; empty if it has none.
+
+    Reads only the end of the file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with path.open("rb") as file:
+        at = _place(file)
+        if at is None:
+            return ""
+        file.seek(at)
+        return file.read(len(_UNSEALED)).decode("ascii", "replace")
+
+
 def is_whole(path: Path) -> bool | None:
     """Return whether a file is bit for bit as it was sealed; None if it has no seal.
 
@@ -53,12 +72,9 @@ def is_whole(path: Path) -> bool | None:
         The file cannot be read.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        start = file.seek(max(0, size - _TAIL))
-        found = file.read().rfind(MARK)
-        if found < 0:
+        at = _place(file)
+        if at is None:
             return None
-        at = start + found + len(MARK)
         file.seek(at)
         expected = file.read(len(_UNSEALED))
         digest = hashlib.sha256()
@@ -72,3 +88,10 @@ def is_whole(path: Path) -> bool | None:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest().encode() == expected
+
+
+def _place(file: BinaryIO) -> int | None:
+    """Return where the digits of the seal begin; None if there is no seal."""
+    start = file.seek(max(0, file.seek(0, 2) - _TAIL))
+    found = file.read().rfind(MARK)
+    return None if found < 0 else start + found + len(MARK)

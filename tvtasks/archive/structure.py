@@ -18,11 +18,11 @@ import numpy as np
 from tvtasks.archive.layout import ENTRY, fill
 from tvtasks.archive.reading import ArchivedRun
 from tvtasks.archive.sealing import SEAL
+from tvtasks.draft import StepRecord
 from tvtasks.quality import QualityScores
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration
 from tvtasks.solvers import Check, Convergence
-from tvtasks.steps import StepRecord
 
 # The scales of a dataset are compared by name, because references differ in a copy.
 _SCALES = {"DIMENSION_LIST", "REFERENCE_LIST"}

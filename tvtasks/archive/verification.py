@@ -20,7 +20,7 @@ from tvtasks.choosing import RULES
 from tvtasks.errors import ArchiveError, TvtasksError
 from tvtasks.restoration import ALGORITHM_VERSION, Restoration, restore
 
-Kind = Literal["damaged", "differs", "note"]
+Kind = Literal["damaged", "missing", "misnamed", "differs", "note"]
 
 # Relative, for energies of images in float32 or better; direct methods prove gaps far below it.
 _ROUNDING = 1e-5
@@ -34,8 +34,9 @@ class FileFinding:
     Attributes
     ----------
     kind
-        ``damaged``: the file was changed or damaged; ``differs``: it is intact, but restoring again gives
-        results that differ more than they may; ``note``: information, nothing is wrong.
+        ``damaged``: the file was changed or damaged; ``missing``: it is gone; ``misnamed``: its name is that
+        of another run; ``differs``: it is intact, but restoring again gives results that differ more than
+        they may; ``note``: information, nothing is wrong.
     what
         The path in the file, or the empty string for the whole file.
     message

@@ -19,6 +19,7 @@ _GAP = 1.66  # median gap between the second highest and the second lowest of ei
 _CROWDED = 0.7  # below this ratio of the gaps' to the mask's estimate, outliers are everywhere
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard Gaussian
 _FINE = 0.75  # below this fraction of the mask's variance, the one of the fine waves is used
+_NEARLY_EVEN = 0.05  # of the variance that depends on the brightness, below which it is taken as constant
 FAR = 4.0
 """An outlier is this many standard deviations beyond its neighbours."""
 OUTLIERS = 1e-3
@@ -200,3 +201,15 @@ def _correlation(response: Array) -> float:
         for a, b in ((r[:, lag:], r[:, :-lag]), (r[..., lag:], r[..., :-lag]))
     ]
     return max(beyond, key=abs)
+
+
+def stabilised(image: Array, noise: Noise) -> Array:
+    """Turn noise of variance offset + gain · m into one of variance 1 (Anscombe's transform, generalised).
+
+    Of what was smoothed before, the variance becomes that of the smoothing.
+    """
+    middle = float(noise.variance(np.asarray(image.mean())))
+    if 2 * noise.gain * float(image.std()) < _NEARLY_EVEN * middle:
+        return np.asarray(image / math.sqrt(middle), np.float32)
+    inner = np.maximum(noise.gain * image + (0.375 * noise.gain**2 + noise.offset), 0)
+    return np.asarray(2 / noise.gain * np.sqrt(inner), np.float32)

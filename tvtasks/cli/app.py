@@ -27,6 +27,7 @@ from tvtasks.cli import (
     status,
     suggest,
     sweep,
+    tune,
     verify,
     watch,
 )
@@ -67,6 +68,7 @@ _add(RESTORING, "restore", restore.restore, "Restore files, or folders of files.
 _add(RESTORING, "rerun", rerun.rerun, "Restore archived images again by another recipe.")
 _add(TRYING, "recipes", recipes.recipes, "List the presets.")
 _add(TRYING, "suggest", suggest.suggest, "Choose λ for one image, and show why.")
+_add(TRYING, "tune", tune.tune, "Make a page with a slider over λ for one image.")
 _add(TRYING, "sweep", sweep.sweep, "Compare parameters for one image on one sheet.", cls=sweep.Spaced)
 _add(LOOKING, "list", list_runs.list_runs, "List the runs in an archive.")
 _add(LOOKING, "show", show.show, "Show what a result holds.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from tvtasks.cli.progress import BatchDisplay, load_solvers
-from tvtasks.cli.terminal import Exit, complain, complain_of_all, say, stoppable
+from tvtasks.cli.terminal import Exit, complain, complain_of_all, print_json, say, stoppable
 from tvtasks.outcome import BatchReport
 from tvtasks.rerun import Request, run_batch
 
@@ -17,7 +15,7 @@ def run(request: Request, *, dashboard: bool, quiet: bool, as_json: bool) -> Non
     load_solvers(quiet or as_json)
     report = _run(request, dashboard=dashboard, quiet=quiet, as_json=as_json)
     if as_json:
-        print(json.dumps(report.record))
+        print_json(report.record, indent=None)
     else:
         if not quiet:
             say(f"{report.sentence}. Results: {report.archive}")

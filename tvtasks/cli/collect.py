@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import counting
-from tvtasks.cli.terminal import say
+from tvtasks.cli.terminal import print_json, say
 from tvtasks.words import count
 
 
@@ -31,6 +30,6 @@ def collect(
     with counting(f"Copying runs into {output.name}", len(paths), quiet or as_json) as progress:
         names = copy(paths, output, overwrite=overwrite, progress=progress)
     if as_json:
-        print(json.dumps({"file": str(output), "runs": names}, ensure_ascii=False))
+        print_json({"file": str(output), "runs": names}, indent=None)
     elif not quiet:
         say(f"{output}: {count(len(names), 'run')}")

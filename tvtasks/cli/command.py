@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup
+
+from tvtasks.words import visible
+
+_USAGE: Any = BadParameter.__base__  # every complaint about a command's words; typer does not export it
 
 
 class Command(TyperCommand):
@@ -15,6 +22,11 @@ class Command(TyperCommand):
         _hide_types(self.get_params(ctx))
         super().format_help(ctx, formatter)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the words of the command; a complaint about one shows no control character."""
+        with _visible_complaints():
+            return super().make_context(*args, **kwargs)
+
 
 class Group(TyperGroup):
     """Shows ``--version`` in the help instead of typer's ``--version <bool>``."""
@@ -23,6 +35,15 @@ class Group(TyperGroup):
         """Write the help."""
         _hide_types(self.get_params(ctx))
         super().format_help(ctx, formatter)
+
+
+@contextmanager
+def _visible_complaints() -> Iterator[None]:
+    try:
+        yield
+    except _USAGE as error:
+        error.message = visible(error.message)
+        raise
 
 
 def _hide_types(params: Any) -> None:

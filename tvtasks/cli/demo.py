@@ -12,9 +12,8 @@ import typer
 from tvtasks.cli import options
 from tvtasks.cli.progress import watch_display
 from tvtasks.errors import ConfigurationError, TvtasksError
-from tvtasks.options import WatchOptions
+from tvtasks.options import USUAL_RECIPE, WatchOptions
 
-RECIPES = ("stm_*=stm-scratches", "*afm_*=afm-background", "sem_*=sem-charging", "stem_*=stem-denoise")
 SETTLED_SECONDS = 2.0
 """Seconds within which the watch notices the last file."""
 
@@ -39,7 +38,7 @@ def demo(
     except OSError as error:
         raise ConfigurationError(f"The folder {folder} cannot be created: {error.strerror}.") from error
     microscope = _Microscope(scans)
-    asked = WatchOptions(folder=scans, archive=archive, recipes=RECIPES)
+    asked = WatchOptions(folder=scans, archive=archive, recipes=(USUAL_RECIPE,))
     with watch_display(quiet=quiet, as_json=as_json) as display:
         tally = watch.run(
             asked,

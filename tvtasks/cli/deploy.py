@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from datetime import datetime
@@ -15,9 +14,9 @@ from rich.table import Table
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import spinner
-from tvtasks.cli.terminal import console, say
+from tvtasks.cli.terminal import console, print_json, say
 from tvtasks.errors import ConfigurationError
-from tvtasks.options import absolute_recipe
+from tvtasks.options import USUAL_RECIPE, absolute_recipe
 
 
 def deploy(
@@ -53,7 +52,10 @@ def deploy(
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            "--recipe", help="For --nightly and --events: a preset or a TOML file.", metavar="RECIPE"
+            "--recipe",
+            help="For --nightly and --events: a preset or a TOML file.",
+            metavar="RECIPE",
+            show_default=USUAL_RECIPE,
         ),
     ] = None,
     quiet: options.Quiet = False,
@@ -68,10 +70,10 @@ def deploy(
     Give paths as the workers see them. Limits, schedules and switches that you changed in the dashboard are
     kept.
     """
-    wishes = _wishes(pool, allow, nightly, at, timezone, events, recipe or [])
+    wishes = _wishes(pool, allow, nightly, at, timezone, events, recipe or [USUAL_RECIPE])
     server, actions = _deploy(wishes, quiet or as_json)
     if as_json:
-        print(json.dumps({"server": server, "done": [one._asdict() for one in actions]}, indent=2))
+        print_json({"server": server, "done": [one._asdict() for one in actions]})
     elif not quiet:
         table = Table(box=None, pad_edge=False)
         for heading in ("", "name", "done"):
@@ -135,8 +137,6 @@ def _wishes(
         raise ConfigurationError(
             f"{pool!r} cannot be the name of a work pool: use letters, digits, '-', '_' and '.'."
         )
-    if (nightly or events) and not recipe:
-        raise ConfigurationError("Name a recipe: --recipe auto, or another preset or TOML file.")
     if events and len(recipe) != 1:
         raise ConfigurationError(
             "--events takes exactly one --recipe. To choose by technique, use a recipe with by_technique."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tvtasks.cli import options
-from tvtasks.cli.terminal import Exit, console
+from tvtasks.cli.terminal import Exit, console, print_json
 from tvtasks.errors import ServerError
 from tvtasks.options import MonitorOptions
 
@@ -52,7 +51,7 @@ def doctor(
     is_well = all(finding.level != "fail" for finding in found)
     if as_json:
         record = {"healthy": is_well, "findings": [asdict(finding) for finding in found]}
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
     else:
         console.print(reports.findings(found))
     if not is_well:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +9,7 @@ import typer
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import counting
-from tvtasks.cli.terminal import Exit, complain, say
+from tvtasks.cli.terminal import Exit, complain, print_json, say
 from tvtasks.errors import ArchiveError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -75,11 +74,7 @@ def export(
                 faults[str(path)] = str(error)
             progress(number, len(paths))
     if as_json:
-        print(
-            json.dumps(
-                {"files": [str(file) for file in written], "failed": faults}, indent=2, ensure_ascii=False
-            )
-        )
+        print_json({"files": [str(file) for file in written], "failed": faults})
     elif not quiet:
         for file in written:
             say(str(file))

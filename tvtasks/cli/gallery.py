@@ -1,49 +1,108 @@
-"""``tvtasks gallery``: makes an HTML page that shows an archive."""
+"""``tvtasks gallery``: makes the page that shows an archive, in the archive or as one file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import counting
 from tvtasks.cli.terminal import Exit, complain, say
-from tvtasks.words import count
+from tvtasks.words import amount, count
+
+if TYPE_CHECKING:
+    from tvtasks.gallery import Unrestored
 
 
 def gallery(
     archive: Annotated[Path, typer.Argument(help="Folder with results.", metavar="ARCHIVE")],
-    output: Annotated[Path, typer.Option(help="The page to write or update, .html.", metavar="FILE.html")],
-    latest: Annotated[bool, typer.Option("--latest", help="Only the newest run of each image.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the page as one file with everything in it.",
+            show_default="index.html in the archive, with its pictures in index_files",
+            metavar="FILE.html",
+        ),
+    ] = None,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="With --output: only the newest run of each image.")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make one HTML file with all images of an archive: pictures, parameters and gaps, to sort and search.
+    """Make the page of an archive: all images, their parameters and gaps, to look through and search.
 
-    The page needs no server, no internet and no other file. Each image links to its result as long as page
-    and archive stay in the same place relative to each other. To add new images, run the command again.
+    The page opens in any browser, from a disk or a share, without a server or the internet. A watch keeps the
+    page in its archive up to date by itself; this command draws the pictures of older images as well.
     """
+    from tvtasks.errors import ConfigurationError
+
+    if output is None:
+        if latest:
+            raise ConfigurationError("--latest makes a page of its own: add --output FILE.html.")
+        faults = _keep(archive, quiet)
+    else:
+        faults = _write(archive, output, latest, quiet)
+    if faults:
+        complain(f"{count(faults, 'file')} cannot be read; the page shows why.")
+        raise typer.Exit(Exit.ATTENTION)
+
+
+def _keep(archive: Path, quiet: bool) -> int:
+    """Write the page in the archive; return the number of results that cannot be read."""
+    from tvtasks.gallery import ArchivePage
+
+    page = ArchivePage(archive)
+    with counting("Reading the archive", None, quiet) as progress:
+        page.look(progress)
+    with counting("Drawing pictures", None, quiet) as progress:
+        drawn = page.draw(everything=True, progress=progress)
+    page.write(_unrestored(archive))
+    page.write_state()
+    if not quiet:
+        say(f"{page.path.absolute().as_uri()}: {count(page.images, 'image')}, {drawn} new")
+    return page.faults
+
+
+def _write(archive: Path, output: Path, latest: bool, quiet: bool) -> int:
+    """Write the page as one file; return the number of results that cannot be read."""
     from tvtasks.archive import catalogue
     from tvtasks.errors import ConfigurationError
-    from tvtasks.gallery import write_gallery
+    from tvtasks.gallery import write_page
 
     if output.suffix.lower() not in {".html", ".htm"}:
         raise ConfigurationError(f"{output} is not an HTML page: give --output a name that ends in .html.")
     entries = catalogue.entries(archive)
     if latest:
         entries = catalogue.latest(entries)
-    entries.sort(key=lambda entry: entry.written_at, reverse=True)
+    title = archive.resolve().name or "tvtasks"
     with counting("Drawing pictures", len(entries), quiet) as progress:
-        drawn = write_gallery(
-            entries,
-            output,
-            title=archive.resolve().name or "tvtasks",
-            progress=progress,
-        )
-    size = output.stat().st_size / 1e6
+        write_page(entries, output, title=title, unrestored=_unrestored(archive), progress=progress)
     if not quiet:
-        say(f"{output}: {count(len(entries), 'image')}, {drawn} new, {size:.1f} MB")
-    if damaged := [entry for entry in entries if entry.fault]:
-        complain(f"{count(len(damaged), 'file')} cannot be read; the page shows why.")
-        raise typer.Exit(Exit.ATTENTION)
+        say(f"{output}: {count(len(entries), 'image')}, {amount(output.stat().st_size)}")
+    return sum(bool(entry.fault) for entry in entries)
+
+
+def _unrestored(archive: Path) -> Sequence[Unrestored]:
+    """Return the files that the last watch of the archive did not restore."""
+    from tvtasks.archive.folder import ledger_path
+    from tvtasks.errors import ArchiveError
+    from tvtasks.gallery import Unrestored
+    from tvtasks.health.heartbeat import read_heartbeat
+    from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
+
+    beat = read_heartbeat(archive)
+    if beat is None or not ledger_path(archive).is_file():
+        return []
+    try:
+        with ReadOnlyLedger(ledger_path(archive)) as ledger:
+            entries = ledger.entries(beat.recipe, *UNRESTORED)
+    except ArchiveError:
+        return []
+    return [
+        Unrestored(entry.path.name, str(entry.state), entry.reason, datetime.fromisoformat(entry.updated))
+        for entry in entries
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import counting
-from tvtasks.cli.terminal import Exit, complain, say
+from tvtasks.cli.terminal import Exit, complain, print_json, say
 from tvtasks.words import amount, count
 
 if TYPE_CHECKING:
@@ -75,17 +74,14 @@ def list_runs(
     found = _sorted([entry for entry in found if chosen(entry)], sort, reverse=reverse)
     shown = found[:limit]
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "archive": str(archive),
-                    "files": len(everything),
-                    "found": len(found),
-                    "damaged": len(damaged),
-                    "runs": [as_record(entry) for entry in shown],
-                },
-                indent=2,
-            )
+        print_json(
+            {
+                "archive": str(archive),
+                "files": len(everything),
+                "found": len(found),
+                "damaged": len(damaged),
+                "runs": [as_record(entry) for entry in shown],
+            }
         )
     else:
         if shown:

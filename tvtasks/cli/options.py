@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tvtasks.archive.filters import Compression
-from tvtasks.options import ObserverKind
+from tvtasks.options import USUAL_RECIPE, ObserverKind
 
 
 def _preset_names() -> list[str]:
@@ -30,8 +30,10 @@ WatchedArchive = Annotated[
     Path, typer.Argument(help="The folder for results of the watch.", metavar="ARCHIVE")
 ]
 Recipes = Annotated[
-    list[str],
-    typer.Option("--recipe", help=RECIPE, metavar="RECIPE", autocompletion=_preset_names),
+    list[str] | None,
+    typer.Option(
+        "--recipe", help=RECIPE, metavar="RECIPE", show_default=USUAL_RECIPE, autocompletion=_preset_names
+    ),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Watch subfolders too.")]
 Ignore = Annotated[

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,9 +23,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from tvtasks.cli.terminal import console, errors, say
+from tvtasks.cli.terminal import complain, console, errors, print_json, say
 from tvtasks.listener import Listener
 from tvtasks.outcome import BatchReport, Change, Outcome
+from tvtasks.words import in_a_line
 
 _STYLES = {
     "done": "green",
@@ -127,7 +126,7 @@ class Lines(WatchDisplay):
             self.reported.add(change.path)
         seconds = change.seconds
         parts = [
-            change.path.name,
+            in_a_line(change.path.name),
             change.state,
             change.recipe,
             change.gap and f"gap {change.gap}",
@@ -148,11 +147,11 @@ class JsonLines(WatchDisplay):
     def changed(self, change: Change) -> None:
         """Print the change if it is final."""
         if change.is_final:
-            print(json.dumps(change.record), flush=True)
+            print_json(change.record, indent=None)
 
     def announce(self, sentence: str) -> None:
         """Print the sentence on the error output, where no program mistakes it for a file."""
-        print(sentence, file=sys.stderr, flush=True)
+        complain(sentence)
 
 
 class LiveTable(WatchDisplay):
@@ -195,7 +194,7 @@ class LiveTable(WatchDisplay):
         rows = list(self._rows.values())
         for row in rows[-_ROWS:]:
             state = Text(row.state, style=_STYLES.get(row.state, "yellow"))
-            table.add_row(Text(row.path.name), state, Text(row.recipe), row.gap, row.seconds)
+            table.add_row(Text(in_a_line(row.path.name)), state, Text(row.recipe), row.gap, row.seconds)
         parts: list[RenderableType] = [table]
         notes = dict.fromkeys(note for row in rows[-_ROWS:] for note in row.notes)
         parts += [Text(note, style="yellow") for note in notes]
@@ -240,7 +239,7 @@ class BatchDisplay(Listener):
     def finished(self, outcome: Outcome) -> None:
         """Advance the bar; print a failure, or the outcome as JSON."""
         if self._as_json:
-            print(json.dumps(outcome.record), flush=True)
+            print_json(outcome.record, indent=None)
         elif outcome.state == "failed" and not self._silent:
             self._bar.console.print(Text(f"{outcome.name} failed", style="red"))
         self._bar.update(self._task, advance=1)

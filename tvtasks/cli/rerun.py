@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +9,9 @@ import typer
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import counting
-from tvtasks.cli.terminal import Exit, complain, complain_of_all, say
+from tvtasks.cli.terminal import Exit, complain, complain_of_all, print_json, say
 from tvtasks.listener import Listener
+from tvtasks.options import USUAL_RECIPE
 from tvtasks.words import amount, duration
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def rerun(
             metavar="ARCHIVE|FOLDER",
         ),
     ],
-    recipe: options.Recipes,
+    recipe: options.Recipes = None,
     archive: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +77,7 @@ def rerun(
 
     request = Request(
         tuple(sources),
-        tuple(recipe),
+        tuple(recipe or [USUAL_RECIPE]),
         archive,
         tuple(select or ()),
         failed_only,
@@ -108,7 +108,7 @@ def _print_plan(request: Request, *, quiet: bool, as_json: bool) -> None:
         plan = request.plan(_Reading(count))
     free = free_space(plan.archive)
     if as_json:
-        print(json.dumps(_record(plan, request, free), indent=2))
+        print_json(_record(plan, request, free))
     else:
         if not quiet:
             _print(plan, request, free)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tvtasks.cli import options
+from tvtasks.options import USUAL_RECIPE
 
 
 def restore(
@@ -15,7 +16,7 @@ def restore(
         list[Path], typer.Argument(help="Image files, or folders of image files.", metavar="FILE")
     ],
     archive: options.Archive,
-    recipe: options.Recipes,
+    recipe: options.Recipes = None,
     workers: options.Workers = 2,
     compression: options.CompressionOption = "gzip",
     sample: options.SampleFile = None,
@@ -35,7 +36,7 @@ def restore(
 
     request = Request(
         tuple(paths),
-        tuple(recipe),
+        tuple(recipe or [USUAL_RECIPE]),
         archive,
         workers=workers,
         storage=Storage.of(compression, sample),

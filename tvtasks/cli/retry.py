@@ -10,10 +10,12 @@ import typer
 from tvtasks.cli import options
 from tvtasks.cli.terminal import Exit, complain, say, shell_line
 from tvtasks.errors import ConfigurationError
+from tvtasks.places import archive_id
 from tvtasks.words import count
 
 if TYPE_CHECKING:
     from tvtasks.health.heartbeat import Heartbeat
+    from tvtasks.ledger import Ledger
 
 
 def retry(
@@ -23,7 +25,7 @@ def retry(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All files that were not restored.")] = False,
 ) -> None:
-    """Queue failed, quarantined and cancelled files again.
+    """Queue failed, quarantined and cancelled files again, and a FILE whose results are missing or damaged.
 
     A running watch restores them at once; otherwise the next watch does.
     """
@@ -43,12 +45,15 @@ def retry(
         if everything:
             number = ledger.retry(recipe=recipe)
         for path in files or []:
-            queued = sum(ledger.retry(place, recipe=recipe) for place in _places(path, heartbeat))
+            queued = sum(_retry(ledger, archive, place, recipe) for place in _places(path, heartbeat))
             number += queued
             if not queued:
                 missed.append(path)
     for path in missed:
-        complain(f"{path} is not among the failed, quarantined or cancelled files of {archive}.")
+        complain(
+            f"{path} is not among the failed, quarantined or cancelled files of {archive}, and its results "
+            "are as they were written."
+        )
     if everything and not number:
         say("No file has failed: there is nothing to retry.")
     else:
@@ -58,6 +63,14 @@ def retry(
         say(_who_restores(heartbeat, is_alive))
     if missed:
         raise typer.Exit(Exit.ATTENTION)
+
+
+def _retry(ledger: Ledger, archive: Path, path: Path, recipe: str | None) -> int:
+    """Queue a file again if it was not restored, or if its results are not as they were written."""
+    from tvtasks.health.results import find_lost, queue_lost
+
+    lost = find_lost(ledger, archive, recipe, deep=True, path=path) if archive_id(archive) else []
+    return len(queue_lost(ledger, lost)) + ledger.retry(path, recipe=recipe)
 
 
 def _places(path: Path, heartbeat: Heartbeat | None) -> set[Path]:

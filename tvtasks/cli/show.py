@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tvtasks.cli import options
-from tvtasks.cli.terminal import console
+from tvtasks.cli.terminal import console, print_json
 
 
 def show(
@@ -22,7 +21,7 @@ def show(
 
     summary = archive.summary(path, run=run)
     if as_json:
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        print_json(summary)
         return
     from tvtasks.cli import reports
 

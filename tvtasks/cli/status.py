@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tvtasks.cli import options
-from tvtasks.cli.terminal import Exit, console, say, shell_line
+from tvtasks.cli.terminal import Exit, complain_of_all, console, print_json, say, shell_line
+from tvtasks.words import count
+
+if TYPE_CHECKING:
+    from tvtasks.health.results import LostResults
 
 
-def status(archive: options.WatchedArchive, as_json: options.Json = False) -> None:
+def status(
+    archive: options.WatchedArchive,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Check that all results are there; queue files again whose results are not."
+        ),
+    ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="With --check: read every result and compare it with its seal.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
     """Show the status of a watch: files in each state, the last error, disk and dashboard.
 
-    The command changes nothing and works whether the watch is running or not. The exit code is 0 if all is
-    well, and 1 if something needs attention.
+    Without --check, the command changes nothing. It works whether the watch is running or not. The exit code
+    is 0 if all is well, and 1 if something needs attention.
     """
     from tvtasks.cli import reports
     from tvtasks.health.status import read_status
 
+    lost = _check(archive, deep=deep) if check or deep else None
     found = read_status(archive)
     if as_json:
-        print(json.dumps(found.record, indent=2, ensure_ascii=False))
+        record = found.record
+        if lost is not None:
+            record["lost"] = [{"file": str(item.entry.path), "reason": item.reason} for item in lost]
+        print_json(record)
     else:
         console.print(reports.status(found))
+        complain_of_all([item.reason for item in lost or ()])
+        if lost is not None:
+            how = "queued again" if lost else "all results are there"
+            say(f"Check: {count(len(lost), 'file')} {how}." if lost else f"Check: {how}.")
         if found.heartbeat and found.needs_start:
             say(f"\nStart it again: {shell_line(found.heartbeat.options.command())}")
-    if found.problems:
+    if found.problems or lost:
         raise typer.Exit(Exit.ATTENTION)
+
+
+def _check(archive: Path, *, deep: bool) -> list[LostResults]:
+    from tvtasks.archive.folder import find_ledger
+    from tvtasks.health.heartbeat import read_heartbeat
+    from tvtasks.health.results import check_and_queue
+    from tvtasks.ledger import Ledger
+
+    heartbeat = read_heartbeat(archive)
+    with Ledger(find_ledger(archive)) as ledger:
+        return check_and_queue(ledger, archive, heartbeat.recipe if heartbeat else None, deep=deep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import load_solvers, spinner
-from tvtasks.cli.terminal import Exit, complain, console, say
+from tvtasks.cli.terminal import Exit, complain, console, print_json, say
 from tvtasks.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def _print(proposal: Proposal, files: list[Path], *, quiet: bool, as_json: bool)
             "choices": {name: choice.record for name, choice in proposal.choices.items()},
             "files": [str(file) for file in files],
         }
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
     elif not quiet:
         table = Table(box=None, pad_edge=False)
         for heading in ("step", "model", "λ", "rule", "confidence", "why"):

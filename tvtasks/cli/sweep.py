@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,10 +16,10 @@ from rich.text import Text
 from tvtasks.cli import options
 from tvtasks.cli.command import Command
 from tvtasks.cli.progress import counting, load_solvers
-from tvtasks.cli.terminal import Exit, complain, console, say, stoppable
+from tvtasks.cli.terminal import Exit, complain, console, print_json, say, stoppable
 
 if TYPE_CHECKING:
-    from tvtasks.sweep import Trial
+    from tvtasks.sweep.points import Trial
 
 _LISTS = {"--lam", "--alpha", "--alpha1", "--alpha2", "--direction", "--gradient", "--model"}
 
@@ -93,9 +92,9 @@ def sweep(
     The folder gets a sheet (.png and .pdf), a table (.csv) and all results in one HDF5 file (.nxs), named
     after the image and the sweep. Ctrl-C finishes the points under way and makes the sheet from them.
     """
-    from flows import sweep as asked
-    from tvtasks import sweep as sweeps
     from tvtasks.recipe import Recipe
+    from tvtasks.sweep import arguments, results
+    from tvtasks.sweep import points as grid
 
     named = {
         "lam": lam,
@@ -105,14 +104,14 @@ def sweep(
         "direction": direction,
         "gradient": gradient,
     }
-    axes = asked.axes(named, further or [])
+    axes = arguments.axes(named, further or [])
     base = Recipe.load(recipe) if recipe else None
-    micrograph, note = asked.image(path, base, channel, run)
+    micrograph, note = arguments.image(path, base, channel, run)
     if note:
         complain(note)
     if base:
         base = base.for_technique(micrograph.technique, micrograph.name)
-    points = sweeps.build_points(base, asked.models(model or []), axes, step)
+    points = grid.build_points(base, arguments.models(model or []), axes, step)
     silent = quiet or as_json
     load_solvers(silent)
     trials: list[Trial] = []
@@ -122,28 +121,24 @@ def sweep(
             counting(f"Restoring {micrograph.name}", len(points), silent) as progress,
         ):
             found = {}
-            for number, trial in sweeps.run(
+            for number, trial in grid.run(
                 micrograph, points, Path(folder), workers=workers, is_stopped=stop.is_set
             ):
                 found[number] = trial
                 progress(len(found), len(points))
             trials = [found[number] for number in sorted(found)]
-        place = output / sweeps.stem(micrograph, points[: len(trials)] if trials else points)
-        files = asked.write(micrograph, trials, place, columns) if any(t.archive for t in trials) else []
+        place = output / grid.stem(micrograph, points[: len(trials)] if trials else points)
+        files = results.write(micrograph, trials, place, columns) if any(t.archive for t in trials) else []
     left = len(points) - len(trials)
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "image": micrograph.name,
-                    "unit": micrograph.units,
-                    "points": sweeps.records(trials),
-                    "left": left,
-                    "files": [str(file) for file in files],
-                },
-                indent=2,
-                ensure_ascii=False,
-            )
+        print_json(
+            {
+                "image": micrograph.name,
+                "unit": micrograph.units,
+                "points": grid.records(trials),
+                "left": left,
+                "files": [str(file) for file in files],
+            }
         )
     elif not quiet:
         console.print(_table(trials, micrograph.units))
@@ -181,7 +176,7 @@ def _is_value(text: str) -> bool:
 
 def _table(trials: Sequence[Trial], units: str) -> Table:
     from tvtasks.figures import with_prefix
-    from tvtasks.sweep import METRICS
+    from tvtasks.sweep.points import METRICS
 
     table = Table(box=None, pad_edge=False)
     for heading in ("point", "gap", "iterations", "time", *METRICS):

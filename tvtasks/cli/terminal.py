@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from tvtasks.errors import TvtasksError
 from tvtasks.stopping import STOPPED_AT_ONCE, Stop, stopping_gently
+from tvtasks.words import safe_json, visible
 
 
 class Exit(IntEnum):
@@ -34,9 +38,34 @@ EXIT_CODES = (
     "is wrong; 130 a second Ctrl-C ended the command at once."
 )
 
+
+class SafeConsole(Console):
+    """A console on which no text is taken for a command: neither by the terminal nor as markup.
+
+    Everything that rich prints is rendered here, also the tables that redraw themselves. Names of files and
+    what instruments write into them may hold anything.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render as rich does, with control characters as escape sequences."""
+        for segment in super().render(renderable, options):
+            if segment.control:  # rich's own
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
 # Without a terminal, rich would assume 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 200)
-errors = Console(stderr=True)
+console = SafeConsole(width=None if sys.stdout.isatty() else 200)
+errors = SafeConsole(stderr=True)
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print a value as JSON, in which control characters are escape sequences, at once."""
+    print(safe_json(json.dumps(value, indent=indent, ensure_ascii=False)), flush=True)
 
 
 def say(text: str | Text, style: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Callable
@@ -15,9 +14,9 @@ import typer
 
 from tvtasks.cli import options
 from tvtasks.cli.progress import WatchDisplay, load_solvers, spinner, watch_display
-from tvtasks.cli.terminal import Exit, complain, say, shell_line, stoppable
+from tvtasks.cli.terminal import Exit, complain, print_json, say, shell_line, stoppable
 from tvtasks.errors import ConfigurationError
-from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, WatchOptions
+from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, USUAL_RECIPE, WatchOptions
 
 if TYPE_CHECKING:
     from tvtasks.acquisition.loop import Tally
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 def watch(
     folder: options.Folder,
     archive: options.Archive,
-    recipe: options.Recipes,
+    recipe: options.Recipes = None,
     once: Annotated[
         bool, typer.Option("--once", help="Restore the files that are there, then exit.")
     ] = False,
@@ -83,7 +82,7 @@ def watch(
     asked = WatchOptions(
         folder=folder,
         archive=archive,
-        recipes=tuple(recipe),
+        recipes=tuple(recipe or [USUAL_RECIPE]),
         once=once,
         recursive=recursive,
         ignore=tuple(ignore or ()),
@@ -141,7 +140,14 @@ def run(
             load_solvers(silent)
             if not silent:
                 say(f"Watching {asked.folder}, without a dashboard.")
+                say(_page_line(asked.archive))
         return watch.run(listener=display, open_dashboard=open_dashboard, finished=finished)
+
+
+def _page_line(archive: Path) -> str:
+    from tvtasks.archive.folder import page_path
+
+    return f"The newest images: {page_path(archive).absolute().as_uri()}"
 
 
 def _dashboard(
@@ -174,6 +180,7 @@ def _dashboard(
     watch.stop.at_once = keeper.abandon
     if not silent:
         say(f"Watching {watch.options.folder}. Dashboard: {server.dashboard}")
+        say(_page_line(watch.options.archive))
     opened: OpenDashboard = partial(own_flows.load("acquire").dashboard, keeper)
     return opened
 
@@ -186,10 +193,12 @@ def conclude(
     Files that are left do not count as failures of an endless watch that the user stopped.
     """
     if as_json:
-        print(json.dumps({**tally.record, "archive": str(archive)}))
+        print_json({**tally.record, "archive": str(archive)}, indent=None)
     else:
         if not quiet:
             say(f"{tally.restored} restored, {len(tally.failed)} failed. Results: {archive}")
+            if not endless:
+                say(_page_line(archive))
         for path, reason in tally.failed.items():
             if path not in display.reported:
                 complain(reason if path.name in reason else f"{path.name}: {reason}")

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from tvtasks.draft import Settings
 from tvtasks.errors import RecipeError
 from tvtasks.recipe import Recipe, sentences
-from tvtasks.steps import STEPS, Settings, Step
+from tvtasks.steps import STEPS, Step
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State as RunState
 from prefect.states import Cancelled, Completed, Failed, Running
 
+from tvtasks.archive.folder import page_path
 from tvtasks.dashboard import automations, private
 from tvtasks.dashboard.client import Connection
 from tvtasks.dashboard.markdown import code, plain
@@ -259,7 +260,10 @@ class WatchPage(Listener):
         numbers = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
         with self._lock:
             changes = list(reversed(self._rows.values()))
+        page = page_path(self._archive).as_uri()
         lines = [f"{numbers or 'No files yet'}. Archive: {code(str(self._archive))}", ""]
+        # Browsers open no file from a page of a server, so it is text to copy.
+        lines += [f"All images on one page, in the browser's address bar: {code(page)}", ""]
         lines += [f"- {sentence}" for sentence in dict.fromkeys(filter(None, map(_sentence, changes)))]
         lines += ["", "| file | state | recipe | seconds | gap |", "| --- | --- | --- | --- | --- |"]
         return "\n".join([*lines, *map(self._row, changes)])

@@ -5,9 +5,11 @@ Pillow draws the preview, for every image; matplotlib draws the others, on reque
 
 from tvtasks.figures.panels import (
     PANEL_WIDTH,
+    Box,
     Panel,
     Restored,
     ScaleBar,
+    bar_within,
     caption,
     drawn,
     jpeg,
@@ -16,15 +18,18 @@ from tvtasks.figures.panels import (
     png,
     prefix,
     preview,
+    preview_boxes,
     scale_bar,
     with_prefix,
 )
 
 __all__ = [
     "PANEL_WIDTH",
+    "Box",
     "Panel",
     "Restored",
     "ScaleBar",
+    "bar_within",
     "caption",
     "drawn",
     "jpeg",
@@ -33,6 +38,7 @@ __all__ = [
     "png",
     "prefix",
     "preview",
+    "preview_boxes",
     "scale_bar",
     "with_prefix",
 ]

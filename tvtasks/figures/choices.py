@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from tvtasks.draft import Settings
     from tvtasks.micrograph import Micrograph
     from tvtasks.proposal import Proposal
-    from tvtasks.steps import Settings
 
 _SIDE = 480
 _SHOWN = 50.0  # the curve is shown from λ / 50 to 50 λ

@@ -84,19 +84,31 @@ class ScaleBar(NamedTuple):
     label: str
 
 
+Box = tuple[int, int, int, int]
+"""A rectangle in a picture: left, top, right and bottom."""
+
+
 def panels(restoration: Restored) -> list[Panel]:
     """Return raw | background | restored (raw | restored without a background) with their grey ranges.
 
     Each range runs from the 0.5th to the 99.5th percentile of its panel, so that a spike does not turn the
-    rest black. The background has the range of the raw image, so that the two can be compared.
+    rest black. The background has the range of the raw image, so that the two can be compared, unless it is a
+    difference that lies outside of it.
     """
     raw = restoration.micrograph.data[restoration.region.slices]
     range_of_raw = limits(raw)
     shown = [Panel("raw", raw, *range_of_raw)]
     if restoration.background is not None:
-        shown.append(Panel("background", restoration.background, *range_of_raw))
+        removed = restoration.background
+        shown.append(Panel("background", removed, *_range_of_background(removed, range_of_raw)))
     shown.append(Panel("restored", restoration.restored, *limits(restoration.restored)))
     return shown
+
+
+def _range_of_background(removed: Image, range_of_raw: tuple[float, float]) -> tuple[float, float]:
+    """Return the range of the raw image if the two can be compared, else the background's own."""
+    low, high = limits(removed)
+    return range_of_raw if low <= sum(range_of_raw) / 2 <= high else (low, high)
 
 
 def preview(restoration: Restored) -> Pillow.Image:
@@ -119,6 +131,15 @@ def preview(restoration: Restored) -> Pillow.Image:
             _draw_scale_bar(picture, draw, bar, (left + PANEL_WIDTH, _HEADER + height))
         draw.rectangle((left, _HEADER, left + PANEL_WIDTH - 1, _HEADER + height - 1), outline=0)
     return picture
+
+
+def preview_boxes(size: tuple[int, int]) -> tuple[Box, Box]:
+    """Return where raw and restored are in a preview of `size` = (columns, rows)."""
+    columns, rows = size
+    number = round((columns - 2 * _MARGIN + _GAP) / (PANEL_WIDTH + _GAP))
+    lefts = (_MARGIN, _MARGIN + (number - 1) * (PANEL_WIDTH + _GAP))
+    raw, restored = ((left, _HEADER, left + PANEL_WIDTH, rows - _MARGIN) for left in lefts)
+    return raw, restored
 
 
 def png(picture: Pillow.Image) -> bytes:
@@ -158,12 +179,14 @@ def caption(restoration: Restored) -> str:
 
 def scale_bar(micrograph: Micrograph, columns: int) -> ScaleBar | None:
     """Return 1, 2 or 5 times a power of ten, about a quarter of the width; None if not calibrated."""
-    if micrograph.pixel_size is None:
-        return None
-    width = columns * micrograph.pixel_size[1]
+    return micrograph.pixel_size and bar_within(columns * micrograph.pixel_size[1], micrograph.pixel_unit)
+
+
+def bar_within(width: float, unit: str) -> ScaleBar:
+    """Return the scale bar of an image that is `width` of a unit wide."""
     decade = 10.0 ** math.floor(math.log10(width / 4))
     length = next(step * decade for step in (5, 2, 1) if step * decade <= width / 4)
-    return ScaleBar(length / width, with_prefix(length, micrograph.pixel_unit))
+    return ScaleBar(length / width, with_prefix(length, unit))
 
 
 def limits(image: Image) -> tuple[float, float]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tvtasks.sweep import Trial
+    from tvtasks.sweep.points import Trial
 
 _SIDE = 2.3  # inches; the width of an image
 _PIXELS = 600  # pixels of that width: 260 dots per inch

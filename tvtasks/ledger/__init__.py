@@ -1,6 +1,6 @@
 """The queue and the record of a watch: which files are done, and which still wait."""
 
-from tvtasks.ledger.entries import UNRESTORED, Attempt, Entry, Overview, Priority, State
+from tvtasks.ledger.entries import UNRESTORED, Attempt, Entry, Output, Overview, Priority, State
 from tvtasks.ledger.ledger import Ledger, ReadOnlyLedger
 from tvtasks.ledger.lock import LedgerLock, refuse_second
 
@@ -10,6 +10,7 @@ __all__ = [
     "Entry",
     "Ledger",
     "LedgerLock",
+    "Output",
     "Overview",
     "Priority",
     "ReadOnlyLedger",

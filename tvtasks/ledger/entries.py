@@ -38,6 +38,26 @@ class Priority(StrEnum):
 
 
 @dataclass(frozen=True)
+class Output:
+    """A result in the archive as it was written.
+
+    Attributes
+    ----------
+    path
+        The result.
+    size, mtime_ns
+        Bytes, and time of last change in nanoseconds; -1 if an earlier version of tvtasks wrote it.
+    seal
+        The checksum of all its bytes, which it contains itself; empty if not known.
+    """
+
+    path: Path
+    size: int = -1
+    mtime_ns: int = -1
+    seal: str = ""
+
+
+@dataclass(frozen=True)
 class Entry:
     """One content of one file under one recipe.
 
@@ -78,7 +98,7 @@ class Entry:
     mtime_ns: int
     state: State = State.QUEUED
     reason: str = ""
-    outputs: tuple[Path, ...] = ()
+    outputs: tuple[Output, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
     priority: Priority = Priority.LIVE
     next_attempt: str = ""
@@ -96,6 +116,10 @@ class Entry:
         return replace(
             self.queued(), state=State.DONE, failures=0, outputs=other.outputs, detail=other.detail
         )
+
+    def lost(self, reason: str) -> Entry:
+        """Return the entry with its work due again, because a result is missing or damaged."""
+        return replace(self.queued(), reason=reason, priority=Priority.BACKLOG, failures=0)
 
     def overwritten(self, reason: str = "") -> Entry:
         """Return the entry as overwritten."""

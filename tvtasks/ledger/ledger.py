@@ -7,7 +7,7 @@ no memory, and work that another process queues (``tvtasks retry``) is seen at t
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,9 +16,9 @@ from typing import Any, Literal, Self
 
 from tvtasks import places
 from tvtasks.errors import ArchiveAwayError, ArchiveError
-from tvtasks.filesystem import FileStatus, is_network_folder
+from tvtasks.filesystem import FileStatus, is_network_folder, status_of
 from tvtasks.ledger import retries, rows
-from tvtasks.ledger.entries import UNRESTORED, Attempt, Entry, Overview, Priority, State
+from tvtasks.ledger.entries import UNRESTORED, Attempt, Entry, Output, Overview, Priority, State
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process that writes to the ledger."""
@@ -162,7 +162,7 @@ class Ledger:
                 return entry
             return None
 
-    def finish(self, entry: Entry, outputs: Sequence[Path], detail: Mapping[str, Any]) -> list[Entry]:
+    def finish(self, entry: Entry, outputs: Sequence[Output], detail: Mapping[str, Any]) -> list[Entry]:
         """Mark work as done, together with waiting work on the same content under other paths.
 
         Returns all of these entries as they now are. `detail` holds a few numbers for status tables and must
@@ -209,6 +209,80 @@ class Ledger:
         with self._transaction() as db:
             entry = rows.current(db, entry).overwritten(reason)
             return self._end(db, entry, State.OVERWRITTEN, entry.reason)
+
+    def outputs(
+        self, recipe: str | None = None, path: Path | None = None
+    ) -> Iterator[list[tuple[int, Sequence[Output]]]]:
+        """Yield the number and the results of each entry that has results, many at a time.
+
+        Parameters
+        ----------
+        recipe
+            Only entries of this recipe.
+        path
+            Only entries of this file.
+        """
+        where, values = "(? IS NULL OR recipe = ?)", [recipe, recipe]
+        if path is not None:
+            where += " AND folder = ? AND name = ?"
+            values += rows.place(path)  # type: ignore[arg-type]
+        last = 0
+        while True:
+            with self._transaction("DEFERRED") as db:
+                found = db.execute(
+                    f"SELECT id, outputs FROM files WHERE {where} AND id > ? AND outputs != '[]' "
+                    "AND state IN ('done', 'quarantined') ORDER BY id LIMIT 5000",
+                    (*values, last),
+                ).fetchall()
+            if not found:
+                return
+            last = found[-1]["id"]
+            yield [(row["id"], rows.outputs(row)) for row in found]
+
+    def entry(self, number: int) -> Entry | None:
+        """Return an entry by its number; None if it has been deleted."""
+        with self._transaction("DEFERRED") as db:
+            return next(iter(rows.select(db, "id = ?", number)), None)
+
+    def lose(self, lost: Iterable[tuple[Entry, str]]) -> list[Entry]:
+        """Queue work again whose results are missing or damaged; return the entries that were queued.
+
+        If the same content was done under several paths, the paths that still exist are queued. If none of
+        them exists, the work cannot be done again: it is quarantined, for someone to put a file back. Work
+        that is no longer done, because another process was quicker, is left alone.
+
+        Parameters
+        ----------
+        lost
+            Entries that are done, each with a sentence on what became of its results.
+        """
+        queued = []
+        reasons = {(entry.sha256, entry.recipe): reason for entry, reason in lost}
+        for (sha256, recipe), reason in reasons.items():
+            with self._transaction() as db:
+                twins = rows.select(db, "sha256 = ? AND recipe = ? AND state = 'done'", sha256, recipe)
+                there = [twin for twin in twins if status_of(twin.path)]
+                for twin in twins:
+                    if twin in there:
+                        queued.append(self._write(db, twin.lost(reason)))
+                    elif there:
+                        self._write(db, twin.overwritten(f"{twin.path.name} was removed."))
+                    else:
+                        gone = (
+                            f"{reason} Its image {twin.path} is gone too. Put one of them back, then run "
+                            "tvtasks retry."
+                        )
+                        self._write(db, replace(twin, state=State.QUARANTINED, reason=gone))
+        if queued:
+            self.news.set()
+        return queued
+
+    def regain(self, entry: Entry, outputs: Sequence[Output]) -> None:
+        """Record that all results of an entry are there, and how they look now."""
+        with self._transaction() as db:
+            now = rows.current(db, entry)
+            if now.state is entry.state and now.outputs == entry.outputs:
+                rows.upsert(db, replace(now.queued(), state=State.DONE, outputs=tuple(outputs)))
 
     def recover(self, recipe: str) -> list[Entry]:
         """Queue the work again that was cancelled, or running when the power failed or tvtasks was killed.
@@ -460,8 +534,10 @@ class Ledger:
             raise ArchiveError(
                 f"{self.path} is a database of another program, not a ledger. Give another path."
             )
-        if version not in {0, rows.SCHEMA_VERSION}:
+        if version not in {0, *_READABLE}:
             raise _other_version(self.path, version)
+        if version == rows.SCHEMA_VERSION - 1:
+            rows.migrate(db)
         if version == 0:
             for statement in rows.SCHEMA:
                 db.execute(statement)
@@ -478,6 +554,7 @@ class Ledger:
         db.execute("PRAGMA foreign_keys = ON")
 
 
+_READABLE = {rows.SCHEMA_VERSION - 1, rows.SCHEMA_VERSION}
 _REPLACEABLE = {State.QUEUED, *UNRESTORED}
 _CONNECTION_LOST = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
@@ -502,7 +579,7 @@ class ReadOnlyLedger(Ledger):
                 f"The ledger {self.path} cannot be read: {error}. Check that you may read it and its folder; "
                 "if it is damaged, move it away: the watch begins a new one."
             ) from error
-        if version != rows.SCHEMA_VERSION:
+        if version not in _READABLE:
             connection.close()
             raise _other_version(self.path, version)
         return connection

@@ -8,11 +8,13 @@ import sqlite3
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tvtasks.ledger import retries
-from tvtasks.ledger.entries import Entry, Priority, State
+from tvtasks.ledger.entries import Entry, Output, Priority, State
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""Ledgers of schema 2, whose outputs are paths alone, are brought to 3 when a watch opens them."""
 
 SCHEMA = (
     """
@@ -57,6 +59,29 @@ SCHEMA = (
 )
 
 
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a ledger of schema 2 to this one: its outputs are paths, and now become records."""
+    for row in db.execute("SELECT id, outputs FROM files WHERE outputs != '[]'").fetchall():
+        outputs = [_as_record(Output(Path(path))) for path in json.loads(row["outputs"])]
+        db.execute("UPDATE files SET outputs = ? WHERE id = ?", (json.dumps(outputs), row["id"]))
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _as_record(output: Output) -> list[str | int]:
+    """Return an output as JSON holds it: a list, because there may be 100,000 of them."""
+    return [str(output.path), output.size, output.mtime_ns, output.seal]
+
+
+def outputs(row: sqlite3.Row) -> tuple[Output, ...]:
+    """Return the outputs that a row holds."""
+    return tuple(_as_output(output) for output in json.loads(row["outputs"]))
+
+
+def _as_output(stored: str | list[Any]) -> Output:
+    # Whoever only reads an old ledger does not change it.
+    return Output(Path(stored)) if isinstance(stored, str) else Output(Path(stored[0]), *stored[1:])
+
+
 def timestamp(when: datetime) -> str:
     """Return a time as text that sorts in the order of time."""
     return when.astimezone(UTC).isoformat(timespec="microseconds")
@@ -91,7 +116,7 @@ def as_entry(row: sqlite3.Row) -> Entry:
         mtime_ns=row["mtime_ns"],
         state=State(row["state"]),
         reason=row["reason"],
-        outputs=tuple(Path(output) for output in json.loads(row["outputs"])),
+        outputs=outputs(row),
         detail=json.loads(row["detail"]),
         priority=Priority(row["priority"]),
         next_attempt=row["next_attempt"],
@@ -200,7 +225,7 @@ def upsert(db: sqlite3.Connection, entry: Entry) -> None:
         "first_seen": entry.first_seen,
         "updated": entry.updated,
         "reason": printable(entry.reason),
-        "outputs": json.dumps([str(output) for output in entry.outputs]),
+        "outputs": json.dumps([_as_record(output) for output in entry.outputs]),
         "detail": json.dumps(dict(entry.detail)),
     }
     db.execute(

@@ -15,7 +15,6 @@ from tvtasks import readers
 from tvtasks.errors import ArchiveError
 from tvtasks.filesystem import FileStatus, MountedFolder, status_of
 from tvtasks.ledger import Entry, Ledger, LedgerLock, Priority
-from tvtasks.micrograph import file_sha256
 from tvtasks.monitor.candidates import Candidates
 from tvtasks.monitor.companions import Companions
 from tvtasks.monitor.folders import check_folders
@@ -128,7 +127,9 @@ class Monitor:
         self._incomplete = incomplete
         self._candidates = Candidates(is_candidate, has_recipe)
         self._companions = Companions()
-        self._tracker = SettleTracker(self._unsettled, settle=options.settle, max_wait=options.max_wait)
+        self._tracker = SettleTracker(
+            self._unsettled, settle=options.settle, max_wait=options.max_wait, doubtful=readers.doubtful
+        )
         self._look_thread = LookThread(self._look, clock, patience)
         self._observer = FolderObserver(
             self.folder, options.observer, recursive=options.recursive, wake=self._look_thread.wake
@@ -319,7 +320,7 @@ class Monitor:
     def _enqueue(self, path: Path, status: FileStatus, *, backlog: bool) -> None:
         """Hash a settled file and queue it, unless it has changed since it was observed."""
         try:
-            sha256 = file_sha256(path)
+            sha256 = readers.content_sha256(path)
         except OSError:
             sha256 = None  # it was deleted or locked at this very moment
         after = status_of(path)

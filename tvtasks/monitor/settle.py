@@ -61,6 +61,8 @@ class SettleTracker:
     change frees the file. It is also tested again every `max_wait` seconds, because what it lacked may have
     come without a change to the file itself: its companion file, or the release of a lock.
 
+    Nothing missing, but of a format that does not record its length: settled after `max_wait` seconds.
+
     Always growing: never settled and never stuck; listed as waiting.
 
     Gone: forgotten. Under a new name it is a new file.
@@ -77,12 +79,21 @@ class SettleTracker:
         Seconds without change.
     max_wait
         Seconds after its last change when a file that has not settled counts as stuck.
+    doubtful
+        Returns a sentence if a file in which nothing is missing may still grow, because its format does not
+        record its length. Such a file settles after `max_wait` seconds instead of `settle`.
     """
 
     def __init__(
-        self, incomplete: Callable[[Path], str | None], *, settle: float = 2.0, max_wait: float = 600.0
+        self,
+        incomplete: Callable[[Path], str | None],
+        *,
+        settle: float = 2.0,
+        max_wait: float = 600.0,
+        doubtful: Callable[[Path], str | None] = lambda path: None,
     ) -> None:
         self._incomplete = incomplete
+        self._doubtful = doubtful
         self._settle = settle
         self._max_wait = max_wait
         self._files: dict[Path, _Waiting] = {}
@@ -146,11 +157,11 @@ class SettleTracker:
         if file is None or file.seen - file.changed < self._settle:
             return False
         problem = "it is empty" if file.status.size == 0 else self._incomplete(path)
-        if problem is None:
+        waited = now - file.changed
+        if problem is None and (waited >= self._max_wait or self._doubtful(path) is None):
             del self._files[path]
             return True
-        waited = now - file.changed
-        if not file.stuck and waited >= self._max_wait:
+        if problem is not None and not file.stuck and waited >= self._max_wait:
             file.stuck = (
                 f"{path.name} is still incomplete after {self._max_wait:g} s: {problem.rstrip('.')}. "
                 "tvtasks takes it up again when it changes."

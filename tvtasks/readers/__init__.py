@@ -4,11 +4,15 @@ For a new family, add a module with a `READER` and a line in `registry`, or writ
 point.
 """
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
+from errno import EINVAL
 from pathlib import Path
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.micrograph import Micrograph, Source
+from tvtasks.micrograph import Micrograph, Source, file_sha256
+from tvtasks.readers.checks import checked
 from tvtasks.readers.completeness import is_companion
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.registry import ending_of, endings, reader_for
@@ -16,6 +20,8 @@ from tvtasks.readers.registry import ending_of, endings, reader_for
 __all__ = [
     "Reader",
     "companions",
+    "content_sha256",
+    "doubtful",
     "endings",
     "incomplete",
     "is_candidate",
@@ -66,17 +72,13 @@ def read(path: str | Path) -> list[Micrograph]:
             "Check that this is the right file, and export it again."
         )
     try:
-        source = Source.of(path)
-        micrographs = reader.read(path, source)
+        source = replace(Source.of(path), sha256=content_sha256(path))
+        micrographs = checked(reader.read(path, source), path)
         status = path.stat()
     except UnreadableFileError:
         raise
     except Exception as error:  # libraries raise any error for a damaged file
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise UnreadableFileError(
-            f"{path} cannot be read as {reader.name}: {reason.rstrip('.')}. The file may be damaged; "
-            "open it in the program that wrote it and save it again."
-        ) from error
+        raise UnreadableFileError(_why_unreadable(path, reader.name, error)) from error
     if (status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)) != (source.size, source.modified):
         raise UnreadableFileError(
             f"{path} changed while it was being read. Wait until it is written, then try again."
@@ -84,6 +86,25 @@ def read(path: str | Path) -> list[Micrograph]:
     if not micrographs:
         raise UnreadableFileError(f"{path} contains no image. Check that this is the right file.")
     return micrographs
+
+
+def _why_unreadable(path: Path, name: str, error: Exception) -> str:
+    """Return a sentence on an error: a package is missing, the system refused, or the file is damaged."""
+    reason = (next(iter(str(error).splitlines()), "") or type(error).__name__).rstrip(".")
+    if isinstance(error, ImportError):
+        return (
+            f"{path} cannot be read as {name}, because the package {error.name} is not installed. "
+            f"Install it: pip install {error.name}"
+        )
+    if isinstance(error, OSError) and error.errno not in {None, EINVAL}:
+        return (
+            f"{path} cannot be read at present: {error.strerror}. Check that you have permission to read it, "
+            "and that no other program keeps it open."
+        )
+    return (
+        f"{path} cannot be read as {name}: {reason}. The file may be damaged; open it in the program that "
+        "wrote it and save it again."
+    )
 
 
 def unfinished(path: str | Path) -> str | None:
@@ -128,19 +149,52 @@ def companions(path: str | Path) -> tuple[Path, ...]:
     """Return the files without which an image must not be read automatically, whether they exist or not.
 
     A companion holds the description of the image, in formats that store it separately: ``.emi`` beside
-    ``.ser``, ``.hdr`` beside the TIFF of a Tescan microscope. Such an image can still be read by hand. While
-    the file itself is incomplete, the result is empty.
+    ``.ser``, ``.hdr`` beside the TIFF of a Tescan microscope. Such an image can still be read by hand. Or it
+    holds pixels: the sources of HDF5's virtual datasets. While the file itself is incomplete, the result is
+    empty.
     """
     path = Path(path)
     try:
-        if unfinished(path):
+        if unfinished(path) or not (known := _known(path)):
             return ()
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        known = reader_for(path, head)
-        return known.companions(path) if known else ()
+        return *known.companions(path), *known.parts(path)
     except (OSError, UnreadableFileError):
         return ()
+
+
+def doubtful(path: str | Path) -> str | None:
+    """Return why a file in which nothing is missing may still grow; None if it is certainly complete.
+
+    Some formats do not record how long their files are, and a series may have been stopped or be going on. A
+    watch takes up such a file when it has been silent for `max_wait` seconds.
+    """
+    path = Path(path)
+    try:
+        return known.doubtful(path) if (known := _known(path)) else None
+    except (OSError, UnreadableFileError):
+        return None
+
+
+def content_sha256(path: str | Path) -> str:
+    """Return the checksum of what a file shows, hexadecimal: of its bytes, or of them and those of its parts.
+
+    Two files with the same bytes beside different parts are different images.
+    """
+    path = Path(path)
+    own = file_sha256(path)
+    try:
+        parts = known.parts(path) if (known := _known(path)) else ()
+    except UnreadableFileError:
+        parts = ()
+    if not parts:
+        return own
+    every = [own, *(file_sha256(part) if part.is_file() else "" for part in parts)]
+    return hashlib.sha256(" ".join(every).encode()).hexdigest()
+
+
+def _known(path: Path) -> Reader | None:
+    with path.open("rb") as file:
+        return reader_for(path, file.read(_HEAD_BYTES))
 
 
 def is_candidate(path: str | Path) -> bool:

@@ -38,12 +38,13 @@ def sxm(path: Path) -> str | None:
         return _CUT_SHORT if len(head) < _LONGEST_HEADER else None
     header = head[:end]
     pixels = re.search(rb":SCAN_PIXELS:\s+(\d+)\s+(\d+)", header)
-    table = re.search(rb":DATA_INFO:\s*\n(.*?)\n\s*(?::|$)", header + b"\n", re.DOTALL)
-    if not (pixels and table):
+    # A comment may contain anything, and comes before the table.
+    tables = re.findall(rb":DATA_INFO:\s*\n(.*?)\n\s*(?::|$)", header + b"\n", re.DOTALL)
+    if not (pixels and tables):
         return None
-    rows = [line.split() for line in table[1].splitlines()[1:]]  # the first line holds the column titles
+    rows = [line.split() for line in tables[-1].splitlines()[1:]]  # the first line holds the column titles
     images = sum(2 if b"both" in row else 1 for row in rows if row)
-    return _too_short(path, end + len(_SXM_HEADER_END) + images * int(pixels[1]) * int(pixels[2]) * 4)
+    return too_short(path, end + len(_SXM_HEADER_END) + images * int(pixels[1]) * int(pixels[2]) * 4)
 
 
 def gwy(path: Path) -> str | None:
@@ -56,7 +57,7 @@ def gwy(path: Path) -> str | None:
     if name_end < 0 or name_end + 5 > len(head):
         return _CUT_SHORT
     (size,) = struct.unpack_from("<I", head, name_end + 1)
-    return _too_short(path, name_end + 5 + size)
+    return too_short(path, name_end + 5 + size)
 
 
 def gsf(path: Path) -> str | None:
@@ -72,7 +73,7 @@ def gsf(path: Path) -> str | None:
     if None in sides:
         return None
     columns, rows = (int(side[1]) for side in sides if side)
-    return _too_short(path, end + 4 - end % 4 + columns * rows * 4)
+    return too_short(path, end + 4 - end % 4 + columns * rows * 4)
 
 
 def ser(path: Path) -> str | None:
@@ -84,13 +85,23 @@ def ser(path: Path) -> str | None:
             version, kind, _, elements, valid = _unpack(file, 4, "<HIIII")
             wide = version >= _SER_OFFSETS_OF_64_BITS
             (table,) = _unpack(file, 22, "<Q" if wide else "<I")
-            if valid < elements:
-                return f"{elements - valid} of its {elements} images have not been written yet"
+            if elements and not valid:
+                return f"none of its {elements} images has been written yet"
             places = _unpack(file, table, f"<{valid}{'Q' if wide else 'I'}")
             ends = [place + _ser_element(file, place) for place in places] if kind == _SER_IMAGE else places
         except EOFError:
             return _CUT_SHORT
-    return _too_short(path, max(ends, default=0))
+    return too_short(path, max(ends, default=0))
+
+
+def ser_stopped(path: Path) -> str | None:
+    """TIA: a series of which only the first images have been recorded was stopped, or goes on."""
+    with path.open("rb") as file:
+        try:
+            elements, valid = _unpack(file, 14, "<II")
+        except EOFError:
+            return None
+    return f"{valid} of the {elements} images of its series have been recorded" if valid < elements else None
 
 
 def _ser_element(file: BinaryIO, place: int) -> int:
@@ -109,7 +120,7 @@ def dm(path: Path) -> str | None:
             (size,) = _unpack(file, 4, ">I" if version == 3 else ">Q")
         except EOFError:
             return _CUT_SHORT
-    return _too_short(path, size + (16 if version == 3 else 24))
+    return too_short(path, size + (16 if version == 3 else 24))
 
 
 def mrc(path: Path) -> str | None:
@@ -117,7 +128,7 @@ def mrc(path: Path) -> str | None:
     with path.open("rb") as file:
         head = file.read(_MRC_HEADER)
     expected = mrc_bytes(head)
-    return None if expected is None else _too_short(path, expected)
+    return None if expected is None else too_short(path, expected)
 
 
 def mrc_bytes(head: bytes) -> int | None:
@@ -145,6 +156,16 @@ def matrix(path: Path) -> str | None:
     return None if head == _MATRIX else _cut_short(head, _MATRIX)
 
 
+def matrix_doubtful(path: Path) -> str | None:
+    """Omicron MATRIX: the first block records its length, but not whether a scan goes on."""
+    with path.open("rb") as file:
+        head = file.read(20)
+    if not head.startswith(_MATRIX) or len(head) < 20:
+        return None
+    (length,) = struct.unpack_from("<I", head, 16)
+    return too_short(path, 28 + int(length))
+
+
 def matrix_parameters(path: Path) -> tuple[Path, ...]:
     """Return session_0001.mtrx, which describes session--12_1.Z_mtrx and all images of the session."""
     return (path.with_name(path.name.rpartition("--")[0] + "_0001.mtrx"),) if "--" in path.name else ()
@@ -164,6 +185,7 @@ def _unpack(file: BinaryIO, at: int, layout: str) -> tuple[int, ...]:
     return struct.unpack(layout, file.read(size))
 
 
-def _too_short(path: Path, expected: int) -> str | None:
+def too_short(path: Path, expected: int) -> str | None:
+    """Return that a file has fewer bytes than it must have, in words; None if it has enough."""
     size = path.stat().st_size
     return f"it ends after {size} of {expected} bytes" if size < expected else None

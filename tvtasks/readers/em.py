@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source, file_sha256
 from tvtasks.readers import completeness, isolated
+from tvtasks.readers.kinds import Axis, why_no_image
 from tvtasks.readers.metadata import json_safe
-from tvtasks.readers.pixels import split
+from tvtasks.readers.pixels import grey, split
 from tvtasks.readers.reader import Reader, require_extra
 from tvtasks.readers.units import metres, pixel_size
 
@@ -30,20 +31,37 @@ _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 
 def _read(
-    path: Path, source: Source, *, function: str, others: Callable[[Path], tuple[Path, ...]]
+    path: Path,
+    source: Source,
+    *,
+    function: str,
+    others: Callable[[Path], tuple[Path, ...]],
+    more_notes: Callable[[Path], tuple[str, ...]],
 ) -> list[Micrograph]:
     require_extra("rsciio", "em", path)
     beside = {other.name: file_sha256(other) for other in others(path) if other.is_file()}
     source = replace(source, companions=beside)
     signals = isolated.call(f"tvtasks.readers.em_rosettasciio:{function}", path)
-    images = [signal for signal in signals if _is_image(signal)]
+    faults = [_why_no_image(signal) for signal in signals]
+    images = [signal for signal, fault in zip(signals, faults, strict=True) if fault is None]
     if not images:
-        raise UnreadableFileError(_why_no_image(path, signals))
+        raise UnreadableFileError(
+            f"{path} contains {faults[0] if faults else 'no image'}, which cannot be restored as an image. "
+            "Check that this is the right file."
+        )
+    left_out = tuple(
+        f"{_called(signal, path)} was left out: it is {fault}."
+        for signal, fault in zip(signals, faults, strict=True)
+        if fault is not None
+    )
+    if unread := [name for signal in signals for name in signal.about.get("left_out", ())]:
+        left_out += (f"Left out: {' and '.join(dict.fromkeys(unread))} in the file.",)
     version = metadata.version("rosettasciio")
     micrographs: list[Micrograph] = []
     for signal in images:
-        frames, notes = split(signal.data, path)
         about = signal.about
+        pixels, colour = grey(signal.data) if about["colour"] else (signal.data, "")
+        frames, notes = split(pixels, path)
         original = about["metadata"]
         size, size_notes = _pixel_size(about["axes"][-2:])
         micrographs += [
@@ -59,28 +77,29 @@ def _read(
                 source=source,
                 reader=("rosettasciio", version),
                 vendor_metadata=json_safe(original),
-                notes=notes + size_notes,
+                notes=(*notes, *([colour] if colour else []), *size_notes, *left_out, *more_notes(path)),
             )
             for frame, data in enumerate(frames)
         ]
     return _told_apart(micrographs)
 
 
-def _is_image(signal: isolated.Signal) -> bool:
-    """Return whether the last two axes of a signal are the sides of an image, or of a stack of them."""
+def _why_no_image(signal: isolated.Signal) -> str | None:
+    """Return what a signal is if it is no image, in words; None if it is an image or a stack of them."""
+    if signal.data.dtype.kind == "c":
+        return "complex numbers: export the amplitude or the phase"
+    axes = [Axis(axis["name"], axis["units"].strip("[]"), axis["size"]) for axis in signal.about["axes"]]
+    tags = _at(signal.about["metadata"], "ImageList", "TagGroup0", "ImageTags", "Meta Data", "Format")
+    about = str(tags) if tags else ""
+    fault = why_no_image(axes, signal_type=signal.about["signal_type"], about=about)
     navigate = [axis["navigate"] for axis in signal.about["axes"]]
-    return signal.data.ndim in {2, 3} and navigate[-2:] == [False, False] and signal.data.dtype.kind in "buif"
+    if fault is None and navigate[-2:] != [False, False]:
+        return "a list of spectra or profiles"
+    return fault
 
 
-def _why_no_image(path: Path, signals: list[isolated.Signal]) -> str:
-    if any(signal.data.ndim > 3 for signal in signals):
-        return f"{path} contains 4D-STEM data, not an image. Export the image of a virtual detector."
-    if any(signal.data.dtype.kind == "c" for signal in signals):
-        return f"{path} contains complex numbers. Export the amplitude or the phase as an image."
-    return (
-        f"{path} contains a spectrum, a profile or a spectrum image, which cannot be restored as an image. "
-        "Check that this is the right file."
-    )
+def _called(signal: isolated.Signal, path: Path) -> str:
+    return _channel(signal.about, path) or "A part of the file"
 
 
 def _channel(about: Mapping[str, Any], path: Path) -> str:
@@ -173,8 +192,13 @@ def _reader(
     matches: Callable[[bytes], bool],
     unfinished: Callable[[Path], str | None],
     others: Callable[[Path], tuple[Path, ...]] = lambda path: (),
+    doubtful: Callable[[Path], str | None] = lambda path: None,
 ) -> Reader:
-    return Reader(name, matches, partial(_read, function=function, others=others), unfinished, others)
+    def notes(path: Path) -> tuple[str, ...]:
+        return (f"It may be incomplete: {why}.",) if (why := doubtful(path)) else ()
+
+    read = partial(_read, function=function, others=others, more_notes=notes)
+    return Reader(name, matches, read, unfinished, others, doubtful=doubtful)
 
 
 DIGITAL_MICROGRAPH = _reader("a DigitalMicrograph file", "digital_micrograph", _is_dm, completeness.dm)
@@ -185,7 +209,14 @@ SER = _reader(
     lambda head: head.startswith(completeness.SER),
     completeness.ser,
     completeness.emi_beside,
+    completeness.ser_stopped,
 )
 EMI = _reader("a TIA file", "emi", lambda head: head.startswith(_EMI), lambda path: None, _series_of)
 MRC = _reader("an MRC file", "mrc", _is_mrc, completeness.mrc)
-JEOL = _reader("a JEOL image", "jeol", lambda head: head.startswith(_JEOL), lambda path: None)
+JEOL = _reader(
+    "a JEOL image",
+    "jeol",
+    lambda head: head.startswith(_JEOL),
+    lambda path: None,
+    doubtful=lambda path: "its format does not record how long it is",
+)

@@ -1,14 +1,23 @@
 """Read files with RosettaSciIO in a child process. No other module imports it."""
 
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from tvtasks.readers.isolated import Signal
+
+_SPECTRA = {
+    "Spectrum": "spectra",
+    "SpectrumStream": "a spectrum stream",
+    "SpectrumImage": "a spectrum image",
+    "EdsSpectrum": "spectra",
+}
 
 
 def digital_micrograph(path: Path) -> Iterator[Signal]:
@@ -18,7 +27,19 @@ def digital_micrograph(path: Path) -> Iterator[Signal]:
 
 def emd(path: Path) -> Iterator[Signal]:
     """Read the images of a Velox EMD, or the data of a Berkeley EMD."""
-    return _signals("rsciio.emd", path, select_type="images")
+    spectra = _spectra_of(path)
+    for signal in _signals("rsciio.emd", path, select_type="images"):
+        yield Signal(signal.data, {**signal.about, "left_out": spectra})
+
+
+def _spectra_of(path: Path) -> list[str]:
+    """Return what a Velox file holds besides images, whose reading takes long and gives no image."""
+    import h5py  # noqa: PLC0415
+
+    with h5py.File(path, "r", locking=False) as file:
+        data = file.get("Data")
+        groups = list(data) if isinstance(data, h5py.Group) else []
+    return [_SPECTRA[group] for group in groups if group in _SPECTRA]
 
 
 def mrc(path: Path) -> Iterator[Signal]:
@@ -31,23 +52,34 @@ def jeol(path: Path) -> Iterator[Signal]:
     return _signals("rsciio.jeol", path)
 
 
-def ser(path: Path) -> Iterator[Signal]:
-    """Read a series of TIA, with the description in the .emi beside it if there is one."""
-    emi = next((companion for companion in _emi_of(path) if companion.is_file()), None)
-    if emi is None:
-        return _signals("rsciio.tia", path)
-    return (one for one in _signals("rsciio.tia", emi) if one.about["file"].lower() == path.name.lower())
+def ser(path: Path) -> list[Signal]:
+    """Read a series of TIA, with the description in the .emi beside it if there is one.
+
+    The library reads an .emi with every series beside it, and fails if one of the others is being written. So
+    it gets a folder where this one is alone.
+    """
+    from tvtasks.readers.completeness import emi_beside  # noqa: PLC0415 - not needed for the other formats
+
+    description = next((beside for beside in emi_beside(path) if beside.is_file()), None)
+    if description is None:
+        return list(_signals("rsciio.tia", path))
+    with TemporaryDirectory(prefix="tvtasks-") as name:
+        alone = Path(name)
+        for file in (path, description):
+            _put(file.resolve(), alone / file.name)
+        return list(_signals("rsciio.tia", alone / description.name))
+
+
+def _put(file: Path, place: Path) -> None:
+    try:
+        place.symlink_to(file)
+    except OSError:  # on Windows, only administrators and developers may
+        shutil.copyfile(file, place)
 
 
 def emi(path: Path) -> Iterator[Signal]:
     """Read all series beside an .emi."""
     return _signals("rsciio.tia", path)
-
-
-def _emi_of(path: Path) -> tuple[Path, ...]:
-    from tvtasks.readers.completeness import emi_beside  # noqa: PLC0415 - not needed for the other formats
-
-    return emi_beside(path)
 
 
 def _signals(plugin: str, path: Path, **options: Any) -> Iterator[Signal]:
@@ -56,7 +88,9 @@ def _signals(plugin: str, path: Path, **options: Any) -> Iterator[Signal]:
         found: list[dict[str, Any]] = import_module(plugin).file_reader(str(path), **options)
     for signal in found:
         data = np.asarray(signal["data"])
-        if data.dtype.kind not in "buifc":  # colours, stored as a structured dtype
+        if data.dtype.names and set(data.dtype.names) >= {"R", "G", "B"}:
+            data = np.stack([data[name] for name in "RGB"], axis=-1)
+        if data.dtype.kind not in "buifc":
             continue
         general: Mapping[str, Any] = signal["metadata"].get("General", {})
         yield Signal(
@@ -67,10 +101,13 @@ def _signals(plugin: str, path: Path, **options: Any) -> Iterator[Signal]:
                         "name": str(axis.get("name", "")),
                         "units": "" if axis.get("units") is None else str(axis["units"]),
                         "scale": axis.get("scale"),
+                        "size": int(axis.get("size", 0)),
                         "navigate": bool(axis.get("navigate")),
                     }
                     for axis in signal["axes"]
                 ],
+                "signal_type": str(signal["metadata"].get("Signal", {}).get("signal_type", "")),
+                "colour": data.ndim == len(signal["axes"]) + 1,
                 "file": str(general.get("original_filename", "")),
                 "title": str(general.get("title", "")),
                 "time": [str(general.get(key, "")) for key in ("date", "time", "time_zone")],

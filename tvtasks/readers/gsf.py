@@ -8,7 +8,8 @@ import numpy as np
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source
 from tvtasks.readers import completeness
-from tvtasks.readers.gwyddion import direction_of, per_pixel
+from tvtasks.readers.directions import direction_of
+from tvtasks.readers.gwyddion import per_pixel
 from tvtasks.readers.quantities import believed_unit, in_si, quantity
 from tvtasks.readers.reader import Reader
 

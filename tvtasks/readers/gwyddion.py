@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.micrograph import Micrograph, ScanDirection, Source
+from tvtasks.micrograph import Micrograph, Source
 from tvtasks.readers import completeness
+from tvtasks.readers.directions import direction_of, set_direction
 from tvtasks.readers.metadata import json_safe
-from tvtasks.readers.quantities import believed_unit, in_si, numbered, quantity
+from tvtasks.readers.quantities import believed_unit, in_si, numbered, quantity, told_technique
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.units import pixel_size
 
@@ -21,8 +22,6 @@ _GWY = (b"GWYP", b"GWYO")
 _NUMBERS = {"b": "<?", "c": "<c", "i": "<i", "q": "<q", "d": "<d"}
 _ARRAYS = {"C": "S1", "I": "<i4", "Q": "<i8", "D": "<f8"}
 _DEEPEST = 30
-_BACKWARD = re.compile(r"backward|retrace|\bbwd?\b|right to left", re.IGNORECASE)
-_FORWARD = re.compile(r"forward|trace|\bfwd?\b|left to right", re.IGNORECASE)
 
 
 def _matches(head: bytes) -> bool:
@@ -62,6 +61,7 @@ def _micrograph(field: Mapping[str, Any], title: str, meta: Any, source: Source)
         )
     # Gwyddion gives an image without calibration a width of 1 without a unit.
     unit_xy = _unit(field.get("si_unit_xy"))
+    settings = meta if isinstance(meta, dict) else {}
     data, unit = in_si(values.reshape(rows, columns), _unit(field.get("si_unit_z")))
     unit, notes = believed_unit(data, unit, title)
     return Micrograph(
@@ -69,24 +69,14 @@ def _micrograph(field: Mapping[str, Any], title: str, meta: Any, source: Source)
         quantity=quantity(title, unit),
         units=unit,
         channel=title,
-        direction=direction_of(title),
+        direction=direction_of(title) or set_direction(settings),
         pixel_size=per_pixel(field.get("xreal"), field.get("yreal"), columns, rows, unit_xy),
+        technique=told_technique(settings),
         source=source,
         reader=("tvtasks", "gwyddion"),
-        vendor_metadata=json_safe(meta) if isinstance(meta, dict) else {},
+        vendor_metadata=json_safe(settings),
         notes=notes,
     )
-
-
-def direction_of(title: str) -> ScanDirection | None:
-    """Return the fast-scan direction in the title of a channel; None if it names none.
-
-    >>> direction_of("Z (Backward)"), direction_of("HeightTrace"), direction_of("Topography")
-    ('backward', 'forward', None)
-    """
-    if _BACKWARD.search(title):
-        return "backward"
-    return "forward" if _FORWARD.search(title) else None
 
 
 def per_pixel(width: Any, height: Any, columns: int, rows: int, unit: str) -> tuple[float, float] | None:
@@ -161,8 +151,15 @@ def _string(content: memoryview, at: int) -> tuple[str, int]:
     for length in (256, len(content) - at):
         piece = bytes(content[at : at + length])
         if (end := piece.find(b"\0")) >= 0:
-            return piece[:end].decode("utf-8", "replace"), at + end + 1
+            return _text(piece[:end]), at + end + 1
     raise ValueError("a text has no end")
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:  # files of other programs, with a µ of Windows
+        return content.decode("cp1252", "replace")
 
 
 READER = Reader("a Gwyddion file", _matches, _read, completeness.gwy)

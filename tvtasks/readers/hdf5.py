@@ -1,8 +1,10 @@
-"""HDF5 and NeXus: the default plot of the file, or the only image in it."""
+"""HDF5 and NeXus: opened without locks, in a process of its own."""
 
+import os
 import re
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,21 @@ import h5py
 import numpy as np
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.micrograph import Micrograph, Source
+from tvtasks.micrograph import Image, Micrograph, Position, Source
 from tvtasks.readers import isolated
+from tvtasks.readers.directions import direction_of, undirected
+from tvtasks.readers.hdf5_images import Plot, calibration, find, is_delmic, scanning_probe, text
+from tvtasks.readers.hdf5_parts import place_of, refuse_elsewhere
 from tvtasks.readers.metadata import json_safe
-from tvtasks.readers.pixels import require_plausible, split
+from tvtasks.readers.pixels import grey, require_plausible, split
+from tvtasks.readers.quantities import in_si, quantity
 from tvtasks.readers.reader import Reader
-from tvtasks.readers.units import metres, pixel_size
+from tvtasks.readers.units import to_si
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS = (0, 512, 1024, 2048)  # after a user block, which HDF5 skips
+_LOCKS = Path("/proc/locks")
+_LOOK_SECONDS = 5.0
 
 
 def _matches(head: bytes) -> bool:
@@ -30,13 +38,19 @@ def _unfinished(path: Path) -> str | None:
         head = file.read(4096)
     if not _matches(head):
         return "its header is cut short" if _SIGNATURE.startswith(head) else None
+    return "another program is writing to it" if _is_locked(path) else _why_not_open(path)
+
+
+def _why_not_open(path: Path) -> str | None:
+    """Return why HDF5 cannot open a file, in words; None if it can."""
     try:
-        with h5py.File(path, "r"):
+        # A lock of ours would make the program that writes it fail.
+        with h5py.File(path, "r", locking=False):
             return None
-    except BlockingIOError:
-        return "another program is writing to it"
     except (OSError, RuntimeError) as error:
         message = str(error)
+    if "locking flag" in message:  # this process has it open: it is a result in the archive
+        return None
     if "already open for write" in message:
         return "the program that writes it has not closed it yet"
     if ends := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", message):
@@ -44,145 +58,111 @@ def _unfinished(path: Path) -> str | None:
     return f"HDF5 cannot open it ({message})"
 
 
+def _is_locked(path: Path) -> bool:
+    """Return whether a program on this computer has locked a file for writing, where the system tells.
+
+    To ask by locking it would disturb that program. Linux lists the locks; elsewhere the monitor's wait for
+    silence has to do.
+    """
+    try:
+        locks = _LOCKS.read_text()
+    except OSError:
+        return False
+    status = path.stat()
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    return any(place in words and "WRITE" in words for words in map(str.split, locks.splitlines()))
+
+
 def _read(path: Path, source: Source) -> list[Micrograph]:
     # In a child process: with some damaged files HDF5 hangs, which would block all other files.
-    (signal,) = isolated.call("tvtasks.readers.hdf5:load", path)
-    about = dict(signal.about)
-    frames, notes = split(signal.data, path)
-    if about["pixel_size"] is not None:
-        about["pixel_size"] = tuple(about["pixel_size"])
-    if about["acquired_at"] is not None:
-        about["acquired_at"] = datetime.fromisoformat(about["acquired_at"])
-    about["notes"] = (*notes, *about["notes"])
-    reader = ("h5py", h5py.__version__)
-    return [
-        Micrograph(data, frame=number, source=source, reader=reader, **about)
-        for number, data in enumerate(frames)
-    ]
+    signals = isolated.call("tvtasks.readers.hdf5:load", path)
+    micrographs: list[Micrograph] = []
+    for signal in signals:
+        about = dict(signal.about)
+        about["pixel_size"] = about["pixel_size"] and tuple(about["pixel_size"])
+        about["position"] = about["position"] and Position(*about["position"])
+        if about["acquired_at"] is not None:
+            about["acquired_at"] = datetime.fromisoformat(about["acquired_at"])
+        frames, notes = split(signal.data, path)
+        about["notes"] = (*notes, *about["notes"])
+        reader = ("h5py", h5py.__version__)
+        micrographs += [
+            Micrograph(data, frame=number, source=source, reader=reader, **about)
+            for number, data in enumerate(frames)
+        ]
+    return micrographs
 
 
 def load(path: Path) -> list[isolated.Signal]:
-    """Return the image or stack of a file, and what `Micrograph` needs with it."""
-    with h5py.File(path, "r") as file:
-        signal = _image(file, path)
-        group = signal.parent
-        size, notes = _pixel_size(group, signal)
-        require_plausible(signal.nbytes, path)
-        if signal.dtype.kind not in "buifc":
-            raise UnreadableFileError(
-                f"{path} contains values of type {signal.dtype}, not numbers. Export the image itself."
-            )
-        acquired_at = _acquired_at(group)
-        about = {
-            "units": _text(signal.attrs.get("units")),
-            "channel": _text(signal.attrs.get("long_name")) or signal.name.rpartition("/")[2],
-            "pixel_size": size,
-            "acquired_at": acquired_at and acquired_at.isoformat(),
-            "vendor_metadata": {item.name: _attributes(item) for item in (file, group, signal) if item.attrs},
-            "notes": notes,
+    """Return the images or stacks of a file, and what `Micrograph` needs with them."""
+    with h5py.File(path, "r", locking=False) as file:
+        plots, notes = find(file, path)
+        technique = scanning_probe(file)
+        for plot in plots:
+            refuse_elsewhere(plot.data, file, path)
+            require_plausible(plot.data.nbytes, path)
+        return [_signal(file, plot, technique, notes) for plot in plots]
+
+
+def _signal(file: h5py.File, plot: Plot, technique: str, notes: tuple[str, ...]) -> isolated.Signal:
+    data, colour_notes = _pixels(plot)
+    where = calibration(plot)
+    unit = text(plot.data.attrs.get("units"))
+    about: dict[str, Any] = {
+        "channel": text(plot.data.attrs.get("long_name")) or plot.name.rpartition("/")[2],
+        "pixel_size": where.pixel_size,
+        "position": where.position,
+        "acquired_at": _acquired_at(plot.group),
+        "vendor_metadata": {
+            item.name: _attributes(item) for item in (file, plot.group, plot.data) if item.attrs
+        },
+        "notes": (*colour_notes, *where.notes, *notes),
+    }
+    if technique:
+        data, unit = in_si(data, unit)
+        name = plot.group.name.rpartition("/")[2]
+        about |= {
+            "channel": name,
+            "direction": direction_of(name),
+            "quantity": quantity(undirected(name), unit),
+            "technique": technique,
         }
-        return [isolated.Signal(signal[()], about)]
+    elif is_delmic(plot):
+        about |= _delmic(plot)
+    elif (known := to_si(unit)) is not None and known[0] == 1.0:
+        unit = known[1]
+    return isolated.Signal(data, about | {"units": unit})
 
 
-def _image(file: h5py.File, path: Path) -> h5py.Dataset:
-    """Return the default dataset of the file, otherwise the only one that can be an image."""
-    default = _follow_default(file)
-    if default is not None:
-        return default
-    plots: list[h5py.Dataset] = []
-    images: list[h5py.Dataset] = []
-    for item in _items(file):
-        if isinstance(item, h5py.Group) and (signal := _signal(item)) is not None and signal.ndim >= 2:
-            plots.append(signal)
-        elif isinstance(item, h5py.Dataset) and item.ndim in {2, 3} and item.dtype.kind in "buifc":
-            images.append(item)
-    found = plots or images
-    if not found:
-        raise UnreadableFileError(
-            f"{path} contains no image: it has no dataset of numbers with two or three dimensions. "
-            "Check that this is the right file."
-        )
-    if len(found) > 1:
-        names = ", ".join(item.name for item in found[:10]) + (" …" if len(found) > 10 else "")
-        raise UnreadableFileError(
-            f"{path} contains {len(found)} datasets that could be the image ({names}). Select one with the "
-            "NeXus attributes default and signal, or write a file that contains only the image."
-        )
-    return found[0]
+def _pixels(plot: Plot) -> tuple[Image, tuple[str, ...]]:
+    """Return the values of a plot without colour and without axes of length 1, and notes."""
+    data: Image = plot.data[()]
+    notes: tuple[str, ...] = ()
+    if (samples := plot.samples) is not None:
+        data, note = grey(np.moveaxis(data, samples, -1)[..., :3])
+        notes = (note,)
+    stacked = tuple(size for size in data.shape[:-2] if size != 1)
+    return data.reshape(*stacked, *data.shape[-2:]), notes
 
 
-def _items(file: h5py.File) -> list[h5py.Group | h5py.Dataset]:
-    items: list[h5py.Group | h5py.Dataset] = []
-    file.visititems(lambda _, item: items.append(item))
-    return items
+def _delmic(plot: Plot) -> dict[str, Any]:
+    """Return what Delmic's Odemis writes beside an image."""
+    about = {"quantity": "intensity"}
+    title = plot.data.parent.parent.get("PhysicalData/Title")
+    if isinstance(title, h5py.Dataset):
+        about["channel"] = text(title[()])
+        if "secondary electron" in about["channel"].lower():
+            about["technique"] = "SEM"
+    return about
 
 
-def _follow_default(file: h5py.File) -> h5py.Dataset | None:
-    """Follow @default from the root to the signal of an NXdata group; None if the chain breaks."""
-    item: Any = file
-    visited = set()
-    while isinstance(item, h5py.Group) and item.id not in visited:
-        visited.add(item.id)
-        if (signal := _signal(item)) is not None:
-            return signal
-        name = _text(item.attrs.get("default"))
-        item = item.get(name) if name else None
-    return item if isinstance(item, h5py.Dataset) else None
-
-
-def _signal(group: h5py.Group) -> h5py.Dataset | None:
-    """Return the dataset that an NXdata group plots."""
-    name = _text(group.attrs.get("signal"))
-    if name:
-        item = group.get(name)
-        return item if isinstance(item, h5py.Dataset) else None
-    for key in group:  # until 2014 NeXus marked the dataset instead of the group
-        item = group.get(key)
-        if isinstance(item, h5py.Dataset) and _text(item.attrs.get("signal")) == "1":
-            return item
-    return None
-
-
-def _pixel_size(
-    group: h5py.Group, signal: h5py.Dataset
-) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
-    """Return (dy, dx) in m if the last two axes are evenly spaced lengths, and notes."""
-    names = _axis_names(group, signal)
-    if len(names) != signal.ndim:
-        return None, ()
-    steps = []
-    for name, pixels in zip(names[-2:], signal.shape[-2:], strict=True):
-        axis = group.get(name) if name not in {"", "."} else None
-        if not isinstance(axis, h5py.Dataset) or axis.ndim != 1 or axis.dtype.kind not in "uif":
-            return None, ()
-        positions = axis[()].astype(np.float64)
-        if len(positions) not in {pixels, pixels + 1} or len(positions) < 2:  # pixel centres or edges
-            return None, ()
-        step = (positions[-1] - positions[0]) / (len(positions) - 1)
-        if not np.allclose(np.diff(positions), step, rtol=1e-3, atol=0.0):
-            return None, (f"The axis {name} is not evenly spaced; the image has no pixel size.",)
-        unit = _text(axis.attrs.get("units"))
-        factor = metres(unit)
-        if factor is None:
-            return None, (f"The unit of axis {name} is '{unit}', not a length; the image has no pixel size.",)
-        steps.append(abs(step) * factor)
-    return pixel_size(*steps), ()
-
-
-def _axis_names(group: h5py.Group, signal: h5py.Dataset) -> list[str]:
-    axes = group.attrs.get("axes", signal.attrs.get("axes"))
-    if isinstance(axes, np.ndarray) and axes.ndim:
-        return [_text(name) for name in axes]
-    return [name.strip() for name in re.split("[:,]", _text(axes).strip("[]"))]
-
-
-def _acquired_at(group: h5py.Group) -> datetime | None:
-    """Return the start_time of the entry that contains `group`."""
+def _acquired_at(group: h5py.Group) -> str | None:
+    """Return the start_time of the entry that contains `group`, in ISO 8601."""
     while True:
         start = group.get("start_time")
         if isinstance(start, h5py.Dataset) and start.size == 1:
             with suppress(ValueError):
-                return datetime.fromisoformat(_text(start[()]))
+                return datetime.fromisoformat(text(start[()])).isoformat()
         if group.name == "/":
             return None
         group = group.parent
@@ -197,13 +177,23 @@ def _attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
     }
 
 
-def _text(value: object) -> str:
-    """Return an attribute or a scalar as text; HDF5 has four ways to store a string."""
-    if isinstance(value, np.ndarray):
-        value = value.reshape(-1)[0] if value.size == 1 else ""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
+def _parts(path: Path) -> tuple[Path, ...]:
+    """Return the files that hold pixels of a file, whether they exist or not."""
+    status = path.stat()
+    found = []
+    for name in _part_names(path, status.st_size, status.st_mtime_ns):
+        with suppress(UnreadableFileError):  # `read` refuses the file
+            found.append(place_of(name, path))
+    return tuple(found)
 
 
-READER = Reader("an HDF5 file", _matches, _read, _unfinished)
+@lru_cache(maxsize=64)
+def _part_names(path: Path, size: int, mtime_ns: int) -> tuple[str, ...]:
+    try:
+        (signal,) = isolated.look("tvtasks.readers.hdf5_parts:names", path, seconds=_LOOK_SECONDS)
+    except (RuntimeError, UnreadableFileError):  # `read` describes the fault
+        return ()
+    return tuple(signal.about["names"])
+
+
+READER = Reader("an HDF5 file", _matches, _read, _unfinished, parts=_parts)

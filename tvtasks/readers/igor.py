@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.micrograph import Micrograph, Source
-from tvtasks.readers.gwyddion import direction_of
+from tvtasks.micrograph import Image, Micrograph, Source
+from tvtasks.readers.directions import direction_of
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.pixels import require_plausible
 from tvtasks.readers.quantities import believed_unit, numbered, quantity
@@ -76,9 +76,13 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             f"{path} contains no image: its data have {values.ndim} dimension(s) and are {values.dtype}. "
             "A curve cannot be restored as an image."
         )
-    values = values.reshape(*values.shape[:2], -1)
     header, note = wave["wave_header"], _note(wave.get("note", b""))
     unit_x, unit_y = (_text(unit) for unit in header["dimUnits"][:2])
+    if curves := _curves(values, wave.get("labels", ()), unit_x):
+        raise UnreadableFileError(
+            f"{path} contains curves ({curves}), not an image. A curve cannot be restored as an image."
+        )
+    values = values.reshape(*values.shape[:2], -1)
     dx, dy = (abs(float(step)) for step in header["sfA"][:2])
     common: dict[str, Any] = {
         "pixel_size": pixel_size(dy, dx, unit_y, unit_x),
@@ -108,6 +112,14 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             )
         )
     return numbered(micrographs)
+
+
+def _curves(values: Image, labels: Any, unit: str) -> str:
+    """Return what the curves in a wave are called, if its columns are curves; else nothing."""
+    named = [_text(label) for label in labels[1]][1:] if len(labels) > 1 else []
+    if values.ndim == 2 and (any(named) or unit in {"s", "V", "Hz", "N"}):
+        return ", ".join(filter(None, named)) or f"along an axis in {unit}"
+    return ""
 
 
 def _text(value: Any) -> str:

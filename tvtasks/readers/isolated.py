@@ -6,7 +6,10 @@ it is in the process of tvtasks, which only receives the arrays.
 """
 
 import atexit
+import errno
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +34,10 @@ _BYTES_PER_SECOND = 2e6  # a compressed file on a slow network drive
 _FILES_PER_PROCESS = 200
 
 _CHILD = Child("tvtasks.readers.isolated", search=sys.path, requests=_FILES_PER_PROCESS)
+# A monitor's short questions do not wait for a large file that is being read.
+_LOOKING = Child("tvtasks.readers.isolated", search=sys.path, requests=_FILES_PER_PROCESS)
 atexit.register(_CHILD.close)
+atexit.register(_LOOKING.close)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,12 @@ class Signal:
     about: Mapping[str, Any]
 
 
-def call(place: str, path: Path, *, seconds: float | None = None) -> list[Signal]:
+def look(place: str, path: Path, *, seconds: float) -> list[Signal]:
+    """Return the result of a quick function as `call` does, without waiting for a file that is being read."""
+    return call(place, path, seconds=seconds, child=_LOOKING)
+
+
+def call(place: str, path: Path, *, seconds: float | None = None, child: Child = _CHILD) -> list[Signal]:
     """Return the result of a function that reads a file in a child process.
 
     Parameters
@@ -61,11 +72,17 @@ def call(place: str, path: Path, *, seconds: float | None = None) -> list[Signal
         The file.
     seconds
         Time limit; by default long enough for a file of that size.
+    child
+        The process to ask.
 
     Raises
     ------
     UnreadableFileError
         The function raised one.
+    OSError
+        The system refused something: the file is locked, its share is gone. The number is that of the system.
+    ModuleNotFoundError
+        A package is not installed; the error carries its name.
     RuntimeError
         The function raised another error or exceeded the limits of time or memory, or its process died.
     """
@@ -75,7 +92,7 @@ def call(place: str, path: Path, *, seconds: float | None = None) -> list[Signal
     memory = max(_MOST_MEMORY, _TIMES_ITS_SIZE * size)
     request = {"place": place, "path": str(path.absolute()), "search": sys.path}
     try:
-        with _CHILD.asking(
+        with child.asking(
             request, seconds=limit, memory=memory, processor_seconds=_PROCESSOR_SECONDS + slow
         ) as stream:
             answer = json.loads(stream.readline())
@@ -87,6 +104,10 @@ def call(place: str, path: Path, *, seconds: float | None = None) -> list[Signal
         raise UnreadableFileError(answer["refused"])
     if "out_of_memory" in answer:
         raise RuntimeError(f"reading it needs more than {memory / 2**30:.0f} GiB of memory")
+    if "missing" in answer:
+        raise ModuleNotFoundError(answer["reason"], name=answer["missing"])
+    if "errno" in answer:
+        raise OSError(answer["errno"], answer["reason"], str(path))
     if "failed" in answer:
         raise RuntimeError(answer["failed"])
     return signals
@@ -116,8 +137,11 @@ def _answer(request: Mapping[str, Any]) -> Iterator[Any]:
         yield {"refused": str(error)}
     except MemoryError:
         yield {"out_of_memory": True}
+    except ImportError as error:
+        yield {"missing": _package(error), "reason": _reason(error)}
     except Exception as error:  # the libraries raise all kinds of errors for a damaged file
-        yield {"failed": next(iter(str(error).splitlines()), "") or type(error).__name__}
+        number = errno_of(error)
+        yield {"failed": _reason(error)} if number is None else {"errno": number, "reason": _reason(error)}
     else:
         yield {"signals": about}
         for one in signals:
@@ -128,5 +152,31 @@ def _answer(request: Mapping[str, Any]) -> Iterator[Any]:
             yield data.reshape(-1).view(np.uint8).data
 
 
+def _reason(error: Exception) -> str:
+    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return next(iter(told.splitlines()), "") or type(error).__name__
+
+
+def _package(error: ImportError) -> str:
+    """Return the name of a package that is missing; libraries often give it in their sentence alone."""
+    quoted = re.search(r"'(\w+)'", str(error))
+    return error.name or (quoted[1] if quoted else "a package")
+
+
+def errno_of(error: BaseException | None) -> int | None:
+    """Return the number by which the system refused something; None if it did not.
+
+    HDF5 gives it in its sentence alone, and libraries give others for damaged files.
+    """
+    while error is not None:
+        if isinstance(error, OSError):
+            told = re.search(r"\berrno = (\d+)", str(error))
+            number = error.errno or (int(told[1]) if told else None)
+            return None if number in {errno.EINVAL, 0} else number
+        error = error.__cause__
+    return None
+
+
 if __name__ == "__main__":
+    os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"  # a lock of ours would make the program that writes fail
     serve(_answer)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, ScanDirection, Source
-from tvtasks.readers.completeness import matrix, matrix_parameters
+from tvtasks.readers.completeness import matrix, matrix_doubtful, matrix_parameters
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.quantities import in_si, quantity, technique
 from tvtasks.readers.reader import Reader, require_extra
@@ -102,4 +102,6 @@ def _acquired_at(parameters: dict[str, Any]) -> datetime | None:
     return None
 
 
-READER = Reader("an Omicron MATRIX file", _matches, _read, matrix, matrix_parameters)
+READER = Reader(
+    "an Omicron MATRIX file", _matches, _read, matrix, matrix_parameters, doubtful=matrix_doubtful
+)

@@ -19,6 +19,7 @@ _MAGIC = b":NANONIS_VERSION:"
 _SPECTRUM = b"Experiment\t"
 _HEADER_END = b"\x1a\x04"
 _TABLES = ("DATA_INFO", "Z-CONTROLLER", "Multipass-Config")
+_AFTER_COMMENT = frozenset({"DATA_INFO", "SCANIT_END", "Multipass-Config"})
 _PASS = re.compile(r"^\[P(\d+)\][_ ]*")
 # Forward comes first. A backward line is stored as it was scanned, from the right.
 _DIRECTIONS: dict[str, tuple[ScanDirection, ...]] = {
@@ -106,20 +107,29 @@ def _header(content: bytes, path: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         text = content.decode("cp1252", "replace")
     tags: dict[str, list[str]] = {}
-    lines: list[str] = []
+    tag, lines = "", []
     for number, line in enumerate(text.splitlines(), 1):
         line = line.rstrip()  # noqa: PLW2901
-        if line.startswith(":") and line.endswith(":"):
-            if len(line) < len(":x:"):
-                raise UnreadableFileError(
-                    f"{path} was not written by Nanonis: line {number} of its header is {line!r}. "
-                    "Another program wrote it, and its description of the scan is not reliable. "
-                    "Restore the file that the microscope wrote."
-                )
-            lines = tags.setdefault(line[1:-1], [])
-        else:
+        if not (line.startswith(":") and line.endswith(":")) or (
+            tag == "COMMENT" and not _ends_comment(line)
+        ):
             lines.append(line)
+            continue
+        if len(line) < len(":x:"):
+            raise UnreadableFileError(
+                f"{path} was not written by Nanonis: line {number} of its header is {line!r}. "
+                "Another program wrote it, and its description of the scan is not reliable. "
+                "Restore the file that the microscope wrote."
+            )
+        # Of two, the first is part of a comment.
+        tag, lines = line[1:-1], []
+        tags[tag] = lines
     return {tag: "\n".join(text).strip("\n") for tag, text in tags.items()}
+
+
+def _ends_comment(line: str) -> bool:
+    """Return whether a line that looks like a tag is one: a comment may contain anything."""
+    return ">" in line or line[1:-1] in _AFTER_COMMENT
 
 
 def _shape(header: dict[str, str], path: Path) -> tuple[int, int]:

@@ -1,8 +1,10 @@
 """What is known about an image beside its pixels, however it was stored."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ class Origin:
         Time of acquisition.
     companion
         A file beside the image from which this was read.
+    shape
+        Rows and columns of the pages to which pixel size and data bar apply; None for all.
     palette_is_data
         Whether a colour table belongs to the image; otherwise it only determines how the values are shown.
     notes
@@ -47,8 +51,19 @@ class Origin:
     technique: str | None = None
     acquired_at: datetime | None = None
     companion: Path | None = None
+    shape: tuple[int, int] | None = None
     palette_is_data: bool = False
     notes: tuple[str, ...] = ()
+
+    def at(self, shape: tuple[int, ...]) -> Origin:
+        """Return what applies to a page of this shape: a page of another size has another scale or none."""
+        if self.shape is None or self.shape == shape[:2] or self.pixel_size is None:
+            return self
+        rows, columns = self.shape
+        note = (
+            f"Its pixel size is unknown: the file gives that of its image of {rows} × {columns} pixels only."
+        )
+        return replace(self, pixel_size=None, image_rows=None, seek_databar=False, notes=(*self.notes, note))
 
     def valid(self, image: Image) -> tuple[Region | None, tuple[str, ...]]:
         """Return the part of an image that holds data, None for all of it, and notes on how it was found."""

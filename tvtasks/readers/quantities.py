@@ -3,8 +3,9 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,13 @@ _BY_UNIT = {"m": "height", "A": "current", "V": "voltage", "Hz": "frequency_shif
 
 # Controllers of an AFM regulate frequency, amplitude, phase or deflection of the cantilever.
 _FORCE_FEEDBACK = re.compile(r"freq|ampl|excit|deflect|force|phase|cantilever|\bdf\b", re.IGNORECASE)
+_TELLS_TECHNIQUE = re.compile(
+    r"head type|mode|technique|microscope|instrument|scan ?head|file type|source|experiment", re.IGNORECASE
+)
+_TECHNIQUE = re.compile(
+    r"\b(STM|AFM|SFM|AC mode|tapping|contact|non-contact|peak ?force)\b|tunnel", re.IGNORECASE
+)
+_CANTILEVER = re.compile(r"cantilever|spring ?const|tip voltage|setpoint amplitude", re.IGNORECASE)
 _MOST_METRES = 1e-3
 
 
@@ -62,6 +70,22 @@ def technique(names: Iterable[str], *, feedback: str = "", oscillates: bool = Fa
         return "AFM"
     recorded = any(quantity(name, "") in {"frequency_shift", "deflection", "adhesion"} for name in names)
     return "AFM" if oscillates and recorded else "STM"
+
+
+def told_technique(settings: Mapping[str, Any]) -> str | None:
+    """Return the technique that the settings of a channel name; None if they name none, or several.
+
+    >>> told_technique({"General Info::Head type": "STM"}), told_technique({"Op. mode": "Dynamic AFM"})
+    ('STM', 'AFM')
+    """
+    told = {
+        "STM" if "STM" in words or "tunnel" in words.lower() else "AFM"
+        for key, value in settings.items()
+        if _TELLS_TECHNIQUE.search(key) and _TECHNIQUE.search(words := str(value))
+    }
+    if len(told) == 1:
+        return told.pop()
+    return "AFM" if not told and any(_CANTILEVER.search(key) for key in settings) else None
 
 
 def numbered(micrographs: list[Micrograph]) -> list[Micrograph]:

@@ -28,6 +28,15 @@ class Reader:
     companions
         Returns the files that belong to the image in a file, whether they exist or not. While one is missing
         or being written, the image must not be read automatically. Raises only OSError.
+
+    parts
+        Returns the files that hold pixels of the image, in formats that spread them over several files,
+        whether they exist or not. They are companions, too, and what is in them counts as content of the
+        file. Raises only OSError.
+    doubtful
+        Returns why a file may still grow although nothing in it is missing, as a clause without a full stop;
+        None if it is certainly complete. A watch takes up such a file once it has been silent for as long as
+        it waits at most. Raises only OSError.
     """
 
     name: str
@@ -35,6 +44,8 @@ class Reader:
     read: Callable[[Path, Source], list[Micrograph]]
     unfinished: Callable[[Path], str | None]
     companions: Callable[[Path], tuple[Path, ...]] = lambda path: ()
+    parts: Callable[[Path], tuple[Path, ...]] = lambda path: ()
+    doubtful: Callable[[Path], str | None] = lambda path: None
 
 
 def require_extra(module: str, extra: str, path: Path) -> None:

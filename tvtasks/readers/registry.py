@@ -36,7 +36,7 @@ _BUILT_IN = {
     "gsf": (".gsf",),
     "igor": (".ibw",),
     "matrix": ("_mtrx",),
-    "converter": (".dat", ".spm", ".jpk", ".top", ".stp", ".sur", ".nid", ".sm4", ".mdt"),
+    "converter": (".dat", ".spm", ".jpk", ".jpk-qi-image", ".top", ".stp", ".sur", ".nid", ".sm4", ".mdt"),
     "spiepy": (".dat",),
 }
 

@@ -12,12 +12,13 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source, file_sha256
+from tvtasks.readers.kinds import why_no_image
 from tvtasks.readers.origin import Origin
 from tvtasks.readers.pixels import grey, require_plausible, split
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.sidecars import sidecar_of
 from tvtasks.readers.tiff_extent import MAGIC, unfinished
-from tvtasks.readers.tiff_vendors import origin, tescan_header
+from tvtasks.readers.tiff_vendors import axes, origin, tescan_header
 
 _GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 _JPEG = {COMPRESSION.OJPEG, COMPRESSION.JPEG}
@@ -32,11 +33,17 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     # OME-XML may name pages in other files, which tifffile would read as zeros if they are missing. Read as a
     # plain TIFF, every page in this file is an image, and none is in another file.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
-        writer = origin(tiff, path)
-        if writer.companion:
-            source = replace(source, companions={writer.companion.name: file_sha256(writer.companion)})
+        first = origin(tiff, path)
+        if fault := why_no_image(axes(tiff)):
+            raise UnreadableFileError(
+                f"{path} contains {fault}, which cannot be restored as an image. Export an image from it."
+            )
+        if first.companion:
+            source = replace(source, companions={first.companion.name: file_sha256(first.companion)})
         micrographs: list[Micrograph] = []
-        for series in _full_size(tiff):
+        chosen, copies = _without_coloured_copies(_full_size(tiff))
+        for series in chosen:
+            writer = first.at(series.keyframe.shape)
             values, colour_notes = _without_colour(series, path, writer)
             frames, notes = split(values, path)
             for frame, data in enumerate(frames, start=len(micrographs)):
@@ -54,7 +61,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
                         source=source,
                         reader=("tifffile", tifffile.__version__),
                         vendor_metadata={writer.name: writer.metadata},
-                        notes=writer.notes + colour_notes + notes + bar_notes,
+                        notes=writer.notes + colour_notes + notes + bar_notes + copies,
                     )
                 )
     return micrographs
@@ -70,6 +77,27 @@ def _full_size(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
         if not (level.keyframe.is_reduced or level.keyframe.is_mask or level.keyframe.is_subifd)
     ]
     return images or levels
+
+
+def _without_coloured_copies(
+    found: list[tifffile.TiffPageSeries],
+) -> tuple[list[tifffile.TiffPageSeries], tuple[str, ...]]:
+    """Return the series without 8-bit colour pages beside grey ones of the same size, and a note on them.
+
+    Such a page is a copy to look at, with a scale bar drawn into it.
+    """
+    grey_sizes = {
+        series.keyframe.shape[:2] for series in found if series.keyframe.photometric == PHOTOMETRIC.MINISBLACK
+    }
+    copies = [
+        series
+        for series in found
+        if series.keyframe.photometric == PHOTOMETRIC.RGB
+        and series.dtype == np.uint8
+        and series.keyframe.shape[:2] in grey_sizes
+    ]
+    note = "The colour page of the file was left out: it is a copy of a grey one, to look at."
+    return [series for series in found if series not in copies], (note,) if copies else ()
 
 
 def _without_colour(

@@ -7,12 +7,15 @@ import email.utils
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import tifffile
 
+from tvtasks.readers.kinds import Axis
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.origin import Origin, parsed_time
 from tvtasks.readers.sidecars import sidecar
@@ -22,9 +25,15 @@ from tvtasks.readers.units import metres, pixel_size
 _TESCAN = 50431
 _THERMO = 34683
 _MAKE = 271
+_DIGITAL_MICROGRAPH_UNITS = (65005, 65004, 65003)  # of z, y, x
+_OLYMPUS = 33560
+_CAMERA = re.compile(r"nav-?cam|ccd|camera|photo", re.IGNORECASE)
+# Dots per inch of screens and printers; a microscope's scale is none of them.
+_PRINTS = (72, 96, 100, 120, 144, 150, 180, 200, 240, 254, 300, 350, 360, 400, 600, 720, 1200, 2400)
 _DIGITAL_MICROGRAPH = {"unit_y": 65004, "unit_x": 65003, "scale_y": 65010, "scale_x": 65009}
 
 
+_WITHOUT = "The file gives no pixel size."
 _ANOTHER_WIDTH = (
     "The image was scanned with {} columns and saved with {}, so its pixel size and its data bar are unknown."
 )
@@ -33,17 +42,33 @@ _ANOTHER_WIDTH = (
 def origin(tiff: tifffile.TiffFile, path: Path) -> Origin:
     """Return what the writer of a TIFF records about its images."""
     page = tiff.pages.first
-    return (
+    found = (
         _fei(tiff)
         or _thermo(tiff)
         or _zeiss(tiff)
         or _tescan(tiff, path)
         or sidecar(path, page.imagelength, page.imagewidth)
         or _digital_micrograph(tiff)
+        or _tvips(tiff)
+        or _olympus(tiff)
         or _ome(tiff)
         or _imagej(tiff)
         or _plain(tiff)
     )
+    return (
+        found
+        if found.shape or found.name == "OME"
+        else replace(found, shape=(page.imagelength, page.imagewidth))
+    )
+
+
+def axes(tiff: tifffile.TiffFile) -> list[Axis]:
+    """Return the axes of the first series, with the units that DigitalMicrograph gives them."""
+    tags, shape = tiff.pages.first.tags, tiff.series[0].shape
+    units = [str(tags.valueof(code, default="")) for code in _DIGITAL_MICROGRAPH_UNITS]
+    if not any(units) or len(shape) > len(units):
+        return [Axis("", "", 2), Axis("", "", 2)]
+    return [Axis("", unit, size) for unit, size in zip(units[-len(shape) :], shape, strict=True)]
 
 
 def _fei(tiff: tifffile.TiffFile) -> Origin | None:
@@ -66,12 +91,19 @@ def _fei(tiff: tifffile.TiffFile) -> Origin | None:
         json_safe(metadata),
         pixel_size=size,
         image_rows=rows if isinstance(rows, int) else None,
-        technique="SEM",
+        technique=None if _is_camera(metadata) else "SEM",
         acquired_at=parsed_time(
             str(metadata.get("PrivateFei", {}).get("TimeOfCreation")), "%d.%m.%Y %H:%M:%S"
         ),
         notes=notes,
     )
+
+
+def _is_camera(metadata: Mapping[str, Any]) -> bool:
+    """Return whether an image is a photograph of the stage, which microscopes save like their own."""
+    detectors = metadata.get("Detectors", {})
+    names = [str(value) for key, value in detectors.items() if key.startswith("Name")]
+    return bool(names) and all(_CAMERA.search(name) for name in names)
 
 
 def _thermo(tiff: tifffile.TiffFile) -> Origin | None:
@@ -122,10 +154,15 @@ def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
     pixel = _zeiss_length(metadata.get("ap_image_pixel_size"))
     width, height = (_zeiss_length(metadata.get(key)) for key in ("ap_width", "ap_height"))
     size = None
+    screen = _zeiss_length(metadata.get("ap_pixel_size"))
+    notes: tuple[str, ...] = ()
     if pixel is not None:
         size = pixel_size(pixel, pixel)
     elif width is not None and height is not None:
         size = pixel_size(height / page.imagelength, width / page.imagewidth)
+    elif screen is not None:  # old versions have no other
+        size = pixel_size(screen, screen)
+        notes = ("The pixel size is that of the screen; it is right unless the image was saved larger.",)
     day, time = (str(metadata.get(key, ("", ""))[1]) for key in ("ap_date", "ap_time"))
     acquired_at = None
     with suppress(ValueError):
@@ -138,6 +175,7 @@ def _zeiss(tiff: tifffile.TiffFile) -> Origin | None:
         seek_databar=True,
         technique="SEM",
         acquired_at=acquired_at,
+        notes=notes,
     )
 
 
@@ -205,6 +243,33 @@ def _digital_micrograph(tiff: tifffile.TiffFile) -> Origin | None:
     return Origin("DigitalMicrograph", json_safe(metadata), pixel_size=size)
 
 
+def _tvips(tiff: tifffile.TiffFile) -> Origin | None:
+    """TVIPS cameras: the pixel size in nm, in the second version of their header."""
+    metadata = tiff.tvips_metadata
+    if not metadata:
+        return None
+    size = pixel_size(metadata.get("PixelSizeY"), metadata.get("PixelSizeX"), "nm")
+    return Origin("TVIPS", json_safe(metadata), pixel_size=size, notes=() if size else (_WITHOUT,))
+
+
+def _olympus(tiff: tifffile.TiffFile) -> Origin | None:
+    """Olympus Soft Imaging Solutions: lengths in m, with the page that holds the data."""
+    for page in (page.aspage() for page in tiff.pages):
+        metadata = page.tags.valueof(_OLYMPUS)
+        if isinstance(metadata, Mapping):
+            size = pixel_size(metadata.get("pixelsizey"), metadata.get("pixelsizex"))
+            time = metadata.get("datetime")
+            return Origin(
+                "OlympusSIS",
+                json_safe(metadata),
+                pixel_size=size,
+                acquired_at=time if isinstance(time, datetime) else None,
+                shape=(page.imagelength, page.imagewidth),
+                notes=() if size else (_WITHOUT,),
+            )
+    return None
+
+
 def _ome(tiff: tifffile.TiffFile) -> Origin | None:
     """OME-TIFF: XML in the first description."""
     page = tiff.pages.first
@@ -247,12 +312,25 @@ def _imagej(tiff: tifffile.TiffFile) -> Origin | None:
         return None
     page = tiff.pages.first
     unit = str(metadata.get("unit", ""))
-    size = None
-    # ImageJ also writes cm if it took over the dots per centimetre of a plain picture.
-    if {"XResolution", "YResolution"} <= {tag.name for tag in page.tags} and unit != "cm":
+    size: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+    if {"XResolution", "YResolution"} <= {tag.name for tag in page.tags}:
         across, down = page.resolution
-        size = pixel_size(1 / down, 1 / across, unit) if across > 0 and down > 0 else None
-    return Origin("ImageJ", json_safe(metadata), pixel_size=size)
+        if _is_for_prints(unit, across, down):
+            notes = (f"Its {across:g} pixels per {unit} are for prints; the image has no pixel size.",)
+        elif across > 0 and down > 0:
+            size = pixel_size(1 / down, 1 / across, str(metadata.get("yunit", unit)), unit)
+    if size is None and not notes and unit not in {"", "pixel", "pixels"}:
+        notes = (f"The file gives its scale in '{unit}', not in a length; the image has no pixel size.",)
+    return Origin("ImageJ", json_safe(metadata), pixel_size=size, notes=notes)
+
+
+def _is_for_prints(unit: str, across: float, down: float) -> bool:
+    """Return whether a resolution is one of screens and printers, which ImageJ takes over from pictures."""
+    inches = {"cm": 2.54, "inch": 1.0, "in": 1.0}.get(unit)
+    if inches is None or across != down:
+        return False
+    return any(abs(across * inches / dots - 1) < 0.005 for dots in _PRINTS)
 
 
 def _plain(tiff: tifffile.TiffFile) -> Origin:

@@ -23,6 +23,9 @@ _FACTORS = {
     prefix + symbol: (factor, symbol) for symbol in _SYMBOLS for prefix, factor in _PREFIXES.items()
 } | {
     "cm": (1e-2, "m"),
+    "inch": (2.54e-2, "m"),
+    "in": (2.54e-2, "m"),
+    "mil": (2.54e-5, "m"),
     "Å": (1e-10, "m"),
     "Ang": (1e-10, "m"),
     "deg": (math.pi / 180, "rad"),
@@ -53,6 +56,8 @@ _WORDS = {
     )
 } | {
     "micron": (1e-6, "m"),
+    "microns": (1e-6, "m"),
+    "inches": (2.54e-2, "m"),
     "angstrom": (1e-10, "m"),
     "ångström": (1e-10, "m"),
     "ångstrom": (1e-10, "m"),

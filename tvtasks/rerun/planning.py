@@ -14,6 +14,7 @@ from tvtasks import channels, readers
 from tvtasks.archive.catalogue import CatalogueEntry, ImageKey, archive_files, entries, entry, latest
 from tvtasks.archive.folder import has_watch, ledger_path
 from tvtasks.archive.identity import content_sha256, work_id
+from tvtasks.archive.seals import read_seals
 from tvtasks.archive.storage import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
@@ -57,6 +58,8 @@ class Plan:
         A sentence for each file that cannot be read or that the recipe does not apply to.
     estimate
         The estimated time and disk space.
+    bare
+        Current results whose pictures are missing.
     """
 
     archive: Path
@@ -64,6 +67,7 @@ class Plan:
     without_recipe: int = 0
     faults: Mapping[Path, str] = field(default_factory=dict)
     estimate: Estimate = NOTHING
+    bare: tuple[Path, ...] = ()
 
     @property
     def counts(self) -> dict[ImageState, int]:
@@ -83,6 +87,8 @@ class Plan:
             text += f"; {self.without_recipe} more have no recipe"
         if self.faults:
             text += f"; {len(self.faults)} cannot be restored"
+        if self.bare:
+            text += f"; {count(len(self.bare), 'picture')} missing"
         return f"{text}. Archive: {self.archive}"
 
     @property
@@ -172,9 +178,24 @@ def plan(
         if chosen(found[2])
         and not (failed_only and found[2].converged is not False and found[0] not in failed)
     }
-    runs = {run.run_id for run in there if not run.fault}
+    intact = _intact(there, archive)
+    runs = {run.run_id for run in intact}
     items = list(_items(wanted, recipes, runs, known, faults, without, samples))
-    return Plan(archive, tuple(items), len(without), faults, estimate(items, experience))
+    current = {item.run_id for item in items if item.state == "current"}
+    bare = [run.path for run in intact if run.run_id in current and not run.preview.exists()]
+    return Plan(archive, tuple(items), len(without), faults, estimate(items, experience), tuple(bare))
+
+
+def _intact(runs: Iterable[CatalogueEntry], archive: Path) -> list[CatalogueEntry]:
+    """Return the runs whose results are as they were written.
+
+    Only those are read that do not look as the log of seals says: all of a large archive take minutes.
+    """
+    readable = [run for run in runs if not run.fault]
+    log = read_seals(archive)
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="seals") as pool:
+        intact = pool.map(lambda run: log.is_intact(run.path), readable)
+        return [run for run, whole in zip(readable, intact, strict=True) if whole]
 
 
 def _sample(items: Iterable[Item]) -> Sample | None:

@@ -18,7 +18,7 @@ from tvtasks.recipe import Recipe
 from tvtasks.recipe_book import RecipeBook
 from tvtasks.rerun.cluster import cluster
 from tvtasks.rerun.planning import Plan, plan
-from tvtasks.rerun.working import execute, live_work
+from tvtasks.rerun.working import draw_again, execute, live_work
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ def run_batch(
             bookkeeper.finished(Outcome(name=path.name, recipe="", state="failed", reason=reason))
         archives = {found.archive, *(source for source in request.sources if source.is_dir())}
         remove_partials(found.archive, older_than=timedelta(hours=1))
+        draw_again(found.bare)
         jobs = found.jobs
         del found  # a plan of thousands of images takes memory that is no longer needed
         report.stopped_because = execute(

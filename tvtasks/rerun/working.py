@@ -175,6 +175,15 @@ def _outcomes(future: Future[list[Outcome]], jobs: Sequence[Job]) -> list[Outcom
     ]
 
 
+def draw_again(results: Iterable[Path]) -> None:
+    """Draw the missing pictures of results; log those that cannot be drawn."""
+    for result in results:
+        try:
+            workflow.draw_again(result)
+        except ArchiveError as error:
+            logger.warning("The picture of %s is missing and cannot be drawn: %s", result.name, error)
+
+
 def live_work(*archives: Path) -> Callable[[], bool]:
     """Return a function that checks whether a watch here has files to restore for one of these archives.
 

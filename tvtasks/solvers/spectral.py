@@ -68,7 +68,7 @@ def start(f: Array, model: TVL1, threads: Threads | None, state: Sequence[Array]
         (u, s, p),
         lambda of_mean: Iterates(u, None, _corrected(s, p, model.lam)),
         # Errors of p by rounding count against λ; found by trying.
-        floor=lambda energy: 20 * EPS / model.lam,
+        floor=lambda energy: 140 * EPS / model.lam,
     )
 
 

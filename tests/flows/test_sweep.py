@@ -2,7 +2,7 @@
 
 from prefect.client.orchestration import get_client
 
-from flows.sweeping import SHEET_BYTES, sweep_flow
+from flows.sweep import SHEET_BYTES, sweep_flow
 
 
 def test_the_sheet_is_on_the_page_and_in_the_folder(at_server, write_scan, tmp_path):

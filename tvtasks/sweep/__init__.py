@@ -1,0 +1,1 @@
+"""One image restored by many recipes: arguments, the points and their trials, and the files of the result."""
