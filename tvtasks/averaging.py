@@ -40,7 +40,8 @@ class ByWhatRepeats(ModelSettings):
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
         """Return the image with less noise, the standard error of each pixel, and its number of looks."""
-        from tvtasks.choosing.counts import are_counts  # noqa: PLC0415 - brings in scipy
+        from tvtasks.choosing.checks import ENOUGH, checks  # noqa: PLC0415 - brings in scipy
+        from tvtasks.choosing.counts import are_counts  # noqa: PLC0415
         from tvtasks.choosing.denoising import denoise_auto  # noqa: PLC0415
         from tvtasks.choosing.noise import estimate_noise  # noqa: PLC0415
         from tvtasks.choosing.waves import waves  # noqa: PLC0415
@@ -60,6 +61,7 @@ class ByWhatRepeats(ModelSettings):
         u = (done.image - level) / draft.factor
         if done.method == "none":
             return Applied(image, evidence=done.evidence, notes=(done.reason,))
+        lost = [check.sentence for check in checks(values, done.image) if check.kept < ENOUGH]
         return Applied(
             u,
             evidence={"method": done.method, **done.evidence},
@@ -67,5 +69,5 @@ class ByWhatRepeats(ModelSettings):
                 "restored_errors": ((done.errors / draft.factor).astype(image.dtype), "difference"),
                 "looks": (done.looks.astype(np.float32), "plain"),
             },
-            notes=(done.reason,),
+            notes=(done.reason, *lost),
         )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tvtasks.choosing import Choice
+    from tvtasks.choosing.checks import Check
     from tvtasks.quality import QualityScores
     from tvtasks.tuning import Tuning
 
@@ -228,6 +229,8 @@ def finish(draft: Draft) -> Restoration:
         denoised = arrays.get("flat", raw)
         if "contrast" in arrays:
             denoised = denoised + arrays["contrast"]
+    found = _checks(draft, raw, arrays["restored"])
+    scores = assess(raw, arrays["restored"], arrays.get("background"), denoised)
     return Restoration(
         micrograph=draft.micrograph,
         recipe=draft.recipe,
@@ -236,9 +239,31 @@ def finish(draft: Draft) -> Restoration:
         factor=draft.factor,
         arrays=arrays,
         steps=tuple(replace(step, arrays=tuple(names[step.name])) for step in draft.steps),
-        notes=(*draft.micrograph.notes, *draft.notes),
-        quality=assess(raw, arrays["restored"], arrays.get("background"), denoised),
+        notes=(*draft.micrograph.notes, *draft.notes, *_warnings(draft, found)),
+        quality=replace(scores, **{f"{check.what}_kept": check.kept for check in found}),
         unitless=frozenset(name for name, made in draft.arrays.items() if made.kind == "plain"),
+    )
+
+
+def _checks(draft: Draft, raw: Image, restored: Image) -> tuple[Check, ...]:
+    """Return what was kept of steps, lattice and detail."""
+    from tvtasks.choosing.checks import checks_of_middle  # noqa: PLC0415 - brings in scipy.ndimage
+
+    if draft.diagnosis is not None:
+        return draft.diagnosis.checks
+    micrograph = draft.micrograph
+    pixel_size = micrograph.pixel_size if micrograph.pixel_unit == "m" else None
+    return checks_of_middle(raw, restored, unit=micrograph.units, pixel_size=pixel_size)
+
+
+def _warnings(draft: Draft, found: tuple[Check, ...]) -> tuple[str, ...]:
+    """Return a sentence for each part of the sample of which a recipe took much."""
+    from tvtasks.choosing.checks import ENOUGH  # noqa: PLC0415
+
+    return tuple(
+        f"{check.sentence} The recipe {draft.recipe.name} changes the sample: compare with the recipe auto."
+        for check in found
+        if check.kept < ENOUGH
     )
 
 

@@ -254,6 +254,11 @@ class Step:
         return {name: model for name, model in MODELS.items() if self.name in model.usual_lam}
 
     @property
+    def has_lam(self) -> bool:
+        """Whether any of its models has a λ."""
+        return any(model.usual_lam[self.name] is not None for model in self.models.values())
+
+    @property
     def table(self) -> Any:
         """The type that pydantic validates its table in a recipe with."""
         if self.settings is not None:

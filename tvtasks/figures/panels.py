@@ -92,15 +92,23 @@ def panels(restoration: Restored) -> list[Panel]:
     """Return raw | background | restored (raw | restored without a background) with their grey ranges.
 
     Each range runs from the 0.5th to the 99.5th percentile of its panel, so that a spike does not turn the
-    rest black. The background has the range of the raw image, so that the two can be compared.
+    rest black. The background has the range of the raw image, so that the two can be compared, unless it is a
+    difference that lies outside of it.
     """
     raw = restoration.micrograph.data[restoration.region.slices]
     range_of_raw = limits(raw)
     shown = [Panel("raw", raw, *range_of_raw)]
     if restoration.background is not None:
-        shown.append(Panel("background", restoration.background, *range_of_raw))
+        removed = restoration.background
+        shown.append(Panel("background", removed, *_range_of_background(removed, range_of_raw)))
     shown.append(Panel("restored", restoration.restored, *limits(restoration.restored)))
     return shown
+
+
+def _range_of_background(removed: Image, range_of_raw: tuple[float, float]) -> tuple[float, float]:
+    """Return the range of the raw image if the two can be compared, else the background's own."""
+    low, high = limits(removed)
+    return range_of_raw if low <= sum(range_of_raw) / 2 <= high else (low, high)
 
 
 def preview(restoration: Restored) -> Pillow.Image:

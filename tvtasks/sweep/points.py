@@ -142,7 +142,7 @@ def build_points(
         A value is not allowed, or there is nothing to vary.
     """
     start = base.model_dump(mode="json", exclude_none=True) if base else {}
-    varied_by_model = [name for name, one in STEPS.items() if _has_lam(name) and not one.follows]
+    varied_by_model = [name for name, one in STEPS.items() if one.has_lam and not one.follows]
     step = step or next((name for name in varied_by_model if name in start), varied_by_model[0])
     possible = STEPS[step].models
     if not possible:
@@ -187,10 +187,6 @@ def build_points(
         Point(point.recipe, {key: value for key, value in point.varied.items() if key in different})
         for point in points
     ]
-
-
-def _has_lam(step: str) -> bool:
-    return any(model.usual_lam[step] is not None for model in STEPS[step].models.values())
 
 
 def _is_for(key: str, known: set[str]) -> bool:
