@@ -35,14 +35,18 @@ def _run(request: Request, *, dashboard: bool, quiet: bool, as_json: bool) -> Ba
     from tvtasks.dashboard import server
 
     found = server.find(by_profile=False) if dashboard else None
+    if not (quiet or as_json):
+        where = f"{found.dashboard} ({found.origin})" if found else "none"
+        why = (
+            "" if found or not dashboard else ": no server of tvtasks is running, PREFECT_API_URL names none"
+        )
+        say(f"Dashboard: {where}{why}")
     with stoppable() as stop, BatchDisplay(quiet=quiet, as_json=as_json) as display:
         if found is None:
             return run_batch(request, listener=display, stop=stop)
         from tvtasks.dashboard import own_flows
         from tvtasks.dashboard.supervision import prefect_at
 
-        if not (quiet or as_json):
-            say(f"Dashboard: {found.dashboard}")
         with prefect_at(found.api_url):
             report: BatchReport = own_flows.load("rerun").rerun_and_show(request, display, stop)
             return report

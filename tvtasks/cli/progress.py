@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,9 +21,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
+from tvtasks.cli.columns import in_columns
 from tvtasks.cli.terminal import complain, console, errors, print_json, say
 from tvtasks.listener import Listener
 from tvtasks.outcome import BatchReport, Change, Outcome
@@ -188,16 +189,22 @@ class LiveTable(WatchDisplay):
         self._live.__exit__(*args)  # type: ignore[arg-type]
 
     def _table(self) -> RenderableType:
-        table = Table(
-            "file", "state", "recipe", "gap", "seconds", box=None, header_style="bold", pad_edge=False
-        )
-        for column in table.columns[-2:]:
-            column.justify = "right"
         rows = list(self._rows.values())
-        for row in rows[-_ROWS:]:
-            state = Text(row.state, style=_STYLES.get(row.state, "yellow"))
-            table.add_row(Text(in_a_line(row.path.name)), state, Text(row.recipe), row.gap, row.seconds)
-        parts: list[RenderableType] = [table]
+        lines = in_columns(
+            ("file", "state", "recipe", "gap", "seconds"),
+            [
+                (in_a_line(row.path.name), str(row.state), row.recipe, row.gap, row.seconds)
+                for row in rows[-_ROWS:]
+            ],
+            width=self._console.width,
+            right=("gap", "seconds"),
+        )
+        parts: list[RenderableType] = [Text(lines[0], style="bold")]
+        for row, line in zip(rows[-_ROWS:], lines[1:], strict=True):
+            style = _STYLES.get(row.state, "yellow")
+            parts.append(Text(line, style=style))
+            if row.reason:
+                parts.append(Padding(Text(row.reason, style=style), (0, 0, 0, 2)))
         notes = dict.fromkeys(note for row in rows[-_ROWS:] for note in row.notes)
         parts += [Text(note, style="yellow") for note in notes]
         if len(rows) > _ROWS:

@@ -82,7 +82,7 @@ def suggest(
     with spinner(f"Choosing λ for {micrograph.name}", silent):
         proposal = propose(micrograph, base, steps=(step,) if step else base.steps, feature_size=feature_size)
     if output:
-        write_whole(output, toml(proposal).encode())
+        write_whole(output, toml(proposal, named=False).encode())
     if picture:
         from tvtasks.figures.choices import proposal_figure
         from tvtasks.figures.sheet import rendered

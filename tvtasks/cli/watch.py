@@ -27,6 +27,7 @@ def watch(
     folder: options.Folder,
     archive: options.Archive,
     recipe: options.Recipes = None,
+    frames: options.Frames = "",
     once: Annotated[
         bool, typer.Option("--once", help="Restore the files that are there, then exit.")
     ] = False,
@@ -71,6 +72,8 @@ def watch(
     compression: options.CompressionOption = "gzip",
     sample: options.SampleFile = None,
     workers: options.Workers = 2,
+    memory: options.Memory = None,
+    ledger: options.LedgerFolder = None,
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
@@ -83,6 +86,7 @@ def watch(
         folder=folder,
         archive=archive,
         recipes=tuple(recipe or [USUAL_RECIPE]),
+        frames=frames,
         once=once,
         recursive=recursive,
         ignore=tuple(ignore or ()),
@@ -96,6 +100,8 @@ def watch(
         compression=compression,
         sample=sample,
         workers=workers,
+        memory=memory,
+        ledger=ledger,
     )
     with watch_display(quiet=quiet, as_json=as_json) as display:
         tally = run(asked, display, silent=quiet or as_json)
@@ -175,7 +181,7 @@ def _dashboard(
     keeper = stack.enter_context(servers.ServerKeeper(server, log, home=home, keep=keep_server))
     watch.stop.at_once = keeper.abandon
     if not silent:
-        say(f"Watching {watch.options.folder}. Dashboard: {server.dashboard}")
+        say(f"Watching {watch.options.folder}. Dashboard: {server.dashboard} ({server.origin})")
         say(_page_line(watch.options.archive))
     opened: OpenDashboard = partial(own_flows.load("acquire").dashboard, keeper)
     return opened
