@@ -61,11 +61,11 @@ def _check_folder(folder: Path) -> None:
         raise ConfigurationError(
             f"The folder {folder} does not exist. Create it, connect the drive or correct the path."
         ) from None
-    except NotADirectoryError:
-        raise ConfigurationError(
-            f"{folder} is a file, not a folder. Give the folder that the microscope writes to."
-        ) from None
     except OSError as error:
+        if isinstance(error, NotADirectoryError) or folder.is_file():  # Windows has several errors for a file
+            raise ConfigurationError(
+                f"{folder} is a file, not a folder. Give the folder that the microscope writes to."
+            ) from None
         raise ConfigurationError(
             f"The folder {folder} cannot be read: {error.strerror}. Ask for permission to read it."
         ) from error

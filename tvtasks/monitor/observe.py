@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 from watchdog.events import (
@@ -202,6 +202,7 @@ class FolderObserver:
         return bool(observer.emitters) and all(thread.is_alive() for thread in threads)
 
     def _launch(self) -> BaseObserver:
+        self.folder.stat()  # on Windows, watchdog would wait two seconds for a folder that does not exist
         observer = Observer()
         observer.schedule(
             _Collector(self.report), str(self.folder), recursive=self._recursive, event_filter=_EVENTS
@@ -211,6 +212,11 @@ class FolderObserver:
         except OSError:
             observer.stop()  # the native observer already has a thread of its own
             raise
+        except (
+            Empty
+        ) as error:  # on Windows, the thread that opens the folder has failed and does not tell why
+            observer.stop()
+            raise OSError("Windows refuses to open it") from error
         return observer
 
     def _identity(self) -> tuple[int, int] | None:
