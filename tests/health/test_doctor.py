@@ -121,6 +121,7 @@ class TestObserver:
 
         return limit
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
     @pytest.mark.parametrize(
         ("observer", "watches", "level"), [("native", 3, "fail"), ("auto", 3, "warn"), ("auto", 6, "warn")]
     )
