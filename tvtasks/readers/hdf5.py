@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
@@ -64,6 +65,8 @@ def _is_locked(path: Path) -> bool:
     To ask by locking it would disturb that program. Linux lists the locks; elsewhere the monitor's wait for
     silence has to do.
     """
+    if sys.platform != "linux":
+        return False
     try:
         locks = _LOCKS.read_text()
     except OSError:
