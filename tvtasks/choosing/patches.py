@@ -12,6 +12,7 @@ from tvtasks.choosing.mixing import (
     BLUR_OF_GROUPS,
     Estimate,
     Found,
+    Lazy,
     mixed,
     of_gaussian,
     of_wiener,
@@ -36,6 +37,7 @@ _TV = HuberROF(1.0, 0.3)  # α in standard deviations of the noise
 _STOP = Gap(1e-2)
 _SHAKEN = 0.3  # standard deviations of the noise
 _RISK_WINDOW = 10.0  # px over which Stein's estimate of the error is averaged to be believed
+_ONE = np.float32(1)
 _WINDOW = 4.0  # px: where errors are averaged
 
 
@@ -45,30 +47,40 @@ def by_patches(f: Array, noise: Noise, threads: int) -> Found:
     width, wide = best_width(z), best_width(z, widths=WIDE_WIDTHS)
     variance = variance_of(noise, gaussian(f, width))
     near = near_translations(f.shape)
-    one = np.ones_like(f)
-
     choice = choose_denoise(f, _TV)
 
-    def once(f: Array) -> tuple[Estimate, dict[str, float]]:
+    def once(f: Array, *, plainly: bool = False) -> tuple[Estimate, dict[str, float]]:
         pilot = stabilised(gaussian(f, width), noise)
         mean, _ = shifted_means(
             f, pilot, near, noise=WHITE.smoothed(width), width=width, patch=_PATCH, sharpness=_SHARPNESS,
             plainly=False, threads=threads,
         )  # fmt: skip
         smooth, flat = of_gaussian(f, wide), _total_variation(f, choice.lam, threads)
-        patches = Estimate(mean.values, mean.own, 1 / mean.looks)
-        first, _ = mixed(f, variance, [patches, smooth, flat, Estimate(f, one, one)], _WINDOW)
-        blocks = of_wiener(cosine_wiener(f, first.values, variance, threads=threads))
-        second, _ = mixed(f, variance, [blocks, smooth, flat], 2 * _WINDOW)
-        groups = of_wiener(group_wiener(f, second.values, variance, threads=threads), BLUR_OF_GROUPS)
-        estimate, shares = mixed(f, variance, [groups, blocks, smooth, flat], 2 * _WINDOW)
-        names = ("groups", "blocks", "Gaussian", "total variation")
-        return estimate, {name: float(share.mean()) for name, share in zip(names, shares, strict=True)}
+        patches: list[Estimate | Lazy] = [Estimate(mean.values, mean.own, 1 / mean.looks)]
+        del mean
+        patches += [smooth, flat, Estimate(f, _ONE, _ONE)]
+        pilot = mixed(f, variance, patches, _WINDOW, plainly=True)[0].values
+        del patches
+        blocks = of_wiener(cosine_wiener(f, pilot, variance, threads=threads))
+        pilot = mixed(f, variance, [blocks, smooth, flat], 2 * _WINDOW, plainly=True)[0].values
+        del blocks
+        groups = of_wiener(group_wiener(f, pilot, variance, threads=threads), BLUR_OF_GROUPS)
+        del pilot
+        estimate, shares = mixed(f, variance, [groups, smooth, flat], 2 * _WINDOW, plainly=plainly)
+        return estimate, dict(zip(("groups", "Gaussian", "total variation"), shares, strict=True))
 
     estimate, shares = once(f)
-    error = squared_error(f, estimate, variance, WHITE, _WINDOW, _PERIOD, lambda again: once(again)[0].values)
-    risk = gaussian((estimate.values - f) ** 2 / variance + 2 * estimate.own - 1, _RISK_WINDOW)
-    error = np.maximum(error, variance * (risk - math.sqrt(2 / (4 * math.pi)) / _RISK_WINDOW))
+    risk = (estimate.values - f) ** 2
+    risk /= variance
+    risk += 2 * estimate.own
+    risk = gaussian(risk, _RISK_WINDOW)
+    risk -= 1 + math.sqrt(2 / (4 * math.pi)) / _RISK_WINDOW
+    risk *= variance
+    estimate = estimate._replace(own=_ONE)  # no longer wanted
+    error = squared_error(
+        f, estimate, variance, WHITE, _WINDOW, _PERIOD, lambda again: once(again, plainly=True)[0].values
+    )
+    np.maximum(error, risk, out=error)
     looks = float(np.median(variance / error))
     reason = (
         "No lattice stands out of the spectrum, so similar patches within "

@@ -26,14 +26,34 @@ def squared_error(
     What a Wiener filter takes of the sample is known on average. And where means over unlike places have left
     a misfit, the residual, smoothed a little, is larger than in the repetition.
     """
-    rng = np.random.default_rng(0)
-    again = estimate.values + shared.drawn(rng, variance.shape) * np.sqrt(variance)
-    repeated = once(again)
-    error = repeated - estimate.values
-    factor = gaussian(error * error, window) / gaussian(variance * estimate.noise, window)
-    deviation = np.sqrt(variance)
+    # Few images are held at a time.
     width, reach = max(_MISFIT * period, 0.8), max(period, 10.0)
-    misfit = gaussian((f - estimate.values) / deviation, width) ** 2
-    misfit -= gaussian((again - repeated) / deviation, width) ** 2
-    misfit = np.maximum(gaussian(misfit, reach), 0)
-    return np.asarray(variance * (factor * estimate.noise + estimate.blur + np.float32(_OF_MISFIT) * misfit))
+
+    def left(residual: Array) -> Array:
+        residual /= np.sqrt(variance)
+        smooth = gaussian(residual, width)
+        smooth *= smooth
+        return smooth
+
+    noise = shared.drawn(np.random.default_rng(0), variance.shape)
+    noise *= np.sqrt(variance)
+    noise += estimate.values
+    repeated = once(noise)
+    noise -= repeated
+    misfit = left(f - estimate.values)
+    misfit -= left(noise)
+    del noise
+    error = gaussian(misfit, reach)
+    del misfit
+    np.maximum(error, 0, out=error)
+    error *= np.float32(_OF_MISFIT)
+    error += estimate.blur
+    repeated -= estimate.values
+    repeated *= repeated
+    factor = gaussian(repeated, window)
+    del repeated
+    factor /= gaussian(variance * estimate.noise, window)
+    factor *= estimate.noise
+    error += factor
+    error *= variance
+    return error
