@@ -21,11 +21,11 @@ from tvtasks.choosing.mixing import (
     variance_of,
 )
 from tvtasks.choosing.noise import Noise, stabilised
-from tvtasks.choosing.repetition import squared_error
+from tvtasks.choosing.repetition import compact, residual_of, squared_error
 from tvtasks.choosing.smoothing import best_width, gaussian, radial_wiener
 from tvtasks.choosing.spectrum import Peak
 from tvtasks.operators import Array
-from tvtasks.solvers.features import Features, autocovariance, find_features, fit_features
+from tvtasks.solvers.features import Features, add_features, autocovariance, find_features
 from tvtasks.solvers.group_wiener import TRANSFORM, group_wiener
 from tvtasks.solvers.jitter import Jitter, line_jitter, moved_lines
 from tvtasks.solvers.lattice_mean import Mean, shifted_means
@@ -107,21 +107,30 @@ def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: in
         for _ in range(_STRAIGHTENINGS):
             lines = seen.shrunk()
             f = moved_lines(recorded, -lines.offsets)
+            del adapted, plain
             crystal = _Crystal.of(f, noise, shared, width, period, threads)
             adapted, plain = _means(f, crystal, threads)
-            variance = variance_of(noise, adapted.values)
-            seen = line_jitter(recorded, adapted.values, variance, lines.offsets)
+            seen = line_jitter(
+                recorded, adapted.values, variance_of(noise, adapted.values), lines.offsets
+            )
     assert plain is not None
     noise = noise_of_residual(f, adapted, noise)
-    features = _features(f, plain, noise, period)
-    crystal = replace(crystal, noise=noise, features=features)
     variance = variance_of(noise, plain.values)
+    residual = f - plain.values
+    sites = _sites(plain.values, period)
+    tested = [variance * (1 + 1 / plain.looks)]  # popped, so that nobody keeps it
     del plain
+    features = find_features(residual, tested.pop(), _skewness(noise, variance), sites)
+    del residual, sites
+    crystal = replace(crystal, noise=noise, features=features)
     estimate, shares = _estimate(f, adapted, variance, crystal, threads)
     del adapted
-    estimate = estimate._replace(own=np.float32(0))  # no longer wanted
+    looks = float(np.median(1 / estimate.noise))
+    estimate = compact(estimate)
+    residual = residual_of(f, estimate.values, variance)
+    del f, recorded  # unlike `residual` they take memory that the repetition needs
     error = squared_error(
-        f,
+        residual,
         estimate,
         variance,
         shared,
@@ -131,7 +140,6 @@ def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: in
     )
     if lines is not None:
         estimate, error = _put_back(estimate, error, lines)
-    looks = float(np.median(1 / estimate.noise))
     evidence = {
         "lattice_period_px": period, "lattice_waves": [[p.fy, p.fx] for p in peaks],
         "features": len(features),
@@ -146,14 +154,6 @@ def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: in
         "repeat were beyond chance and put back."
     )
     return Found(estimate, variance, error, "lattice-mean", reason, evidence)
-
-
-def _features(f: Array, plain: Mean, noise: Noise, period: float) -> Features:
-    """Look for what a plain mean does not show."""
-    variance = variance_of(noise, plain.values)
-    skewness = _skewness(noise, variance)
-    variance *= 1 + 1 / plain.looks
-    return find_features(f - plain.values, variance, skewness, _sites(plain.values, period))
 
 
 def _put_back(estimate: Estimate, error: Array, lines: Jitter) -> tuple[Estimate, Array]:
@@ -226,9 +226,7 @@ def _estimate(
     share: Array = np.zeros((1, 1), np.float32)
     if crystal.features is not None and len(crystal.features):
         for values in (mean, sharp):
-            drawn, share = fit_features(f - values, crystal.features)
-            values += drawn
-        del drawn
+            share = add_features(values, f - values, crystal.features)
     share = np.broadcast_to(share, f.shape)
 
     def of_mean(rows: slice) -> Estimate:

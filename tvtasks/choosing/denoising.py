@@ -107,11 +107,12 @@ def denoise_auto(
         "noise_sigma": noise.sigma, "noise_gain": noise.gain, "noise_correlation": noise.correlation,
         "spikes": spikes,
     }  # fmt: skip
-    found = None
+    found, held = None, [scaled]  # that who takes it may let it go
+    del scaled
     if peaks:
-        found = by_translations(scaled, known, peaks, threads)
+        found = by_translations(held.pop(), known, peaks, threads)
     elif not is_shared(known):
-        found = by_patches(scaled, known, threads)
+        found = by_patches(held.pop(), known, threads)
     if found is None:
         return _as_before(f, dtype, evidence, threads)
     looks = found.variance
@@ -148,7 +149,9 @@ def _untouched(image: Array, error: float, reason: str) -> Denoised:
     return Denoised(image, np.full_like(image, error), np.ones(image.shape, np.float32), "none", reason)
 
 
-def _as_before(image: Array, dtype: type[np.floating[Any]], evidence: dict[str, Any], threads: int) -> Denoised:
+def _as_before(
+    image: Array, dtype: type[np.floating[Any]], evidence: dict[str, Any], threads: int
+) -> Denoised:
     """Restore by total variation of the usual strength, as nothing is known of the noise."""
     f = image.astype(np.float64)
     low, unit = float(f.min()), float(np.ptp(f))
@@ -160,8 +163,8 @@ def _as_before(image: Array, dtype: type[np.floating[Any]], evidence: dict[str, 
         "cannot be told from the sample, and total variation of the usual strength was taken."
     )
     return Denoised(
-        restored, np.full_like(restored, np.nan), np.full(f.shape, np.nan, np.float32), "total-variation", reason,
-        evidence | {"lam": choice.lam},
+        restored, np.full_like(restored, np.nan), np.full(f.shape, np.nan, np.float32), "total-variation",
+        reason, evidence | {"lam": choice.lam},
     )  # fmt: skip
 
 

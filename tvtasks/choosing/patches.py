@@ -19,9 +19,9 @@ from tvtasks.choosing.mixing import (
     variance_of,
 )
 from tvtasks.choosing.noise import Noise, stabilised
-from tvtasks.choosing.repetition import squared_error
+from tvtasks.choosing.repetition import compact, residual_of, squared_error
 from tvtasks.choosing.risk import choose_denoise
-from tvtasks.choosing.smoothing import WIDE_WIDTHS, best_width, gaussian
+from tvtasks.choosing.smoothing import WIDE_WIDTHS, WIDTHS, best_width, gaussian
 from tvtasks.models import HuberROF
 from tvtasks.operators import Array
 from tvtasks.solvers import Gap, solve
@@ -43,19 +43,19 @@ _WINDOW = 4.0  # px: where errors are averaged
 
 def by_patches(f: Array, noise: Noise, threads: int) -> Found:
     """Denoise an image without a lattice; the variance of the noise is about 1."""
-    z = stabilised(f, noise)
-    width, wide = best_width(z), best_width(z, widths=WIDE_WIDTHS)
+    width, wide = (best_width(stabilised(f, noise), widths=widths) for widths in (WIDTHS, WIDE_WIDTHS))
     variance = variance_of(noise, gaussian(f, width))
     near = near_translations(f.shape)
     choice = choose_denoise(f, _TV)
 
     def once(f: Array, *, plainly: bool = False) -> tuple[Estimate, dict[str, float]]:
+        flat = _total_variation(f, choice.lam, threads)
         pilot = stabilised(gaussian(f, width), noise)
         mean, _ = shifted_means(
             f, pilot, near, noise=WHITE.smoothed(width), width=width, patch=_PATCH, sharpness=_SHARPNESS,
             plainly=False, threads=threads,
         )  # fmt: skip
-        smooth, flat = of_gaussian(f, wide), _total_variation(f, choice.lam, threads)
+        smooth = of_gaussian(f, wide)
         patches: list[Estimate | Lazy] = [Estimate(mean.values, mean.own, 1 / mean.looks)]
         del mean
         patches += [smooth, flat, Estimate(f, _ONE, _ONE)]
@@ -76,9 +76,17 @@ def by_patches(f: Array, noise: Noise, threads: int) -> Found:
     risk = gaussian(risk, _RISK_WINDOW)
     risk -= 1 + math.sqrt(2 / (4 * math.pi)) / _RISK_WINDOW
     risk *= variance
-    estimate = estimate._replace(own=_ONE)  # no longer wanted
+    estimate = compact(estimate)
+    residual = residual_of(f, estimate.values, variance)
+    del f
     error = squared_error(
-        f, estimate, variance, WHITE, _WINDOW, _PERIOD, lambda again: once(again, plainly=True)[0].values
+        residual,
+        estimate,
+        variance,
+        WHITE,
+        _WINDOW,
+        _PERIOD,
+        lambda again: once(again, plainly=True)[0].values,
     )
     np.maximum(error, risk, out=error)
     looks = float(np.median(variance / error))
@@ -93,7 +101,10 @@ def by_patches(f: Array, noise: Noise, threads: int) -> Found:
 def _total_variation(f: Array, lam: float, threads: int) -> Estimate:
     """Minimise Huber-ROF; shaking the image shows the derivative by the datum (Ramani et al. 2008)."""
     model = with_lam(_TV, lam)
-    shake = np.random.default_rng(1).choice(np.array([-_SHAKEN, _SHAKEN], np.float32), size=f.shape)
-    u, moved = (solve(image, model, stop=_STOP, threads=threads).u for image in (f, f + shake))
-    own = np.clip(gaussian((moved - u) / shake, _RISK_WINDOW), 1e-4, 1).astype(np.float32)
-    return Estimate(u.astype(np.float32), own, own)
+    shake = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), size=f.shape)
+    moved = solve(f + np.float32(_SHAKEN) * shake, model, stop=_STOP, threads=threads).u
+    u = solve(f, model, stop=_STOP, threads=threads).u
+    moved -= u
+    moved /= np.float32(_SHAKEN) * shake
+    own = np.clip(gaussian(moved, _RISK_WINDOW), 1e-4, 1).astype(np.float32)
+    return Estimate(u.astype(np.float32, copy=False), own, own)

@@ -54,7 +54,7 @@ def cosine_wiener(
     pad = [(_SIDE, _SIDE + more) for more in after]
     levels = np.pad(np.asarray(variance, np.float32), pad, mode="symmetric")
     levels = uniform_filter(levels, _SIDE, mode="nearest")[_SIDE // 2 :: _STEP, _SIDE // 2 :: _STEP].copy()
-    out = np.empty((3, rows, columns), np.float32)
+    out = [np.empty((rows, columns), np.float32) for _ in range(3)]
 
     def some(top: int) -> None:
         """Filter rows [top, top + _ROWS): little more memory than the result takes."""
@@ -66,8 +66,8 @@ def cosine_wiener(
         begin, end = _SIDE, _SIDE + bottom - top
         _filter_rows(f, u, levels[first_row // _STEP :], colours, TRANSFORM, begin, end, _STEP, totals)
         value, weight, own, squares = (_whole(t[:, begin:end])[:, _SIDE : _SIDE + columns] for t in totals)
-        out[0, top:bottom], out[2, top:bottom] = value / weight, own / weight
-        out[1, top:bottom] = weight / np.maximum(squares, 1e-12 * weight)
+        out[0][top:bottom], out[2][top:bottom] = value / weight, own / weight
+        out[1][top:bottom] = weight / np.maximum(squares, 1e-12 * weight)
 
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         list((pool.map if pool else map)(some, range(0, rows, _ROWS)))

@@ -75,16 +75,17 @@ def group_wiener(
         _filter_groups(f, u, levels, colours, TRANSFORM, window, begin, end, 0, totals)
         return first_row, totals
 
-    sums = np.zeros((4, rows, columns), np.float32)
+    sums = [np.zeros((rows, columns), np.float32) for _ in range(4)]
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         for first_row, totals in (pool.map if pool else map)(some, range(0, height - _SIDE + 1, _LINES)):
             top = max(first_row - _SIDE, 0)
             inner = totals[:, top + _SIDE - first_row : rows + _SIDE - first_row, _SIDE : _SIDE + columns]
-            sums[:, top : top + inner.shape[1]] += inner
+            for total, more in zip(sums, inner, strict=True):
+                total[top : top + len(more)] += more
     value, weight, own, squares = sums
     np.maximum(squares, 1e-12 * weight, out=squares)
-    for part, over in ((value, weight), (own, weight)):
-        part /= over
+    np.divide(value, weight, out=value)
+    np.divide(own, weight, out=own)
     np.divide(weight, squares, out=squares)
     return Mean(value, squares, own)
 

@@ -96,6 +96,7 @@ def shifted_means(
     weights, squares = np.zeros((2, *coarse.shape), np.float32)
     plain = np.zeros(values.shape if plainly else (0, 0), np.float32)
     counts = np.zeros((2, *coarse.shape) if plainly else (2, 0, 0), np.float32)
+    moved_values = moved_guide = phases = guide
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         for part, moved_values, moved_guide in zip(
             pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True
@@ -111,6 +112,7 @@ def shifted_means(
                     )  # fmt: skip
 
             list(pool.map(add, range(threads)) if pool else map(add, range(threads)))
+    del moved_values, moved_guide, phases, guide, coarse
     here, inner = values[:rows, :columns], np.s_[:rows, :columns]
     adapted = _with_own(sums[inner], here, weights, squares, step)
     return adapted, _with_own(plain[inner], here, counts[0], counts[1], step) if plainly else None
@@ -131,7 +133,7 @@ def _phases(image: Array, step: int) -> Array:
 
 
 def _with_own(sums: Array, here: Array, weights: Array, squares: Array, step: int) -> Mean:
-    """Count a pixel as its own partner, like any other: as much as a typical one. All but `here` is used up."""
+    """Count a pixel as its own partner, like any other: as much as a typical one. Sums are used up."""
     rows, columns = here.shape
     for top in range(0, len(weights), _STRIP):  # little more memory
         strip = slice(top, top + _STRIP)
@@ -150,10 +152,10 @@ def _with_own(sums: Array, here: Array, weights: Array, squares: Array, step: in
 class _Pairs(NamedTuple):
     """Blocks and their translations, all in one list, each rounded to a part of a pixel."""
 
-    block: NDArray[np.intp]
-    part: NDArray[np.intp]
+    block: NDArray[np.int32]
+    part: NDArray[np.int8]
     """Which of the moved images."""
-    whole: NDArray[np.intp]
+    whole: NDArray[np.int32]
     expected: Array
     alike: Array
 
@@ -164,8 +166,10 @@ class _Pairs(NamedTuple):
     @classmethod
     def of(cls, translations: Translations, noise: float, width: float, sharpness: float) -> _Pairs:
         shifts = np.concatenate(translations.shifts)
-        block = np.repeat(np.arange(len(translations.shifts)), [len(s) for s in translations.shifts])
-        steps = np.rint(shifts * _PARTS).astype(np.intp)
+        block = np.repeat(
+            np.arange(len(translations.shifts), dtype=np.int32), [len(s) for s in translations.shifts]
+        )
+        steps = np.rint(shifts * _PARTS).astype(np.int32)
         whole = np.floor_divide(steps + _PARTS // 2, _PARTS)
         part = steps - whole * _PARTS + _PARTS // 2
         expected = 2 * noise * (1 - np.exp(-np.sum(shifts**2, axis=1) / (4 * width**2)))
@@ -173,7 +177,7 @@ class _Pairs(NamedTuple):
         alike = 1 / (1 + excess**2) ** 2 + FLOOR
         return cls(
             block,
-            part[:, 0] * _PARTS + part[:, 1],
+            (part[:, 0] * _PARTS + part[:, 1]).astype(np.int8),
             whole,
             expected.astype(np.float32),
             alike.astype(np.float32),
@@ -187,13 +191,13 @@ def _full(coarse: Array, step: int) -> Array:
 def _moved(image: Array, parts: list[int]) -> Iterator[Array]:
     """Yield the image moved by some multiples of a part of a pixel: pixel i then holds what was at i + d.
 
-    By Fourier, after which white noise is still white.
+    By Fourier, after which white noise is still white. What was yielded before is overwritten.
     """
     rows, columns = image.shape
     n, m = rows + 2 * _MARGIN, columns + 2 * _MARGIN
     inner = slice(_MARGIN, -_MARGIN)
     still = (_PARTS // 2) * (_PARTS + 1)
-    lines, of = np.empty((0, 0), np.complex64), _PARTS
+    lines, of, out = np.empty((0, 0), np.complex64), _PARTS, np.empty((0, 0), np.float32)
     fy, fx = fftfreq(n).astype(np.float32)[:, np.newaxis], rfftfreq(m).astype(np.float32)
     for part in parts:
         if part == still:
@@ -202,20 +206,21 @@ def _moved(image: Array, parts: list[int]) -> Iterator[Array]:
         a, b = part // _PARTS - _PARTS // 2, part % _PARTS - _PARTS // 2
         if a != of:
             phase = np.exp(2j * np.pi * fy * (a / _PARTS)).astype(np.complex64)
-            lines, of = _moved_down(image, phase), a
+            if not lines.size:
+                lines = np.empty((rows, m // 2 + 1), np.complex64)
+                out = np.empty_like(image)
+            _move_down(image, phase, lines)
+            of = a
         phase = np.exp(2j * np.pi * fx * (b / _PARTS)).astype(np.complex64)
-        out = np.empty_like(image)
         for top in range(0, rows, _STRIP):
             strip = slice(top, top + _STRIP)
             out[strip] = irfft(lines[strip] * phase, m, axis=1, overwrite_x=True)[:, inner]
         yield out
 
 
-def _moved_down(image: Array, phase: Array) -> Array:
-    """Return the transform along the rows of an image moved down, in strips: little more memory."""
-    rows, columns = image.shape
-    lines = np.empty((rows, (columns + 2 * _MARGIN) // 2 + 1), np.complex64)
-    for top in range(0, rows, _STRIP):
+def _move_down(image: Array, phase: Array, lines: Array) -> None:
+    """Make the transform along the rows of an image moved down, in strips: little more memory."""
+    for top in range(0, len(image), _STRIP):
         strip = slice(top, top + _STRIP)
         lines[strip] = rfft(np.pad(image[strip], ((0, 0), (_MARGIN, _MARGIN)), mode="symmetric"), axis=1)
     for left in range(0, lines.shape[1], _STRIP):
@@ -223,4 +228,3 @@ def _moved_down(image: Array, phase: Array) -> Array:
         some = fft(some, axis=0, overwrite_x=True)
         some *= phase
         lines[:, left : left + _STRIP] = ifft(some, axis=0, overwrite_x=True)[_MARGIN:-_MARGIN]
-    return lines
