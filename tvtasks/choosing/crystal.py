@@ -104,15 +104,14 @@ def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: in
     recorded, lines = f, None
     seen = line_jitter(f, adapted.values, variance_of(noise, adapted.values))
     if seen.excess > _OUT_OF_PLACE:
-        for _ in range(_STRAIGHTENINGS):
+        for again in range(_STRAIGHTENINGS):
             lines = seen.shrunk()
             f = moved_lines(recorded, -lines.offsets)
             del adapted, plain
-            crystal = _Crystal.of(f, noise, shared, width, period, threads)
+            if not again:  # the translations of lines that are nearly in place will do
+                crystal = _Crystal.of(f, noise, shared, width, period, threads)
             adapted, plain = _means(f, crystal, threads)
-            seen = line_jitter(
-                recorded, adapted.values, variance_of(noise, adapted.values), lines.offsets
-            )
+            seen = line_jitter(recorded, adapted.values, variance_of(noise, adapted.values), lines.offsets)
     assert plain is not None
     noise = noise_of_residual(f, adapted, noise)
     variance = variance_of(noise, plain.values)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -96,23 +97,24 @@ def shifted_means(
     weights, squares = np.zeros((2, *coarse.shape), np.float32)
     plain = np.zeros(values.shape if plainly else (0, 0), np.float32)
     counts = np.zeros((2, *coarse.shape) if plainly else (2, 0, 0), np.float32)
-    moved_values = moved_guide = phases = guide
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        for part, moved_values, moved_guide in zip(
-            pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True
-        ):
-            phases = _phases(moved_guide, step)
 
-            def add(thread: int) -> None:
-                k = np.flatnonzero((pairs.part == part) & (pairs.block % threads == thread))  # noqa: B023
-                if k.size:
-                    add_shifted(
-                        moved_values, coarse, phases, step, half, blocks, pairs.block[k], pairs.whole[k],  # noqa: B023
-                        pairs.expected[k], pairs.alike[k], sharp, sums, weights, squares, plain, counts,
-                    )  # fmt: skip
+    def add(part: int, moved_values: Array, phases: Array, thread: int) -> None:
+        k = np.flatnonzero((pairs.part == part) & (pairs.block % threads == thread))
+        if k.size:
+            add_shifted(
+                moved_values, coarse, phases, step, half, blocks, pairs.block[k], pairs.whole[k],
+                pairs.expected[k], pairs.alike[k], sharp, sums, weights, squares, plain, counts,
+            )  # fmt: skip
 
-            list(pool.map(add, range(threads)) if pool else map(add, range(threads)))
-    del moved_values, moved_guide, phases, guide, coarse
+    def add_all() -> None:
+        with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+            for part, moved_values, moved_guide in zip(
+                pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True
+            ):
+                of_part = partial(add, part, moved_values, _phases(moved_guide, step))
+                list((pool.map if pool else map)(of_part, range(threads)))
+
+    add_all()  # what it needs is free again afterwards
     here, inner = values[:rows, :columns], np.s_[:rows, :columns]
     adapted = _with_own(sums[inner], here, weights, squares, step)
     return adapted, _with_own(plain[inner], here, counts[0], counts[1], step) if plainly else None
