@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tvtasks.cli.progress import BatchDisplay, load_solvers
+from tvtasks.cli.progress import BatchDisplay, announce_compiling
 from tvtasks.cli.terminal import Exit, complain, complain_of_all, print_json, say, stoppable
 from tvtasks.outcome import BatchReport
 from tvtasks.rerun import Request, run_batch
@@ -12,7 +12,7 @@ from tvtasks.rerun import Request, run_batch
 
 def run(request: Request, *, dashboard: bool, quiet: bool, as_json: bool) -> None:
     """Run a batch, print the outcome, and exit with the matching code."""
-    load_solvers(quiet or as_json)
+    announce_compiling(quiet or as_json)
     report = _run(request, dashboard=dashboard, quiet=quiet, as_json=as_json)
     if as_json:
         print_json(report.record, indent=None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tvtasks.cli import options
-from tvtasks.cli.progress import counting, load_solvers
+from tvtasks.cli.progress import announce_compiling, counting
 from tvtasks.cli.terminal import complain, say
 from tvtasks.errors import ConfigurationError
 from tvtasks.words import amount
@@ -80,7 +80,7 @@ def _restored(paths: Sequence[Path], recipes: Sequence[str], channel: str | None
     micrograph, note = arguments.image(paths[0], loaded[0], channel)
     if note:
         complain(note)
-    load_solvers(quiet)
+    announce_compiling(quiet)
     found: Found = []
     with counting(f"Restoring {micrograph.name}", len(loaded), quiet) as progress:
         for number, (name, one) in enumerate(zip(recipes, loaded, strict=True), 1):

@@ -60,19 +60,21 @@ def counting(text: str, total: int | None, silent: bool) -> Iterator[Callable[[i
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def load_solvers(silent: bool) -> None:
-    """Load the solvers; the first time on a computer this compiles them, which takes half a minute."""
-    with spinner("Loading the solvers (compiled once on each computer)", silent):
-        import numpy as np
+def announce_compiling(silent: bool) -> None:
+    """Print a sentence when a solver must be compiled, which is the first time on a computer."""
+    from tvtasks.solvers.compiling import on_first_compiling
 
-        from tvtasks import TGVL1, TVL1, Gap, HuberROF, solve
+    sentence = "Compiling the solvers for this computer, once. This takes up to a minute."
+    on_first_compiling(None if silent else lambda: say(sentence))
 
-        scan = np.random.default_rng(0).random((8, 8)).astype(np.float32)
-        for model in (HuberROF(4.0, 0.01), TVL1(0.5), TGVL1(0.5)):
-            solve(
-                scan, model, stop=Gap(1e-12, max_iterations=3000)
-            )  # such a small gap needs float64 too, which compiles that version
-        solve(scan, HuberROF(4.0, 0.01), direction="x")
+
+def compile_solvers() -> None:
+    """Compile what the usual recipe calls, unless that was done; meanwhile the Prefect server starts."""
+    from tvtasks import restore
+    from tvtasks.options import USUAL_RECIPE
+    from tvtasks.synthetic import stm_terrace_scan
+
+    restore(stm_terrace_scan(seed=1, shape=(64, 64)).image, USUAL_RECIPE)
 
 
 class WatchDisplay(Listener):

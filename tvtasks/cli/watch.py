@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tvtasks.cli import options
-from tvtasks.cli.progress import WatchDisplay, load_solvers, spinner, watch_display
+from tvtasks.cli.progress import WatchDisplay, announce_compiling, compile_solvers, spinner, watch_display
 from tvtasks.cli.terminal import Exit, complain, print_json, say, shell_line, stoppable
 from tvtasks.errors import ConfigurationError
 from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, USUAL_RECIPE, WatchOptions
@@ -139,14 +139,13 @@ def run(
     with ExitStack() as stack:
         stop = stack.enter_context(stoppable())
         watch = Watch(asked, stop)
+        announce_compiling(silent)
         open_dashboard = None
         if asked.dashboard:
             open_dashboard = _dashboard(watch, silent, home, keep_server, stack)
-        else:
-            load_solvers(silent)
-            if not silent:
-                say(f"Watching {asked.folder}, without a dashboard.")
-                say(_page_line(asked.archive))
+        elif not silent:
+            say(f"Watching {asked.folder}, without a dashboard.")
+            say(_page_line(asked.archive))
         return watch.run(listener=display, open_dashboard=open_dashboard, finished=finished)
 
 
@@ -166,9 +165,8 @@ def _dashboard(
 
     log = server_log_path(watch.options.archive)
     server = servers.running(home) if home else servers.find()
-    loading = threading.Thread(target=load_solvers, args=(True,), daemon=True)
-    loading.start()
     if server is None:
+        threading.Thread(target=compile_solvers, daemon=True).start()
 
         def check() -> None:
             if watch.stop.is_set():
@@ -176,8 +174,6 @@ def _dashboard(
 
         with spinner("Starting the Prefect server (the first time takes half a minute)", silent):
             server = servers.start(log, home=home, port=watch.options.port, keep=keep_server, waiting=check)
-    with spinner("Loading the solvers (compiled once on each computer)", silent):
-        loading.join()
     if keep_server and server.process and not silent:
         stop = shell_line(["taskkill", "/F", "/T", "/PID"] if sys.platform == "win32" else ["kill"])
         text = f"The dashboard keeps running at {server.dashboard}; stop it with: {stop} {server.process.pid}"

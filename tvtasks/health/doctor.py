@@ -161,6 +161,8 @@ def inotify(
     folder: Path, options: MonitorOptions = MonitorOptions(), *, limits: Path = _LIMITS
 ) -> list[Finding]:
     """Check the limits that Linux sets on observed folders and observers; other systems have none."""
+    if sys.platform != "linux":
+        return []
     try:
         watches = int((limits / "max_user_watches").read_text())
         instances = int((limits / "max_user_instances").read_text())

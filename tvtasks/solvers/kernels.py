@@ -26,16 +26,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tvtasks.solvers.compiling import kept
+
 Array = NDArray[Any]
 
 # "nnan" and "ninf" are left out so that a diverging iterate is noticed. "afn" lets the processor estimate
 # 1/√x in float32 and improve it to within rounding, instead of a root and a division. error_model="numpy"
 # drops the test for a division by zero, which prevents vectorising.
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "afn"})
+compiled = kept(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "afn"})
 # Sums and maxima may be taken in any order, so that they can be vectorised; a NaN still makes a sum NaN.
-summed = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"}
-)
+summed = kept(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"})
 
 
 @cache
