@@ -141,4 +141,5 @@ class TestWhatCannotBeDenoised:
 def test_noise_that_is_given_is_used():
     image, _ = crystal(seed=5)
     noise = estimate_noise(image)
-    assert np.array_equal(denoise_auto(image, noise=noise).image, denoise_auto(image).image)
+    found = denoise_auto(image)  # which estimates it in float32
+    assert np.abs(denoise_auto(image, noise=noise).image - found.image).max() < 0.1 * found.errors.max()

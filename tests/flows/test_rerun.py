@@ -195,7 +195,7 @@ class TestHowResultsAreKept:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            (["--compression", "zstd"], "needs the package hdf5plugin. Install it (pip install tvtasks[fast])"),
+            (["--compression", "zstd"], "needs the package hdf5plugin. Install it (pip install"),
             (["--sample", "sample.toml"], "Sample data sample.toml: atom_types is missing"),
         ],
         ids=lambda value: str(value[0]),

@@ -52,7 +52,7 @@ def on_first_compiling(call: Callable[[], None] | None) -> None:
 def _listen() -> None:
     from numba.core import event  # noqa: PLC0415 - see kept
 
-    class Listener(event.Listener):  # type: ignore[misc] # numba has no types
+    class Listener(event.Listener):
         def on_start(self, event: object) -> None:
             while _heard:
                 _heard.pop()()
@@ -60,4 +60,5 @@ def _listen() -> None:
         def on_end(self, event: object) -> None:
             pass
 
-    event.register("numba:compile", Listener())
+    register: Callable[..., Any] = event.register
+    register("numba:compile", Listener())
