@@ -40,7 +40,8 @@ class ByWhatRepeats(ModelSettings):
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
         """Return the image with less noise, the standard error of each pixel, and its number of looks."""
-        from tvtasks.choosing.counts import are_counts  # noqa: PLC0415 - brings in scipy
+        from tvtasks.choosing.checks import ENOUGH, checks  # noqa: PLC0415 - brings in scipy
+        from tvtasks.choosing.counts import are_counts  # noqa: PLC0415
         from tvtasks.choosing.denoising import denoise_auto  # noqa: PLC0415
         from tvtasks.choosing.noise import estimate_noise  # noqa: PLC0415
         from tvtasks.choosing.waves import waves  # noqa: PLC0415
@@ -48,7 +49,7 @@ class ByWhatRepeats(ModelSettings):
         level = draft.offset if draft.lifted else 0.0
         values = image.astype(np.float64) * draft.factor + level
         technique = draft.micrograph.technique
-        patches = self.patches or are_counts(draft.micrograph.data[draft.region.slices], technique)
+        patches = self.patches or are_counts(draft.raw, technique)
         noise = estimate_noise(values)
         sample = max(float(values.var()) - noise.sigma**2, 0.0)
         lattice = technique in _CRYSTALS or bool(waves(values).values.var() > _LATTICE * sample > 0)
@@ -60,6 +61,7 @@ class ByWhatRepeats(ModelSettings):
         u = (done.image - level) / draft.factor
         if done.method == "none":
             return Applied(image, evidence=done.evidence, notes=(done.reason,))
+        lost = [check.sentence for check in checks(values, done.image) if check.kept < ENOUGH]
         return Applied(
             u,
             evidence={"method": done.method, **done.evidence},
@@ -67,5 +69,5 @@ class ByWhatRepeats(ModelSettings):
                 "restored_errors": ((done.errors / draft.factor).astype(image.dtype), "difference"),
                 "looks": (done.looks.astype(np.float32), "plain"),
             },
-            notes=(done.reason,),
+            notes=(done.reason, *lost),
         )

@@ -95,7 +95,7 @@ def _diagnosed(draft: Draft) -> tuple[Draft, tuple[str, ...]]:
     micrograph, lines = draft.micrograph, draft.recipe.lines
     other = micrograph.opposite_scan
     found = diagnose(
-        micrograph.data[draft.region.slices],
+        draft.raw,
         technique=micrograph.technique,
         pixel_size=micrograph.pixel_size if micrograph.pixel_unit == "m" else None,
         unit=micrograph.units,

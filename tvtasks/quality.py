@@ -33,6 +33,9 @@ class QualityScores:
         Fraction of the lattice's amplitude that went into the background: above 0.2, λ is too large.
     saturated
         Fraction of the raw pixels at the lowest or highest value, where the detector saw no difference.
+    step_kept, lattice_kept, detail_kept
+        Fraction that is left of the steps, of the lattice's amplitude, and, in an image without either, of
+        what is finer than four pixels.
     """
 
     whiteness: float | None
@@ -42,6 +45,9 @@ class QualityScores:
     lattice_after: float | None
     lattice_in_background: float | None
     saturated: float
+    step_kept: float | None = None
+    lattice_kept: float | None = None
+    detail_kept: float | None = None
 
     @property
     def record(self) -> dict[str, float | None]:
@@ -61,6 +67,9 @@ class QualityScores:
             )
         if self.lattice_in_background is not None:
             texts["lattice in the background"] = f"{self.lattice_in_background:.1%} of its amplitude"
+        kept = {"steps": self.step_kept, "lattice": self.lattice_kept, "fine detail": self.detail_kept}
+        if parts := [f"{value:.0%} of the {name}" for name, value in kept.items() if value is not None]:
+            texts["kept"] = ", ".join(parts)
         if self.whiteness is not None:
             texts["whiteness"] = f"{self.whiteness:.3f} for the removed part (1: pure noise)"
         texts["saturated"] = f"{self.saturated:.2%} of the raw pixels"

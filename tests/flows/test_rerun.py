@@ -56,6 +56,7 @@ class TestList:
             "acquired",
             "pixels",
             "recipe",
+            "λ",
             "gap",
             "seconds",
             "written",

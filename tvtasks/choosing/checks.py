@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from tvtasks.choosing.bow import bow, level
 from tvtasks.choosing.spectrum import Spectrum, peak_box, power_of, spectrum, surroundings
 from tvtasks.operators import Array
 from tvtasks.solvers.offsets import spread
@@ -14,6 +15,7 @@ from tvtasks.solvers.scars import median_down
 
 ENOUGH = 0.9
 """Part of a step, a lattice or what is fine that must be left; else what took the rest is left out."""
+_CROP = 256  # px
 _LAG = 8  # px between the two sides of an edge
 _COLUMN = 6  # modes from fx = 0 that offsets of lines may reach under a window
 _BROAD = 2.5  # times the mean around a peak that its modes may have together by chance
@@ -80,6 +82,26 @@ def checks(
         if size > 0:
             found.append(Check("detail", size, kept, f"Fine detail is kept to {kept:.0%}."))
     return tuple(found)
+
+
+def checks_of_middle(
+    raw: Array, restored: Array, *, unit: str = "", pixel_size: tuple[float, float] | None = None
+) -> tuple[Check, ...]:
+    """Compare the middle of two images as `checks` does, tilt and bow taken from both.
+
+    The middle is enough for a warning, and takes no longer for a large image.
+    """
+    top, left = (max((size - _CROP) // 2, 0) for size in np.shape(raw))
+    middle = np.s_[top : top + _CROP, left : left + _CROP]
+    before, after = (_levelled(np.asarray(image[middle], np.float64)) for image in (raw, restored))
+    return checks(before, after, unit=unit, pixel_size=pixel_size)
+
+
+def _levelled(image: Array) -> Array:
+    image = image - bow(image).surface
+    tilt_y, tilt_x = level(image)
+    y, x = (np.linspace(-1, 1, size) for size in image.shape)
+    return np.asarray(image - tilt_y * y[:, np.newaxis] - tilt_x * x)
 
 
 def measure(value: float, unit: str) -> str:

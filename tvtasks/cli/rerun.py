@@ -47,7 +47,9 @@ def rerun(
             help="Only images whose newest run did not converge, and files that a watch failed to restore.",
         ),
     ] = False,
+    frames: options.Frames = "",
     workers: options.Workers = 2,
+    memory: options.Memory = None,
     dask: Annotated[
         str,
         typer.Option(
@@ -84,6 +86,8 @@ def rerun(
         workers,
         dask,
         Storage.of(compression, sample),
+        memory,
+        frames=frames,
     )
     if plan:
         _print_plan(request, quiet=quiet, as_json=as_json)

@@ -17,7 +17,9 @@ def restore(
     ],
     archive: options.Archive,
     recipe: options.Recipes = None,
+    frames: options.Frames = "",
     workers: options.Workers = 2,
+    memory: options.Memory = None,
     compression: options.CompressionOption = "gzip",
     sample: options.SampleFile = None,
     no_dashboard: options.NoDashboard = False,
@@ -40,6 +42,8 @@ def restore(
         archive,
         workers=workers,
         storage=Storage.of(compression, sample),
+        memory=memory,
+        frames=frames,
         yields=False,  # the user is waiting for these very files
     )
     batch.run(request, dashboard=not no_dashboard, quiet=quiet, as_json=as_json)

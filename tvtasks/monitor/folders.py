@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tvtasks.errors import ConfigurationError
+from tvtasks.filesystem import is_same_folder
 from tvtasks.monitor.ignore import IgnoreRules
 from tvtasks.options import MonitorOptions
 
@@ -14,8 +15,21 @@ def check_folders(
     outputs: Path | None,
     options: MonitorOptions = MonitorOptions(),
     excluded: Iterable[Path] = (),
+    *,
+    what: str = "archive",
 ) -> None:
     """Refuse a folder that cannot be watched, and an archive among the images; write nothing.
+
+    Parameters
+    ----------
+    folder
+        The watched folder.
+    outputs
+        Where files will be written; None for nowhere.
+    options, excluded
+        How the folder is watched.
+    what
+        What will be written there, for the message.
 
     Raises
     ------
@@ -28,14 +42,14 @@ def check_folders(
     if outputs is None:
         return
     outputs = outputs.resolve()
-    if outputs == folder:
+    if is_same_folder(outputs, folder):
         raise ConfigurationError(
-            f"The archive cannot be the watched folder {folder} itself. Give a folder beside it."
+            f"The {what} cannot be the watched folder {folder} itself. Give a folder beside it."
         )
     if options.recursive and not rules.ignored(outputs / "result.nxs"):
         raise ConfigurationError(
-            f"The archive {outputs} is inside {folder}, which is watched with all its subfolders. Give a "
-            "folder beside it, or exclude the archive with --ignore."
+            f"The {what} {outputs} is inside {folder}, which is watched with all its subfolders. Give a "
+            f"folder beside it, or exclude the {what} with --ignore."
         )
 
 

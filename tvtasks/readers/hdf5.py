@@ -96,6 +96,11 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 def load(path: Path) -> list[isolated.Signal]:
     """Return the images or stacks of a file, and what `Micrograph` needs with them."""
     with h5py.File(path, "r", locking=False) as file:
+        if file.attrs.get("creator") == "tvtasks":
+            raise UnreadableFileError(
+                f"{path} is a result of tvtasks and not an image of a microscope. To restore its raw image "
+                "again, use tvtasks rerun."
+            )
         plots, notes = find(file, path)
         technique = scanning_probe(file)
         for plot in plots:
