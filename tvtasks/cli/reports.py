@@ -111,6 +111,10 @@ def status(found: Status) -> RenderableType:
     parts: list[RenderableType] = [facts]
     if overview:
         parts += [Text(), _counts(found, overview)]
+        if overview.newest and found.newest_notes:
+            head = f"  {moment(overview.newest.updated)}, {in_a_line(overview.newest.path.name)}:"
+            parts += [Text(), Text.assemble(("newest", "bold"), head)]
+            parts += [Padding(Text(note), (0, 0, 0, 2)) for note in found.newest_notes]
         if error := overview.last_error:
             when = moment(error.updated)
             parts += [Text(), Text.assemble(("last error", "bold"), f"  {when}, {error.path.name}:")]

@@ -443,6 +443,9 @@ class Ledger:
                 *recipes,
                 using="INDEXED BY waiting",
             )
+            newest = rows.select(
+                db, f"state = ? {of} ORDER BY updated DESC LIMIT 1", State.DONE.value, *recipes
+            )
             counts = rows.counts(db, recipe)
         seconds = [
             (datetime.fromisoformat(row["ended"]) - datetime.fromisoformat(row["begun"])).total_seconds()
@@ -457,6 +460,7 @@ class Ledger:
             done_last_hour=hour,
             seconds_per_file=sum(seconds) / len(seconds) if seconds else None,
             next_retry=next_retry or "",
+            newest=newest[0] if newest else None,
         )
 
     def _interrupted(self, db: sqlite3.Connection, entry: Entry) -> Entry:
