@@ -235,7 +235,7 @@ class TestWatchOnce:
         output = mixed["first"].stdout + mixed["first"].stderr
         (damaged,) = [line for line in output.splitlines() if "damaged.png" in line]
         (half,) = [line for line in output.splitlines() if "half.npy" in line]
-        assert "its content is not" in damaged
+        assert "is named like a picture" in damaged
         assert "it ends after 3000 of" in half
 
     def test_nothing_in_the_watched_folder_changes(self, mixed):
@@ -349,7 +349,7 @@ class TestWatchWithoutDashboard:
         assert run.returncode == 1
         assert re.search(r"^watch +stopped at \d\d:\d\d, process \d+ on ", run.stdout, re.MULTILINE)
         assert re.search("^done +1 +1 in the last hour", run.stdout, re.MULTILINE)
-        assert "its content is not" in run.stdout
+        assert "is named like a picture" in run.stdout
         assert "tvtasks retry archive --all" in run.stdout
         assert ESCAPE not in run.stdout
         record = json.loads(there("status", "archive", "--json").stdout)

@@ -35,13 +35,10 @@ def _run(request: Request, *, dashboard: bool, quiet: bool, as_json: bool) -> Ba
     from tvtasks.dashboard import server
 
     found = server.find(by_profile=False) if dashboard else None
-    if not (quiet or as_json):
-        where = f"{found.dashboard} ({found.origin})" if found else "none"
-        why = (
-            "" if found or not dashboard else ": no server of tvtasks is running, PREFECT_API_URL names none"
-        )
-        say(f"Dashboard: {where}{why}")
-    with stoppable() as stop, BatchDisplay(quiet=quiet, as_json=as_json) as display:
+    where = f"{found.dashboard} ({found.origin})" if found else "none"
+    why = "" if found or not dashboard else ": no server of tvtasks is running, PREFECT_API_URL names none"
+    heading = f"Dashboard: {where}{why}"
+    with stoppable() as stop, BatchDisplay(quiet=quiet, as_json=as_json, heading=heading) as display:
         if found is None:
             return run_batch(request, listener=display, stop=stop)
         from tvtasks.dashboard import own_flows

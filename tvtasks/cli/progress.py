@@ -215,10 +215,19 @@ class LiveTable(WatchDisplay):
 
 
 class BatchDisplay(Listener):
-    """Shows a batch as a bar with the remaining time, or as JSON lines; used as a context manager."""
+    """Shows a batch as a bar with the remaining time, or as JSON lines; used as a context manager.
 
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+    Parameters
+    ----------
+    quiet, as_json
+        Options of the command.
+    heading
+        A line to print above the plan.
+    """
+
+    def __init__(self, *, quiet: bool, as_json: bool, heading: str) -> None:
         self._as_json = as_json
+        self._heading = heading
         self._silent = quiet or as_json
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(
@@ -240,6 +249,7 @@ class BatchDisplay(Listener):
     def planned(self, report: BatchReport, summary: str) -> None:
         """Print the plan, and start a new bar."""
         if not self._silent:
+            say(self._heading)
             say(summary)
         # A new bar: on the old one, the remaining time would rest on the speed of reading.
         self._bar.remove_task(self._task)
