@@ -147,10 +147,12 @@ def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: in
         "jitter_rms_px": 0.0 if lines is None else float(np.std(lines.offsets)),
         "jitter_excess": seen.excess, "noise_shared": shared.strongest,
     }  # fmt: skip
+    kept = {0: "", 1: " One feature that does not repeat was kept."}.get(
+        len(features), f" {len(features)} features that do not repeat were kept."
+    )
     reason = (
-        f"A lattice stands out of the spectrum (longest wave {period:.3g} pixels), so each pixel is the mean "
-        f"of about {looks:.0f} that are a translation of it away; {len(features)} features that do not "
-        "repeat were beyond chance and put back."
+        f"The image has a lattice (longest period {period:.3g} pixels), so each pixel is the mean of about "
+        f"{looks:.0f} equivalent pixels.{kept}"
     )
     return Found(estimate, variance, error, "lattice-mean", reason, evidence)
 

@@ -91,9 +91,8 @@ def by_patches(f: Array, noise: Noise, threads: int) -> Found:
     np.maximum(error, risk, out=error)
     looks = float(np.median(variance / error))
     reason = (
-        "No lattice stands out of the spectrum, so similar patches within "
-        f"{NEAR} pixels were averaged and groups of similar blocks filtered; that is worth about {looks:.0f} "
-        "images."
+        f"The image has no lattice, so similar patches within {NEAR} pixels were averaged: each pixel is "
+        f"worth about {looks:.0f}."
     )
     return Found(estimate, variance, error, "non-local-means", reason, {"looks": looks, "shares": shares})
 
