@@ -189,9 +189,12 @@ class Settings:
         Names of the arrays that a step with these settings makes, besides those of every such step.
     chooses
         Whether λ is chosen for each image.
+    checks_itself
+        Whether the step checks what it takes of the sample, and notes it.
     """
 
     arrays: ClassVar[tuple[str, ...]] = ()
+    checks_itself: ClassVar[bool] = False
 
     @property
     def chooses(self) -> bool:  # noqa: D102 - see above

@@ -254,11 +254,12 @@ def finish(draft: Draft) -> Restoration:
 def _checks(draft: Draft, raw: Image, restored: Image) -> tuple[Check, ...]:
     """Return what was kept of steps, lattice and detail."""
     from tvtasks.choosing.checks import checks_of_middle  # noqa: PLC0415 - brings in scipy.ndimage
+    from tvtasks.choosing.size import metres  # noqa: PLC0415
 
-    if draft.diagnosis is not None:
+    if draft.diagnosis is not None and _checks_itself(draft.recipe):
         return draft.diagnosis.checks
     micrograph = draft.micrograph
-    pixel_size = micrograph.pixel_size if micrograph.pixel_unit == "m" else None
+    pixel_size = metres(micrograph.pixel_size, micrograph.pixel_unit)
     return checks_of_middle(raw, restored, unit=micrograph.units, pixel_size=pixel_size)
 
 
@@ -266,11 +267,18 @@ def _warnings(draft: Draft, found: tuple[Check, ...]) -> tuple[str, ...]:
     """Return a sentence for each part of the sample of which a recipe took much."""
     from tvtasks.choosing.checks import ENOUGH  # noqa: PLC0415
 
+    if _checks_itself(draft.recipe):
+        return ()
     return tuple(
         f"{check.sentence} The recipe {draft.recipe.name} changes the sample: compare with the recipe auto."
         for check in found
         if check.kept < ENOUGH
     )
+
+
+def _checks_itself(recipe: Recipe) -> bool:
+    """Return whether every step checks what it takes, and notes it."""
+    return all(table.checks_itself for table in recipe.tables.values())
 
 
 def _require_finite(arrays: Mapping[str, NDArray[Any]], name: str) -> None:

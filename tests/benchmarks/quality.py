@@ -171,14 +171,20 @@ which is told the image and the technique. The truth is the sample with its heig
 in dB, the error freed of a plane (counts: of a constant). *By hand* is the best of all combinations of plane,
 or quadric, five ways to align lines, and Gwyddion's scars, for counts of scars and NLM or TV on the
 Anscombe scale: the setting with the best median on the tuned seeds of the family, which a user does not know.
-*Ideal* has the faults taken away exactly and the noise left. The *tuned* seeds chose the constants of the
-rules; the *held* ones did not; the *fresh* ones were looked at once, at the end.
+*Ideal* has the faults taken away exactly and the noise left. {groups}
 """
+_ABOUT = {
+    "tuned": "The *tuned* seeds chose the constants of the rules.",
+    "held": "The *held* seeds did not.",
+    "fresh": "The *fresh* seeds were looked at once, at the end.",
+}
 
 
 def markdown(found: Comparison, largest: int) -> str:
     """The tables."""
-    lines = [_HEAD.format(number=len(found.rows), largest=largest)]
+    groups = {row.group for row in found.rows}
+    about = " ".join(words for group, words in _ABOUT.items() if group in groups)
+    lines = [_HEAD.format(number=len(found.rows), largest=largest, groups=about)]
     for group in GROUPS:
         rows = [row for row in found.rows if row.group == group]
         if not rows:

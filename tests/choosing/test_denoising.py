@@ -97,6 +97,10 @@ class TestNoLattice:
         image = scenes.noise_alone("shared by neighbours", 5, 128)
         found = denoise_auto(image)
         assert found.method == "total-variation"
+        left = denoise_auto(image, total_variation=False)
+        assert left.method == "none"
+        assert "neighbouring pixels share it" in left.reason
+        assert np.array_equal(left.image, image)
         assert np.isnan(found.errors).all()
         assert np.isfinite(found.image).all()
         json.dumps(found.evidence, allow_nan=False)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.dashboard.test_browser import BROWSERS, QUIET
+from tests.browsing import QUIET, program
 from tests.monitor.test_observe import eventually
 from tvtasks import writers
 from tvtasks.dashboard import server as servers
@@ -145,13 +144,11 @@ def run(at_server):
 
 def test_a_page_of_another_origin_can_neither_read_nor_cancel_nor_create(server, run, foreign):
     sync_api = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser here: looked for {', '.join(BROWSERS)}")
+    path = program()
 
     def browse():  # in a thread of its own: Prefect would take itself to be in an event loop
         with sync_api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
             page = browser.new_page()
             page.goto(foreign)
             page.wait_for_function("document.title.startsWith('{')")

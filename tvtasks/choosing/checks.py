@@ -8,14 +8,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from tvtasks.choosing.bow import bow, level
-from tvtasks.choosing.spectrum import Spectrum, peak_box, power_of, spectrum, surroundings
+from tvtasks.choosing.spectrum import Spectrum, middle, peak_box, power_of, spectrum, surroundings
 from tvtasks.operators import Array
 from tvtasks.solvers.offsets import spread
 from tvtasks.solvers.scars import median_down
 
 ENOUGH = 0.9
 """Part of a step, a lattice or what is fine that must be left; else what took the rest is left out."""
-_CROP = 256  # px
 _LAG = 8  # px between the two sides of an edge
 _COLUMN = 6  # modes from fx = 0 that offsets of lines may reach under a window
 _BROAD = 2.5  # times the mean around a peak that its modes may have together by chance
@@ -91,9 +90,7 @@ def checks_of_middle(
 
     The middle is enough for a warning, and takes no longer for a large image.
     """
-    top, left = (max((size - _CROP) // 2, 0) for size in np.shape(raw))
-    middle = np.s_[top : top + _CROP, left : left + _CROP]
-    before, after = (_levelled(np.asarray(image[middle], np.float64)) for image in (raw, restored))
+    before, after = (_levelled(np.asarray(middle(image), np.float64)) for image in (raw, restored))
     return checks(before, after, unit=unit, pixel_size=pixel_size)
 
 

@@ -27,6 +27,7 @@ _USUAL = HuberROF(4.0, 0.05)
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 _DESPIKINGS = 3  # where there are many, some lie side by side
 _FEW = 5.0  # counts
+_SHARED = "The noise was left: neighbouring pixels share it, and averaging would mostly blur."
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,13 @@ class Denoised:
 
 
 def denoise_auto(
-    image: Array, *, noise: Noise | None = None, lattice: bool = True, threads: int = 1
+    image: Array,
+    *,
+    noise: Noise | None = None,
+    lattice: bool = True,
+    patches: bool = True,
+    total_variation: bool = True,
+    threads: int = 1,
 ) -> Denoised:
     """Denoise an image by what suits it: nothing is to be set.
 
@@ -77,6 +84,10 @@ def denoise_auto(
         Of the image, in its unit; estimated where it is not given.
     lattice
         Whether the image may have a lattice.
+    patches
+        Whether similar patches may be averaged where there is no lattice.
+    total_variation
+        Whether to take total variation where nothing can be averaged; else the image stays as it is.
     threads
         Cores to use; the result is the same bit for bit.
 
@@ -111,10 +122,12 @@ def denoise_auto(
     del scaled
     if peaks:
         found = by_translations(held.pop(), known, peaks, threads)
-    elif not is_shared(known):
+    elif patches and not is_shared(known):
         found = by_patches(held.pop(), known, threads)
-    if found is None:
+    if found is None and total_variation:
         return _as_before(f, dtype, evidence, threads)
+    if found is None:
+        return replace(_untouched(f.astype(dtype), math.nan, _SHARED), evidence=evidence)
     looks = found.variance
     looks /= np.maximum(found.error, 1e-9)
     np.sqrt(found.error, out=found.error)

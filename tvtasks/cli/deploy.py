@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -74,7 +74,7 @@ def deploy(
     Give paths as the workers see them. Limits, schedules and switches that you changed in the dashboard are
     kept.
     """
-    wishes = _wishes(pool, allow, nightly, at, timezone, events, recipe or [USUAL_RECIPE])
+    wishes = _wishes(pool, allow, nightly, at, timezone, events, options.recipes(recipe))
     server, actions = _deploy(wishes, quiet or as_json)
     if as_json:
         print_json({"server": server, "done": [one._asdict() for one in actions]})
@@ -153,7 +153,7 @@ def _wishes(
     at: str,
     timezone: str | None,
     events: Path | None,
-    recipe: list[str],
+    recipe: Sequence[str],
 ) -> Any:
     """Return the user's wishes; refuse those that cannot work before contacting a server."""
     from tvtasks.recipe import Recipe

@@ -44,6 +44,13 @@ Frames = Annotated[
         metavar="FRAMES",
     ),
 ]
+
+
+def recipes(given: list[str] | None) -> tuple[str, ...]:
+    """Return the recipes that the user named, or the usual one."""
+    return tuple(given or [USUAL_RECIPE])
+
+
 Recursive = Annotated[bool, typer.Option("--recursive", help="Watch subfolders too.")]
 Ignore = Annotated[
     list[str] | None,

@@ -11,7 +11,6 @@ from tvtasks.cli import options
 from tvtasks.cli.progress import counting
 from tvtasks.cli.terminal import Exit, complain, complain_of_all, print_json, say
 from tvtasks.listener import Listener
-from tvtasks.options import USUAL_RECIPE
 from tvtasks.words import amount, duration
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def rerun(
 
     request = Request(
         tuple(sources),
-        tuple(recipe or [USUAL_RECIPE]),
+        options.recipes(recipe),
         archive,
         tuple(select or ()),
         failed_only,

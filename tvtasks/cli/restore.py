@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tvtasks.cli import options
-from tvtasks.options import USUAL_RECIPE
 
 
 def restore(
@@ -38,7 +37,7 @@ def restore(
 
     request = Request(
         tuple(paths),
-        tuple(recipe or [USUAL_RECIPE]),
+        options.recipes(recipe),
         archive,
         workers=workers,
         storage=Storage.of(compression, sample),

@@ -16,7 +16,7 @@ from tvtasks.cli import options
 from tvtasks.cli.progress import WatchDisplay, announce_compiling, compile_solvers, spinner, watch_display
 from tvtasks.cli.terminal import Exit, complain, print_json, say, shell_line, stoppable
 from tvtasks.errors import ConfigurationError
-from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, USUAL_RECIPE, WatchOptions
+from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, WatchOptions
 
 if TYPE_CHECKING:
     from tvtasks.acquisition.loop import Tally
@@ -85,7 +85,7 @@ def watch(
     asked = WatchOptions(
         folder=folder,
         archive=archive,
-        recipes=tuple(recipe or [USUAL_RECIPE]),
+        recipes=options.recipes(recipe),
         frames=frames,
         once=once,
         recursive=recursive,

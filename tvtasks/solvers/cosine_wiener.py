@@ -6,8 +6,6 @@ Dabov et al. 2007): a coefficient whose power in the first estimate is P keeps P
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from scipy.ndimage import uniform_filter
 from tvtasks.operators import Array
 from tvtasks.solvers.kernels import compiled
 from tvtasks.solvers.lattice_mean import Mean
+from tvtasks.solvers.wavefront import mapping
 
 _SIDE, _STEP = (
     12,
@@ -69,8 +68,8 @@ def cosine_wiener(
         out[0][top:bottom], out[2][top:bottom] = value / weight, own / weight
         out[1][top:bottom] = weight / np.maximum(squares, 1e-12 * weight)
 
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        list((pool.map if pool else map)(some, range(0, rows, _ROWS)))
+    with mapping(threads) as run:
+        list(run(some, range(0, rows, _ROWS)))
     return Mean(*out)
 
 

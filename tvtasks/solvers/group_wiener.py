@@ -12,8 +12,6 @@ doi:10.1109/TIP.2007.901238.
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from tvtasks.operators import Array
 from tvtasks.solvers.cosine_wiener import strip_of
 from tvtasks.solvers.kernels import compiled, summed
 from tvtasks.solvers.lattice_mean import Mean
+from tvtasks.solvers.wavefront import mapping
 
 _SIDE, _STEP = 8, 6  # px, of a block and from one to the next
 _REACH = 16  # px in which alike blocks are looked for
@@ -76,8 +75,8 @@ def group_wiener(
         return first_row, totals
 
     sums = [np.zeros((rows, columns), np.float32) for _ in range(4)]
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        for first_row, totals in (pool.map if pool else map)(some, range(0, height - _SIDE + 1, _LINES)):
+    with mapping(threads) as run:
+        for first_row, totals in run(some, range(0, height - _SIDE + 1, _LINES)):
             top = max(first_row - _SIDE, 0)
             inner = totals[:, top + _SIDE - first_row : rows + _SIDE - first_row, _SIDE : _SIDE + columns]
             for total, more in zip(sums, inner, strict=True):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +14,7 @@ from scipy.fft import fft, fftfreq, ifft, irfft, rfft, rfftfreq
 from tvtasks.operators import Array
 from tvtasks.solvers.shift_kernels import FLOOR, add_shifted
 from tvtasks.solvers.translations import Translations
+from tvtasks.solvers.wavefront import mapping
 
 _PARTS = 4  # of a pixel, to which translations are rounded
 _MARGIN = 16  # px around the image, mirrored, for moving it by a part of a pixel
@@ -107,12 +106,12 @@ def shifted_means(
             )  # fmt: skip
 
     def add_all() -> None:
-        with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        with mapping(threads) as run:
             for part, moved_values, moved_guide in zip(
                 pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True
             ):
                 of_part = partial(add, part, moved_values, _phases(moved_guide, step))
-                list((pool.map if pool else map)(of_part, range(threads)))
+                list(run(of_part, range(threads)))
 
     add_all()  # what it needs is free again afterwards
     here, inner = values[:rows, :columns], np.s_[:rows, :columns]

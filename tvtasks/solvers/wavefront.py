@@ -9,8 +9,9 @@ bit for bit the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,16 @@ BAND = 64
 Block = Callable[[int, int, Array, int, int], None]
 """Runs iterations, from a given one on and a number of them, with the given row buffers, from a first up to a
 last step of the wavefront."""
+
+
+@contextmanager
+def mapping(threads: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Give a function like `map` that does its work in so many threads; `map` itself for one."""
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool.map
+    else:
+        yield map
 
 
 class Threads(NamedTuple):
