@@ -79,4 +79,4 @@ class TestSI:
 
 def test_examples_in_the_docstrings() -> None:
     failures, tried = doctest.testmod(units)
-    assert (failures, tried) == (0, 2)
+    assert (failures, tried) == (0, 3)

@@ -18,7 +18,7 @@ from tvtasks.readers.pixels import grey, require_plausible, split
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.sidecars import sidecar_of
 from tvtasks.readers.tiff_extent import MAGIC, unfinished
-from tvtasks.readers.tiff_vendors import axes, origin, tescan_header
+from tvtasks.readers.tiff_vendors import axes, origin, streak, tescan_header
 
 _GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 _JPEG = {COMPRESSION.OJPEG, COMPRESSION.JPEG}
@@ -34,7 +34,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     # plain TIFF, every page in this file is an image, and none is in another file.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
         first = origin(tiff, path)
-        if fault := why_no_image(axes(tiff)):
+        if fault := streak(tiff) or why_no_image(axes(tiff)):
             raise UnreadableFileError(
                 f"{path} contains {fault}, which cannot be restored as an image. Export an image from it."
             )
