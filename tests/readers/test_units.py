@@ -56,6 +56,8 @@ class TestSI:
             ("microns", 1e-6, "m"),
             ("deg", math.pi / 180, "rad"),
             ("Counts", 1.0, "counts"),
+            ("[n_m]", 1e-9, "m"),
+            ("n_m", 1e-9, "m"),
         ],
     )
     def test_spellings(self, unit: str, factor: float, si: str) -> None:
