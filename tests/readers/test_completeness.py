@@ -233,3 +233,15 @@ class TestSamples:
         path = tmp_path / "a.sxm"
         path.write_bytes((SAMPLES / "nanonis_sxm/Au_mica_diPAMY_058.sxm").read_bytes()[:-1])
         assert readers.unfinished(path) == "it ends after 1056112 of 1056113 bytes"
+
+
+def test_a_dm4_of_nion_swift_is_complete_although_it_counts_four_bytes_more(tmp_path: Path) -> None:
+    content = bytearray(dm4())
+    (size,) = struct.unpack_from(">Q", content, 4)
+    struct.pack_into(">Q", content, 4, size + 4)
+    (tmp_path / "a.dm4").write_bytes(content)
+    assert readers.unfinished(tmp_path / "a.dm4") is None
+    (tmp_path / "a.dm4").write_bytes(content[:-1])
+    assert (
+        readers.unfinished(tmp_path / "a.dm4") == f"it ends after {len(content) - 1} of {len(content)} bytes"
+    )

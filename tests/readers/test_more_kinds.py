@@ -180,8 +180,29 @@ class TestTiff:
         path = self.write(tmp_path / "b.tif", '[Application],Software="HPD-TA"\r\n[Scaling],ScalingXUnit=""')
         assert only(path).data.shape == (12, 16)
 
+    def test_a_scan_of_park_is_its_values_and_not_its_picture(
+        self, tmp_path: Path, converted: Converted
+    ) -> None:
+        path, picture = tmp_path / "a.tiff", np.zeros((12, 16), np.uint8)
+        tifffile.imwrite(path, picture, extratags=[(50432, "I", 1, 0x0E031301, True)], metadata=None)
+        (image,) = converted(
+            path, "psia", Topography={"data": SURFACE, "meta": {"Line direction": "Left to right"}}
+        )
+        np.testing.assert_array_equal(image.data, SURFACE)
+        assert (image.technique, image.direction) == ("AFM", "forward")
+
 
 class TestHdf5:
+    @pytest.mark.parametrize("place", ["Scan 1/EBSD/Data/patterns", "EMData/EBSD/EBSDPatterns"])
+    def test_diffraction_patterns_are_refused_and_the_tables_beside_them_no_image(
+        self, tmp_path: Path, place: str
+    ) -> None:
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file[place] = np.ones((9, 60, 60), np.uint8)
+            file["EMData/EBSD/Tensor"] = np.eye(3)
+        with pytest.raises(UnreadableFileError, match=rf"/{place} holds diffraction patterns \(EBSD\)"):
+            readers.read(tmp_path / "a.h5")
+
     def test_patterns_of_angles_of_delmic_are_left_out(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "a.h5", "w") as file:
             for number, title in enumerate(("Secondary electrons survey", "Angle-resolved")):

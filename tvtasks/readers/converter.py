@@ -51,6 +51,7 @@ _TECHNIQUES = {
     "nanosurf": "AFM",
     "mdtfile": "AFM",
     "nt-mdt": "AFM",
+    "psia": "AFM",
     "rhk-sm4": "STM",
     "rhk-sm3": "STM",
     "rhk-spm32": "STM",

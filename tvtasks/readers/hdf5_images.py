@@ -19,6 +19,7 @@ from tvtasks.readers.units import metres, pixel_size
 _PREVIEW = re.compile(r"preview|thumbnail", re.IGNORECASE)
 _SCANNING_PROBE = re.compile(r"^NX(spm|stm|afm|sts)$")
 _POLE = "PhysicalData/PolePosition"  # Delmic writes it beside images of the mirror
+_EBSD = re.compile(r"/EBSD/Data/|/EBSDPatterns$|/EBSDmaster/|/static_background$", re.IGNORECASE)
 _DELMIC_SETTING = re.compile(r"/Acquisition\d+/PhysicalData/")
 _FEWEST_PIXELS = 8  # a side of an image that is none beside a larger one
 _MOST_NAMES = 10
@@ -93,19 +94,22 @@ class Plot:
             return "complex numbers: export the amplitude or the phase as an image"
         if self.data.dtype.kind not in "buif":
             return f"values of type {self.data.dtype}, not numbers: export the image itself"
+        return self._not_an_image if self.data.size else None
+
+    @property
+    def _not_an_image(self) -> str | None:
         axes = self.axes
         if (samples := self.samples) is not None:
             del axes[samples]
-        if self.data.size == 0:
-            return None
         signal = self.group.get("metadata/Signal")
         kind = text(signal.attrs.get("signal_type")) if isinstance(signal, h5py.Group) else ""
-        fault = why_no_image(axes, interpretation=self.interpretation, signal_type=kind)
-        if fault is None and any(axis.attrs.get("navigate", False) for axis in hyperspy_axes(self)[-2:]):
+        if fault := why_no_image(axes, interpretation=self.interpretation, signal_type=kind):
+            return fault
+        if any(axis.attrs.get("navigate", False) for axis in hyperspy_axes(self)[-2:]):
             return "a list of spectra or patterns"
-        if fault is None and is_delmic(self) and _POLE in self.data.parent.parent:
+        if is_delmic(self) and _POLE in self.data.parent.parent:
             return "a pattern of angles (angle-resolved cathodoluminescence)"
-        return fault
+        return "diffraction patterns (EBSD)" if _EBSD.search(self.name) else None
 
 
 def find(file: h5py.File, path: Path) -> tuple[list[Plot], tuple[str, ...]]:
@@ -151,13 +155,16 @@ def _images_among(
     UnreadableFileError
         None is an image.
     """
-    faults = {plot.name: fault for plot in plots if (fault := plot.fault)}
+    by_size = sorted(plots, key=lambda plot: plot.data.size, reverse=True)
+    faults = {plot.name: fault for plot in by_size if (fault := plot.fault)}
     found = [plot for plot in plots if plot.name not in faults]
     if not found:
         raise UnreadableFileError(_why_none(faults, path))
-    largest = max(min(plot.data.shape[-2:]) for plot in found)
+    largest = max(min(plot.data.shape[-2:]) for plot in plots)  # what is no image, too: tables lie beside it
     shown = [plot for plot in found if not _PREVIEW.search(plot.name)] or found
-    shown = [plot for plot in shown if min(plot.data.shape[-2:]) >= min(_FEWEST_PIXELS, largest)] or shown
+    shown = [plot for plot in shown if min(plot.data.shape[-2:]) >= min(_FEWEST_PIXELS, largest)]
+    if not shown:
+        raise UnreadableFileError(_why_none(faults, path))
     left = [plot for plot in (*found, *(rest or ())) if plot not in shown]
     sentences = [f"{name} was left out: it holds {fault}." for name, fault in faults.items()]
     sentences += [f"Left out: {_names(left)}."] if left else []

@@ -25,6 +25,8 @@ from tvtasks.readers.units import is_for_prints, metres, pixel_size
 _TESCAN = 50431
 _THERMO = 34683
 _MAKE = 271
+_PARK = 50432
+_PARK_MAGIC = 0x0E031301
 _DIGITAL_MICROGRAPH_UNITS = (65005, 65004, 65003)  # of z, y, x
 _OLYMPUS = 33560
 _CAMERA = re.compile(r"nav-?cam|ccd|camera|photo", re.IGNORECASE)
@@ -60,6 +62,11 @@ def origin(tiff: tifffile.TiffFile, path: Path) -> Origin:
         if found.shape or found.name == "OME"
         else replace(found, shape=(page.imagelength, page.imagewidth))
     )
+
+
+def is_park(tiff: tifffile.TiffFile) -> bool:
+    """Return whether a TIFF is a scan of Park Systems: its page is a picture, and a tag holds the values."""
+    return bool(tiff.pages.first.tags.valueof(_PARK) == _PARK_MAGIC)
 
 
 def axes(tiff: tifffile.TiffFile) -> list[Axis]:
