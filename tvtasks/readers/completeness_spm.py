@@ -9,7 +9,9 @@ from tvtasks.readers import tiff_extent
 from tvtasks.readers.completeness import too_short
 
 _CREATEC = b"[Paramco32]"
-_CREATEC_DATA = b"DATA"
+# The mark and the beginning of zlib's values; in the header, paths contain the same letters (STMDATA).
+_CREATEC_DATA = re.compile(rb"DATA(?=x[\x01\x5e\x9c\xda]|x?\Z)")
+_CREATEC_MARK = 4
 _WSXM_BYTES = {b"short": 2, b"integer": 4, b"float": 4, b"double": 8}
 SURF = (b"DIGITAL SURF", b"DSCOMPRESSED")
 """The first bytes of a file of Digital Surf."""
@@ -36,8 +38,8 @@ def doubtful(path: Path) -> str | None:
 
 def createc_data(content: bytes) -> int | None:
     """Return where the mark is after which the compressed values of a Createc file begin; None if none."""
-    at = content.find(_CREATEC_DATA)
-    return at if at >= 0 else None
+    found = _CREATEC_DATA.search(content)
+    return found.start() if found else None
 
 
 def _extent(path: Path) -> Extent:
@@ -58,7 +60,7 @@ def _createc(path: Path, head: bytes) -> Extent:
         return None
     values = zlib.decompressobj()
     with path.open("rb") as file:
-        file.seek(at + len(_CREATEC_DATA))
+        file.seek(at + _CREATEC_MARK)
         try:
             while (piece := file.read(_STEP)) and not values.eof:
                 while piece and not values.eof:
