@@ -1,9 +1,9 @@
 """When a file is whole."""
 
 import struct
-import zlib
 import sys
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
