@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline
 from scipy.ndimage import find_objects, gaussian_filter, gaussian_gradient_magnitude, label, maximum_filter
 
 from tvtasks.operators import Array
@@ -177,6 +176,8 @@ def levelled(b: Array) -> Array:
 
 def _splines(size: int, knots: float) -> Array:
     """Cubic B-splines at the pixels of one side, as columns."""
+    from scipy.interpolate import BSpline  # noqa: PLC0415 - brings in half of scipy; few images need it
+
     pieces = max(2, round(size / knots))
     t = np.linspace(0, size - 1, pieces + 1)
     t = np.concatenate([[t[0]] * 3, t, [t[-1]] * 3])
