@@ -147,7 +147,7 @@ def _spread_at(v: Array, c: Vector, k: int) -> float:
     across = max(1, v.size // 8009)
     dx, dxx = (x[k:] - x[:-k])[::across], (x[k:] ** 2 - x[:-k] ** 2)[::across]
     r = v[:, k::across] - v[:, :-k:across] - c[0] * dx - c[1] * dxx - c[2] * np.outer(y, dx)
-    return max(1.4826 * float(np.median(np.abs(r))), 1e-12)
+    return max(spread(r), 1e-12)
 
 
 @summed

@@ -141,6 +141,11 @@ class Diagnosis:
             "sentences": list(self.sentences),
         }
 
+    def without_images(self) -> Diagnosis:
+        """Return what was decided, without the arrays of the image's size."""
+        none = np.empty((0, 0))
+        return replace(self, scars=none, background=none, flat=none, disagreement=None)
+
 
 def diagnose(
     image: Array,

@@ -17,7 +17,7 @@ from scipy.linalg import solveh_banded
 from tvtasks.operators import Array
 from tvtasks.solvers.certificates import relative_gap
 from tvtasks.solvers.compiling import kept
-from tvtasks.solvers.kernels import compiled, summed
+from tvtasks.solvers.kernels import compiled, median_of, summed
 
 LAGS = (1, 2, 3, 5, 8)
 """Distances of the lines that are compared: lag 1 alone lets errors add up along y, lags to 64 see the sample
@@ -139,7 +139,8 @@ def spread(a: Array) -> float:
     flat = np.asarray(a).reshape(-1)
     if flat.size == 0:
         return 0.0
-    return _TO_SIGMA * float(np.median(np.abs(flat[:: max(1, flat.size // 20011)])))
+    sizes = np.abs(flat[:: max(1, flat.size // 20011)])
+    return _TO_SIGMA * median_of(sizes, np.empty(sizes.size + 1, sizes.dtype))
 
 
 def roughness(offsets: Vector) -> float:
@@ -255,8 +256,7 @@ def _spread_at(v: Array, o: Vector, k: int) -> float:
     down = max(1, step // across)
     rows_at = np.arange(0, rows - k, down)
     change = (o[rows_at + k] - o[rows_at])[:, np.newaxis]
-    r = v[rows_at + k, ::across] - v[rows_at, ::across] - change
-    return _TO_SIGMA * float(np.median(np.abs(r)))
+    return spread(v[rows_at + k, ::across] - v[rows_at, ::across] - change)
 
 
 @summed
@@ -357,6 +357,7 @@ def _jumps_by_median(v: Array, o: Array, lags: Array) -> Array:
     o = o.copy()
     every = max(1, columns // 48)
     room = np.empty(lags.sum() * (columns // every + 1), np.float32)
+    more = np.empty(len(room) + 1, np.float32)
     total = 0.0
     for y in range(1, rows):
         # o[y:] has been moved by `total` so far; lines before y are as they are now.
@@ -371,7 +372,7 @@ def _jumps_by_median(v: Array, o: Array, lags: Array) -> Array:
                     room[number] = v[low, x] - v[top, x] - shift
                     number += 1
         if number:
-            move = np.median(room[:number])
+            move = median_of(room[:number], more)
             o[y] += move
             total += move
     return o
@@ -382,7 +383,7 @@ def _jumps_by_mode(v: Array, o: Array, lags: Array, widths: Array) -> Array:
     """Jumps between lines y − 1 and y that make more pixels agree; 0 where the present one is as good.
 
     The differences of all pairs across y are counted in bins half a width wide; the jump with the most
-    agreement within two widths is taken when it has a quarter more than the present one. Where four of five
+    agreement within two widths is taken when it has a quarter more than the present one. Where four of nine
     pixels agree already no jump can have that, and no bin is counted.
     """
     rows, columns = v.shape
@@ -398,7 +399,7 @@ def _jumps_by_mode(v: Array, o: Array, lags: Array, widths: Array) -> Array:
             for top in range(max(y - k, 0), min(y, rows - k)):
                 agree += _within(v, top, k, _shift(o, jumps, top, k, y), np.float32(0.7) * widths[0])
                 seen += columns
-        if agree > 0.8 * seen:
+        if 2.25 * agree > seen:
             continue
         counts[:] = 0
         for i in range(len(lags)):
