@@ -24,6 +24,7 @@ from tvtasks.hot_pixels import hot_pixels, sentence, without
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import Recipe
 from tvtasks.scaling import scaling, usable
+from tvtasks.scores import ENOUGH
 from tvtasks.steps import STEPS
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from tvtasks.choosing import Choice
     from tvtasks.choosing.checks import Check
-    from tvtasks.quality import QualityScores
+    from tvtasks.scores import QualityScores
     from tvtasks.tuning import Tuning
 
 P = ParamSpec("P")
@@ -265,8 +266,6 @@ def _checks(draft: Draft, raw: Image, restored: Image) -> tuple[Check, ...]:
 
 def _warnings(draft: Draft, found: tuple[Check, ...]) -> tuple[str, ...]:
     """Return a sentence for each part of the sample of which a recipe took much."""
-    from tvtasks.choosing.checks import ENOUGH  # noqa: PLC0415
-
     if _checks_itself(draft.recipe):
         return ()
     return tuple(
