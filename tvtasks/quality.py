@@ -23,6 +23,8 @@ from tvtasks.scores import QualityScores
 
 LEAST_SIDE = 32  # px; a smaller image has no meaningful spectrum
 
+_ROUNDING = 1e-6  # of the range of the values: some units in the last place of float32
+
 
 def assess(
     raw: Array, restored: Array, background: Array | None = None, flat: Array | None = None
@@ -62,7 +64,7 @@ def _assess(raw: Array, restored: Array, background: Array | None, flat: Array |
         if background is not None:
             lost = amplitude(middle(np.asarray(background, np.float64)), found, middle(before))
     return QualityScores(
-        whiteness=None if flat is None else _finite(whiteness(np.asarray(flat, np.float64) - after)),
+        whiteness=None if flat is None else _whiteness(np.asarray(flat, np.float64), after),
         line_jumps_before=_finite(line_jumps(before)),
         line_jumps_after=_finite(line_jumps(after)),
         lattice_before=prominence,
@@ -70,6 +72,14 @@ def _assess(raw: Array, restored: Array, background: Array | None, flat: Array |
         lattice_in_background=lost,
         saturated=saturated(raw),
     )
+
+
+def _whiteness(flat: Array, restored: Array) -> float | None:
+    """Return the whiteness of what denoising removed; None if that was no more than rounding."""
+    removed = flat - restored
+    if float(np.abs(removed).max()) <= _ROUNDING * float(np.ptp(flat)):
+        return None
+    return _finite(whiteness(removed))
 
 
 def whiteness(residual: Array) -> float | None:

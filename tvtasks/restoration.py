@@ -97,9 +97,9 @@ class Arrays:
     def restored(self) -> Image:  # noqa: D102
         return self.arrays["restored"]
 
-    def plot(self) -> Figure:
-        """Return a Matplotlib figure of raw, background and restored, with scale bar and colour bars."""
-        figure: Figure = _above("figures.plot").panels_figure(self)
+    def plot(self, arrays: Sequence[str] = (), colour_map: str = "gray") -> Figure:
+        """Return a Matplotlib figure of raw, background and restored, or of `arrays`, with colour bars."""
+        figure: Figure = _above("figures.plot").panels_figure(self, arrays, colour_map)
         return figure
 
     def _repr_html_(self) -> str:

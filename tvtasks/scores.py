@@ -10,7 +10,7 @@ from typing import Final
 ENOUGH = 0.9
 """Part of a step, a lattice or what is fine that must be left; else what took the rest is left out."""
 
-_SATURATED = 0.01  # of the pixels; rounding alone makes a few equal to the largest
+_SATURATED = 0.05  # of the pixels; where few electrons are counted, many pixels have none
 _LATTICE_LOST = 0.2  # of its amplitude
 _WHITE = 0.9
 
@@ -112,8 +112,10 @@ def _changed(kept: float | None) -> bool:
 FLAGS: Final[Mapping[str, Callable[[QualityScores], bool]]] = MappingProxyType(
     {
         "steps changed": lambda scores: _changed(scores.step_kept),
+        # What the background took from the lattice, the contrast may have brought back.
         "lattice changed": lambda scores: (
-            _changed(scores.lattice_kept) or (scores.lattice_in_background or 0.0) > _LATTICE_LOST
+            _changed(scores.lattice_kept)
+            or (scores.lattice_kept is None and (scores.lattice_in_background or 0.0) > _LATTICE_LOST)
         ),
         "detail lost": lambda scores: scores.detail_kept is not None and scores.detail_kept < ENOUGH,
         "structure removed": lambda scores: scores.whiteness is not None and scores.whiteness < _WHITE,

@@ -24,7 +24,7 @@ ENTRY = CatalogueEntry(
         **dict.fromkeys(("lattice_before", "lattice_after", "lattice_in_background", "whiteness")),
         "line_jumps_before": 4e-12,
         "line_jumps_after": 1e-12,
-        "saturated": 0.05,
+        "saturated": 0.06,
         "step_kept": 0.7,
         "lattice_kept": None,
         "detail_kept": None,
