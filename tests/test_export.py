@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tvtasks import Micrograph, Recipe, archive, readers, restore
+from tvtasks import Micrograph, Recipe, archive, readers, restore, synthetic
 from tvtasks.archive.collect import collect
 from tvtasks.errors import ConfigurationError
 from tvtasks.export import export, export_figure, known_arrays, names
@@ -209,6 +209,19 @@ class TestFigure:
             assert picture.width > 1800
             red, green, blue = np.asarray(picture.convert("RGB"), int).reshape(-1, 3).T
         assert np.count_nonzero((green > red + 60) & (green > blue + 20)) > 10_000
+
+    def test_errors_and_disagreement_are_drawn_with_what_they_count(self, tmp_path):
+        rng = np.random.default_rng(0)
+        lattice = synthetic.wave_lattice(
+            (64, 64), period=8.0, corrugation=1e-10, angle=0.2, symmetry="square"
+        )
+        scans = [lattice + rng.normal(0, 2e-11, lattice.shape) for _ in range(2)]
+        micrograph = Micrograph(scans[0], opposite_scan=scans[1], **(KNOWN | {"pixel_size": (1e-10, 1e-10)}))
+        run = archive.load(archive.write(restore(micrograph), tmp_path))
+        names = ["restored", "disagreement", "restored_errors"]
+        text = export_figure(run, "svg", tmp_path, arrays=names).read_text("utf-8")
+        for words in ("disagreement", "standard deviations", "restored_errors", "standard error (pm)"):
+            assert f"<!-- {words} -->" in text
 
     def test_a_pdf_is_one(self, run, tmp_path):
         assert export_figure(run, "pdf", tmp_path).read_bytes().startswith(b"%PDF")

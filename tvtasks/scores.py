@@ -84,6 +84,8 @@ class QualityScores:
             )
         if self.lattice_in_background is not None:
             texts["lattice in the background"] = f"{self.lattice_in_background:.1%} of its amplitude"
+        if self.step_kept is not None:
+            texts["step height"] = f"changed by {100 * (self.step_kept - 1):+.1f} %"
         kept = {"steps": self.step_kept, "lattice": self.lattice_kept, "fine detail": self.detail_kept}
         if parts := [f"{value:.0%} of the {name}" for name, value in kept.items() if value is not None]:
             texts["kept"] = ", ".join(parts)

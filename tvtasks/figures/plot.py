@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tvtasks.errors import ConfigurationError
-from tvtasks.figures.panels import Restored, caption, panels, prefix
+from tvtasks.figures.panels import Panel, Restored, caption, panels, prefix
 from tvtasks.figures.sheet import draw_scale_bar, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SIDE = 3.4  # inches; the width of a panel
+
+_COUNTED = {"disagreement": "standard deviations", "looks": "pixels averaged"}
+"""What the values of arrays without a unit count."""
 
 
 def panels_figure(run: Restored, arrays: Sequence[str] = (), colour_map: str = "gray") -> Figure:
@@ -65,10 +68,17 @@ def panels_figure(run: Restored, arrays: Sequence[str] = (), colour_map: str = "
         axes.set(xticks=[], yticks=[])
         axes.set_title(panel.name, fontsize=10)
         bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", pad=0.03, fraction=0.05)
-        quantity = run.micrograph.quantity if panel.unit and panel.name != "restored_errors" else ""
-        bar.set_label(f"{quantity} ({unit})" if quantity and unit else unit, parse_math=False)
+        bar.set_label(_label(run, panel, unit), parse_math=False)
         draw_scale_bar(axes, run.micrograph, columns, _SIDE * aspect)
     return figure
+
+
+def _label(run: Restored, panel: Panel, unit: str) -> str:
+    """Return what the values of a panel are, with their unit."""
+    if panel.name in run.unitless:
+        return _COUNTED.get(panel.name, "")
+    quantity = "standard error" if panel.name == "restored_errors" else run.micrograph.quantity
+    return f"{quantity} ({unit})" if quantity and unit else quantity or unit
 
 
 def _check_colour_map(name: str) -> None:
