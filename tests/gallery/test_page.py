@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -171,6 +173,18 @@ class TestInABrowser:
         page.select_option("#sort", "step_kept")
         assert shown(page)[0] == "scan_9.sxm"
         assert page.inner_text("#turn") == "smallest first"
+
+    def test_it_gives_the_command_to_choose_lambda_by_eye(self, page, folder):
+        page.click("#do summary")
+        command = page.inner_text("#do li:first-child code")
+        (result,) = folder.glob("scan_9__*.nxs")
+        assert shlex.split(command) == ["tvtasks", "tune", str(result)]  # the folder has a space in its name
+        page.click("#do li:first-child button")
+        assert page.evaluate("getSelection().toString()") == command
+        page.click(f".thumb >> text={HOSTILE[:12]}")
+        words = shlex.split(page.inner_text("#do li:first-child code"))
+        assert words[:2] == ["tvtasks", "tune"]
+        assert Path(words[2]).is_file()
 
     def test_a_hostile_name_does_nothing(self, page):
         page.click(f".thumb >> text={HOSTILE[:12]}")
