@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from tvtasks.errors import ConfigurationError
 from tvtasks.figures.panels import Panel, Restored, caption, panels, prefix
-from tvtasks.figures.sheet import draw_scale_bar, shortened
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tvtasks.figures.sheet import draw_scale_bar, rendered, shortened
 
 _SIDE = 3.4  # inches; the width of a panel
 
 _COUNTED = {"disagreement": "standard deviations", "looks": "pixels averaged"}
 """What the values of arrays without a unit count."""
+
+
+class _ShownFigure(Figure):
+    """A figure that a notebook shows, also one in which nobody has imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return rendered(self, "png", 110)
 
 
 def panels_figure(run: Restored, arrays: Sequence[str] = (), colour_map: str = "gray") -> Figure:
@@ -38,9 +44,6 @@ def panels_figure(run: Restored, arrays: Sequence[str] = (), colour_map: str = "
     ConfigurationError
         The run has none of the arrays, or there is no such colour map.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - half a second
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     _check_colour_map(colour_map)
     shown = panels(run, arrays)
     if not shown:
@@ -51,7 +54,7 @@ def panels_figure(run: Restored, arrays: Sequence[str] = (), colour_map: str = "
     rows, columns = shown[0].image.shape
     dy, dx = run.micrograph.pixel_size or (1.0, 1.0)
     aspect = min(max(rows * dy / (columns * dx), 0.2), 5.0)
-    figure = Figure(figsize=(_SIDE * len(shown), _SIDE * aspect + 1.1), layout="constrained")
+    figure = _ShownFigure(figsize=(_SIDE * len(shown), _SIDE * aspect + 1.1), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(shortened(caption(run), 33 * len(shown)), fontsize=10, parse_math=False)
     for number, panel in enumerate(shown, 1):
@@ -82,8 +85,6 @@ def _label(run: Restored, panel: Panel, unit: str) -> str:
 
 
 def _check_colour_map(name: str) -> None:
-    import matplotlib  # noqa: PLC0415
-
     if name not in matplotlib.colormaps:
         near = difflib.get_close_matches(name, matplotlib.colormaps, 1)
         meant = f" Did you mean {near[0]}?" if near else ""
