@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Final
 
+from tvtasks.words import with_prefix
+
 ENOUGH = 0.9
 """Part of a step, a lattice or what is fine that must be left; else what took the rest is left out."""
 
@@ -76,7 +78,7 @@ class QualityScores:
         before, after = self.line_jumps_before, self.line_jumps_after
         texts = {}
         if before is not None and after is not None:
-            texts["line jumps"] = f"{before:.3g} before, {after:.3g} after{units and f' ({units})'}"
+            texts["line jumps"] = f"{with_prefix(before, units)} before, {with_prefix(after, units)} after"
         if self.lattice_before is not None and self.lattice_after is not None:
             texts["lattice"] = (
                 f"{self.lattice_before:.3g} times above the noise of the spectrum before, "
@@ -85,7 +87,7 @@ class QualityScores:
         if self.lattice_in_background is not None:
             texts["lattice in the background"] = f"{self.lattice_in_background:.1%} of its amplitude"
         if self.step_kept is not None:
-            texts["step height"] = f"changed by {100 * (self.step_kept - 1):+.1f} %"
+            texts["step height"] = f"changed by {round(100 * (self.step_kept - 1), 1) + 0.0:+.1f} %"
         kept = {"steps": self.step_kept, "lattice": self.lattice_kept, "fine detail": self.detail_kept}
         if parts := [f"{value:.0%} of the {name}" for name, value in kept.items() if value is not None]:
             texts["kept"] = ", ".join(parts)

@@ -27,7 +27,7 @@ def test_it_gives_lambda_the_ranges_and_by_how_much_steps_changed(terraces):
     assert "λ 0.02, α 0.05" in text
     kept = terraces.quality.step_kept
     assert kept < 0.99
-    assert f"step height changed by {100 * kept - 100:+.1f} %" in text
+    assert f"step height changed by {100 * (kept - 1):+.1f} %" in text
     assert "Black to white: raw " in text
     assert " pm" in text
 

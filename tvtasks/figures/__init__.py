@@ -17,12 +17,11 @@ from tvtasks.figures.panels import (
     limits,
     panels,
     png,
-    prefix,
     preview,
     preview_boxes,
     scale_bar,
-    with_prefix,
 )
+from tvtasks.words import prefix, with_prefix
 
 __all__ = [
     "PANEL_WIDTH",

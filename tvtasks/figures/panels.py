@@ -18,6 +18,7 @@ from PIL import ImageDraw, ImageFont
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import Recipe
 from tvtasks.steps import STEPS
+from tvtasks.words import prefix, with_prefix
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
@@ -34,8 +35,6 @@ _BAR_FONT_SIZE, _BAR_GROUND = 20, 0.75  # how opaque the ground of the scale bar
 
 _ENOUGH = 50_000
 """Pixels to take percentiles from: the error is invisible."""
-
-_TAKES_PREFIX = {"m", "A", "V", "N", "Hz", "s"}
 
 _COARSE = 3
 """From this size in the picture, a pixel is drawn as a square; smaller ones are interpolated."""
@@ -299,24 +298,3 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     path = Path(spec.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
     # Pictures are the same whether or not the system has a library for complex scripts.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def with_prefix(value: float, unit: str) -> str:
-    """Write a value with the prefix that makes its number short: 2e-9 m is 2 nm.
-
-    Examples
-    --------
-    >>> with_prefix(2e-9, "m"), with_prefix(1500, "counts")
-    ('2 nm', '1.5e+03 counts')
-    """
-    factor, prefixed = prefix(value, unit)
-    return f"{value / factor:.3g} {prefixed}".strip()
-
-
-def prefix(value: float, unit: str) -> tuple[float, str]:
-    """Return the factor and the prefixed unit that make the number of a value short."""
-    if unit in _TAKES_PREFIX and value:
-        for factor, letter in ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f")):
-            if abs(value) >= factor * 0.999:
-                return factor, letter + unit
-    return 1.0, unit

@@ -11,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tvtasks.errors import ConfigurationError
-from tvtasks.figures.panels import Panel, Restored, caption, panels, prefix
+from tvtasks.figures.panels import Panel, Restored, caption, panels
 from tvtasks.figures.sheet import draw_scale_bar, rendered, shortened
+from tvtasks.words import prefix
 
 _SIDE = 3.4  # inches; the width of a panel
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvtasks.figures.panels import Panel, drawn, limits, panels, scale_bar, with_prefix
+from tvtasks.figures.panels import Panel, drawn, limits, panels, scale_bar
 from tvtasks.micrograph import Micrograph
+from tvtasks.words import with_prefix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
