@@ -185,6 +185,7 @@ def _restore_now(
         gap=result.gap,
         converged=result.converged,
         seconds=result.seconds,
+        scores=result.quality,
         notes=result.notes,
     )
 

@@ -21,6 +21,7 @@ from tvtasks.archive import verdicts
 from tvtasks.archive.verdicts import Verdict
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.micrograph import Region
+from tvtasks.scores import QualityScores
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n\0"  # followed by superblock version 0, as h5py writes it
 _RECORD = b'{"algorithm_version":'  # the first key of a run record
@@ -82,7 +83,7 @@ class CatalogueEntry:
     region
         The part of the raw image that was restored: top, bottom, left, right.
     quality
-        The scores, by name; see `tvtasks.quality.QualityScores`.
+        The scores, by name; see `tvtasks.scores.QualityScores`.
     span
         When the first step started and when the file was written, in seconds since 1970; None if unknown.
     verdict, note
@@ -136,6 +137,11 @@ class CatalogueEntry:
         from tvtasks.steps import STEPS  # noqa: PLC0415 - listing an archive does not need it
 
         return tuple(step for step in STEPS if step in self.parameters)
+
+    @property
+    def scores(self) -> QualityScores | None:
+        """The scores; None if the file cannot be read, or if it has none."""
+        return QualityScores(**self.quality) if self.quality else None  # type: ignore[arg-type]
 
     @property
     def preview(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import partial
@@ -13,24 +14,21 @@ from typing import Any, Final
 
 from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.errors import ConfigurationError
+from tvtasks.scores import QualityScores
 
 Condition = Callable[[CatalogueEntry], bool]
 Value = str | float | bool | datetime | None
 
-SCORES: Final = (
-    "whiteness",
-    "line_jumps_before",
-    "line_jumps_after",
-    "lattice_before",
-    "lattice_after",
-    "lattice_in_background",
-    "saturated",
-)
-"""The scores of a result; see `tvtasks.quality.QualityScores`."""
+SCORES: Final = (*(field.name for field in fields(QualityScores)), "lines_left")
+"""The scores of a result; see `tvtasks.scores.QualityScores`."""
 
 
 def _score(name: str, entry: CatalogueEntry) -> float | None:
-    return entry.quality.get(name)
+    return getattr(entry.scores, name, None)
+
+
+def _flags(entry: CatalogueEntry) -> str | None:
+    return (", ".join(entry.scores.flags) or None) if entry.scores else None
 
 
 FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = MappingProxyType(
@@ -53,6 +51,7 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = Map
         "bytes": ("number", lambda entry: entry.size),
         "algorithm": ("number", lambda entry: entry.algorithm_version),
         **{name: ("number", partial(_score, name)) for name in SCORES},
+        "flags": ("text", _flags),
         "verdict": ("text", lambda entry: entry.verdict or None),
         "note": ("text", lambda entry: entry.note or None),
         "converged": ("truth", lambda entry: entry.converged),

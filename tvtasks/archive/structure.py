@@ -19,9 +19,9 @@ from tvtasks.archive.layout import ENTRY, fill
 from tvtasks.archive.reading import ArchivedRun
 from tvtasks.archive.sealing import SEAL
 from tvtasks.draft import StepRecord
-from tvtasks.quality import QualityScores
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration
+from tvtasks.scores import QualityScores
 from tvtasks.solvers import Check, Convergence
 
 # The scales of a dataset are compared by name, because references differ in a copy.

@@ -47,7 +47,7 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
         known = [f"{word}{run[key]}" for key, word in _RUN.items() if run.get(key)]
         add("flow run", ", ".join(known))
     if quality := record.get("quality"):
-        from tvtasks.quality import QualityScores
+        from tvtasks.scores import QualityScores
 
         for name, fact in QualityScores(**quality).facts(image["units"]).items():
             add(name, fact)
