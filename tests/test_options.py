@@ -28,6 +28,7 @@ EVERYTHING = WatchOptions(
     preview_size=0,
     metrics=9100,
     compression="none",
+    exact=True,
     sample=Path("/sample.toml"),
     workers=5,
 )

@@ -89,8 +89,8 @@ class WatchOptions(MonitorOptions):
         Port of a new Prefect server; None for the usual one.
     metrics
         Port for Prometheus; None for no metrics.
-    compression, sample
-        How to compress results, and the TOML file with the sample data.
+    compression, exact, sample
+        How to compress results, whether arrays keep all bits, and the TOML file with the sample data.
     """
 
     folder: Path
@@ -103,6 +103,7 @@ class WatchOptions(MonitorOptions):
     port: int | None = None
     metrics: int | None = None
     compression: Compression = "gzip"
+    exact: bool = False
     sample: Path | None = None
 
     def absolute(self) -> WatchOptions:
@@ -152,6 +153,7 @@ _OPTIONS = {
     "port": "--port",
     "metrics": "--metrics",
     "compression": "--compression",
+    "exact": "--exact",
     "sample": "--sample",
     "workers": "--workers",
 }

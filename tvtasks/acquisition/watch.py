@@ -85,7 +85,7 @@ class Watch:
         self.options = options
         self.stop = stop or Stop()
         self.recipes = RecipeBook.load(options.recipes)
-        self.storage = Storage.of(options.compression, options.sample)
+        self.storage = Storage.of(options.compression, options.sample, exact=options.exact)
         self.around: Callable[[Call], Call] = lambda call: call
         check_folders(options.folder, options.archive, options)
         refuse_second(ledger_path(options.archive))

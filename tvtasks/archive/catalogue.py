@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.micrograph import Region
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n\0"  # followed by superblock version 0, as h5py writes it
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_LENGTH_AT = {0: 40, 2: 28, 3: 28}  # where the length of the file is, by the version of the superblock
 _RECORD = b'{"algorithm_version":'  # the first key of a run record
 _TAIL = 32_768  # bytes; record and checksum are in the last 10,000 or so
 _READERS = 8  # files read at a time, because a network share answers each request late
@@ -229,7 +230,8 @@ def _quickly(path: Path) -> dict[str, Any] | None:
         head = file.read(48)
         size = file.seek(0, os.SEEK_END)
         # A file shorter than it says was truncated.
-        if head[:9] != _SIGNATURE or int.from_bytes(head[40:], "little") != size:
+        at = _LENGTH_AT.get(head[8]) if head[:8] == _SIGNATURE and len(head) == 48 else None
+        if at is None or int.from_bytes(head[at : at + 8], "little") != size:
             return None
         file.seek(max(0, size - _TAIL))
         tail = file.read(_TAIL)

@@ -1,4 +1,4 @@
-"""How results are stored: their compression and the sample data. No run_id depends on it."""
+"""How results are stored: their compression, rounding and the sample data. No run_id depends on it."""
 
 from __future__ import annotations
 
@@ -124,6 +124,8 @@ class Storage:
         Compression of the arrays; all but ``gzip`` and ``none`` need hdf5plugin, for writing and reading.
     sample
         The sample data. With them, images of electron microscopes are stored as NXem.
+    exact
+        Whether arrays keep all bits; otherwise they are rounded far below the noise of the raw image.
     """
 
     compression: Annotated[
@@ -132,9 +134,15 @@ class Storage:
     sample: Annotated[Sample | None, Field(description="Data about the sample, stored with each image.")] = (
         None
     )
+    exact: Annotated[
+        bool,
+        Field(description="Keep all bits of the arrays; otherwise they are rounded far below the noise."),
+    ] = False
 
     @classmethod
-    def of(cls, compression: Compression = "gzip", sample: Path | None = None) -> Storage:
+    def of(
+        cls, compression: Compression = "gzip", sample: Path | None = None, *, exact: bool = False
+    ) -> Storage:
         """Return what the command line asks for; `sample` is a TOML file.
 
         Raises
@@ -143,7 +151,7 @@ class Storage:
             The sample data cannot be read, or packing needs a package that is not installed.
         """
         options(compression)
-        return cls(compression, Sample.load(sample) if sample else None)
+        return cls(compression, Sample.load(sample) if sample else None, exact)
 
 
 DEFAULT_STORAGE = Storage()

@@ -58,6 +58,12 @@ CompressionOption = Annotated[
         "results then needs hdf5plugin.",
     ),
 ]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Keep all bits of the arrays, which otherwise are rounded far below the noise."
+    ),
+]
 SampleFile = Annotated[
     Path | None,
     typer.Option(

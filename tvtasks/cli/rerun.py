@@ -58,6 +58,7 @@ def rerun(
         ),
     ] = "",
     compression: options.CompressionOption = "gzip",
+    exact: options.Exact = False,
     sample: options.SampleFile = None,
     no_dashboard: options.NoDashboard = False,
     quiet: options.Quiet = False,
@@ -83,7 +84,7 @@ def rerun(
         failed_only,
         workers,
         dask,
-        Storage.of(compression, sample),
+        Storage.of(compression, sample, exact=exact),
     )
     if plan:
         _print_plan(request, quiet=quiet, as_json=as_json)

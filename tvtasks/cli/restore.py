@@ -19,6 +19,7 @@ def restore(
     recipe: options.Recipes = None,
     workers: options.Workers = 2,
     compression: options.CompressionOption = "gzip",
+    exact: options.Exact = False,
     sample: options.SampleFile = None,
     no_dashboard: options.NoDashboard = False,
     quiet: options.Quiet = False,
@@ -39,7 +40,7 @@ def restore(
         tuple(recipe or [USUAL_RECIPE]),
         archive,
         workers=workers,
-        storage=Storage.of(compression, sample),
+        storage=Storage.of(compression, sample, exact=exact),
         yields=False,  # the user is waiting for these very files
     )
     batch.run(request, dashboard=not no_dashboard, quiet=quiet, as_json=as_json)

@@ -69,6 +69,7 @@ def watch(
         ),
     ] = None,
     compression: options.CompressionOption = "gzip",
+    exact: options.Exact = False,
     sample: options.SampleFile = None,
     workers: options.Workers = 2,
     quiet: options.Quiet = False,
@@ -94,6 +95,7 @@ def watch(
         port=port,
         metrics=metrics,
         compression=compression,
+        exact=exact,
         sample=sample,
         workers=workers,
     )
