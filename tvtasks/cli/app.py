@@ -17,6 +17,7 @@ from tvtasks.cli import (
     export,
     gallery,
     list_runs,
+    passport,
     profile,
     recipes,
     rerun,
@@ -76,6 +77,7 @@ _add(LOOKING, "gallery", gallery.gallery, "Make an HTML page of an archive's ima
 _add(LOOKING, "profile", profile.profile, "Plot the images of a run along a line.")
 _add(HANDING_ON, "verify", verify.verify, "Check that results are unchanged and reproducible.")
 _add(HANDING_ON, "collect", collect.collect, "Copy several runs into one file.")
+_add(HANDING_ON, "passport", passport.passport, "Write results with all that repeats them, as an RO-Crate.")
 _add(HANDING_ON, "export", export.export, "Write images as TIFF, PNG, .gwy, .gsf or .npz.")
 
 
