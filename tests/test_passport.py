@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def results(originals: list[Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def passport(results: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("handed on") / "passport"
+    target = tmp_path_factory.mktemp("handed_on") / "passport"
     return write_passport(results, target, author="Jo Meier", licence="https://spdx.org/licenses/CC-BY-4.0")
 
 
@@ -103,15 +104,17 @@ def test_a_result_that_cannot_be_repeated_is_named(
 def test_the_validator_finds_nothing_that_is_required(passport: Path, profile: str) -> None:
     services = pytest.importorskip("rocrate_validator.services")
     models = pytest.importorskip("rocrate_validator.models")
-    found = services.validate(
-        {
-            "rocrate_uri": str(passport),
-            "profile_identifier": profile,
-            "requirement_severity": models.Severity.REQUIRED,
-            "offline": True,
-        }
-    )
-    assert [issue.message for issue in found.get_issues()] == []
+    cache = os.environ.get("ROCRATE_VALIDATOR_CACHE")  # filled by `rocrate-validator cache warm`
+    settings = {
+        "rocrate_uri": str(passport),
+        "profile_identifier": profile,
+        "requirement_severity": models.Severity.REQUIRED,
+        **({"offline": True, "cache_path": Path(cache)} if cache else {}),
+    }
+    messages = [str(issue.message) for issue in services.validate(settings).get_issues()]
+    if any("Unable to retrieve the JSON-LD context" in message for message in messages):
+        pytest.skip("The validator needs the context of RO-Crate from the internet or its cache.")
+    assert messages == []
 
 
 def test_the_crate_names_who_what_and_when(passport: Path, results: list[Path]) -> None:

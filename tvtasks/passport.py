@@ -206,7 +206,9 @@ def _new_crate() -> ROCrate:
         raise ConfigurationError(
             "A passport needs the package rocrate. Install it: pip install tvtasks[passport]."
         ) from None
-    return ROCrate(version="1.1")
+    crate = ROCrate(version="1.1")
+    crate.metadata.extra_terms["sha256"] = "https://w3id.org/ro/terms/workflow-run#sha256"
+    return crate
 
 
 def _sentence(step: Mapping[str, Any]) -> str:
