@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -210,6 +211,11 @@ class Handover:
         self._notes = archive / ".tvtasks" / "handed-on.sqlite"
         self._known: dict[Path, CatalogueEntry] = {}  # results do not change
 
+    @cached_property
+    def _client(self) -> httpx.Client:
+        """One for all turns: to load the certificates takes longer than a delivery."""
+        return httpx.Client()
+
     def turn(self) -> float | None:
         """Deliver all that is due; return the seconds until more is due, None if nothing waits.
 
@@ -221,8 +227,8 @@ class Handover:
             There is no such archive.
         """
         found = self._results()
-        with closing(self._open()) as db, httpx.Client() as client:
-            waits = [self._deliver(db, client, action, found) for action in self._actions]
+        with closing(self._open()) as db:
+            waits = [self._deliver(db, self._client, action, found) for action in self._actions]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def standing(self) -> Iterator[Standing]:
