@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tvtasks.acquisition.loop import RestoreFile, Tally
 from tvtasks.acquisition.watch import Watch
-from tvtasks.archive.folder import server_log_path
+from tvtasks.archive.folder import ledger_path, server_log_path
 from tvtasks.dashboard import allowed
 from tvtasks.dashboard import server as servers
 from tvtasks.dashboard.forms import Help
@@ -25,7 +25,7 @@ from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.dashboard.watch_page import WatchPage
 from tvtasks.errors import TvtasksError
 from tvtasks.health.heartbeat import ServerState
-from tvtasks.ledger import State
+from tvtasks.ledger import Ledger, State
 from tvtasks.listener import Listener
 from tvtasks.options import USUAL_RECIPE, WatchOptions
 from tvtasks.outcome import Outcome
@@ -52,6 +52,12 @@ def acquire_flow(
     ignore: Annotated[list[str] | None, Help("Patterns of files to leave alone, such as test_*.")] = None,
     workers: Annotated[int, Field(ge=1, le=64), Help("Files restored at a time.")] = 2,
     once: Annotated[bool, Help("Restore the files that are there, then end.")] = False,
+    frames: Annotated[
+        str,
+        Help(
+            "Frames to take from stacks and series: all, or numbers such as 0-9, 20; if empty, as the recipe."
+        ),
+    ] = "",
 ) -> Any:
     """Restore all images in a folder, and new ones as they arrive, until someone cancels the run.
 
@@ -68,6 +74,7 @@ def acquire_flow(
             ignore=tuple(ignore or ()),
             workers=workers,
             once=once,
+            frames=frames,
         )
         # In a context of its own: otherwise each image would be a subflow run of this one, at ten times the
         # cost.
@@ -98,6 +105,10 @@ def dashboard(keeper: ServerKeeper, watch: Watch) -> Iterator[WatchDashboard]:
         def counts() -> Mapping[State, int]:
             return watch.overview().counts
 
+        def retry(path: Path) -> int:
+            with Ledger(ledger_path(archive)) as ledger:
+                return ledger.retry(path, recipe=watch.recipes.digest)
+
         page = WatchPage(
             supervisor,
             keeper.server.api_url,
@@ -105,6 +116,7 @@ def dashboard(keeper: ServerKeeper, watch: Watch) -> Iterator[WatchDashboard]:
             counts=counts,
             cancel=watch.stop.set,
             answers=lambda: keeper.state().answers,
+            retry=retry,
         )
         with page:
             yield WatchDashboard(keeper, watch, page)

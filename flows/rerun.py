@@ -51,6 +51,7 @@ class _Caller:
     listener: Listener = field(default_factory=Listener)
     stop: threading.Event = field(default_factory=threading.Event)
     yields: bool = True
+    memory: float | None = None
     report: BatchReport | None = None
     error: Exception | None = None
 
@@ -101,6 +102,12 @@ def rerun_flow(
         str, Help('The address of a Dask cluster, or "local" for processes on the worker\'s computer.')
     ] = "",
     storage: StorageOptions = DEFAULT_STORAGE,
+    frames: Annotated[
+        str,
+        Help(
+            "Frames to take from stacks and series: all, or numbers such as 0-9, 20; if empty, as the recipe."
+        ),
+    ] = "",
 ) -> Any:
     """Restore archived images, or the files they came from, by another recipe, unless they are current.
 
@@ -128,7 +135,9 @@ def rerun_flow(
             workers,
             dask,
             storage,
-            caller.yields,
+            memory=caller.memory,
+            yields=caller.yields,
+            frames=frames,
         )
         with BatchPage() as page:
             listener = Listeners(page, caller.listener, _Report(caller))
@@ -144,6 +153,8 @@ def rerun_flow(
     message = " ".join(part for part in (f"{report.sentence}.", report.stopped_because) if part)
     if cancelled.is_set():
         return Cancelled(message=f"Cancelled in the dashboard: {message}")
+    if report.left and caller.stop.is_set():
+        return Cancelled(message=f"Stopped by the user: {message}")
     # Failed images do not make the run fail, but a run that was cut short is not complete.
     return Failed(message=message) if report.left else Completed(message=message)
 
@@ -172,7 +183,7 @@ def rerun_and_show(request: Request, listener: Listener, stop: threading.Event) 
             len(request.sources),
         )
         return run_batch(request, listener=listener, stop=stop)
-    caller = _Caller(listener, stop, request.yields)
+    caller = _Caller(listener, stop, request.yields, request.memory)
     token = _caller.set(caller)
     try:
         _call(request)
@@ -205,6 +216,7 @@ def _call(request: Request) -> None:
         "workers": request.workers,
         "dask": request.dask,
         "storage": request.storage,
+        "frames": request.frames,
     }
     supervisor = current_supervisor()
     with tags(TAG):

@@ -28,7 +28,7 @@ from .restore import ImageFile
 SHEET_BYTES = 200_000
 """Largest size of the sheet on the page: it holds many images, and each sweep has only one."""
 
-VARIED = [step.name for step in STEPS.values() if step.models]
+VARIED = [step.name for step in STEPS.values() if step.has_lam]
 Numbers = tuple[Annotated[float, Field(ge=0)], ...]
 
 

@@ -100,7 +100,7 @@ class TestOtherDirection:
         chosen, _ = choose(STM, recipe())
         back = other_direction(chosen[0], STM)
         assert back is STM[1]
-        assert other_direction(back, STM) is chosen[0]
+        assert other_direction(back, STM) is STM[0]
 
     @pytest.mark.parametrize(
         "other",
@@ -180,3 +180,33 @@ class TestByTheRecipe:
         assert names(choose(STM, chooses)[0]) == [("Current", "forward")]
         with pytest.raises(RecipeError, match="has no entry"):
             choose(AFM, chooses)
+
+
+class TestManyImages:
+    STACK = tuple(image("", None, None, None, frame=number) for number in range(100))
+
+    def test_more_than_64_are_refused_unless_asked_for(self):
+        with pytest.raises(UnusableImageError, match=r"would give 100 images.*--frames"):
+            choose(self.STACK, recipe())
+        assert len(choose(self.STACK[:64], recipe())[0]) == 64
+
+    @pytest.mark.parametrize(
+        ("frames", "expected"),
+        [("all", range(100)), ("0-69", range(70)), ("3, 5-6,99", (3, 5, 6, 99)), (7, (7,)), ([1, 4], (1, 4))],
+    )
+    def test_those_that_the_recipe_names(self, frames, expected):
+        chosen, _ = choose(self.STACK, recipe(frames=frames))
+        assert [one.frame for one in chosen] == list(expected)
+
+    def test_no_such_frame_says_which_there_are(self):
+        with pytest.raises(UnusableImageError, match=r"has no frame 200, .*0 to 99"):
+            choose(self.STACK, recipe(frames="200"))
+
+    @pytest.mark.parametrize("frames", ["", "some", "1-", "-3", "0..9", True])
+    def test_what_are_no_frames_is_refused(self, frames):
+        with pytest.raises(ValueError, match="frames"):
+            recipe(frames=frames)
+
+    def test_they_identify_the_work_on_a_file_and_not_that_on_an_image(self):
+        assert recipe().digest == recipe(frames="0-9").digest
+        assert recipe().file_digest != recipe(frames="0-9").file_digest

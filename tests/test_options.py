@@ -14,6 +14,7 @@ from tvtasks.options import MonitorOptions, WatchOptions
 
 PLAIN = WatchOptions(folder=Path("/scans"), archive=Path("/archive"), recipes=("auto",))
 EVERYTHING = WatchOptions(
+    frames="0-9",
     folder=Path("/my scans"),
     archive=Path("/archive"),
     recipes=("stm_*=stm-scratches", "*=auto"),
@@ -31,6 +32,8 @@ EVERYTHING = WatchOptions(
     exact=True,
     sample=Path("/sample.toml"),
     workers=5,
+    memory=6.5,
+    ledger=Path("/ledgers"),
 )
 
 

@@ -1,10 +1,11 @@
 import json
 from itertools import product
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tvtasks import Gap, Published
+from tvtasks import Gap, Published, restore
 from tvtasks.errors import RecipeError, TvtasksError
 from tvtasks.recipe import (
     HuberROFStep,
@@ -258,7 +259,7 @@ class TestFaults:
         assert sentence in message
         assert message.startswith("Recipe ")
         assert "mine.toml" in message
-        assert message.endswith(".")
+        assert message.endswith((".", "?"))
         for jargon in ("Input", "Value error", "String", "dictionary", "instance", "..", "pydantic"):
             assert jargon not in message.replace(".toml", "")
 
@@ -431,3 +432,43 @@ class TestAuto:
         with pytest.raises(RecipeError) as caught:
             load(text)
         assert sentence in str(caught.value)
+
+
+class TestBottomless:
+    """Recipes that would take the interpreter, or the memory, to its end."""
+
+    def test_a_recipe_that_names_itself(self, tmp_path):
+        for name, other in (("a", "b"), ("b", "a"), ("own", "own")):
+            (tmp_path / f"{name}.toml").write_text(f'[by_technique]\nother = "{other}.toml"\n')
+        for name in ("a", "own"):
+            with pytest.raises(RecipeError, match=r"names itself in by_technique"):
+                Recipe.load(tmp_path / f"{name}.toml")
+        assert Recipe.load("auto"), "the next recipe is none of them"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "x = " + "[" * 20_000 + "]" * 20_000,
+            "x = " + "{a=" * 5000 + "1" + "}" * 5000,
+            "[" + ".".join(["a"] * 100_000) + "]",
+            "[by_technique]\nother = " + "{by_technique={other=" * 300 + "1" + "}}" * 300,
+        ],
+    )
+    def test_tables_in_tables_in_tables(self, tmp_path, text):
+        (tmp_path / "deep.toml").write_text(text)
+        with pytest.raises(RecipeError) as found:
+            Recipe.load(tmp_path / "deep.toml")
+        assert len(str(found.value)) < 1000
+
+    @pytest.mark.parametrize(
+        "text", ["[median]\nrows = 99999999", '[denoise]\nmodel = "huber-rof"\nlam = 4.0\nalpha = 1e308']
+    )
+    def test_numbers_beyond_all_sense(self, tmp_path, text):
+        (tmp_path / "far.toml").write_text(text)
+        with pytest.raises(RecipeError, match="less than or equal to"):
+            Recipe.load(tmp_path / "far.toml")
+
+    def test_the_largest_alpha_works(self):
+        image = np.random.default_rng(0).random((12, 16))
+        recipe = Recipe.model_validate({"denoise": {"model": "huber-rof", "lam": 4.0, "alpha": 1e15}})
+        assert np.isfinite(restore(image, recipe).restored).all()

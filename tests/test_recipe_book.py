@@ -77,3 +77,11 @@ class TestRecipeBook:
     def test_no_recipe_at_all_is_refused(self):
         with pytest.raises(RecipeError, match="Give a recipe: one of afm-background"):
             RecipeBook.load([])
+
+
+def test_frames_take_the_place_of_those_of_every_recipe():
+    book = RecipeBook.load(["*.dm4=stem-denoise", "auto"], frames="0-9")
+    assert {recipe.frames for _, recipe in book.rules} == {"0-9"}
+    assert book.digest != RecipeBook.load(["*.dm4=stem-denoise", "auto"]).digest
+    with pytest.raises(RecipeError, match="frames = 'ten' is not allowed"):
+        RecipeBook.load(["auto"], frames="ten")

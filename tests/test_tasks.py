@@ -5,12 +5,14 @@ import pytest
 from prefect.cache_policies import NO_CACHE
 
 from tvtasks import workflow
+from tvtasks.faults import OffsetsAndScars
 from tvtasks.recipe import HuberROFStep, Median, Recipe
 from tvtasks.steps import STEPS
 from tvtasks.tasks import TASKS
 
 STEP = HuberROFStep(model="huber-rof", lam=0.5, direction="x")
-RECIPE = Recipe(background=STEP, median=Median(), contrast=STEP, denoise=STEP)
+LINES = OffsetsAndScars(model="offsets-scars")
+RECIPE = Recipe(lines=LINES, background=STEP, median=Median(), contrast=STEP, denoise=STEP)
 
 
 def test_each_step_that_the_workflow_calls_has_a_task(tmp_path):

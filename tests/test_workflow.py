@@ -10,6 +10,7 @@ import pytest
 
 from tvtasks import archive, readers, recipe, restoration, steps, workflow
 from tvtasks.archive import identity
+from tvtasks.courtesy import Turn
 from tvtasks.errors import (
     ArchiveError,
     ConfigurationError,
@@ -254,3 +255,15 @@ class TestRefusals:
         with pytest.raises(ArchiveError, match=r"stm_1__.*\.png cannot be written: No space .*0\.\d MB"):
             restore_file(scan, RECIPE, directory)
         assert not list(directory.iterdir())
+
+
+def test_a_stack_goes_on_where_it_stopped_for_others(tmp_path, directory):
+    path = save(tmp_path / "stack.npy", 4, 16, 16)
+    only_median = Recipe(name="median", median=Median())
+    now = iter(range(0, 1000, 2))
+    Turn(lambda: True, clock=lambda: next(now)).take()
+    first = restore_file(path, only_median, directory)
+    Turn(lambda: False).take()
+    second = restore_file(path, only_median, directory)
+    assert 1 <= len(first) < 4
+    assert [outcome.state for outcome in second] == ["current"] * len(first) + ["restored"] * (4 - len(first))

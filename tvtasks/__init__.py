@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tvtasks.channels import read_images as read_images
     from tvtasks.errors import TvtasksError as TvtasksError
     from tvtasks.micrograph import Micrograph as Micrograph
     from tvtasks.models import TGVL1 as TGVL1
@@ -38,6 +39,7 @@ _HOME = {
     "Restoration": "restoration",
     "restore": "restoration",
     "read": "readers",
+    "read_images": "channels",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605 - a sorted list of the names above
 

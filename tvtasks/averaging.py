@@ -12,7 +12,6 @@ from pydantic.dataclasses import dataclass
 from tvtasks.draft import Applied, Draft, Floats, ModelSettings
 from tvtasks.models import STRICT
 
-SHARED = "The noise was left: neighbouring pixels share it, and averaging would mostly blur."
 NO_LATTICE = "The noise was left: without counts or a plain lattice it cannot be told from detail."
 _CRYSTALS = ("STEM", "TEM")  # whose lattices may cover a small part of the image
 _LATTICE = 0.4
@@ -29,6 +28,7 @@ class ByWhatRepeats(ModelSettings):
     summary: ClassVar[str] = (
         "Averages noise over what looks the same: cells of a lattice, or similar patches."
     )
+    checks_itself: ClassVar[bool] = True
     usual_lam: ClassVar[Mapping[str, float | None]] = {"denoise": None}
     arrays: ClassVar[tuple[str, ...]] = ("restored_errors", "looks")
 
@@ -40,7 +40,8 @@ class ByWhatRepeats(ModelSettings):
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
         """Return the image with less noise, the standard error of each pixel, and its number of looks."""
-        from tvtasks.choosing.counts import are_counts  # noqa: PLC0415 - brings in scipy
+        from tvtasks.choosing.checks import ENOUGH, checks  # noqa: PLC0415 - brings in scipy
+        from tvtasks.choosing.counts import are_counts  # noqa: PLC0415
         from tvtasks.choosing.denoising import denoise_auto  # noqa: PLC0415
         from tvtasks.choosing.noise import estimate_noise  # noqa: PLC0415
         from tvtasks.choosing.waves import waves  # noqa: PLC0415
@@ -48,24 +49,22 @@ class ByWhatRepeats(ModelSettings):
         level = draft.offset if draft.lifted else 0.0
         values = image.astype(np.float64) * draft.factor + level
         technique = draft.micrograph.technique
-        patches = self.patches or are_counts(draft.micrograph.data[draft.region.slices], technique)
+        patches = self.patches or are_counts(draft.raw, technique)
         noise = estimate_noise(values)
         sample = max(float(values.var()) - noise.sigma**2, 0.0)
         lattice = technique in _CRYSTALS or bool(waves(values).values.var() > _LATTICE * sample > 0)
         if not patches and not lattice:
             return Applied(image, notes=(NO_LATTICE,))
-        done = denoise_auto(values, noise=noise, lattice=lattice)
-        if done.method == "total-variation" or (done.method != "lattice-mean" and not patches):
-            return Applied(image, evidence=done.evidence, notes=(SHARED,))
-        u = (done.image - level) / draft.factor
+        done = denoise_auto(values, noise=noise, lattice=lattice, patches=patches, total_variation=False)
         if done.method == "none":
             return Applied(image, evidence=done.evidence, notes=(done.reason,))
+        lost = [check.sentence for check in checks(values, done.image) if check.kept < ENOUGH]
         return Applied(
-            u,
+            (done.image - level) / draft.factor,
             evidence={"method": done.method, **done.evidence},
             arrays={
                 "restored_errors": ((done.errors / draft.factor).astype(image.dtype), "difference"),
                 "looks": (done.looks.astype(np.float32), "plain"),
             },
-            notes=(done.reason,),
+            notes=(done.reason, *lost),
         )

@@ -9,18 +9,70 @@ microscope it means every signal.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from tvtasks import readers
 from tvtasks.errors import UnusableImageError
 from tvtasks.micrograph import Micrograph
 from tvtasks.readers.directions import direction_of, undirected
 from tvtasks.recipe import Recipe
 
+
+def read_images(
+    path: str | Path,
+    *,
+    channel: str | Sequence[str] | None = None,
+    direction: Literal["forward", "backward", "both"] | None = None,
+) -> list[Micrograph]:
+    """Read the images of a file that the command line would restore.
+
+    Parameters
+    ----------
+    path
+        An image file.
+    channel
+        Names of channels, quantities (``height``), or patterns (``Frequency*``); ``"*"`` for all. If not
+        given, the usual ones for the technique.
+    direction
+        Fast-scan direction; forward if not given.
+
+    Returns
+    -------
+    list of Micrograph
+        At least one image.
+
+    Raises
+    ------
+    UnreadableFileError, UnusableImageError
+        The file cannot be read, or has no such image; the message lists those that it has.
+
+    See Also
+    --------
+    tvtasks.read : every image of a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/scan.npy", np.eye(8))
+    ...     read_images(f"{folder}/scan.npy")
+    [Micrograph scan.npy: 8 × 8 float64]
+    """
+    wanted = {"channel": channel if channel is None or isinstance(channel, str) else tuple(channel)}
+    recipe = Recipe.of("auto").model_copy(update=wanted | {"direction": direction})
+    return choose(readers.read(path), recipe)[0]
+
+
 _WANTED = {
     "STM": ("height", "current"),
     "AFM": ("height", "frequency_shift", "deflection", "amplitude", "phase", "current"),
 }
+MOST_IMAGES = 64
+"""Images of one file that are restored without `frames` in the recipe."""
 _MOST_NAMES = 12
 _SECOND = " (2)"
 
@@ -44,21 +96,29 @@ def choose(micrographs: Sequence[Micrograph], recipe: Recipe) -> tuple[list[Micr
     RecipeError
         The recipe chooses by technique and has nothing for the technique of the file.
     """
-    if len(micrographs) < 2 and not (recipe.channel or recipe.direction or recipe.by_technique):
+    if len(micrographs) < 2 and not (
+        recipe.channel or recipe.direction or recipe.frames or recipe.by_technique
+    ):
         return list(micrographs), ()
     chosen: set[int] = set()
     for technique in dict.fromkeys(micrograph.technique for micrograph in micrographs):
         images = [micrograph for micrograph in micrographs if micrograph.technique == technique]
         plan = recipe.for_technique(technique, images[0].name)
-        chosen |= {id(image) for image in _in_direction(_of_channel(images, plan), plan)}
+        chosen |= {id(image) for image in _in_frames(_in_direction(_of_channel(images, plan), plan), plan)}
     kept = [_paired(micrograph, micrographs) for micrograph in micrographs if id(micrograph) in chosen]
+    if len(kept) > MOST_IMAGES and not recipe.frames:
+        raise UnusableImageError(
+            f"{kept[0].name} would give {len(kept)} images, more than the {MOST_IMAGES} that are restored "
+            'without being asked for. Give --frames, or set frames in the recipe: "all", or numbers such as '
+            '"0-9".'
+        )
     rest = [micrograph for micrograph in micrographs if id(micrograph) not in chosen]
     if not rest:
         return kept, ()
     note = (
         f"Restored {len(kept)} of {len(micrographs)} images in the file: {_names(kept)}. "
         f"Left out: {_names(rest)}. "
-        'For others, set channel ("*" for all) and direction (forward, backward, both) in the recipe.'
+        'For others, set channel ("*" for all), direction (forward, backward, both) and frames in the recipe.'
     )
     return kept, (note,)
 
@@ -151,6 +211,31 @@ def _in_direction(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
     return found or images
 
 
+def _in_frames(images: list[Micrograph], recipe: Recipe) -> list[Micrograph]:
+    if recipe.frames is None or recipe.frames.strip() == "all":
+        return images
+    found = [image for image in images if _is_among(image.frame, recipe.frames)]
+    if not found:
+        raise UnusableImageError(
+            f"{images[0].name} has no frame {recipe.frames}, as the recipe asks. Its frames are "
+            f"{min(image.frame for image in images)} to {max(image.frame for image in images)}."
+        )
+    return found
+
+
+def _is_among(frame: int, ranges: str) -> bool:
+    """Return whether numbers and ranges such as ``0-9, 20`` contain a frame.
+
+    >>> [frame for frame in range(30) if _is_among(frame, "0-3, 20")]
+    [0, 1, 2, 3, 20]
+    """
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        if int(first) <= frame <= int(last or first):
+            return True
+    return False
+
+
 def _fits(image: Micrograph, pattern: str) -> bool:
     # A name does not always match itself as a pattern: passes of Nanonis are called [P1]_Z.
     names = {name.casefold() for name in (image.channel, _channel(image), image.quantity or "")}
@@ -164,12 +249,12 @@ def _is_constant(image: Micrograph) -> bool:
 
 
 def _names(images: Iterable[Micrograph]) -> str:
-    names = list(
-        dict.fromkeys(
-            " ".join(filter(None, (image.channel or image.quantity or "without a name", image.direction)))
-            for image in images
-        )
-    )
+    names = list(dict.fromkeys(_name(image) for image in images))
     return ", ".join(names[:_MOST_NAMES]) + (
         f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     )
+
+
+def _name(image: Micrograph) -> str:
+    name = image.channel or image.quantity or "without a name"
+    return name if image.direction is None or direction_of(name) else f"{name} {image.direction}"

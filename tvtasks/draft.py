@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks.hot_pixels import without
 from tvtasks.micrograph import Micrograph, Region
 from tvtasks.solvers import Convergence
 
@@ -96,6 +97,8 @@ class Draft:
         What was found to be wrong with the raw image, in its unit; None unless a step asked.
     steps, notes
         A record of each finished step, and sentences for the user.
+    hot
+        Rows and columns of hot pixels in the region, shape (count, 2).
     """
 
     micrograph: Micrograph
@@ -111,6 +114,13 @@ class Draft:
     diagnosis: Diagnosis | None = None
     steps: tuple[StepRecord, ...] = ()
     notes: tuple[str, ...] = ()
+    hot: NDArray[np.intp] = field(default_factory=lambda: np.empty((0, 2), np.intp))
+
+    @property
+    def raw(self) -> NDArray[Any]:
+        """The region of the raw image, in its unit and dtype, without hot pixels."""
+        raw = self.micrograph.data[self.region.slices]
+        return without(raw, self.hot) if len(self.hot) else raw
 
     def without(self, taken: Floats, step: str, *, level: bool) -> Draft:
         """Subtract something from the image and add it to the background.
@@ -179,9 +189,12 @@ class Settings:
         Names of the arrays that a step with these settings makes, besides those of every such step.
     chooses
         Whether λ is chosen for each image.
+    checks_itself
+        Whether the step checks what it takes of the sample, and notes it.
     """
 
     arrays: ClassVar[tuple[str, ...]] = ()
+    checks_itself: ClassVar[bool] = False
 
     @property
     def chooses(self) -> bool:  # noqa: D102 - see above
@@ -197,12 +210,17 @@ class ModelSettings(Settings):
         The model's name in a recipe, its title on pages, and what it does, for the form.
     usual_lam
         The steps that can use the model, each with the λ that is usual there; None for a model without λ.
+    memory
+        Bytes that it needs for each pixel, besides its input. Measured for the variational models as the peak
+        of the resident memory, on 500² to 1500² pixels of noise; where an iteration goes over to float64,
+        that counts. A model that does not say so counts like Huber-ROF.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
     usual_lam: ClassVar[Mapping[str, float | None]]
+    memory: ClassVar[int]
     model: str
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:

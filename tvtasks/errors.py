@@ -17,6 +17,14 @@ class UnusableImageError(TvtasksError, ValueError):
     """An image that cannot be restored: it is empty, constant or not finite."""
 
 
+class MemoryShortError(TvtasksError):
+    """Too little memory is free at present to restore an image."""
+
+
+class DeadlyFileError(TvtasksError):
+    """A file that ends every process that restores it."""
+
+
 class RecipeError(TvtasksError, ValueError):
     """A recipe that does not exist or holds a value that is not allowed."""
 

@@ -127,6 +127,23 @@ def _offset(run: ArchivedRun, name: str) -> tuple[int, int]:
     return (0, 0) if name == "raw" else (run.region.top, run.region.left)
 
 
+def _edges(run: ArchivedRun, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Return the lowest y and x that an array covers, in the unit of the pixel size.
+
+    Where the image has no position, they are counted from the upper left corner of the raw image, as in
+    Gwyddion.
+    """
+    micrograph, corner = run.micrograph, _offset(run, name)
+    steps = micrograph.pixel_size or (1.0, 1.0)
+    if micrograph.position is None:
+        return corner[0] * steps[0], corner[1] * steps[1]
+    edges = []
+    for axis in (0, 1):
+        ends = micrograph.coordinates(axis, corner[axis] + np.array([0, shape[axis] - 1]))
+        edges.append(float(ends.min()) - steps[axis] / 2)
+    return edges[0], edges[1]
+
+
 def _units(run: ArchivedRun, name: str) -> str:
     return "" if name in run.unitless else run.micrograph.units
 
@@ -208,13 +225,9 @@ def _gsf(run: ArchivedRun, name: str, image: Image) -> bytes:
     rows, columns = image.shape
     header: dict[str, Any] = {"XRes": columns, "YRes": rows}
     if run.micrograph.pixel_size:
-        (dy, dx), (top, left) = run.micrograph.pixel_size, _offset(run, name)
+        (dy, dx), (y, x) = run.micrograph.pixel_size, _edges(run, name, image.shape)
         header |= {"XReal": repr(columns * dx), "YReal": repr(rows * dy)}
-        header |= {
-            "XOffset": repr(left * dx),
-            "YOffset": repr(top * dy),
-            "XYUnits": run.micrograph.pixel_unit,
-        }
+        header |= {"XOffset": repr(x), "YOffset": repr(y), "XYUnits": run.micrograph.pixel_unit}
     if units := _units(run, name):
         header["ZUnits"] = units
     header["Title"] = _title(run, name)
@@ -229,15 +242,15 @@ def _gwy(run: ArchivedRun, images: Mapping[str, Image]) -> bytes:
     for number, (name, image) in enumerate(images.items()):
         rows, columns = image.shape
         dy, dx = run.micrograph.pixel_size or (1.0, 1.0)
-        top, left = _offset(run, name)
+        y, x = _edges(run, name, image.shape)
         field = _object(
             "GwyDataField",
             _component("xres", "i", columns),
             _component("yres", "i", rows),
             _component("xreal", "d", columns * dx),
             _component("yreal", "d", rows * dy),
-            _component("xoff", "d", left * dx),
-            _component("yoff", "d", top * dy),
+            _component("xoff", "d", x),
+            _component("yoff", "d", y),
             _component(
                 "si_unit_xy", "o", _unit(run.micrograph.pixel_unit if run.micrograph.pixel_size else "")
             ),

@@ -7,8 +7,8 @@ part stays in the image unless the evidence for it is clear.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Annotated, Any, ClassVar, Literal, cast
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from pydantic.dataclasses import dataclass
 from tvtasks.draft import Applied, Draft, Floats, Kind, ModelSettings
 from tvtasks.models import STRICT
 
+if TYPE_CHECKING:
+    from tvtasks.choosing.diagnosis import Diagnosis
+    from tvtasks.micrograph import Micrograph
+
 
 @dataclass(frozen=True, config=STRICT | {"title": "Offsets and scars"}, kw_only=True)
 class OffsetsAndScars(ModelSettings):
@@ -26,6 +30,7 @@ class OffsetsAndScars(ModelSettings):
     name: ClassVar[str] = "offsets-scars"
     title: ClassVar[str] = "Offsets and scars"
     summary: ClassVar[str] = "Takes out offsets of lines, scars and charging streaks that are certain."
+    checks_itself: ClassVar[bool] = True
     usual_lam: ClassVar[Mapping[str, float | None]] = {"lines": None}
     arrays: ClassVar[tuple[str, ...]] = ("offsets", "scars", "opposite_scan", "disagreement")
 
@@ -38,17 +43,15 @@ class OffsetsAndScars(ModelSettings):
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
         """Return the offsets and scars, each also as an array of its own."""
-        draft, notes = _diagnosed(draft)
-        found = draft.diagnosis
-        assert found is not None
+        found, notes = _diagnosed(draft)
         along = found.offsets[:, np.newaxis] if found.direction == "x" else found.offsets
         return Applied(
             (along + found.scars) / draft.factor,
-            evidence=_evidence(draft, ("offsets", "scars", "streaks")),
+            evidence=_evidence(found, ("offsets", "scars", "streaks")),
             arrays={
                 "offsets": (found.offsets / draft.factor, "difference"),
                 "scars": ((found.scars / draft.factor).astype(image.dtype), "difference"),
-                **_pair(draft),
+                **_pair(draft.micrograph, found),
             },
             notes=notes,
             level=False,
@@ -63,6 +66,7 @@ class TiltBowDrift(ModelSettings):
     name: ClassVar[str] = "tilt-bow-drift"
     title: ClassVar[str] = "Tilt, bow and drift"
     summary: ClassVar[str] = "Takes out tilt, bow and drift that are certain; terraces stay, and lie flat."
+    checks_itself: ClassVar[bool] = True
     usual_lam: ClassVar[Mapping[str, float | None]] = {"background": None}
 
     tilt: Annotated[bool, Field(description="Take out the tilt of the terraces.")] = True
@@ -74,45 +78,43 @@ class TiltBowDrift(ModelSettings):
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
         """Return the sum of tilt, bow and drift."""
-        draft, notes = _diagnosed(draft)
-        found = draft.diagnosis
-        assert found is not None
+        found, notes = _diagnosed(draft)
         return Applied(
             found.background / draft.factor,
-            evidence=_evidence(draft, ("tilt", "bow", "drift")),
+            evidence=_evidence(found, ("tilt", "bow", "drift")),
             notes=notes,
             level=False,
             diagnosis=found,
         )
 
 
-def _diagnosed(draft: Draft) -> tuple[Draft, tuple[str, ...]]:
-    """Return the draft with a diagnosis, and the paragraph for the user if it is a new one."""
+def _diagnosed(draft: Draft) -> tuple[Diagnosis, tuple[str, ...]]:
+    """Return the diagnosis of the raw image, and the paragraph for the user if it is a new one."""
     from tvtasks.choosing.diagnosis import diagnose  # noqa: PLC0415 - brings in scipy
+    from tvtasks.choosing.size import metres  # noqa: PLC0415
 
     if draft.diagnosis is not None:
-        return draft, ()
+        return draft.diagnosis, ()
     micrograph, lines = draft.micrograph, draft.recipe.lines
     other = micrograph.opposite_scan
     found = diagnose(
-        micrograph.data[draft.region.slices],
+        draft.raw,
         technique=micrograph.technique,
-        pixel_size=micrograph.pixel_size if micrograph.pixel_unit == "m" else None,
+        pixel_size=metres(micrograph.pixel_size, micrograph.pixel_unit),
         unit=micrograph.units,
         direction=lines.fast_axis if isinstance(lines, OffsetsAndScars) else "x",
         backward=None if other is None else other[draft.region.slices],
         leave=_left(draft),
     )
-    return replace(draft, diagnosis=found), (" ".join(found.sentences),)
+    return found, (" ".join(found.sentences),)
 
 
-def _pair(draft: Draft) -> dict[str, tuple[NDArray[Any], Kind]]:
+def _pair(micrograph: Micrograph, found: Diagnosis) -> dict[str, tuple[NDArray[Any], Kind]]:
     """Return the scan in the other direction, and where the two disagree, if that scan was used."""
-    assert draft.diagnosis is not None
-    other, map_of = draft.micrograph.opposite_scan, draft.diagnosis.disagreement
-    if other is None or map_of is None:
+    other, disagreement = micrograph.opposite_scan, found.disagreement
+    if other is None or disagreement is None:
         return {}
-    return {"opposite_scan": (other, "input"), "disagreement": (map_of.astype(np.float32), "plain")}
+    return {"opposite_scan": (other, "input"), "disagreement": (disagreement.astype(np.float32), "plain")}
 
 
 def _left(draft: Draft) -> frozenset[str]:
@@ -124,10 +126,9 @@ def _left(draft: Draft) -> frozenset[str]:
     return frozenset({"offsets", "scars", "tilt", "bow", "drift"} - wanted)
 
 
-def _evidence(draft: Draft, parts: tuple[str, ...]) -> dict[str, Any]:
+def _evidence(found: Diagnosis, parts: tuple[str, ...]) -> dict[str, Any]:
     """Return what the diagnosis records on some parts."""
-    assert draft.diagnosis is not None
-    record = draft.diagnosis.record
+    record = found.record
     return {
         **record,
         "decisions": [one for one in record["decisions"] if one["part"] in parts],

@@ -55,6 +55,22 @@ def changed_at(folder: Path) -> int:
         return 0
 
 
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to the same folder, by whatever links or spelling."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist
+        return one.resolve() == other.resolve()
+
+
+def is_behind_link(path: Path, top: Path) -> bool:
+    """Return whether a path is a link to a folder, or lies behind one, below a folder."""
+    below = path.relative_to(top).parts
+    if path.is_symlink() and path.is_dir():
+        return True
+    return any(top.joinpath(*below[:depth]).is_symlink() for depth in range(1, len(below)))
+
+
 def is_network_folder(folder: Path, mounts: Path = MOUNTS) -> bool:
     """Return whether a folder is on a network file system, as far as this is cheap to find out.
 
@@ -69,6 +85,16 @@ def is_network_folder(folder: Path, mounts: Path = MOUNTS) -> bool:
             return True
         return bool(ctypes.windll.kernel32.GetDriveTypeW(folder.anchor) == _DRIVE_REMOTE)
     return _mount_of(folder, mounts)[1] in NETWORK_FILE_SYSTEMS
+
+
+def network_folders_in(folder: Path, mounts: Path = MOUNTS) -> list[Path]:
+    """Return the network file systems that are mounted below a folder, as far as Linux's list shows."""
+    folder = folder.resolve()
+    return [
+        Path(point)
+        for point, kind in _mounts(mounts)
+        if kind in NETWORK_FILE_SYSTEMS and folder in Path(point).parents
+    ]
 
 
 class MountedFolder:
@@ -103,20 +129,29 @@ class MountedFolder:
 
 def _mount_of(folder: Path, mounts: Path) -> tuple[str, str]:
     """Return the mount point of a folder and the type of the mount; empty if unknown."""
+    around = [
+        (len(Path(point).parts), point, kind)
+        for point, kind in _mounts(mounts)
+        if folder.is_relative_to(point)
+    ]
+    # The innermost mount counts, and the last of several on one point: max() takes the first that it meets.
+    _, point, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, "", ""))
+    return point, kind
+
+
+def _mounts(mounts: Path) -> list[tuple[str, str]]:
+    """Return the mount points and the types of the mounts; none if there is no list."""
     try:
         lines = os.fsdecode(mounts.read_bytes()).rstrip("\n").split("\n")
     except OSError:
-        return "", ""
-    around: list[tuple[int, str, str]] = []
+        return []
+    found = []
     for line in lines:
         _, point, kind, *_ = line.split(" ")
         # Blanks and backslashes in a mount point are written as three octal digits.
         where = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point))
-        if folder.is_relative_to(where):
-            around.append((len(where.parts), str(where), kind))
-    # The innermost mount counts, and the last of several on one point: max() takes the first that it meets.
-    _, point, kind = max(reversed(around), key=lambda mount: mount[0], default=(0, "", ""))
-    return point, kind
+        found.append((str(where), kind))
+    return found
 
 
 def _status(found: os.stat_result) -> FileStatus:

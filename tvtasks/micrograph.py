@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tvtasks.errors import UnusableImageError
 
 Image = NDArray[Any]
 """A two-dimensional array of numbers; row 0 is the top of the picture."""
@@ -98,7 +101,8 @@ class Micrograph:
     Attributes
     ----------
     data
-        The values as acquired: shape (rows, columns), dtype of the file, row 0 at the top.
+        The values as acquired: shape (rows, columns), dtype of the file, row 0 at the top. A masked array
+        becomes floating point, with NaN (no data) where it is masked.
     quantity
         What was measured: ``height``, ``current``, ``intensity`` … or None.
     units
@@ -133,6 +137,11 @@ class Micrograph:
         The same lines scanned in the other direction, with the shape and orientation of `data`; None if the
         file does not hold them.
 
+    Raises
+    ------
+    UnusableImageError
+        The pixel size is not two positive, finite numbers.
+
     Examples
     --------
     >>> import numpy as np
@@ -158,6 +167,15 @@ class Micrograph:
     notes: tuple[str, ...] = ()
     opposite_scan: Image | None = None
 
+    def __post_init__(self) -> None:
+        size = self.pixel_size
+        if size is not None and not (len(size) == 2 and all(math.isfinite(d) and d > 0 for d in size)):
+            raise UnusableImageError(
+                f"{self.name}: a pixel size of {size} cannot be: give two lengths (dy, dx) above 0, or None."
+            )
+        if isinstance(self.data, np.ma.MaskedArray):
+            object.__setattr__(self, "data", _without_mask(self.data))
+
     def coordinates(self, axis: int, indices: NDArray[Any]) -> NDArray[Any]:
         """Return the coordinates of pixels along y (axis 0) or x (axis 1), in the unit of the pixel size.
 
@@ -174,10 +192,29 @@ class Micrograph:
             return self.position[axis] + self.position[axis + 2] * step * indices
         return step * (indices if axis else self.data.shape[0] - 1 - indices)
 
+    def __repr__(self) -> str:
+        """Describe the image in one line."""
+        words = [word for word in (self.technique, self.channel or self.quantity, self.direction) if word]
+        size = " × ".join(map(str, self.data.shape))
+        words.append(f"{size} {self.data.dtype}{self.units and f' in {self.units}'}")
+        if self.pixel_size:
+            dy, dx = self.pixel_size
+            words.append(f"pixel {dx:.4g} × {dy:.4g} {self.pixel_unit}")
+        return f"Micrograph {self.name}: {', '.join(words)}"
+
     @property
     def name(self) -> str:
         """The file's name, or "image" for an array from memory."""
         return self.source.path.name if self.source else "image"
+
+
+def _without_mask(data: np.ma.MaskedArray[Any, Any]) -> Image:
+    """Return an array with NaN where it is masked; the array itself if it is masked nowhere."""
+    if not np.ma.is_masked(data):
+        return np.asarray(data)
+    kind = data.dtype if data.dtype.kind == "f" else np.dtype(np.float64)
+    filled: Image = np.ma.filled(data.astype(kind), np.nan)
+    return filled
 
 
 def file_sha256(path: Path) -> str:

@@ -68,11 +68,13 @@ class HuberROF:
     title: ClassVar[str] = "Huber-ROF"
     summary: ClassVar[str] = "Keeps slopes smooth and edges sharp."
     usual_lam: ClassVar[Mapping[str, float | None]] = {"background": 0.5, "contrast": 0.5, "denoise": 4.0}
+    memory: ClassVar[int] = 24
 
     lam: Lam
     alpha: Annotated[
         NonNegative,
         Field(
+            le=1e15,  # its square must be a number
             title="α",
             description="Changes of up to this much per pixel are smoothed; larger ones are kept as edges.",
         ),
@@ -106,6 +108,7 @@ class TVL1:
     title: ClassVar[str] = "TV-L1"
     summary: ClassVar[str] = "Removes small features, however bright they are."
     usual_lam: ClassVar[Mapping[str, float | None]] = {"background": 0.2, "contrast": 0.2, "denoise": 1.0}
+    memory: ClassVar[int] = 48
 
     lam: Lam
 
@@ -139,6 +142,7 @@ class TGVL1:
     title: ClassVar[str] = "TGV-L1"
     summary: ClassVar[str] = "Removes small features and keeps slopes."
     usual_lam: ClassVar[Mapping[str, float | None]] = {"background": 0.2, "contrast": 0.2, "denoise": 1.5}
+    memory: ClassVar[int] = 108
 
     lam: Lam
     alpha1: Annotated[Positive, Field(title="α₁", description="Weight of slopes.")] = 1.0

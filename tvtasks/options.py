@@ -77,6 +77,8 @@ class WatchOptions(MonitorOptions):
         The watched folder, and the folder for results.
     recipes
         Presets, TOML files, or PATTERN=RECIPE, as given.
+    frames
+        Frames to take from stacks and series, instead of those that the recipes name; empty for theirs.
     once
         Whether the watch ends when nothing is left to do.
     workers
@@ -89,6 +91,10 @@ class WatchOptions(MonitorOptions):
         Port of a new Prefect server; None for the usual one.
     metrics
         Port for Prometheus; None for no metrics.
+    ledger
+        Folder for the ledger, if it cannot be in the archive.
+    memory
+        Memory that restoring may take, in GB of 10⁹ bytes; None for what is free.
     compression, exact, sample
         How to compress results, whether arrays keep all bits, and the TOML file with the sample data.
     """
@@ -96,6 +102,7 @@ class WatchOptions(MonitorOptions):
     folder: Path
     archive: Path
     recipes: tuple[str, ...]
+    frames: str = ""
     once: bool = False
     workers: int = 2
     dashboard: bool = True
@@ -105,6 +112,8 @@ class WatchOptions(MonitorOptions):
     compression: Compression = "gzip"
     exact: bool = False
     sample: Path | None = None
+    memory: float | None = None
+    ledger: Path | None = None
 
     def absolute(self) -> WatchOptions:
         """Return the same options with absolute paths."""
@@ -114,6 +123,7 @@ class WatchOptions(MonitorOptions):
             archive=self.archive.absolute(),
             recipes=tuple(absolute_recipe(recipe) for recipe in self.recipes),
             sample=self.sample.absolute() if self.sample else None,
+            ledger=self.ledger.absolute() if self.ledger else None,
         )
 
     def command(self) -> list[str]:
@@ -143,6 +153,7 @@ class WatchOptions(MonitorOptions):
 
 
 _OPTIONS = {
+    "frames": "--frames",
     "recursive": "--recursive",
     "ignore": "--ignore",
     "settle": "--settle",
@@ -156,6 +167,8 @@ _OPTIONS = {
     "exact": "--exact",
     "sample": "--sample",
     "workers": "--workers",
+    "memory": "--memory",
+    "ledger": "--ledger",
 }
 
 

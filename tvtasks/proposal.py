@@ -14,6 +14,9 @@ from tvtasks.recipe import Recipe
 from tvtasks.restoration import Restoration, restore
 from tvtasks.steps import STEPS, Minimised
 
+NAMELESS = {"name": "recipe", "description": ""}
+"""What a recipe changes to take the name of its file."""
+
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
@@ -95,13 +98,17 @@ def propose(
     return Proposal(proposed, choices, replace(restoration, recipe=proposed))
 
 
-def toml(proposal: Proposal) -> str:
-    """Return the recipe as a TOML file, with the reasons for each λ as comments."""
+def toml(proposal: Proposal, *, named: bool = True) -> str:
+    """Return the recipe as a TOML file, with the reasons for each λ as comments.
+
+    Without a name of its own (`named`), the recipe takes that of the file.
+    """
     comments = {
         name: f"{choice.rule}, confidence {choice.confidence}: {choice.reason}"
         for name, choice in proposal.choices.items()
     }
-    return as_toml(proposal.recipe, comments)
+    recipe = proposal.recipe if named else proposal.recipe.model_copy(update=NAMELESS)
+    return as_toml(recipe, comments)
 
 
 def as_toml(recipe: Recipe, comments: Mapping[str, str] = MappingProxyType({})) -> str:

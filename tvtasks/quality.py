@@ -10,10 +10,17 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tvtasks.choosing.spectrum import Spectrum, peak_box, power_of, spectrum, surroundings, transform
+from tvtasks.choosing.spectrum import (
+    Spectrum,
+    middle,
+    peak_box,
+    power_of,
+    spectrum,
+    surroundings,
+    transform,
+)
 from tvtasks.operators import Array
 
-_CROP = 256  # px; the middle of a larger image shows its lattice as well
 LEAST_SIDE = 32  # px; a smaller image has no meaningful spectrum
 
 
@@ -33,6 +40,9 @@ class QualityScores:
         Fraction of the lattice's amplitude that went into the background: above 0.2, λ is too large.
     saturated
         Fraction of the raw pixels at the lowest or highest value, where the detector saw no difference.
+    step_kept, lattice_kept, detail_kept
+        Fraction that is left of the steps, of the lattice's amplitude, and, in an image without either, of
+        what is finer than four pixels.
     """
 
     whiteness: float | None
@@ -42,6 +52,9 @@ class QualityScores:
     lattice_after: float | None
     lattice_in_background: float | None
     saturated: float
+    step_kept: float | None = None
+    lattice_kept: float | None = None
+    detail_kept: float | None = None
 
     @property
     def record(self) -> dict[str, float | None]:
@@ -61,6 +74,9 @@ class QualityScores:
             )
         if self.lattice_in_background is not None:
             texts["lattice in the background"] = f"{self.lattice_in_background:.1%} of its amplitude"
+        kept = {"steps": self.step_kept, "lattice": self.lattice_kept, "fine detail": self.detail_kept}
+        if parts := [f"{value:.0%} of the {name}" for name, value in kept.items() if value is not None]:
+            texts["kept"] = ", ".join(parts)
         if self.whiteness is not None:
             texts["whiteness"] = f"{self.whiteness:.3f} for the removed part (1: pure noise)"
         texts["saturated"] = f"{self.saturated:.2%} of the raw pixels"
@@ -98,18 +114,18 @@ def assess(
 
 def _assess(raw: Array, restored: Array, background: Array | None, flat: Array | None) -> QualityScores:
     before, after = np.asarray(raw, np.float64), np.asarray(restored, np.float64)
-    found = spectrum(_middle(before)) if min(before.shape) >= LEAST_SIDE else None
+    found = spectrum(middle(before)) if min(before.shape) >= LEAST_SIDE else None
     prominence = lost = None
     if found and found.peaks:
         prominence = _prominence(found.power, found)
         if background is not None:
-            lost = amplitude(_middle(np.asarray(background, np.float64)), found, _middle(before))
+            lost = amplitude(middle(np.asarray(background, np.float64)), found, middle(before))
     return QualityScores(
         whiteness=None if flat is None else _finite(whiteness(np.asarray(flat, np.float64) - after)),
         line_jumps_before=_finite(line_jumps(before)),
         line_jumps_after=_finite(line_jumps(after)),
         lattice_before=prominence,
-        lattice_after=_prominence(power_of(_middle(after)), found) if found and found.peaks else None,
+        lattice_after=_prominence(power_of(middle(after)), found) if found and found.peaks else None,
         lattice_in_background=lost,
         saturated=saturated(raw),
     )
@@ -121,7 +137,7 @@ def whiteness(residual: Array) -> float | None:
     It is the ratio of the geometric to the arithmetic mean of the power in blocks of 8 × 8 modes. The
     residual has shape (M, N).
     """
-    part = _middle(residual)
+    part = middle(residual)
     power = power_of(part)
     rows, columns = (size // 8 * 8 for size in power.shape)
     if rows == 0 or columns == 0 or not power.any():
@@ -164,8 +180,3 @@ def _prominence(power: Array, lattice: Spectrum) -> float:
 def _finite(value: float | None) -> float | None:
     """Return None for a value that has overflowed, as happens near the largest number of a dtype."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def _middle(image: Array) -> Array:
-    top, left = (max((size - _CROP) // 2, 0) for size in image.shape)
-    return image[top : top + _CROP, left : left + _CROP]

@@ -5,12 +5,16 @@ Recipes are TOML files; the presets of tvtasks are such files, too.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import is_dataclass
 from functools import cached_property
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -27,7 +31,7 @@ from pydantic import (
 from tvtasks.draft import ModelSettings, Settings
 from tvtasks.errors import RecipeError
 from tvtasks.models import Positive
-from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, TGVL1Step, TVL1Step
+from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, TGVL1Step, TVL1Step, parameters_of
 
 __all__ = [
     "HuberROFStep",
@@ -41,10 +45,13 @@ __all__ = [
     "sentences",
 ]
 
-NOT_PARAMETERS = {"name", "description", "channel", "direction"}
+_SELECTION = ("channel", "direction", "frames")
+NOT_PARAMETERS = {"name", "description", *_SELECTION}
 """Keys of a recipe that do not influence the result."""
 Technique = Literal["STM", "AFM", "SEM", "STEM", "TEM", "other"]
 _LONGEST_NAME = 80
+FRAMES = r"^\s*(all|\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*)\s*$"
+"""What `Recipe.frames` may be."""
 
 
 class _SideBySide:
@@ -113,11 +120,22 @@ class Recipe(_Steps):
     """
     direction: Literal["forward", "backward", "both"] | None = None
     """Fast-scan direction to take; forward if empty."""
+    frames: Annotated[str, Field(pattern=FRAMES)] | None = None
+    """Frames to take from a stack or series, counted from 0: all, or numbers and ranges such as 0-9, 20; if
+    empty, all, unless that makes more than 64 images.
+    """
     # Recipes as in TOML and not as models: Prefect cannot make a form of a model that contains itself.
     by_technique: dict[Technique, dict[str, Any]] | None = None
     """Instead of steps, a recipe for each technique: the name of a preset, a TOML file, or the recipe itself;
     `other` applies where the file names no technique or one that is not listed.
     """
+
+    @field_validator("frames", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return ", ".join(map(str, value))
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("by_technique", mode="before")
     @classmethod
@@ -183,6 +201,18 @@ class Recipe(_Steps):
             copy.__dict__.pop(derived, None)
         return copy
 
+    def __repr__(self) -> str:
+        """Name the recipe and its steps, with their models and values of λ."""
+        words = []
+        for name, table in self.tables.items():
+            model, lam = getattr(table, "model", ""), getattr(table, "lam", None)
+            chosen = "" if lam is None else " λ auto" if table.chooses else f" λ {lam:g}"
+            words.append(f"{name} {model}{chosen}".strip())
+        words += [f"{key}: {one.get('name', '')}" for key, one in (self.by_technique or {}).items()]
+        return f"Recipe {self.name}: {', '.join(words)}"
+
+    __str__ = __repr__
+
     @property
     def steps(self) -> tuple[str, ...]:
         """Names of the steps to run, in order."""
@@ -220,7 +250,7 @@ class Recipe(_Steps):
     @property
     def file_digest(self) -> str:
         """SHA-256 of `parameters` and of the images to take: equal if files give the same results."""
-        selection = self.model_dump(mode="json", include={"channel", "direction"}, exclude_none=True)
+        selection = self.model_dump(mode="json", include=set(_SELECTION), exclude_none=True)
         if not selection:
             return self.digest
         return hashlib.sha256(canonical_json([self.digest, selection]).encode()).hexdigest()
@@ -251,8 +281,52 @@ class Recipe(_Steps):
                 f"{', '.join(name for name in preset_names() if name != self.name)}, or a TOML file."
             )
         chosen = Recipe.model_validate(found)
-        own = {key: value for key in ("channel", "direction") if (value := getattr(self, key)) is not None}
+        own = {
+            key: value
+            for key in ("channel", "direction", "frames")
+            if (value := getattr(self, key)) is not None
+        }
         return chosen.model_copy(update=own)
+
+    @classmethod
+    def of(cls, given: Recipe | str | Path | Mapping[str, Any] | None = None, **steps: Any) -> Recipe:
+        """Return a recipe from whatever describes one.
+
+        Parameters
+        ----------
+        given
+            A recipe, the name of a preset, the path of a TOML file, or a mapping as in TOML.
+        **steps
+            Steps to set or to change: a mapping as in TOML, a model such as ``HuberROF(0.5)``, or None to
+            leave the step out.
+
+        Raises
+        ------
+        RecipeError
+            There is no such recipe, or it is invalid; the message names key and value.
+
+        Examples
+        --------
+        >>> Recipe.of("afm-background", median=None).steps
+        ('background',)
+        >>> from tvtasks import HuberROF
+        >>> Recipe.of(denoise=HuberROF(4.0)).denoise.lam
+        4.0
+        """
+        if isinstance(given, Recipe) and not steps:
+            return given
+        if isinstance(given, str | Path):
+            given = cls.load(given)
+        content: dict[str, Any] = {}
+        if isinstance(given, Recipe):
+            content = given.model_dump(mode="json", exclude_none=True)
+        elif given is not None:
+            content = dict(given)
+        content |= {name: _table(step) for name, step in steps.items()}
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise RecipeError("The recipe is not valid: " + " ".join(sentences(error))) from error
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Recipe:
@@ -264,6 +338,18 @@ class Recipe(_Steps):
             There is no such recipe, or it is invalid; the message names key and value.
         """
         text, place = _find(name_or_path)
+        if place in (loading := _loading.get()):
+            raise RecipeError(f"{place} names itself in by_technique. Name a recipe with steps there.")
+        token = _loading.set((*loading, place))
+        try:
+            return cls._parsed(text, place, name_or_path)
+        except RecursionError as error:
+            raise RecipeError(f"{place} is nested too deeply. Remove the innermost tables.") from error
+        finally:
+            _loading.reset(token)
+
+    @classmethod
+    def _parsed(cls, text: str, place: str, name_or_path: str | Path) -> Recipe:
         try:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -280,6 +366,19 @@ class Recipe(_Steps):
             raise RecipeError(f"{place}: " + " ".join(sentences(error))) from error
 
 
+_loading: ContextVar[tuple[str, ...]] = ContextVar("recipes being loaded", default=())
+
+
+def _table(step: Any) -> Any:
+    """Return a step as in TOML, from a model or a mapping."""
+    model = getattr(step, "name", "")
+    if model in MODELS and is_dataclass(step) and not isinstance(step, type):
+        return {"model": model} | {
+            key: getattr(step, key) for key in parameters_of(model) if hasattr(step, key)
+        }
+    return step
+
+
 def canonical_json(value: Any) -> str:
     """Return JSON in one definite form (sorted keys, no spaces), so that equal content has equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -293,7 +392,10 @@ def preset_names() -> list[str]:
 def preset_text(name: str) -> str:
     """Return the TOML of a preset, comments included."""
     if name not in preset_names():
-        raise RecipeError(f"There is no preset {name!r}. Presets: {', '.join(preset_names())}.")
+        raise RecipeError(
+            f"There is no preset {name!r}.{_meant(name, preset_names())} "
+            f"Presets: {', '.join(preset_names())}."
+        )
     return (resources.files("tvtasks") / "presets" / f"{name}.toml").read_text("utf-8")
 
 
@@ -310,12 +412,27 @@ def _find(name_or_path: str | Path) -> tuple[str, str]:
         return path.read_text("utf-8-sig"), f"Recipe {path}"  # Notepad may write a byte-order mark
     except FileNotFoundError:
         raise RecipeError(
-            f"There is no recipe {str(name_or_path)!r}, neither as a file nor as a preset. "
-            f"Presets: {', '.join(preset_names())}."
+            f"There is no recipe {str(name_or_path)!r}, neither as a file nor as a preset."
+            f"{_meant(str(name_or_path), preset_names())} Presets: {', '.join(preset_names())}."
         ) from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an impossible path
         reason = getattr(error, "strerror", None) or "it is not a text file in UTF-8"
         raise RecipeError(f"Recipe {path} cannot be read: {reason}.") from error
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    """Return a question that names the known word nearest to a misspelt one; empty if none is near."""
+    place, dot, last = word.rpartition(".")
+    near = difflib.get_close_matches(last.lower(), list(known), n=1)
+    return f" Did you mean {place}{dot}{near[0]}?" if near else ""
+
+
+def _keys() -> set[str]:
+    """Return all keys that a recipe or one of its steps can have."""
+    tables = [step.settings for step in STEPS.values() if step.settings]
+    return {*Recipe.model_fields, *chain.from_iterable(map(parameters_of, MODELS))}.union(
+        *(table.__pydantic_fields__ for table in tables)  # type: ignore[attr-defined]
+    )
 
 
 def sentences(error: ValidationError) -> list[str]:
@@ -334,7 +451,7 @@ def sentences(error: ValidationError) -> list[str]:
             allowed = "" if kind == "missing" else f" (one of {', '.join(map(repr, STEPS[key].models))})"
             found.append(f"{missing} is missing{allowed}.")
         elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
-            found.append(f"{key} is an unknown key; check its spelling.")
+            found.append(f"{key} is an unknown key; check its spelling.{_meant(key, _keys())}")
         elif kind in ("model_attributes_type", "dataclass_type") or (
             kind == "union_tag_invalid" and not isinstance(value, dict)
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from tvtasks.errors import RecipeError
 from tvtasks.models import STRICT
 from tvtasks.patterns import fits, parts_of
-from tvtasks.recipe import Recipe, canonical_json, preset_names
+from tvtasks.recipe import FRAMES, Recipe, canonical_json, preset_names
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -29,10 +30,16 @@ class RecipeBook:
     rules: tuple[tuple[str, Recipe], ...]
 
     @classmethod
-    def load(cls, specifications: Iterable[str | Recipe]) -> RecipeBook:
+    def load(cls, specifications: Iterable[str | Recipe], *, frames: str = "") -> RecipeBook:
         """Load from texts of the form ``RECIPE`` or ``PATTERN=RECIPE``, where RECIPE is a preset or a file.
 
-        A recipe without a pattern is for every file that matches nothing before it.
+        A recipe without a pattern is for every file that matches nothing before it. `frames`, if it is not
+        empty, takes the place of that of every recipe.
+
+        Raises
+        ------
+        RecipeError
+            A recipe does not exist or is invalid, or `frames` is.
         """
         rules = []
         for specification in specifications:
@@ -52,7 +59,15 @@ class RecipeBook:
             raise RecipeError(
                 f"Give a recipe: one of {', '.join(preset_names())}, or the path of a TOML file."
             )
-        return cls(tuple(rules))
+        if not frames:
+            return cls(tuple(rules))
+        if not re.fullmatch(FRAMES, frames):
+            raise RecipeError(
+                f'frames = {frames!r} is not allowed: give "all", or numbers such as "0-9, 20".'
+            )
+        return cls(
+            tuple((pattern, recipe.model_copy(update={"frames": frames})) for pattern, recipe in rules)
+        )
 
     def choose(self, path: Path, folder: Path | None = None) -> Recipe | None:
         """Return the recipe for a file; None if no pattern matches.

@@ -6,33 +6,47 @@ f → background b → flat u = f − b → median → u + contrast → denoised
 
 from __future__ import annotations
 
+import base64
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvtasks.draft import Draft, Made, StepRecord
 from tvtasks.errors import UnusableImageError
+from tvtasks.hot_pixels import hot_pixels, sentence, without
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import Recipe
 from tvtasks.scaling import scaling, usable
 from tvtasks.steps import STEPS
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tvtasks.choosing import Choice
+    from tvtasks.choosing.checks import Check
     from tvtasks.quality import QualityScores
     from tvtasks.tuning import Tuning
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+AnyRecipe = Recipe | str | Path | Mapping[str, Any] | None
+"""What describes a recipe; see `Recipe.of`."""
+
 ALGORITHM_VERSION = 5
 """Raise it whenever the same image and recipe give other numbers than before."""
+
+
+def _above(name: str) -> Any:
+    """Return a room above this one: results offer what it does to those who hold a result."""
+    return import_module(f"tvtasks.{name}")
 
 
 class Call(Protocol):
@@ -81,6 +95,19 @@ class Arrays:
     @property
     def restored(self) -> Image:  # noqa: D102
         return self.arrays["restored"]
+
+    def plot(self) -> Figure:
+        """Return a Matplotlib figure of raw, background and restored, with scale bar and colour bars."""
+        figure: Figure = _above("figures.plot").panels_figure(self)
+        return figure
+
+    def _repr_html_(self) -> str:
+        """Show the preview in a notebook."""
+        figures = _above("figures")
+        picture = base64.b64encode(figures.jpeg(figures.preview(self), max_bytes=90_000)).decode()
+        return (
+            f'<img src="data:image/jpeg;base64,{picture}" alt="{escape(repr(self))}"><br>{escape(repr(self))}'
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +162,15 @@ class Restoration(Arrays):
         """How λ was chosen, by step, where the recipe leaves it open."""
         return {step.name: step.choice for step in self.steps if step.choice}
 
+    def __repr__(self) -> str:
+        """Describe the restoration in one line."""
+        gap = "" if self.gap is None else f", gap {self.gap:.1e}"
+        arrays = ", ".join(self.arrays)
+        return f"Restoration of {self.micrograph.name} by {self.recipe.name}{gap}: {arrays}"
+
     def explore(self, **options: Any) -> Tuning:
         """Return a page with a slider over λ, which a notebook shows; options of `tuning.tune`."""
-        tuning = import_module("tvtasks.tuning")  # a room above this one, for those who ask for it here
-        made: Tuning = tuning.tune(self.micrograph, self.recipe, **options)
+        made: Tuning = _above("tuning").tune(self.micrograph, self.recipe, **options)
         return made
 
 
@@ -162,10 +194,13 @@ def prepare(micrograph: Micrograph, recipe: Recipe) -> Draft:
     values = data[region.slices].astype(np.float64)
     if data.dtype.kind in "iu" and data.dtype.itemsize == 8 and np.abs(values).max() > 2.0**53:
         notes += ("Values beyond 2^53 are restored with 16 digits; the raw image is stored exactly.",)
+    if len(hot := hot_pixels(values)):
+        notes += (sentence(values, hot, (region.top, region.left)),)
+        values = without(values, hot)
     offset, factor = scaling(values, recipe, micrograph.name)
     working = np.float32 if np.result_type(data.dtype, np.float32) == np.float32 else np.float64
     scaled: NDArray[np.floating[Any]] = ((values - offset) / factor).astype(working)
-    return Draft(micrograph, recipe, region, offset, factor, scaled, notes=notes)
+    return Draft(micrograph, recipe, region, offset, factor, scaled, notes=notes, hot=hot)
 
 
 def finish(draft: Draft) -> Restoration:
@@ -189,15 +224,19 @@ def finish(draft: Draft) -> Restoration:
         if name == "background":
             arrays["flat"] = (raw.astype(np.float64) - arrays[name]).astype(dtype)
             names[made.step].append("flat")
+    raw = draft.raw  # hot pixels would spoil every score
     last = draft.steps[-1].name
     arrays["restored"] = in_unit(Made(draft.current, "level" if draft.lifted else "difference", last))
     names[last].append("restored")
+    _require_finite(arrays, draft.micrograph.name)
     denoised = None
     if "denoise" in draft.recipe.steps:
         # What the median filter removed is included: what denoising removes after a median is never white.
-        denoised = arrays.get("flat", raw)
+        denoised = raw - arrays["background"] if "background" in arrays else raw
         if "contrast" in arrays:
             denoised = denoised + arrays["contrast"]
+    found = _checks(draft, raw, arrays["restored"])
+    scores = assess(raw, arrays["restored"], arrays.get("background"), denoised)
     return Restoration(
         micrograph=draft.micrograph,
         recipe=draft.recipe,
@@ -206,10 +245,56 @@ def finish(draft: Draft) -> Restoration:
         factor=draft.factor,
         arrays=arrays,
         steps=tuple(replace(step, arrays=tuple(names[step.name])) for step in draft.steps),
-        notes=(*draft.micrograph.notes, *draft.notes),
-        quality=assess(raw, arrays["restored"], arrays.get("background"), denoised),
+        notes=(*draft.micrograph.notes, *draft.notes, *_warnings(draft, found)),
+        quality=replace(scores, **{f"{check.what}_kept": check.kept for check in found}),
         unitless=frozenset(name for name, made in draft.arrays.items() if made.kind == "plain"),
     )
+
+
+def _checks(draft: Draft, raw: Image, restored: Image) -> tuple[Check, ...]:
+    """Return what was kept of steps, lattice and detail."""
+    from tvtasks.choosing.checks import checks_of_middle  # noqa: PLC0415 - brings in scipy.ndimage
+    from tvtasks.choosing.size import metres  # noqa: PLC0415
+
+    if draft.diagnosis is not None and _checks_itself(draft.recipe):
+        return draft.diagnosis.checks
+    micrograph = draft.micrograph
+    pixel_size = metres(micrograph.pixel_size, micrograph.pixel_unit)
+    return checks_of_middle(raw, restored, unit=micrograph.units, pixel_size=pixel_size)
+
+
+def _warnings(draft: Draft, found: tuple[Check, ...]) -> tuple[str, ...]:
+    """Return a sentence for each part of the sample of which a recipe took much."""
+    from tvtasks.choosing.checks import ENOUGH  # noqa: PLC0415
+
+    if _checks_itself(draft.recipe):
+        return ()
+    return tuple(
+        f"{check.sentence} The recipe {draft.recipe.name} changes the sample: compare with the recipe auto."
+        for check in found
+        if check.kept < ENOUGH
+    )
+
+
+def _checks_itself(recipe: Recipe) -> bool:
+    """Return whether every step checks what it takes, and notes it."""
+    return all(table.checks_itself for table in recipe.tables.values())
+
+
+def _require_finite(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Refuse a result that is not finite.
+
+    Raises
+    ------
+    UnusableImageError
+        The result, or what was taken from the image, holds NaN or infinity.
+    """
+    for array in ("background", "flat", "contrast", "restored"):  # others are evidence, or input
+        if array in arrays and not np.isfinite(arrays[array]).all():
+            raise UnusableImageError(
+                f"{name}: the array {array} of its result is not finite, so nothing was archived. Check the "
+                "values of the image and the scale of the recipe; if both are usual, report it."
+            )
 
 
 def call_directly(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -217,43 +302,82 @@ def call_directly(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
     return step(*args, **kwargs)
 
 
+@overload
+def restore(image: Micrograph, recipe: AnyRecipe = ..., *, call: Call = ..., **steps: Any) -> Restoration: ...
+@overload
 def restore(
-    image: Micrograph | Image, recipe: Recipe | str | Path, *, call: Call = call_directly
-) -> Restoration:
-    """Restore one image by a recipe.
+    image: Image | str | Path | Sequence[Any], recipe: AnyRecipe = ..., *, call: Call = ..., **steps: Any
+) -> Any: ...
+def restore(
+    image: Micrograph | Image | str | Path | Sequence[Any],
+    recipe: AnyRecipe = None,
+    *,
+    call: Call = call_directly,
+    **steps: Any,
+) -> Any:
+    """Restore an image, or several.
 
     Parameters
     ----------
     image
-        A `Micrograph`, or an array of shape (rows, columns) of real numbers.
+        A `Micrograph`; an array of shape (rows, columns) of real numbers, or a stack of shape (frames, rows,
+        columns); the path of an image file; or a list of any of these.
     recipe
-        A `Recipe`, the name of a preset, or the path of a TOML file.
+        A `Recipe`, the name of a preset, the path of a TOML file, or a mapping as in TOML. Without a recipe
+        and without `steps`, ``auto``.
     call
         How each step is called.
+    **steps
+        Steps of the recipe, which set or replace those of `recipe`: ``denoise=TVL1(1.0)``, or
+        ``background={"model": "huber-rof", "lam": "auto"}``.
 
     Returns
     -------
-    Restoration
+    Restoration or list of Restoration
+        A list for a stack, for a list, and for a file from which several images are restored.
 
     Raises
     ------
-    UnusableImageError, RecipeError
+    UnusableImageError, RecipeError, UnreadableFileError
         The message says what to do.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from tvtasks import restore
+    >>> from tvtasks import TVL1, restore
     >>> y, x = np.mgrid[:32, :32]
     >>> result = restore(0.1 * y + np.sin(x), "afm-background")
     >>> bool(np.allclose(result.background + result.flat, 0.1 * y + np.sin(x)))
     True
     >>> result.gap <= 1e-4
     True
+    >>> [one.restored.shape for one in restore(np.ones((2, 8, 8)) * np.arange(8), denoise=TVL1(1.0))]
+    [(8, 8), (8, 8)]
     """
-    micrograph = image if isinstance(image, Micrograph) else Micrograph(np.asarray(image))
-    chosen = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    chosen = chosen.for_technique(micrograph.technique, micrograph.name)
+    chosen = Recipe.of("auto" if recipe is None and not steps else recipe, **steps)
+    if isinstance(image, Micrograph):
+        return _restore(image, chosen, call)
+    if isinstance(image, str | Path):
+        from tvtasks import channels, readers  # noqa: PLC0415 - arrays need no file formats
+
+        found = channels.choose(readers.read(image), chosen)[0]
+        made = [_restore(micrograph, chosen, call) for micrograph in found]
+        return made[0] if len(made) == 1 else made
+    if isinstance(image, list | tuple) and not _is_array(image):
+        return [restore(one, chosen, call=call) for one in image]
+    data = np.asanyarray(image)
+    if data.ndim == 3:
+        return [_restore(Micrograph(frame, frame=n), chosen, call) for n, frame in enumerate(data)]
+    return _restore(Micrograph(data), chosen, call)
+
+
+def _is_array(values: Sequence[Any]) -> bool:
+    """Return whether nested lists are the rows of one image."""
+    return bool(values) and isinstance(values[0], list | tuple) and np.isscalar(values[0][0])
+
+
+def _restore(micrograph: Micrograph, recipe: Recipe, call: Call) -> Restoration:
+    chosen = recipe.for_technique(micrograph.technique, micrograph.name)
     draft = call(prepare, micrograph, chosen)
     for name in chosen.steps:
         draft = call(STEPS[name].run, draft)

@@ -28,6 +28,7 @@ from tvtasks.solvers.stopping import Gap, Published, StoppingRule
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
 
+_WIDEST = 999  # rows or columns of a median filter: sorting more for each pixel takes days and gigabytes
 _DIGITS = 4  # of a chosen λ: the image does not determine more
 
 
@@ -106,8 +107,8 @@ HuberROFStep, TVL1Step, TGVL1Step = _settings(HuberROF), _settings(TVL1), _setti
 class Median(Settings):
     """A median filter; 3 rows × 1 column remove scratches that are one row thin."""
 
-    rows: Annotated[int, Field(ge=1, description="An odd number of rows.")] = 3
-    columns: Annotated[int, Field(ge=1, description="An odd number of columns.")] = 1
+    rows: Annotated[int, Field(ge=1, le=_WIDEST, description="An odd number of rows.")] = 3
+    columns: Annotated[int, Field(ge=1, le=_WIDEST, description="An odd number of columns.")] = 1
 
     @field_validator("rows", "columns")
     @classmethod
@@ -252,6 +253,11 @@ class Step:
         if self.settings is not None:
             return {}
         return {name: model for name, model in MODELS.items() if self.name in model.usual_lam}
+
+    @property
+    def has_lam(self) -> bool:
+        """Whether any of its models has a λ."""
+        return any(model.usual_lam[self.name] is not None for model in self.models.values())
 
     @property
     def table(self) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tvtasks.acquisition.dispatch import AWAY_SECONDS, Dispatcher
+from tvtasks.courtesy import SLICE_SECONDS, ends_early
 from tvtasks.errors import (
     ArchiveError,
     CancelledRunError,
@@ -502,3 +503,47 @@ def raising(error: BaseException) -> Callable[[Entry], list[Outcome]]:
         raise error
 
     return restore
+
+
+class TestManyImages:
+    """A file with five images; each takes half the time that a file may take while others wait."""
+
+    def work(self, bench: Bench, done: list[tuple[str, int]]) -> Callable[[Entry], list[Outcome]]:
+        def restore(entry: Entry) -> list[Outcome]:
+            images = 5 if entry.path.name.startswith("stack") else 1
+            for number in range(sum(name == entry.path.name for name, _ in done), images):
+                bench.clock += SLICE_SECONDS / 2
+                done.append((entry.path.name, number))
+                if len(done) == 2:
+                    bench.queue("scan.sxm")
+                if ends_early(images - number - 1):
+                    break
+            return restored(entry)
+
+        return restore
+
+    def test_let_a_file_that_comes_in_go_first_and_go_on_after_it(self, bench: Bench) -> None:
+        stack = bench.queue("stack.dm4")
+        done: list[tuple[str, int]] = []
+        with bench.dispatcher(self.work(bench, done)) as dispatcher:
+            changes = run_all(dispatcher)
+        assert [name for name, _ in done] == ["stack.dm4"] * 2 + ["scan.sxm"] + ["stack.dm4"] * 3
+        assert [number for name, number in done if name == "stack.dm4"] == [0, 1, 2, 3, 4]
+        assert [change.state for change in changes if change.path == stack] == [
+            State.RUNNING,
+            State.QUEUED,
+            State.RUNNING,
+            State.DONE,
+        ]
+        (entry,) = (entry for entry in bench.ledger.entries() if entry.path == stack)
+        assert entry.failures == 0
+
+    def test_do_not_stop_for_another_of_their_kind(self, bench: Bench) -> None:
+        for name in ("stack 1.dm4", "stack 2.dm4"):
+            bench.queue(name, priority=Priority.RERUN)
+        done: list[tuple[str, int]] = []
+        with bench.dispatcher(self.work(bench, done)) as dispatcher:
+            run_all(dispatcher)
+        assert [name for name, _ in done][:2] == ["stack 1.dm4"] * 2
+        later = [name for name, _ in done if name != "scan.sxm"][2:]
+        assert later == ["stack 1.dm4"] * 3 + ["stack 2.dm4"] * 5

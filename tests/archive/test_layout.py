@@ -16,6 +16,7 @@ from nexusformat.nexus.validate import validate_file
 from tvtasks import Micrograph, Recipe, Restoration, readers, restore, synthetic
 from tvtasks.archive import Storage, load, write
 from tvtasks.archive.verification import check
+from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Region, array_sha256
 
 HUBER = {"model": "huber-rof", "lam": 0.5}
@@ -217,15 +218,11 @@ class TestTree:
         assert run.flat is not None
         np.testing.assert_allclose(run.background + run.flat, run.raw[run.region.slices], rtol=1e-15)
 
-    def test_the_readers_open_it_on_the_restored_image(
+    def test_it_is_not_read_as_an_image_of_a_microscope(
         self, restoration: Restoration, tmp_path: Path
     ) -> None:
-        path = write(restoration, tmp_path)
-        (micrograph,) = readers.read(path)
-        np.testing.assert_array_equal(micrograph.data, load(path).restored)
-        assert micrograph.pixel_size == pytest.approx((2e-10, 1e-10))
-        assert micrograph.acquired_at == restoration.micrograph.acquired_at
-        assert micrograph.units == "V"
+        with pytest.raises(UnreadableFileError, match="use tvtasks rerun"):
+            readers.read(write(restoration, tmp_path))
 
     def test_provenance_is_there_as_prov_json(self, restoration: Restoration, tmp_path: Path) -> None:
         with h5py.File(write(restoration, tmp_path)) as file:

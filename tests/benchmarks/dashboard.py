@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sqlite3
 import tempfile
 import time
@@ -25,7 +24,7 @@ from playwright.sync_api import sync_playwright
 
 from flows import restore
 from tests.benchmarks.overhead import RECIPE, cpu_of
-from tests.dashboard.test_browser import BROWSERS, QUIET
+from tests.browsing import QUIET, program
 from tests.prefect_fixtures import unused_port
 from tvtasks.dashboard import server
 from tvtasks.dashboard.runs import tagged_with
@@ -120,7 +119,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--runs", type=int, default=50_000)
     given = options.parse_args()
-    program = next(filter(None, map(shutil.which, BROWSERS)))
+    path = program()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         np.save(root / "scan.npy", np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32))
@@ -140,7 +139,7 @@ def main() -> None:
         running = server.start(root / "server.log", home=home, port=port)
         try:
             assert running.process
-            show(running.dashboard, run, str(program), running.process.pid)
+            show(running.dashboard, run, path, running.process.pid)
         finally:
             running.stop()
         prune(root, home, port)
@@ -177,12 +176,12 @@ def rows(path: Path) -> dict[str, int]:
         return {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in OF_A_RUN}
 
 
-def show(dashboard: str, run: str, program: str, pid: int) -> None:
+def show(dashboard: str, run: str, path: str, pid: int) -> None:
     with sync_playwright() as playwright:
         for name, (address, text) in pages(run).items():
             seconds = []
             for _ in range(3):
-                browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+                browser = playwright.chromium.launch(executable_path=path, args=QUIET)
                 page = browser.new_page()
                 began, cpu = time.perf_counter(), cpu_of(pid)
                 page.goto(f"{dashboard}{address}")

@@ -12,6 +12,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
 import argparse  # noqa: E402 - see above
 import json  # noqa: E402
 import time  # noqa: E402
+from collections import Counter  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from dataclasses import asdict, dataclass, field  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -165,20 +166,30 @@ def run(groups: dict[str, Sequence[int]], families: Sequence[str], largest: int)
 _HEAD = """\
 # What is kept of the sample
 
-Written by `python -m tests.benchmarks.quality`: {number} synthetic scans of seven families (128 to {largest}
+Written by `python -m tests.benchmarks.quality {arguments}`:
+{number} synthetic scans of seven families (128 to {largest}
 pixels a side, never square; `tests/benchmarks/scenes.py`), restored by the recipe `auto`,
 which is told the image and the technique. The truth is the sample with its heights. The score is the PSNR
 in dB, the error freed of a plane (counts: of a constant). *By hand* is the best of all combinations of plane,
 or quadric, five ways to align lines, and Gwyddion's scars, for counts of scars and NLM or TV on the
 Anscombe scale: the setting with the best median on the tuned seeds of the family, which a user does not know.
-*Ideal* has the faults taken away exactly and the noise left. The *tuned* seeds chose the constants of the
-rules; the *held* ones did not; the *fresh* ones were looked at once, at the end.
+*Ideal* has the faults taken away exactly and the noise left. {groups}
 """
+_ABOUT = {
+    "tuned": "The *tuned* seeds chose the constants of the rules.",
+    "held": "The *held* seeds did not.",
+    "fresh": "The *fresh* seeds were looked at once, at the end.",
+}
 
 
 def markdown(found: Comparison, largest: int) -> str:
     """The tables."""
-    lines = [_HEAD.format(number=len(found.rows), largest=largest)]
+    groups = {row.group for row in found.rows}
+    about = " ".join(words for group, words in _ABOUT.items() if group in groups)
+    seeds = max(Counter((row.family, row.group) for row in found.rows).values(), default=0)
+    shown = ",".join(group for group in GROUPS if group in groups)
+    arguments = f"--groups {shown} --seeds {seeds} --largest {largest}"
+    lines = [_HEAD.format(arguments=arguments, number=len(found.rows), largest=largest, groups=about)]
     for group in GROUPS:
         rows = [row for row in found.rows if row.group == group]
         if not rows:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.benchmarks.scenes import scene
 from tests.benchmarks.scores import psnr
-from tvtasks import Micrograph, restore
+from tvtasks import Micrograph, Recipe, restore
 from tvtasks.choosing.diagnosis import NOTHING, diagnose
 
 FAULTY = ["STM terraces", "STM islands", "AFM particles", "AFM lattice"]
@@ -143,3 +143,12 @@ def test_drift_under_a_lattice_is_taken_and_a_terrace_is_not():
     lattice, terrace = scene("AFM lattice", 0, 256), scene("STM terraces", 0, 256)
     assert "drift" in diagnose(lattice.image).taken
     assert "drift" not in diagnose(terrace.image).taken
+
+
+def test_a_recipe_of_ones_own_is_compared_with_raw_even_if_it_corrects_lines_first():
+    item = scene("STM terraces", 1, 256)
+    lines = {"model": "offsets-scars"}
+    high_pass = {"model": "huber-rof", "lam": 0.5, "alpha": 0.05}
+    found = restore(Micrograph(item.image), Recipe.model_validate({"lines": lines, "background": high_pass}))
+    assert found.quality.step_kept < 0.9
+    assert "changes the sample" in found.notes[-1]

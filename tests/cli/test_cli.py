@@ -142,6 +142,12 @@ class TestRefusals:
             ("restore nothing.tif --archive archive --recipe recipe.toml", "no file or folder nothing.tif"),
             ("restore empty --archive archive --recipe recipe.toml", "neither results nor image files"),
             ("recipes --show unheard-of", "There is no preset 'unheard-of'"),
+            ("recipes --show stm-teraces", "Did you mean stm-terraces?"),
+            ("recipes --check wrong.toml", "wrong.toml: background.lam = -1 is not"),
+            (
+                "recipes --check misspelt.toml",
+                "background.lamda is an unknown key; check its spelling. Did you mean background.lam?",
+            ),
         ],
     )
     def test_a_mistake_ends_in_one_sentence_and_exit_code_2(
@@ -151,6 +157,7 @@ class TestRefusals:
         (tmp_path / "empty").mkdir()
         (tmp_path / "recipe.toml").write_text(RECIPE)
         (tmp_path / "broken.toml").write_text("[background")
+        (tmp_path / "misspelt.toml").write_text(RECIPE + "lamda = 1\n")
         (tmp_path / "wrong.toml").write_text(RECIPE.replace("0.5", "-1"))
         run = tvtasks(*arguments.split())
         assert (run.returncode, run.stdout) == (2, "")
@@ -171,7 +178,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            ("watch . --archive archive", "Missing option '--recipe'"),
+            ("watch .", "Missing option '--archive'"),
             ("watch . --archive archive --recipe recipe.toml --settle 0", "Invalid value for '--settle'"),
         ],
     )
@@ -228,7 +235,7 @@ class TestWatchOnce:
         output = mixed["first"].stdout + mixed["first"].stderr
         (damaged,) = [line for line in output.splitlines() if "damaged.png" in line]
         (half,) = [line for line in output.splitlines() if "half.npy" in line]
-        assert "its content is not" in damaged
+        assert "is named like a picture" in damaged
         assert "it ends after 3000 of" in half
 
     def test_nothing_in_the_watched_folder_changes(self, mixed):
@@ -342,11 +349,22 @@ class TestWatchWithoutDashboard:
         assert run.returncode == 1
         assert re.search(r"^watch +stopped at \d\d:\d\d, process \d+ on ", run.stdout, re.MULTILINE)
         assert re.search("^done +1 +1 in the last hour", run.stdout, re.MULTILINE)
-        assert "its content is not" in run.stdout
+        assert "is named like a picture" in run.stdout
         assert "tvtasks retry archive --all" in run.stdout
         assert ESCAPE not in run.stdout
         record = json.loads(there("status", "archive", "--json").stdout)
         assert record["files"]["counts"]["quarantined"] == 1
+
+    def test_the_files_that_failed_are_listed_with_their_reason(self, there):
+        lines = there("status", "archive", "--failed").stdout.splitlines()
+        (at,) = [n for n, line in enumerate(lines) if "  quarantined, " in line]
+        assert lines[at + 1].startswith("  ")
+        (file,) = json.loads(there("status", "archive", "--failed", "--json").stdout)["failed"]
+        assert file["state"] == "quarantined"
+        assert file["reason"]
+
+    def test_json_says_how_the_watch_ended(self, there):
+        record = json.loads(there("status", "archive", "--json").stdout)
         assert (record["healthy"], record["watch"]["state"]) == (False, "stopped")
         assert [problem["kind"] for problem in record["problems"]] == ["quarantined"]
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tvtasks import archive
 from tvtasks.cli.sweep import _repeated
+from tvtasks.cli.terminal import console
 from tvtasks.recipe import Recipe
 from tvtasks.sweep import points as sweeps
 from tvtasks.workflow import restore_file
@@ -204,3 +205,23 @@ class TestGallery:
     )
     def test_nonsense_is_refused(self, tvtasks, words):
         assert tvtasks("gallery", *words)[0] == 2
+
+
+class TestList:
+    @pytest.mark.parametrize("width", [60, 80, 120])
+    def test_it_fits_the_terminal(self, tvtasks, runs, monkeypatch, width):
+        monkeypatch.setattr(console, "_width", width)
+        code, out, _ = tvtasks("list", "archive")
+        lines = out.splitlines()[:3]
+        assert code == 0
+        assert max(map(len, lines)) <= width
+        assert all(word in lines[0] for word in ("image", "recipe", "λ", "gap", "run"))
+
+
+class TestRecipes:
+    def test_a_good_recipe_is_described(self, tvtasks, tmp_path):
+        (tmp_path / "mine.toml").write_text('[background]\nmodel = "huber-rof"\nlam = 0.5\n')
+        code, out, _ = tvtasks("recipes", "--check", "mine.toml")
+        assert code == 0
+        assert out.startswith("mine.toml is a good recipe, named mine.")
+        assert "lam 0.5" in out

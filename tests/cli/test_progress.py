@@ -72,6 +72,17 @@ class TestLiveTable:
             line.split() == ["stm_1.tif", "done", "stm-scratches", "9.9e-05", "1.23"] for line in lines
         )
 
+    def test_the_reason_of_a_failure_is_under_its_row(self):
+        lines = [line.rstrip() for line in self.shown(DONE, FAILED, DONE).split("file ")[-1].splitlines()]
+        (at,) = [n for n, line in enumerate(lines) if line.startswith("stm_2.tif")]
+        assert lines[at + 1] == "  stm_2.tif is damaged. Copy it again."
+
+    def test_a_long_name_leaves_room_for_the_rest(self):
+        long = replace(DONE, path=Path("scans", f"{'a_long_name_' * 9}.tif"))
+        rows = [line for line in self.shown(long).splitlines() if line.startswith("a_long")]
+        assert rows
+        assert all(len(row.rstrip()) <= 100 and row.rstrip().endswith("1.23") for row in rows)
+
     def test_notes_are_shown_once_below_the_table(self):
         last = self.shown(DONE, Change(Path("stm_2.tif"), "done", outcomes=(OUTCOME,))).split("file ")[-1]
         assert last.count("3 of 32 rows were left out.") == 1

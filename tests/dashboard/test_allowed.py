@@ -80,4 +80,4 @@ class TestRunsThatWereStartedOnTheServer:
 def test_a_run_that_this_process_started_may_use_any_folder(at_server, save_scan, tmp_path, monkeypatch):
     monkeypatch.delenv(allowed.VARIABLE, raising=False)
     path = save_scan(tmp_path / "scan.npy")
-    assert restore_flow(path, RECIPE, tmp_path / "archive", return_state=True).is_completed()
+    assert restore_flow(path, tmp_path / "archive", RECIPE, return_state=True).is_completed()

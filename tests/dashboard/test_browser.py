@@ -1,7 +1,6 @@
 """The dashboard in a real browser, as a user of the microscope's PC sees it."""
 
 import os
-import shutil
 import subprocess
 import sys
 from threading import Event, Thread
@@ -13,6 +12,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.rerun import rerun_and_show
 from flows.restore import restore_and_show
+from tests.browsing import launched
 from tests.dashboard.test_deployments import wait_for
 from tests.dashboard.test_setup import clear
 from tvtasks import archive, readers, tasks, workflow
@@ -27,10 +27,8 @@ from tvtasks.outcome import Change
 from tvtasks.recipe import HuberROFStep, Recipe
 from tvtasks.rerun import Request
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 POOL = "form"
 GREYS = """image => {
     const [width, height] = [image.naturalWidth, image.naturalHeight];
@@ -96,13 +94,8 @@ def deployment(server, tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser(shown, failed, table, deployment):
     # After the others: in a thread that drives a browser, Prefect would believe it is in an event loop.
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser here: looked for {', '.join(BROWSERS)}")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from tests.dashboard.test_setup import TRIGGER, clear
 from tvtasks.dashboard import setup as deploying
 from tvtasks.dashboard.setup import Wishes
 from tvtasks.dashboard.supervision import prefect_at
+from tvtasks.options import USUAL_RECIPE
 from tvtasks.recipe import Recipe
 
 REPOSITORY = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ class TestPrefectYaml:
         assert (nightly.slug, nightly.active, nightly.schedule.cron) == ("nightly", False, "0 2 * * *")
         assert nightly.parameters == {"sources": ["/data/archive"], "recipes": ["auto"]}
 
-    def test_the_trigger_is_off_and_its_recipe_is_the_preset(self, applied, server):
+    def test_the_trigger_is_off_and_its_recipe_is_the_usual_one(self, applied, server):
         with prefect_at(server.api_url), get_client(sync_client=True) as client:
             (trigger,) = client.read_automations_by_name(TRIGGER)
         (action,) = trigger.actions
@@ -93,8 +94,9 @@ class TestPrefectYaml:
         assert action.deployment_id == applied["restore"].id
         assert trigger.trigger.expect == {"tvtasks.file.written"}
         assert action.parameters["path"] == "{{ event.payload.path }}"
-        recipe = Recipe.model_validate(action.parameters["recipe"])
-        assert recipe.digest == Recipe.load("stm-scratches").digest
+        assert "recipe" not in action.parameters
+        usual = applied["restore"].parameter_openapi_schema["properties"]["recipe"]["default"]
+        assert Recipe.model_validate(usual).digest == Recipe.load(USUAL_RECIPE).digest
 
     def test_our_command_agrees_with_prefects_own(self, applied, server):
         with prefect_at(server.api_url), get_client(sync_client=True) as client:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,10 +11,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.dashboard.test_browser import BROWSERS, QUIET
+from tests.browsing import QUIET, program
+from tests.monitor.test_observe import eventually
 from tvtasks import writers
 from tvtasks.dashboard import server as servers
-from tvtasks.dashboard.serve import Mark, OwnPagesOnly, leaving, mark_path
+from tvtasks.dashboard.serve import PAUSE_SECONDS, Mark, OwnPagesOnly, Rest, leaving, mark_path
 
 HERE = "127.0.0.1:4200"
 
@@ -144,13 +144,11 @@ def run(at_server):
 
 def test_a_page_of_another_origin_can_neither_read_nor_cancel_nor_create(server, run, foreign):
     sync_api = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser here: looked for {', '.join(BROWSERS)}")
+    path = program()
 
     def browse():  # in a thread of its own: Prefect would take itself to be in an event loop
         with sync_api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
             page = browser.new_page()
             page.goto(foreign)
             page.wait_for_function("document.title.startsWith('{')")
@@ -210,3 +208,40 @@ class TestMark:
         assert Mark("", 1, "id", ended.stdout.strip()).is_orphan
         assert not Mark("", 1, "id", writers.name()).is_orphan
         assert not Mark("", 1, "id", "").is_orphan
+
+
+class TestMemory:
+    def test_it_begins_afresh_at_a_pause_and_without_one_when_it_takes_too_much(self):
+        now, occupied = [0.0], [100]
+        rest = Rest(200, clock=lambda: now[0], occupied=lambda: occupied[0])
+        now[0] = 1000.0
+        assert not rest.is_due()
+        occupied[0] = 201
+        assert rest.is_due()
+        rest.saw("GET", "/api/health")
+        rest.saw("POST", "/api/flow_runs/filter")
+        assert rest.is_due()
+        rest.saw("POST", "/api/flow_runs/0193/set_state")
+        assert not rest.is_due()
+        now[0] += PAUSE_SECONDS
+        assert rest.is_due()
+        rest.saw("POST", "/api/task_runs/")
+        assert not rest.is_due()
+        occupied[0] = 301
+        assert rest.is_due()
+
+    @pytest.mark.slow
+    def test_a_server_that_takes_too_much_begins_afresh_at_the_same_address(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TVTASKS_SERVER_MEMORY", "0.05")
+        found = servers.start(tmp_path / "server.log", home=tmp_path, port=servers.free_port())
+        try:
+            first = Mark.of(mark_path(tmp_path).read_bytes())
+            assert eventually(
+                lambda: (again := servers.running(tmp_path)) and again.mark.id != first.id, seconds=120
+            ), (tmp_path / "server.log").read_text()
+            again = servers.running(tmp_path).mark
+            assert (again.url, again.pid) == (first.url, first.pid)
+            assert found.process.poll() is None
+        finally:
+            found.stop()
+        assert not mark_path(tmp_path).exists()

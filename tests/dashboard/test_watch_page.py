@@ -15,7 +15,7 @@ from prefect.states import Cancelling
 from flows.restore import restore_and_show
 from tests.flows.test_restore import RECIPE, eventually
 from tvtasks.dashboard.automations import SILENT, ensure, silent_runs
-from tvtasks.dashboard.runs import archive_tag
+from tvtasks.dashboard.runs import archive_tag, tagged_with
 from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.dashboard.watch_page import ROWS, WatchPage
 from tvtasks.errors import ArchiveError, UnreadableFileError
@@ -53,6 +53,43 @@ def shown(client, run):
     )
     assert len(found.json()) <= 3, "they are changed in place"
     return {artifact["key"].partition("-")[0]: artifact["data"] for artifact in found.json()}
+
+
+class TestRetry:
+    def test_the_button_queues_the_file_again_and_no_run_waits_for_ever(
+        self, server, client, folders, save_scan
+    ):
+        folder, archive = folders
+        bad = save_scan(folder / "stm_2.npy")
+        bad.write_bytes(bad.read_bytes()[:200])
+        asked = []
+
+        def retry(path):
+            asked.append(path)
+            return 1
+
+        with (
+            prefect_at(server.api_url) as supervisor,
+            tagged_with(archive),
+            page_of(supervisor, server.api_url, folder, archive, retry=retry) as page,
+        ):
+            with pytest.raises(UnreadableFileError):
+                restore_and_show(bad, RECIPE, archive)
+            run = supervisor.run_of(bad)
+            page.publish()
+            assert asked == []
+            # what the button sends
+            reply = client.request(
+                "POST",
+                f"/flow_runs/{run}/set_state",
+                json={"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True},
+            )
+            assert reply.is_success
+            page.publish()
+        assert asked == [bad]
+        state = client.read_flow_run(run).state
+        assert state.is_cancelled()
+        assert "restores stm_2.npy again" in state.message
 
 
 class TestWhatItShows:

@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from tvtasks import Micrograph, Recipe, restore
-from tvtasks.figures import PANEL_WIDTH, caption, jpeg, panels, png, preview, scale_bar, with_prefix
+from tvtasks.figures import PANEL_WIDTH, Panel, caption, jpeg, panels, png, preview, scale_bar, with_prefix
+from tvtasks.figures.panels import grey_range
 from tvtasks.micrograph import Region
 from tvtasks.recipe import HuberROFStep, Median
 
+LAM = "background λ 0.5"
 FLATTEN = Recipe(name="flatten", background=HuberROFStep(model="huber-rof", lam=0.5, direction="x"))
 SMOOTH = Recipe(name="smooth", median=Median())
 
@@ -101,7 +103,7 @@ class TestPanels:
 class TestCaption:
     def test_it_names_the_image_its_channel_the_recipe_and_the_gap(self):
         result = restore(Micrograph(noise(24, 32), channel="Z forward"), FLATTEN)
-        assert caption(result) == f"image  ·  Z forward  ·  flatten  ·  gap {result.gap:.1e}"
+        assert caption(result) == f"image  ·  Z forward  ·  flatten  ·  {LAM}  ·  gap {result.gap:.1e}"
 
     def test_it_stands_above_the_frames(self):
         plain, named = preview(unrestored(noise(8, 8))), preview(unrestored(noise(8, 8), channel="Zµ"))
@@ -141,11 +143,12 @@ class TestScaleBar:
         assert bar.label == label
         assert 0.1 < bar.part <= 0.25
 
-    def test_it_is_drawn_to_scale_in_the_raw_image_only(self):
+    def test_it_is_drawn_to_scale_in_every_image(self):
         image = noise(48, 48)
         with_bar = boxes(preview(unrestored(image, pixel_size=(1e-9, 1e-9))))
         without = boxes(preview(unrestored(image)))
-        np.testing.assert_array_equal(with_bar[1], without[1])
+        for with_one, without_one in zip(with_bar, without, strict=True):
+            assert (with_one != without_one)[-60:].any()
         changed = with_bar[0] != without[0]
         assert not changed[: -PANEL_WIDTH // 4].any()
         rows = with_bar[0][-60:, -PANEL_WIDTH // 2 :]
@@ -157,7 +160,13 @@ class TestScaleBar:
         picture = preview(unrestored(noise(48, 48), pixel_size=(1.0, 1.0), pixel_unit="parsec " * 30))
         plain = preview(unrestored(noise(48, 48)))
         np.testing.assert_array_equal(header(picture), header(plain))
-        np.testing.assert_array_equal(boxes(picture)[1], boxes(plain)[1])
+        np.testing.assert_array_equal(boxes(picture)[1][:-60], boxes(plain)[1][:-60])
+
+    def test_the_range_of_greys_is_over_each_image(self):
+        image = np.array([[0.0, 2e-9], [1e-9, 2e-9]])
+        panel = panels(unrestored(image))[0]
+        assert grey_range(panel, "m").endswith("nm")
+        assert grey_range(Panel("raw", image, -5.0, 240.0), "counts") == "-5 to 240 counts"
 
     def test_without_a_calibration_there_is_none(self):
         assert scale_bar(Micrograph(noise(24, 48)), 48) is None

@@ -14,6 +14,8 @@ PLAN = Plan(
     with_dashboard=0,
     dropouts=1,
     full_disk=False,
+    losses=12,
+    unmounts=1,
     rest=0.5,
     rate=100,
     patience=60,
@@ -27,4 +29,5 @@ def test_each_of_400_files_is_restored_exactly_once_by_a_watch_that_is_killed_5_
         verdict = judge(course, PLAN)
     assert verdict.faults == []
     assert course.kills == 5
+    assert course.lost == 12
     assert verdict.counts["good files"] > 360

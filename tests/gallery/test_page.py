@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.browsing import greys, until
 from tests.gallery.conftest import START
 from tvtasks.archive import catalogue
 from tvtasks.archive.folder import page_folder, page_path
-from tvtasks.gallery import ArchivePage, Unrestored, WatchState, picture_bytes, write_page
+from tvtasks.cli.app import app
+from tvtasks.errors import ConfigurationError
+from tvtasks.gallery import ArchivePage, Unrestored, WatchState, is_page, picture_bytes, write_page
 
 HOSTILE = "\"><script>document.title='hacked'<img src=x onerror=alert(1)> & ' %2e #1 ?.sxm"
 FAILED = Unrestored("bad.sxm", "quarantined", "bad.sxm is empty. Scan again.", START)
@@ -123,6 +126,20 @@ class TestInABrowser:
         page.keyboard.press("/")
         page.keyboard.type("scan_10")
         assert shown(page) == ["scan_10.sxm"]
+
+    def test_verdicts_are_kept_until_they_are_in_the_archive(self, page):
+        page.keyboard.press("r")
+        page.fill("#note", "tip change")
+        page.click(".thumb[data-name='scan_10.sxm']")
+        page.click("#keep")
+        page.select_option("#kind", "reject")
+        assert shown(page) == ["scan_9.sxm"]
+        assert page.inner_text("#save") == "Save 2 verdicts"
+        page.reload()
+        page.wait_for_selector("#unsaved a")
+        content = unquote(page.get_attribute("#save", "href").partition(",")[2])
+        found = {(one["verdict"], one["note"]) for one in json.loads(content)}
+        assert found == {("reject", "tip change"), ("keep", "")}
 
     def test_it_is_sorted_and_turned(self, page):
         page.select_option("#sort", "name")
@@ -302,3 +319,17 @@ def test_names_outside_utf8_are_shown_and_linked(tmp_path, put):
     page.write()
     assert "caf%E9.nxs" in (page_folder(tmp_path) / "newest.js").read_text("ascii")
     assert page_path(tmp_path).is_file()
+
+
+def test_a_file_that_is_no_page_of_ours_is_replaced_only_if_asked(folder, tmp_path):
+    page = tmp_path / "notes.html"
+    page.write_text("<!DOCTYPE html>\n<html><p>My notes</p></html>")
+    words = ["gallery", str(folder), "--output", str(page), "--quiet"]
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "exists already" in str(refused.exception)
+    assert "My notes" in page.read_text()
+    for more in (["--overwrite"], []):  # from then on it is one
+        CliRunner().invoke(app, [*words, *more])
+        assert "My notes" not in page.read_text("utf-8")
+        assert is_page(page)

@@ -7,9 +7,11 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from tests.health.test_heartbeat import NOW, WELL
+from tvtasks import readers
 from tvtasks.archive.folder import heartbeat_path
 from tvtasks.health import doctor
 from tvtasks.health.doctor import examine
@@ -59,6 +61,7 @@ class TestAsAWhole:
             "files",
             "archive",
             "disk",
+            "locks",
             "ledger",
             "other watches",
         ]
@@ -118,6 +121,7 @@ class TestObserver:
 
         return limit
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
     @pytest.mark.parametrize(
         ("observer", "watches", "level"), [("native", 3, "fail"), ("auto", 3, "warn"), ("auto", 6, "warn")]
     )
@@ -240,6 +244,16 @@ class TestEndings:
         assert found("files", examine(scans)) == "ok: The folder is empty."
         (scans / "scan.xyz").write_bytes(b"x")
         assert found("files", examine(scans)).startswith("warn: Files that tvtasks cannot read")
+
+    def test_what_would_be_refused_is_found_by_reading_one_file_of_each_ending(self, tmp_path):
+        np.save(tmp_path / "good.npy", np.eye(8))
+        np.save(tmp_path / "wave.npy", np.eye(80) * 1j)  # larger, so it is not tried
+        (tmp_path / "scan.tif").write_bytes(b"no image")
+        findings = examine(tmp_path, try_file=readers.read)
+        tried = [finding for finding in findings if "one was tried" in finding.sentence]
+        assert [finding.level for finding in tried] == ["warn"]
+        assert "scan.tif is named like a TIFF file" in tried[0].sentence
+        assert tried[0].advice
 
     def test_subfolders_count_if_they_are_watched(self, scans):
         (scans / "sub").mkdir()

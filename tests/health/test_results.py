@@ -16,7 +16,8 @@ from tvtasks.acquisition.loop import acquire
 from tvtasks.archive.folder import damaged_folder, ledger_path, seal_log_path
 from tvtasks.archive.seals import read_seals
 from tvtasks.cli.app import app
-from tvtasks.errors import ArchiveError
+from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.health.heartbeat_writer import HeartbeatWriter
 from tvtasks.health.results import check_and_queue, examine_archive, find_lost
 from tvtasks.ledger import Ledger, State
 from tvtasks.options import WatchOptions
@@ -191,6 +192,21 @@ class TestCommands:
         found = CliRunner().invoke(app, ["retry", str(watched.archive), str(watched.folder / "a.npy")])
         assert found.exit_code == 1
         assert "as they were written" in found.output
+
+    def test_exports_into_the_watched_folder_are_refused(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        options = WatchOptions(folder=watched.folder, archive=watched.archive, recipes=())
+        with HeartbeatWriter(options):
+            pass
+        result = str(watched.result("a.npy"))
+        monkeypatch.chdir(watched.folder)
+        for words in (["--output", str(watched.folder)], []):
+            found = CliRunner().invoke(app, ["export", result, "--format", "tiff", *words])
+            assert isinstance(found.exception, ConfigurationError)
+            assert "output folder cannot be the watched folder" in str(found.exception)
+        found = CliRunner().invoke(app, ["export", result, "--format", "tiff", "--output", "../exported"])
+        assert found.exit_code == 0, found.output
 
     def test_verify_names_what_no_single_file_shows(self, watched: Watched) -> None:
         a, b, c = (watched.result(name) for name in NAMES)

@@ -212,7 +212,7 @@ class TestArrival:
         with bench.monitor() as monitor:
             path = bench.write("scan.tif", date=1)
             bench.after(1.0, monitor)
-            monkeypatch.setattr("tvtasks.monitor.file_sha256", hash_and_overwrite)
+            monkeypatch.setattr("tvtasks.readers.content_sha256", hash_and_overwrite)
             assert bench.after(2.0, monitor) == []
             (entry,) = bench.wait(monitor)
             assert entry.sha256 == file_sha256(path)
@@ -470,6 +470,14 @@ class TestRefusal:
         with pytest.raises(ConfigurationError, match="The archive cannot be the watched folder"):
             bench.monitor(outputs=bench.folder)
 
+    def test_results_in_the_watched_folder_behind_a_link(self, bench: Bench) -> None:
+        link = bench.folder.parent / "elsewhere"
+        link.symlink_to(bench.folder)
+        with pytest.raises(ConfigurationError, match="The archive cannot be the watched folder"):
+            bench.monitor(outputs=link)
+        with pytest.raises(ConfigurationError, match="is inside"):
+            bench.monitor(outputs=link / "restored", recursive=True)
+
     def test_results_below_a_folder_watched_with_its_subfolders(self, bench: Bench) -> None:
         below = bench.folder / "restored"
         with pytest.raises(ConfigurationError, match="is inside"):
@@ -535,8 +543,8 @@ class TestPairs:
         path = self.pixels(bench)
         assert bench.wait(monitor, 40) == []
         assert monitor.stuck == {
-            path: "scan.tif is still incomplete after 30 s: scan.hdr, which belongs to it, is not there yet. "
-            "tvtasks takes it up again when it changes."
+            path: "scan.tif is still incomplete after 30 s: scan.hdr, which belongs to it, does not exist "
+            "yet. tvtasks takes it up again when it changes."
         }
         bench.write("scan.hdr", self.HEADER)
         assert names(bench.wait(monitor, 6)) == ["scan.tif"], "soon, not after max_wait"
@@ -1123,3 +1131,28 @@ class TestEvents:
             assert monitor.polls, "after three scans that found unreported files"
             bench.write("last.tif", b"last, end")
             assert names(bench.wait(monitor)) == ["last.tif"]
+
+
+class TestLinks:
+    @pytest.mark.parametrize("observer", ["native", "polling"])
+    def test_a_link_to_a_folder_is_not_followed(self, bench: Bench, observer: str) -> None:
+        behind = bench.folder.parent / "results"
+        behind.mkdir()
+        (behind / "early.tif").write_bytes(WHOLE)
+        with bench.monitor(recursive=True, observer=observer) as monitor:
+            (bench.folder / "link").symlink_to(behind)
+            (behind / "late.tif").write_bytes(WHOLE)
+            # As if someone had observed the folder behind the link.
+            monitor.notice(bench.folder / "link")
+            monitor.notice(bench.folder / "link" / "late.tif")
+            image = bench.write("sub/image.tif")
+            bench.until(monitor, image)
+            assert bench.wait(monitor) == []
+
+    def test_results_of_tvtasks_and_their_pictures_are_left_alone(self, bench: Bench) -> None:
+        with bench.monitor(is_candidate=readers.is_candidate, incomplete=lambda path: None) as monitor:
+            for ending in ("nxs", "png"):
+                bench.write(f"scan__6c90742a__a1850b1130f2.{ending}")
+            image = bench.write("scan.png")
+            bench.until(monitor, image)
+            assert "scan__6c90742a__a1850b1130f2" in monitor.ignored["results"]

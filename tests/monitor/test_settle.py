@@ -233,3 +233,31 @@ class TestDue:
         look(tracker, 2.0)
         assert tracker.next_due == float("inf")
         assert due(tracker, 1e9) == []
+
+
+class TestDoubtful:
+    """Nothing is missing in the file, but its format does not record its length."""
+
+    @pytest.fixture
+    def tracker(self, file_format: Format) -> SettleTracker:
+        return SettleTracker(
+            file_format, settle=2.0, max_wait=600.0, doubtful=lambda path: "its length is unknown"
+        )
+
+    def test_it_settles_after_the_longest_wait_and_is_never_stuck(self, tracker: SettleTracker) -> None:
+        assert not any(look(tracker, now) for now in (0.0, 2.0, 60.0, 599.0))
+        assert tracker.stuck == {}
+        assert tracker.next_due <= 600.0
+        assert look(tracker, 600.0)
+
+    def test_a_change_starts_the_wait_again(self, tracker: SettleTracker) -> None:
+        look(tracker, 0.0)
+        assert not look(tracker, 590.0, FileStatus(200, 2))
+        assert not look(tracker, 1000.0, FileStatus(200, 2))
+        assert look(tracker, 1190.0, FileStatus(200, 2))
+
+    def test_what_is_missing_still_counts(self, tracker: SettleTracker, file_format: Format) -> None:
+        file_format.problem = "it is cut short"
+        look(tracker, 0.0)
+        assert not look(tracker, 600.0)
+        assert SCAN in tracker.stuck

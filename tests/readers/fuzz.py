@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+SAMPLES = Path(__file__).parents[3] / "shared"
 
 SECONDS = 10.0
 MEMORY = 2 * 2**30
@@ -96,6 +96,7 @@ def judge(path: Path) -> tuple[str, str]:
     before = path.read_bytes(), sorted(path.parent.iterdir())
     try:
         readers.incomplete(path)
+        readers.doubtful(path)
         micrographs = readers.read(path)
     except UnreadableFileError as error:
         outcome, wrong = "refused", ""
@@ -189,10 +190,21 @@ def seeds_in(folder: Path, endings: frozenset[str]) -> dict[str, list[bytes]]:
 
 def made(folder: Path) -> dict[str, list[bytes]]:
     """Return small files that are made here and can be read, by their ending."""
-    from tests.readers.test_completeness import WRITERS
+    import numpy as np
 
+    from tests.readers.bruker import bruker
+    from tests.readers.test_completeness import WRITERS
+    from tests.readers.test_igor import ibw
+    from tests.readers.test_orientation import nexus
+
+    surface = np.arange(80.0).reshape(8, 10) * 1e-10
     found: dict[str, list[bytes]] = {}
-    for name, write in WRITERS.items():
+    more = {
+        "two.spm": lambda path: bruker(path, ("Height", "Trace", surface), ("Height", "Retrace", surface)),
+        "two.ibw": lambda path: ibw(path, "HeightTrace", "HeightRetrace"),
+        "scale.nxs": lambda path: nexus(path, surface, np.arange(8.0), np.arange(10.0)),
+    }
+    for name, write in {**WRITERS, **more}.items():
         write(folder / name)
         if judge(folder / name)[0] == "read":
             found.setdefault(Path(name).suffix, []).append((folder / name).read_bytes())

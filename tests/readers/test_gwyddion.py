@@ -16,7 +16,9 @@ SAMPLE = Path(__file__).parents[3] / "shared" / "samples" / "gwyddion_gwy" / "gw
 SURFACE = np.arange(12, dtype=np.float64).reshape(3, 4) * 1e-10
 
 
-def gwy(path: Path, *titles: str, surface: np.ndarray = SURFACE, **field: Any) -> Path:
+def gwy(
+    path: Path, *titles: str, surface: np.ndarray = SURFACE, meta: dict[str, str] | None = None, **field: Any
+) -> Path:
     gwyfile = pytest.importorskip("gwyfile", reason="gwyfile is not installed")
     from gwyfile.objects import GwyContainer, GwyDataField
 
@@ -25,7 +27,8 @@ def gwy(path: Path, *titles: str, surface: np.ndarray = SURFACE, **field: Any) -
     for number, title in enumerate(titles):
         container[f"/{number}/data/title"] = title
         container[f"/{number}/data"] = GwyDataField(surface + number, **settings)
-        container[f"/{number}/meta"] = GwyContainer(data={"Bias": "-0.05 V"}, typecodes={"Bias": "s"})
+        about = meta or {"Bias": "-0.05 V"}
+        container[f"/{number}/meta"] = GwyContainer(data=about, typecodes=dict.fromkeys(about, "s"))
     assert gwyfile
     container.tofile(str(path))
     return path

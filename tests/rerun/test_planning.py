@@ -204,3 +204,24 @@ def test_the_original_and_the_stored_raw_have_the_same_identity(scans, filled):
         (image,) = readers.read(path)
         stored = archive.raw(next(filled.glob(f"{path.stem}__*.nxs")))
         assert archive.run_id(stored, STRONGER) == archive.run_id(image, STRONGER)
+
+
+class TestResultsAmongImages:
+    @pytest.mark.parametrize("linked", [False, True])
+    def test_the_folder_of_the_images_is_refused_as_archive(self, scans, linked):
+        archive = scans
+        if linked:
+            archive = scans.with_name("link")
+            archive.symlink_to(scans)
+        for sources in ([scans], [scans / "stm_0.npy"]):
+            with pytest.raises(ConfigurationError, match="cannot be the folder of the images"):
+                plan(sources, book(ROWS), archive)
+        assert sorted(path.suffix for path in scans.iterdir()) == [".npy"] * 3
+
+    def test_a_result_is_no_image_under_whatever_name(self, filled, tmp_path):
+        result = next(filled.glob("*.nxs"))
+        copied = tmp_path / "copy.nxs"
+        copied.write_bytes(result.read_bytes())
+        found = plan([copied], book(ROWS), tmp_path / "other")
+        assert "is a result of tvtasks and not an image" in found.faults[copied]
+        assert not readers.is_candidate(result)

@@ -8,6 +8,7 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.soak import report
@@ -27,7 +28,18 @@ def main() -> int:
     add("--root", type=Path, help="an empty folder for scans and archive; a temporary one if not given")
     add("--out", type=Path, default=Path("docs"), help="folder of the report")
     options = parser.parse_args()
-    plan = Plan(options.files, options.burst, options.kills, options.seed, options.with_dashboard)
+    share = options.files / plan.files
+    plan = replace(
+        plan, losses=max(1, round(plan.losses * share)), unmounts=plan.unmounts if share > 0.5 else 1
+    )
+    plan = replace(
+        plan,
+        files=options.files,
+        burst=options.burst,
+        kills=options.kills,
+        seed=options.seed,
+        with_dashboard=options.with_dashboard,
+    )
     began = time.monotonic()
 
     def say(sentence: str) -> None:

@@ -228,7 +228,7 @@ def small_disk(root: Path, megabytes: int) -> Iterator[Path | None]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", "-l", place], check=True)
         image.unlink()
 
 
@@ -249,3 +249,32 @@ def fill(disk: Path, seconds: float) -> Steps:
         yield seconds
     finally:
         ballast.unlink()
+
+
+def unmounted(disk: Path, seconds: float, hidden: list[Path]) -> Steps:
+    """Unmount a disk although files on it are open, and mount it again; keep what was written meanwhile."""
+    image = disk.with_name("disk.img")
+    subprocess.run(["umount", "-l", disk], check=True)
+    try:
+        yield seconds
+        hidden += [path for path in disk.rglob("*") if path.is_file()]
+    finally:
+        subprocess.run(["mount", "-o", "loop", image, disk], check=True)
+
+
+def spoil(result: Path, number: int) -> None:
+    """Delete a result, empty it, cut it or change a byte in it."""
+    try:
+        content = result.read_bytes()
+        match number % 4:
+            case 0:
+                result.unlink()
+            case 1:
+                result.write_bytes(b"")
+            case 2:
+                result.write_bytes(content[: len(content) // 2])
+            case 3:
+                middle = len(content) // 2
+                result.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    except OSError:
+        return  # the disk is full or away just now

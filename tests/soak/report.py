@@ -101,6 +101,10 @@ def disasters(plan: Plan, course: Course) -> str:
         found.append(f"the Prefect server was killed and restarted {number} time(s)")
     if "disk" in kinds:
         found.append(f"the archive's disk ({course.disk}) was full for half a minute")
+    if number := kinds.count("archive"):
+        found.append(f"the archive's disk was unmounted {number} time(s) under the watch")
+    if course.lost:
+        found.append(f"{course.lost} results were deleted, emptied or damaged")
     if plan.full_disk and not course.disk:
         found.append("no disk became full, because none could be mounted")
     if len(found) > 1:

@@ -47,6 +47,10 @@ class Plan:
         How often the watched folder goes away and comes back.
     full_disk
         Whether the archive's disk becomes full, if a small one can be mounted.
+    losses
+        How many results are deleted, emptied or damaged while the watch runs.
+    unmounts
+        How often the archive's disk is unmounted under the watch, if a small one can be mounted.
     rest
         Seconds without change before a file counts.
     rate
@@ -62,6 +66,8 @@ class Plan:
     with_dashboard: int = 1_000
     dropouts: int = 3
     full_disk: bool = True
+    losses: int = 200
+    unmounts: int = 2
     rest: float = 1.0
     rate: float = 50.0
     patience: float = 400.0
@@ -89,6 +95,10 @@ class Course:
         How often the watch was killed.
     codes
         Exit codes of the watch where it was stopped in order.
+    lost
+        Results that were deleted, emptied or damaged.
+    hidden
+        Files that were found in the empty mount point of the archive's disk.
     """
 
     manifest: Manifest
@@ -100,6 +110,8 @@ class Course:
     ended: float = 0.0
     kills: int = 0
     codes: list[int] = field(default_factory=list)
+    lost: int = 0
+    hidden: list[Path] = field(default_factory=list)
 
 
 @contextmanager
@@ -117,7 +129,7 @@ def run(root: Path, plan: Plan, *, say: Callable[[str], object] = lambda sentenc
     """
     with ExitStack() as stack:
         disk = None
-        if plan.full_disk:
+        if plan.full_disk or plan.unmounts:
             disk = stack.enter_context(lab.small_disk(root, 500 + plan.files // 4))
         (root / "recipe.toml").write_text(RECIPE, encoding="utf-8")
         (root / "scans").mkdir()
@@ -155,11 +167,13 @@ class _Soak:
 
     def run(self) -> Course:
         self.course.began = time.time()
-        jobs = [self._microscope(), self._kills(), self.watch.tend(), self._sayings()]
+        jobs = [self._microscope(), self._kills(), self._losses(), self.watch.tend(), self._sayings()]
         if self.dashboard:
             jobs.append(self._without_server(self.dashboard))
         if self.disk:
-            jobs.append(self._without_space(self.disk))
+            if self.plan.full_disk:
+                jobs.append(self._without_space(self.disk))
+            jobs.append(self._without_archive(self.disk))
         self.watch.start()
         try:
             drive(microscope.together((0.0, job) for job in jobs), self._over())
@@ -228,6 +242,25 @@ class _Soak:
             yield 0.5
         self.course.disk = "ext4 on a loop device"
         yield from self._outage("disk", lab.fill(disk, 30.0))
+
+    def _without_archive(self, disk: Path) -> Steps:
+        """Unmount the archive's disk under the watch, and mount it again."""
+        for number in range(self.plan.unmounts):
+            while self._progress() < 0.2 + 0.5 * number / self.plan.unmounts:
+                yield 0.5
+            yield from self._outage("archive", lab.unmounted(disk, 15.0, self.course.hidden))
+
+    def _losses(self) -> Steps:
+        """Delete, empty or damage results; the next start of the watch has to make them again."""
+        points = np.sort(self.rng.uniform(0.05, 0.95, self.plan.losses))
+        for number, point in enumerate(points):
+            while self._progress() < point:
+                yield 0.2
+            results = sorted(self.watch.archive.glob("*.nxs"))
+            if results:
+                lab.spoil(results[int(self.rng.integers(len(results)))], number)
+                self.course.lost += 1
+            yield 0.0
 
     def _outage(self, kind: str, steps: Steps) -> Steps:
         self.say(f"Now without {kind}.")

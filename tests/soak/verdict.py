@@ -14,7 +14,8 @@ from tests.soak.lab import Outage, Sample
 from tests.soak.microscope import Expected, Left, Manifest
 from tests.soak.soak import Course, Plan
 from tvtasks import archive
-from tvtasks.archive.folder import ledger_path
+from tvtasks.archive.folder import damaged_folder, ledger_path
+from tvtasks.archive.sealing import is_whole
 from tvtasks.errors import ArchiveError
 from tvtasks.ledger import Entry, Ledger, State
 from tvtasks.micrograph import file_sha256
@@ -98,6 +99,7 @@ def judge(course: Course, plan: Plan) -> Verdict:
             if size > MOST_GROWTH
         ),
     ]
+    faults += [f"{path} was written while its disk was unmounted." for path in course.hidden]
     if course.kills < plan.kills:
         faults.append(f"Only {course.kills} of {plan.kills} kills came about.")
     good = manifest.expected(Expected.RESTORED)
@@ -114,6 +116,8 @@ def judge(course: Course, plan: Plan) -> Verdict:
             if sha256 not in {left.sha256 for left in good.values()}
         ),
         "images restored more than once": sum(len(files) > 1 for _, files in found.runs.values()),
+        "results that were deleted, emptied or damaged": course.lost,
+        "damaged results that were kept aside": sum(1 for _ in damaged_folder(directory).glob("*")),
         "files to be refused": len(manifest.expected(Expected.REFUSED)),
         "files to be ignored": len(manifest.expected(Expected.IGNORED)),
         "restored only by the last run": int(str(course.last.get("restored", 0))),
@@ -136,6 +140,8 @@ def read_archive(directory: Path) -> Archived:
         except ArchiveError as error:
             faults.append(str(error))
             continue
+        if not is_whole(path):
+            faults.append(f"{path.name} is damaged.")
         sha256 = record["source"]["sha256"]
         runs.setdefault(record["run_id"], (sha256, []))[1].append(path)
         if not path.with_suffix(".png").exists():

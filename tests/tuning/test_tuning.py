@@ -156,7 +156,7 @@ class TestSeries:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ({"step": "denoise"}, "has no step denoise"),
+            ({"step": "contrast"}, "has no step contrast"),
             ({"models": ["tv-l9"]}, "Use huber-rof"),
         ],
     )
@@ -185,4 +185,14 @@ class TestCommand:
         scan = write_scan("stm_1.npy")
         assert tvtasks("tune", "nowhere.npy")[0] == 2
         assert tvtasks("tune", scan, "--output", "page.pdf")[0] == 2
-        assert tvtasks("tune", scan, "--recipe", "afm-background", "--step", "denoise")[0] == 2
+        assert tvtasks("tune", scan, "--recipe", "afm-background", "--step", "contrast")[0] == 2
+
+
+def test_a_recipe_without_lambda_is_tuned_in_its_denoising():
+    tuning = tune(terraces((64, 64)), Recipe.load("auto"), lams=3, side=48)
+    assert (tuning.step, tuning.after) == ("denoise", ())
+    assert tuning.series[0].settings["model"] == "huber-rof"
+    other = tune(
+        terraces((64, 64)), Recipe.load("auto"), step="background", models=["tv-l1"], lams=3, side=48
+    )
+    assert other.series[0].settings["model"] == "tv-l1"

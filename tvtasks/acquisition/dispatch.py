@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+from tvtasks import places
+from tvtasks.courtesy import Turn
 from tvtasks.errors import ArchiveError
 from tvtasks.filesystem import LATEST_MTIME_NS, MountedFolder
 from tvtasks.health.results import output_of
@@ -50,6 +52,8 @@ class Dispatcher:
         Does the work.
     folder
         The folder of the files: while it is gone, no work starts.
+    archive
+        Where the results go: while it is gone, no work starts.
     workers
         How many files are worked on at a time.
     clock
@@ -73,17 +77,20 @@ class Dispatcher:
         work: Work,
         *,
         folder: Path | None = None,
+        archive: Path | None = None,
         workers: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._recipe = recipe
         self._work = work
+        self._archive = archive
         self._root = MountedFolder(folder) if folder else None
         self._workers = workers
         self._clock = clock
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="restore")
         self._under_way: dict[Future[Sequence[Outcome]], tuple[Entry, float]] = {}
+        self._turns: dict[Future[Sequence[Outcome]], Turn] = {}
         self._trouble = ""
         self._away_until = -math.inf
 
@@ -106,8 +113,10 @@ class Dispatcher:
             for future in [future for future in self._under_way if future.done()]:
                 changes += self._record(self._under_way[future][0], future)
                 # Only now: an outcome that could not be recorded is recorded at a later turn.
-                del self._under_way[future]
+                del self._under_way[future], self._turns[future]
             begin = begin and self._clock() >= self._away_until
+            if begin and self._archive:
+                places.check(self._archive)
             while begin and len(self._under_way) < self._workers:
                 entry = self._ledger.claim(self._recipe)
                 if entry is None:
@@ -148,13 +157,22 @@ class Dispatcher:
     def _begin(self, entry: Entry) -> None:
         # A copy for each: a thread does not inherit the caller's context variables.
         context = contextvars.copy_context()
-        future = self._pool.submit(context.run, self._do, entry)
+        turn = Turn(lambda: self._others_wait(entry), clock=self._clock)
+        future = self._pool.submit(context.run, self._do, entry, turn)
         self._under_way[future] = (entry, self._clock())
+        self._turns[future] = turn
         future.add_done_callback(lambda _: self._ledger.news.set())
 
-    def _do(self, entry: Entry) -> Sequence[Outcome]:
+    def _do(self, entry: Entry, turn: Turn) -> Sequence[Outcome]:
+        turn.take()
         self._check_unchanged(entry)
         return self._work(entry)
+
+    def _others_wait(self, entry: Entry) -> bool:
+        try:
+            return self._ledger.others_wait(entry)
+        except ArchiveError:  # the next turn shows the trouble
+            return False
 
     def _is_away(self) -> bool:
         return self._root is not None and bool(self._root.fault())
@@ -187,6 +205,8 @@ class Dispatcher:
             # checksum; the monitor finds it and sees that it is done.
             return [_change(self._ledger.mark_overwritten(entry))]
         outputs = [output_of(outcome.archive) for outcome in outcomes if outcome.archive]
+        if self._turns[future].left:
+            return [_change(self._ledger.put_back(entry), outcomes)]
         done, *copies = self._ledger.finish(entry, outputs, _detail(outcomes))
         return [_change(done, outcomes), *map(_change, copies)]
 

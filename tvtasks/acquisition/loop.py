@@ -13,13 +13,16 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from tvtasks import memory
 from tvtasks.acquisition.dispatch import Dispatcher
+from tvtasks.acquisition.suspects import restore_apart
 from tvtasks.archive import remove_partials
-from tvtasks.archive.folder import ledger_path
+from tvtasks.archive.folder import ledger_path, note_ledger
+from tvtasks.archive.storage import Storage
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import Pulse
 from tvtasks.health.results import check_and_queue
-from tvtasks.ledger import UNRESTORED, Entry, Ledger, State
+from tvtasks.ledger import UNRESTORED, Entry, Ledger, State, require_locks
 from tvtasks.listener import Listener
 from tvtasks.monitor import Monitor, check_folders
 from tvtasks.options import WatchOptions
@@ -36,6 +39,8 @@ TURN_SECONDS = 0.25
 
 TIDY_SECONDS = 86_400.0
 """Seconds between checks of the results, which also remove old records and unfinished files."""
+
+_NAMED = 3  # subfolders that cannot be read, in the status
 
 RestoreFile = Callable[[Path, Recipe, Path], list[Outcome]]
 """Restores a file by a recipe into an archive."""
@@ -148,7 +153,7 @@ class AcquisitionLoop:
         for entry in self._monitor.newly_queued():  # since the poll, and perhaps started already
             self._report(Change(entry.path, State.QUEUED))
         for change in changes:
-            self.restored += bool(change.outcomes)
+            self.restored += bool(change.outcomes) and change.state == State.DONE
             if change.state == State.OVERWRITTEN:
                 self._monitor.notice(change.path)
                 nothing_comes, self._looks = False, 0
@@ -234,8 +239,9 @@ def acquire(
         The ledger cannot be opened, or cannot be written to at the end.
     """
     check_folders(options.folder, options.archive, options)
-    path = ledger_path(options.archive)
+    path = ledger_path(options.archive, options.ledger)
     checked = threading.Event()
+    storage = Storage.of(options.compression, options.sample)
     watched = options.folder.resolve()
 
     def choose(path: Path) -> Recipe | None:
@@ -249,11 +255,14 @@ def acquire(
         recipe = choose(entry.path)
         if recipe is None:
             raise ConfigurationError(f"{entry.path.name} has no recipe: no --recipe pattern matches it.")
+        if entry.attempts > 1 and ledger.was_interrupted(entry):
+            return restore_apart(entry.path, recipe, options.archive, storage, archive_id)
         return restore(entry.path, recipe, options.archive)
 
     with (
-        holding(options.archive),
-        Ledger(path) as ledger,
+        memory.limited(int(options.memory * memory.GIGABYTE) if options.memory else None),
+        holding(options.archive) as archive_id,
+        _ledger(path, options.archive) as ledger,
         ExitStack() as stack,
         Monitor(
             options.folder,
@@ -263,7 +272,9 @@ def acquire(
             outputs=options.archive,
             has_recipe=lambda path: choose(path) is not None,
         ) as monitor,
-        Dispatcher(ledger, recipes.digest, work, folder=watched, workers=options.workers) as dispatcher,
+        Dispatcher(
+            ledger, recipes.digest, work, folder=watched, archive=options.archive, workers=options.workers
+        ) as dispatcher,
     ):
         before_work()
         # Listing a share may take long or hang, so nothing waits for this thread, except a watch that would
@@ -288,6 +299,13 @@ def acquire(
         return _tally(ledger, monitor, recipes, loop.restored)
 
 
+def _ledger(path: Path, archive: Path) -> Ledger:
+    """Open the ledger, and note in the archive where it is."""
+    require_locks(path)
+    note_ledger(archive, path)
+    return Ledger(path)
+
+
 def _pulse(monitor: Monitor, dispatcher: Dispatcher, trouble: str) -> Pulse:
     path, longest = next(iter(dispatcher.running.items()), (None, 0.0))
     return Pulse(
@@ -299,7 +317,13 @@ def _pulse(monitor: Monitor, dispatcher: Dispatcher, trouble: str) -> Pulse:
         longest=longest,
         longest_file=path.name if path else "",
         error=trouble,
+        unreadable=_unreadable(monitor),
     )
+
+
+def _unreadable(monitor: Monitor) -> tuple[str, int] | None:
+    folders = sorted(monitor.unreadable)
+    return (", ".join(map(str, folders[:_NAMED])), len(folders)) if folders else None
 
 
 def _tidy(ledger: Path, archive: Path, recipe: str, checked: threading.Event) -> None:

@@ -84,11 +84,11 @@ class Watch:
     def __init__(self, options: WatchOptions, stop: Stop | None = None) -> None:
         self.options = options
         self.stop = stop or Stop()
-        self.recipes = RecipeBook.load(options.recipes)
+        self.recipes = RecipeBook.load(options.recipes, frames=options.frames)
         self.storage = Storage.of(options.compression, options.sample, exact=options.exact)
         self.around: Callable[[Call], Call] = lambda call: call
         check_folders(options.folder, options.archive, options)
-        refuse_second(ledger_path(options.archive))
+        refuse_second(ledger_path(options.archive, options.ledger))
 
     @property
     def direct(self) -> Call:
@@ -97,7 +97,7 @@ class Watch:
 
     def overview(self) -> Overview:
         """Return the figures of the ledger."""
-        with ReadOnlyLedger(ledger_path(self.options.archive)) as ledger:
+        with ReadOnlyLedger(ledger_path(self.options.archive, self.options.ledger)) as ledger:
             return ledger.overview(self.recipes.digest)
 
     def _unrestored(self) -> list[Entry]:

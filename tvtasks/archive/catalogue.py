@@ -12,11 +12,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tvtasks.archive import verdicts
+from tvtasks.archive.verdicts import Verdict
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.micrograph import Region
 
@@ -84,6 +86,8 @@ class CatalogueEntry:
         The scores, by name; see `tvtasks.quality.QualityScores`.
     span
         When the first step started and when the file was written, in seconds since 1970; None if unknown.
+    verdict, note
+        What someone said about the run: ``keep``, ``reject`` or nothing, and a note; see `verdicts`.
     """
 
     path: Path
@@ -119,6 +123,8 @@ class CatalogueEntry:
     region: Region = _NO_REGION
     quality: Mapping[str, float | None] = field(default_factory=dict)
     span: tuple[float, float] | None = None
+    verdict: str = ""
+    note: str = ""
 
     @property
     def image(self) -> ImageKey:
@@ -169,7 +175,17 @@ def entries(
         for number, chunk in enumerate(pool.map(_entries, chunks), 1):
             found += chunk
             progress(min(number * _CHUNK, len(paths)), len(paths))
-    return found
+    return judged(found, verdicts.read(Path(folder)))
+
+
+def judged(found: Iterable[CatalogueEntry], said: Mapping[str, Verdict]) -> list[CatalogueEntry]:
+    """Return entries with the verdicts on them, which `verdicts.read` returned."""
+    return [
+        replace(one, verdict=about.verdict, note=about.note)
+        if (about := said.get(verdicts.key(one.run_id)))
+        else one
+        for one in found
+    ]
 
 
 def archive_files(folder: str | Path) -> Iterator[Path]:

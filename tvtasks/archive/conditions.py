@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -15,6 +16,22 @@ from tvtasks.errors import ConfigurationError
 
 Condition = Callable[[CatalogueEntry], bool]
 Value = str | float | bool | datetime | None
+
+SCORES: Final = (
+    "whiteness",
+    "line_jumps_before",
+    "line_jumps_after",
+    "lattice_before",
+    "lattice_after",
+    "lattice_in_background",
+    "saturated",
+)
+"""The scores of a result; see `tvtasks.quality.QualityScores`."""
+
+
+def _score(name: str, entry: CatalogueEntry) -> float | None:
+    return entry.quality.get(name)
+
 
 FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = MappingProxyType(
     {
@@ -35,6 +52,9 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = Map
         "seconds": ("number", lambda entry: entry.seconds),
         "bytes": ("number", lambda entry: entry.size),
         "algorithm": ("number", lambda entry: entry.algorithm_version),
+        **{name: ("number", partial(_score, name)) for name in SCORES},
+        "verdict": ("text", lambda entry: entry.verdict or None),
+        "note": ("text", lambda entry: entry.note or None),
         "converged": ("truth", lambda entry: entry.converged),
         "acquired": ("time", lambda entry: _clock(entry.acquired_at)),
         "written": ("time", lambda entry: None if entry.fault else _clock(entry.written_at.astimezone())),

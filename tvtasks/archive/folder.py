@@ -10,14 +10,50 @@ from platformdirs import user_state_path
 
 from tvtasks import places
 from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.files import write_whole
 
 PRIVATE = ".tvtasks"
 """Name of the folder in an archive for a watch's own files."""
 
 
-def ledger_path(archive: Path) -> Path:
-    """Return the path of the ledger: the record of all files."""
-    return archive / PRIVATE / "ledger.sqlite"
+def ledger_path(archive: Path, elsewhere: Path | None = None) -> Path:
+    """Return the path of the ledger: the record of all files.
+
+    Parameters
+    ----------
+    archive
+        The archive.
+    elsewhere
+        The folder for ledgers that the user names. A watch that was started with one leaves a note in the
+        archive, so that other commands find the ledger.
+    """
+    if elsewhere:
+        return elsewhere.absolute() / f"{_digest(archive)}.sqlite"
+    try:
+        return Path(_ledger_note(archive).read_text("utf-8"))
+    except (OSError, ValueError):
+        return archive / PRIVATE / "ledger.sqlite"
+
+
+def note_ledger(archive: Path, ledger: Path) -> None:
+    """Leave a note in an archive on where its ledger is, if it is elsewhere.
+
+    Raises
+    ------
+    ArchiveError
+        The note cannot be written.
+    """
+    if ledger.parent != archive / PRIVATE and ledger != ledger_path(archive):
+        write_whole(_ledger_note(archive), str(ledger).encode())
+
+
+def _ledger_note(archive: Path) -> Path:
+    return archive / PRIVATE / "ledger-elsewhere.txt"
+
+
+def _digest(archive: Path) -> str:
+    """Return a name for an archive of this computer."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(archive))).hexdigest()[:16]
 
 
 def heartbeat_path(archive: Path) -> Path:
@@ -27,8 +63,7 @@ def heartbeat_path(archive: Path) -> Path:
 
 def local_heartbeat_path(archive: Path) -> Path:
     """Return the path of a second heartbeat on this computer, for when the archive's disk is away."""
-    name = hashlib.sha256(os.fsencode(os.path.abspath(archive))).hexdigest()[:16]
-    return user_state_path("tvtasks", appauthor=False) / "heartbeats" / f"{name}.json"
+    return user_state_path("tvtasks", appauthor=False) / "heartbeats" / f"{_digest(archive)}.json"
 
 
 def seal_log_path(archive: Path) -> Path:
@@ -77,6 +112,11 @@ def find_ledger(archive: Path) -> Path:
     if not archive.is_dir():
         raise ConfigurationError(f"There is no archive folder {archive}. Check the path.")
     ledger = ledger_path(archive)
+    if not ledger.is_file() and _ledger_note(archive).is_file():
+        raise ConfigurationError(
+            f"The ledger of {archive} is {ledger}, and that file is not there. Run the command on the "
+            "computer of the watch."
+        )
     if not ledger.is_file():
         raise ConfigurationError(
             f"No watch has written into {archive}: it holds no ledger. Give the folder that you gave to "

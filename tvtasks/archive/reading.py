@@ -54,6 +54,12 @@ class ArchivedRun(Arrays):
     region: Region
     arrays: Mapping[str, Image]
 
+    def __repr__(self) -> str:
+        """Describe the run in one line."""
+        gap = "" if self.gap is None else f", gap {self.gap:.1e}"
+        recipe = self.record["recipe"]["name"]
+        return f"ArchivedRun {self.path.name}: {self.micrograph.name} by {recipe}{gap}"
+
     @property
     def raw(self) -> Image:
         """The complete image as acquired."""

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _TAIL = 8192  # bytes; a line has at most a quarter of that
 _PATIENCE = 10.0  # seconds to wait for another writer
+_unwritable: set[Path] = set()  # logs that cannot be written at present: one warning is enough
 _FIRST = "0" * 64
 
 
@@ -160,7 +161,11 @@ def log_seal(path: Path, seal: str = "") -> None:
     except ArchiveAwayError:
         raise
     except (OSError, NotImplementedError) as error:
-        logger.warning("%s is not in the log of seals, which cannot be written: %s", path.name, error)
+        level = logging.DEBUG if log in _unwritable else logging.WARNING
+        _unwritable.add(log)
+        logger.log(level, "%s is not in the log of seals, which cannot be written: %s", path.name, error)
+    else:
+        _unwritable.discard(log)
 
 
 def _append(log: Path, line: dict[str, object]) -> None:

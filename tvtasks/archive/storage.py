@@ -107,6 +107,10 @@ class Sample:
             return cls(**content)
         except ValidationError as error:
             raise ConfigurationError(f"Sample data {path}: {' '.join(sentences(error))}") from error
+        except RecursionError as error:
+            raise ConfigurationError(
+                f"Sample data {path} is nested too deeply: it needs no table within a table."
+            ) from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"Sample data {path} is not valid TOML: {error}.") from error
         except (OSError, ValueError) as error:  # ValueError: not UTF-8

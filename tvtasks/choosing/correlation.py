@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
-from scipy.signal import correlate
 
 from tvtasks.operators import Array
 
@@ -69,7 +68,7 @@ class Correlation:
             return np.ones((side, side), np.float32)
         k = self.lags.shape[0] // 2
         lines = np.stack(
-            [correlate(row, row)[side - 1 - k : side + k] for row in transform.astype(np.float64)]
+            [np.correlate(row, row, "full")[side - 1 - k : side + k] for row in transform.astype(np.float64)]
         )
         return np.asarray(np.maximum(lines @ self.lags @ lines.T, 1e-3), np.float32)
 

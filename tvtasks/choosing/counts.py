@@ -1,4 +1,4 @@
-"""Images of counts: noise that grows with the signal, streaks of charging, and noise that can be averaged."""
+"""Images of counts: noise that grows with the signal, and streaks of charging."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from numpy.typing import NDArray
 from tvtasks.choosing.noise import Noise, estimate_noise
 from tvtasks.choosing.runs import sharp_areas, true_scars
 from tvtasks.operators import Array
-from tvtasks.solvers.nonlocal_means import nonlocal_means
 from tvtasks.solvers.offsets import spread
 from tvtasks.solvers.scars import Scars, scars
 
 EM = ("SEM", "STEM", "TEM")
 ALONG, SIZE, ITERATIONS = 4.0, 0.1, 400
 """μ and ε of `scars` for streaks in units of the noise; they are longer and fainter than scars."""
-CORRELATED = 0.2
-"""Share of the noise of neighbouring pixels above which averaging them mends little and blurs much."""
-_FEW = 5.0  # counts a pixel; below, patches tell little and a strict comparison is better
 _PART = 0.5  # of the variance that must grow with the signal, for values to be called counts
 
 Scale = NDArray[np.float64]
@@ -85,12 +81,3 @@ def streaks(image: Array, scale: Stabilised) -> tuple[NDArray[np.float64], Scars
     least = 0.3 * spread(np.diff(z, axis=0))
     s = true_scars(z, found.values, sharp_areas(upright, control, least), least)
     return np.where(s != 0, image - scale.back(z - s), 0.0), found
-
-
-def averaged(image: Array, noise: Noise, scale: Stabilised) -> NDArray[np.float64] | None:
-    """Average what looks the same (non-local means); None where noise is shared by neighbouring pixels."""
-    if abs(noise.correlation) > CORRELATED or noise.sigma == 0:
-        return None
-    f = np.asarray(image, np.float64)
-    per_pixel = f.mean() / noise.gain if noise.gain > 0 else np.inf
-    return nonlocal_means(f, scale.forth(f), strength=0.5 if per_pixel < _FEW else 1.05)

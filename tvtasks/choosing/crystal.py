@@ -14,17 +14,18 @@ from tvtasks.choosing.mixing import (
     BLUR_OF_GROUPS,
     Estimate,
     Found,
+    Lazy,
     mixed,
     of_gaussian,
     of_wiener,
     variance_of,
 )
 from tvtasks.choosing.noise import Noise, stabilised
-from tvtasks.choosing.repetition import squared_error
+from tvtasks.choosing.repetition import compact, residual_of, squared_error
 from tvtasks.choosing.smoothing import best_width, gaussian, radial_wiener
 from tvtasks.choosing.spectrum import Peak
 from tvtasks.operators import Array
-from tvtasks.solvers.features import Features, autocovariance, find_features, fit_features
+from tvtasks.solvers.features import Features, add_features, autocovariance, find_features
 from tvtasks.solvers.group_wiener import TRANSFORM, group_wiener
 from tvtasks.solvers.jitter import Jitter, line_jitter, moved_lines
 from tvtasks.solvers.lattice_mean import Mean, shifted_means
@@ -42,6 +43,7 @@ _MOST_SHARED = 150.0
 _BLUR_OF_MEAN = 0.5  # share that gives 95 % of coverage on the tuned scenes 0–5
 _SMOOTH = 1.4  # px of the pilot's width from which every other pixel is looked at
 _WINDOW, _LEAST_WINDOW = 0.4, 2.0  # periods, px: where errors are averaged
+_STRIP = 64  # rows that are worked on at a time
 _LOCAL = 0.01  # share of a Gaussian filter in the mixture from which on blocks are filtered as well
 
 
@@ -102,28 +104,32 @@ def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: in
     recorded, lines = f, None
     seen = line_jitter(f, adapted.values, variance_of(noise, adapted.values))
     if seen.excess > _OUT_OF_PLACE:
-        for _ in range(_STRAIGHTENINGS):
+        for again in range(_STRAIGHTENINGS):
             lines = seen.shrunk()
             f = moved_lines(recorded, -lines.offsets)
-            crystal = _Crystal.of(f, noise, shared, width, period, threads)
+            del adapted, plain
+            if not again:  # the translations of lines that are nearly in place will do
+                crystal = _Crystal.of(f, noise, shared, width, period, threads)
             adapted, plain = _means(f, crystal, threads)
-            variance = variance_of(noise, adapted.values)
-            seen = line_jitter(recorded, adapted.values, variance, lines.offsets)
+            seen = line_jitter(recorded, adapted.values, variance_of(noise, adapted.values), lines.offsets)
     assert plain is not None
-    noise = noise_of_residual(f - adapted.values, adapted, noise)
+    noise = noise_of_residual(f, adapted, noise)
     variance = variance_of(noise, plain.values)
-    features = find_features(
-        f - plain.values,
-        variance * (1 + 1 / plain.looks),
-        _skewness(noise, variance),
-        _sites(plain.values, period),
-    )
+    residual = f - plain.values
+    sites = _sites(plain.values, period)
+    tested = [variance * (1 + 1 / plain.looks)]  # popped, so that nobody keeps it
     del plain
+    features = find_features(residual, tested.pop(), _skewness(noise, variance), sites)
+    del residual, sites
     crystal = replace(crystal, noise=noise, features=features)
     estimate, shares = _estimate(f, adapted, variance, crystal, threads)
     del adapted
+    looks = float(np.median(1 / estimate.noise))
+    estimate = compact(estimate)
+    residual = residual_of(f, estimate.values, variance)
+    del f, recorded  # unlike `residual` they take memory that the repetition needs
     error = squared_error(
-        f,
+        residual,
         estimate,
         variance,
         shared,
@@ -133,7 +139,6 @@ def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: in
     )
     if lines is not None:
         estimate, error = _put_back(estimate, error, lines)
-    looks = float(np.median(1 / estimate.noise))
     evidence = {
         "lattice_period_px": period, "lattice_waves": [[p.fy, p.fx] for p in peaks],
         "features": len(features),
@@ -142,10 +147,12 @@ def by_translations(f: Array, noise: Noise, peaks: tuple[Peak, ...], threads: in
         "jitter_rms_px": 0.0 if lines is None else float(np.std(lines.offsets)),
         "jitter_excess": seen.excess, "noise_shared": shared.strongest,
     }  # fmt: skip
+    kept = {0: "", 1: " One feature that does not repeat was kept."}.get(
+        len(features), f" {len(features)} features that do not repeat were kept."
+    )
     reason = (
-        f"A lattice stands out of the spectrum (longest wave {period:.3g} pixels), so each pixel is the mean "
-        f"of about {looks:.0f} that are a translation of it away; {len(features)} features that do not "
-        "repeat were beyond chance and put back."
+        f"The image has a lattice (longest period {period:.3g} pixels), so each pixel is the mean of about "
+        f"{looks:.0f} equivalent pixels.{kept}"
     )
     return Found(estimate, variance, error, "lattice-mean", reason, evidence)
 
@@ -171,13 +178,14 @@ def _seen_in_residual(f: Array, noise: Noise, period: float, threads: int) -> tu
     """Measure noise that neighbours share where the crystal is known: in what the plain mean leaves."""
     width = max(best_width(stabilised(f, noise)), _SAFE * period)
     crystal = _Crystal.of(f, noise, WHITE, width, period, threads)
-    _, plain = _means(f, crystal, threads)
+    plain = _means(f, crystal, threads)[1]
     assert plain is not None
     residual = f - plain.values
     power = float(np.mean(np.minimum(residual**2, 9 * float(np.median(residual**2)) / 0.455)))
     noise = replace(noise, sigma=math.sqrt(power), offset=power, gain=0.0 if noise.gain == 0 else 1e-9)
-    noise = noise_of_residual(residual, plain, noise)
-    lags = autocovariance(residual / np.sqrt(variance_of(noise, plain.values)))
+    noise = noise_of_residual(f, plain, noise)
+    residual /= np.sqrt(variance_of(noise, plain.values))
+    lags = autocovariance(residual)
     middle = lags[lags.shape[0] // 2, lags.shape[1] // 2]
     return noise, Correlation(lags / middle)
 
@@ -186,16 +194,17 @@ def _means(f: Array, crystal: _Crystal, threads: int, *, plainly: bool = True) -
     """Return the means over translations; what is slow is not averaged, but put back."""
     slow = _SLOW * crystal.period
     pilot = _pilot(f, crystal.noise, crystal.width, crystal.period)
+    fast = f - gaussian(f, slow)
     adapted, plain = shifted_means(
-        f - gaussian(f, slow), pilot, crystal.translations, noise=crystal.remaining, width=crystal.width,
+        fast, pilot, crystal.translations, noise=crystal.remaining, width=crystal.width,
         patch=crystal.patch, step=crystal.step, plainly=plainly, threads=threads,
     )  # fmt: skip
 
     def whole(mean: Mean) -> Mean:
         # At the border a lattice leaks into what is slow; so that is found again, with the lattice taken off.
-        return replace(
-            mean, values=mean.values + gaussian(f - mean.values, max(_AGAIN * crystal.period, _LEAST_AGAIN))
-        )
+        values = mean.values
+        values += gaussian(f - values, max(_AGAIN * crystal.period, _LEAST_AGAIN))
+        return mean
 
     return whole(adapted), None if plain is None else whole(plain)
 
@@ -203,40 +212,51 @@ def _means(f: Array, crystal: _Crystal, threads: int, *, plainly: bool = True) -
 def _once(f: Array, variance: Array, crystal: _Crystal, threads: int) -> Array:
     """Denoise a repetition of the measurement."""
     adapted, _ = _means(f, crystal, threads, plainly=False)
-    return _estimate(f, adapted, variance, crystal, threads)[0].values
+    return _estimate(f, adapted, variance, crystal, threads, plainly=True)[0].values
 
 
 def _estimate(
-    f: Array, adapted: Mean, variance: Array, crystal: _Crystal, threads: int
+    f: Array, adapted: Mean, variance: Array, crystal: _Crystal, threads: int, *, plainly: bool = False
 ) -> tuple[Estimate, dict[str, float]]:
-    """Mix the mean, the mean without what no lens passes, and a local estimate, all with their features."""
+    """Mix the mean, the mean without what no lens passes, and a local estimate, all with their features.
+
+    The values of the mean are used up.
+    """
     filtered = radial_wiener(adapted.values, float(np.mean(variance / adapted.looks)), crystal.shared)
-    candidates = {
-        "mean": Estimate(adapted.values, adapted.own, 1 / adapted.looks),
-        "filtered mean": Estimate(
-            filtered.image,
-            adapted.own * np.float32(filtered.own),
-            np.float32(filtered.squares) / adapted.looks,
-            np.float32(_BLUR_OF_MEAN * (filtered.own - filtered.squares)) / adapted.looks,
-        ),
-    }
-    if crystal.features is not None:
-        candidates = {name: _with_features(f, one, crystal.features) for name, one in candidates.items()}
-    candidates["Gaussian"] = of_gaussian(f, crystal.width, crystal.shared)
-    estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window)
-    if float(shares[-1].mean()) > _LOCAL:
+    mean, sharp = adapted.values, filtered.image
+    share: Array = np.zeros((1, 1), np.float32)
+    if crystal.features is not None and len(crystal.features):
+        for values in (mean, sharp):
+            share = add_features(values, f - values, crystal.features)
+    share = np.broadcast_to(share, f.shape)
+
+    def of_mean(rows: slice) -> Estimate:
+        own = share[rows]
+        return Estimate(mean[rows], adapted.own[rows] + own, 1 / adapted.looks[rows] + own)
+
+    def of_filtered(rows: slice) -> Estimate:
+        own, noise = share[rows], 1 / adapted.looks[rows]
+        return Estimate(
+            sharp[rows],
+            adapted.own[rows] * np.float32(filtered.own) + own,
+            np.float32(filtered.squares) * noise + own,
+            np.float32(_BLUR_OF_MEAN * (filtered.own - filtered.squares)) * noise,
+        )
+
+    candidates: dict[str, Estimate | Lazy] = {
+        "mean": of_mean, "filtered mean": of_filtered,
+        "Gaussian": of_gaussian(f, crystal.width, crystal.shared),
+    }  # fmt: skip
+    estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window, plainly=plainly)
+    if shares[-1] > _LOCAL:
         colours = crystal.shared.of_blocks(TRANSFORM)
-        groups = group_wiener(f, estimate.values, variance, colours, threads=threads)
+        first = estimate.values
+        del estimate
+        groups = group_wiener(f, first, variance, colours, threads=threads)
+        del first
         candidates["groups"] = of_wiener(groups, BLUR_OF_GROUPS)
-        estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window)
-    return estimate, {name: float(share.mean()) for name, share in zip(candidates, shares, strict=True)}
-
-
-def _with_features(f: Array, estimate: Estimate, features: Features) -> Estimate:
-    drawn, share = fit_features(f - estimate.values, features)
-    return estimate._replace(
-        values=estimate.values + drawn, own=estimate.own + share, noise=estimate.noise + share
-    )
+        estimate, shares = mixed(f, variance, list(candidates.values()), crystal.window, plainly=plainly)
+    return estimate, dict(zip(candidates, shares, strict=True))
 
 
 def _sites(image: Array, period: float) -> NDArray[np.bool_]:
@@ -250,23 +270,30 @@ def _skewness(noise: Noise, variance: Array) -> Array | float:
     if noise.gain <= 0:
         return 0.0
     share = np.clip(1 - max(noise.offset, 0.0) / variance, 0, 1)
-    return np.asarray(noise.gain * share / np.sqrt(variance), np.float32)
+    share /= np.sqrt(variance)
+    share *= noise.gain
+    return share
 
 
-def noise_of_residual(residual: Array, mean: Mean, before: Noise) -> Noise:
-    """Fit the noise anew to what a mean leaves, by classes of brightness."""
-    shrunk = 1 - 2 * mean.own + 1 / mean.looks
-    squares = residual**2 / np.maximum(shrunk, 0.05)
-    usable = mean.looks > 0.3 * float(np.median(mean.looks))
-    b, s = mean.values[usable], squares[usable]
-    if b.size < 1000 or float(np.median(mean.looks)) < 5:
+def noise_of_residual(f: Array, mean: Mean, before: Noise) -> Noise:
+    """Fit the noise anew to what a mean leaves of an image, by classes of brightness."""
+    typical = float(np.median(mean.looks))
+    usable = mean.looks > 0.3 * typical
+    if np.count_nonzero(usable) < 1000 or typical < 5:
         return before
-    edges = np.quantile(b, np.linspace(0, 1, 17)[1:-1])
-    kind = np.searchsorted(edges, b)
-    limit = (25 * variance_of(before, b)).astype(np.float32)
-    number = np.bincount(kind, minlength=16)
-    where = np.bincount(kind, b, 16) / np.maximum(number, 1)
-    level = np.bincount(kind, np.minimum(s, limit), 16) / np.maximum(number, 1)
+    edges = np.quantile(mean.values[usable], np.linspace(0, 1, 17)[1:-1]).astype(np.float32)
+    number, where, level = np.zeros((3, 16))
+    for top in range(0, len(f), _STRIP):
+        rows = slice(top, top + _STRIP)
+        use = usable[rows]
+        b, looks = mean.values[rows][use], mean.looks[rows][use]
+        squares = (f[rows][use] - b) ** 2 / np.maximum(1 - 2 * mean.own[rows][use] + 1 / looks, 0.05)
+        kind = np.searchsorted(edges, b)
+        number += np.bincount(kind, minlength=16)
+        where += np.bincount(kind, b, 16)
+        level += np.bincount(kind, np.minimum(squares, 25 * variance_of(before, b)), 16)
+    where /= np.maximum(number, 1)
+    level /= np.maximum(number, 1)
     gain, offset = np.polyfit(where, level, 1, w=np.sqrt(number) / np.maximum(level, 1e-12))
     if gain <= 0 or before.gain == 0:
         total = float(np.average(level, weights=number))

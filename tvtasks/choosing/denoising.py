@@ -27,6 +27,7 @@ _USUAL = HuberROF(4.0, 0.05)
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 _DESPIKINGS = 3  # where there are many, some lie side by side
 _FEW = 5.0  # counts
+_SHARED = "The noise was left: neighbouring pixels share it, and averaging would mostly blur."
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,13 @@ class Denoised:
 
 
 def denoise_auto(
-    image: Array, *, noise: Noise | None = None, lattice: bool = True, threads: int = 1
+    image: Array,
+    *,
+    noise: Noise | None = None,
+    lattice: bool = True,
+    patches: bool = True,
+    total_variation: bool = True,
+    threads: int = 1,
 ) -> Denoised:
     """Denoise an image by what suits it: nothing is to be set.
 
@@ -77,6 +84,10 @@ def denoise_auto(
         Of the image, in its unit; estimated where it is not given.
     lattice
         Whether the image may have a lattice.
+    patches
+        Whether similar patches may be averaged where there is no lattice.
+    total_variation
+        Whether to take total variation where nothing can be averaged; else the image stays as it is.
     threads
         Cores to use; the result is the same bit for bit.
 
@@ -88,58 +99,85 @@ def denoise_auto(
     f = np.asarray(image)
     if f.ndim != 2 or f.dtype.kind not in "biuf" or not np.isfinite(f).all():
         raise UnusableImageError("Only a two-dimensional image of finite real numbers can be denoised.")
-    f = f.astype(np.float64)
-    dtype = np.float64 if np.asarray(image).dtype != np.float32 else np.float32
+    dtype = np.float64 if f.dtype != np.float32 else np.float32
     if min(f.shape) < _LEAST_SIDE:
         reason = f"{f.shape[0]} × {f.shape[1]} pixels are too few to denoise: it needs {_LEAST_SIDE} of each."
         return _untouched(f.astype(dtype), math.nan, reason)
-    noise = estimate_noise(f) if noise is None else noise
-    if not noise.sigma > 1e-6 * float(np.ptp(f)):
+    level, spread = float(np.median(f)), float(f.max()) - float(f.min())
+    if noise is None and spread > 0:
+        # In float32, and so about the median: half the memory.
+        noise = _in_unit(estimate_noise(_scaled(f, level, spread)), -level / spread, 1 / spread)
+    if noise is None or not noise.sigma > 1e-6 * spread:
         return _untouched(f.astype(dtype), 0.0, "The image has no noise that could be measured.")
-    level, unit = float(np.median(f)), noise.sigma
-    scaled = ((f - level) / unit).astype(np.float32)
-    known = replace(
-        noise, sigma=1.0, offset=(noise.offset + noise.gain * level) / unit**2, gain=noise.gain / unit
-    )
+    unit = noise.sigma
+    scaled = _scaled(f, level, unit)
+    known = _in_unit(noise, level, unit)
     scaled, spikes = _without_spikes(scaled, known)
     peaks = spectrum(stabilised(scaled, known)).peaks if lattice else ()
     evidence = {
         "noise_sigma": noise.sigma, "noise_gain": noise.gain, "noise_correlation": noise.correlation,
         "spikes": spikes,
     }  # fmt: skip
-    found = None
+    found, held = None, [scaled]  # that who takes it may let it go
+    del scaled
     if peaks:
-        found = by_translations(scaled, known, peaks, threads)
-    elif not is_shared(known):
-        found = by_patches(scaled, known, threads)
-    if found is None:
+        found = by_translations(held.pop(), known, peaks, threads)
+    elif patches and not is_shared(known):
+        found = by_patches(held.pop(), known, threads)
+    if found is None and total_variation:
         return _as_before(f, dtype, evidence, threads)
-    errors = np.sqrt(found.error)
-    looks = found.variance / np.maximum(found.error, 1e-9)
+    if found is None:
+        return replace(_untouched(f.astype(dtype), math.nan, _SHARED), evidence=evidence)
+    looks = found.variance
+    looks /= np.maximum(found.error, 1e-9)
+    np.sqrt(found.error, out=found.error)
+    restored = found.estimate.values.astype(np.float64)
+    restored *= unit
+    restored += level
     return Denoised(
-        (level + unit * found.estimate.values.astype(np.float64)).astype(dtype),
-        (unit * errors).astype(dtype), looks.astype(np.float32), found.method, found.reason,
-        evidence | found.evidence,
+        restored.astype(dtype, copy=False), (unit * found.error).astype(dtype), looks, found.method,
+        found.reason, evidence | found.evidence,
     )  # fmt: skip
+
+
+def _scaled(image: Array, level: float, unit: float) -> Array:
+    """Return (image - level) / unit in float32; the difference is made in float64."""
+    out = np.empty(image.shape, np.float32)
+    for line, row in zip(out, image, strict=True):
+        line[:] = (row.astype(np.float64) - level) / unit
+    return out
+
+
+def _in_unit(noise: Noise, level: float, unit: float) -> Noise:
+    """Return the noise of (image - level) / unit."""
+    return replace(
+        noise,
+        sigma=noise.sigma / unit,
+        offset=(noise.offset + noise.gain * level) / unit**2,
+        gain=noise.gain / unit,
+    )
 
 
 def _untouched(image: Array, error: float, reason: str) -> Denoised:
     return Denoised(image, np.full_like(image, error), np.ones(image.shape, np.float32), "none", reason)
 
 
-def _as_before(f: Array, dtype: type[np.floating[Any]], evidence: dict[str, Any], threads: int) -> Denoised:
+def _as_before(
+    image: Array, dtype: type[np.floating[Any]], evidence: dict[str, Any], threads: int
+) -> Denoised:
     """Restore by total variation of the usual strength, as nothing is known of the noise."""
+    f = image.astype(np.float64)
     low, unit = float(f.min()), float(np.ptp(f))
     choice = choose_denoise((f - low) / unit, _USUAL)
     solution = solve((f - low) / unit, with_lam(_USUAL, choice.lam), stop=Gap(1e-3), threads=threads)
-    image = (low + unit * solution.u).astype(dtype)
+    restored = (low + unit * solution.u).astype(dtype)
     reason = (
         "Neighbouring pixels share their noise (was the image interpolated, filtered or compressed?), so it "
         "cannot be told from the sample, and total variation of the usual strength was taken."
     )
     return Denoised(
-        image, np.full_like(image, np.nan), np.full(f.shape, np.nan, np.float32), "total-variation", reason,
-        evidence | {"lam": choice.lam},
+        restored, np.full_like(restored, np.nan), np.full(f.shape, np.nan, np.float32), "total-variation",
+        reason, evidence | {"lam": choice.lam},
     )  # fmt: skip
 
 

@@ -400,11 +400,11 @@ def _decisions(
         "coherence": kept.coherence,
     }
     if parts.offsets.any():
-        some = f" {len(kept.jumps)} jumps." if kept.jumps else ""
+        some = f" They include {_jumps(len(kept.jumps))}." if kept.jumps else ""
         offsets = Decision(
             "offsets",
             True,
-            f"Offsets of lines were taken, which change by {rms} (rms) from line to line.{some}",
+            f"Offsets of lines were taken out, which change by {rms} (rms) from line to line.{some}",
             evidence,
         )
     elif kept.left:
@@ -424,7 +424,7 @@ def _decisions(
         scar = Decision(
             "scars",
             True,
-            f"{_pieces(number)} taken as scars or tip changes, typically {high} high.",
+            f"{_pieces(number)} taken out as scars or tip changes, typically {high} high.",
             {"pieces": float(number), "pixels": float(np.mean(parts.scars != 0))},
         )
     tilt, bent, slow = (bool(part.any()) for part in (parts.plane, parts.bent, parts.slow))
@@ -436,13 +436,15 @@ def _decisions(
         offsets,
         scar,
         Decision(
-            "tilt", tilt, f"A tilt of {height(parts.plane)} was taken." if tilt else "No tilt to speak of."
+            "tilt", tilt, f"A tilt of {height(parts.plane)} was taken out." if tilt else "No tilt is certain."
         ),
-        Decision("bow", bent, f"A bow of {height(parts.bent)} was taken." if bent else "No bow is certain."),
+        Decision(
+            "bow", bent, f"A bow of {height(parts.bent)} was taken out." if bent else "No bow is certain."
+        ),
         Decision(
             "drift",
             slow,
-            f"A slow background of {height(parts.slow)} was taken: it has no edges, and "
+            f"A slow background of {height(parts.slow)} was taken out: it has no edges, and "
             "something fine lies all over it."
             if slow
             else "Nothing slow can be told from the sample.",
@@ -458,6 +460,10 @@ def _decisions(
             noted=True,
         )
     return tuple(found_all)
+
+
+def _jumps(number: int) -> str:
+    return "one jump that lasts" if number == 1 else f"{number} jumps that last"
 
 
 def _pieces(number: int) -> str:
@@ -476,7 +482,9 @@ def _of_counts(f: Image, *, streaked: bool) -> Diagnosis:
         gaps = {"streaks": found.gap}
     flat = f - s
     number = int(np.count_nonzero(runs(s, 0.0).area))
-    reason = f"{_pieces(number)} taken as streaks." if number else "No streak can be told from the sample."
+    reason = (
+        f"{_pieces(number)} taken out as streaks." if number else "No streak can be told from the sample."
+    )
     decisions = (Decision("streaks", bool(number), reason, {"pieces": float(number)}),)
     zero = np.zeros(f.shape)
     return Diagnosis(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, idct
 from scipy.ndimage import median_filter
-from scipy.stats import f as f_test
+from scipy.special import fdtri  # scipy.stats would take half a second to import
 
 from tvtasks.choosing.runs import limit
 from tvtasks.operators import Array
@@ -210,7 +210,7 @@ def _gain(ours: Vector, control: Vector, fair: float) -> Vector:
             if there.any():
                 level, number = float(other[there].mean()) / fair, int(np.count_nonzero(there))
             power = float(mine[here].mean())
-            chance = float(f_test.ppf(_SURE, max(np.count_nonzero(here) / 2, 0.5), max(number / 2, 0.5)))
+            chance = float(fdtri(max(np.count_nonzero(here) / 2, 0.5), max(number / 2, 0.5), _SURE))
             ratio = power / level if level > 0 else np.inf
             above = power > 0 and (ratio > max(chance, _TWICE) or (above and ratio > _TWICE))
             gain[here] = 1 - 1 / ratio if above else 0.0

@@ -12,15 +12,16 @@ from tvtasks.choosing.mixing import (
     BLUR_OF_GROUPS,
     Estimate,
     Found,
+    Lazy,
     mixed,
     of_gaussian,
     of_wiener,
     variance_of,
 )
 from tvtasks.choosing.noise import Noise, stabilised
-from tvtasks.choosing.repetition import squared_error
+from tvtasks.choosing.repetition import compact, residual_of, squared_error
 from tvtasks.choosing.risk import choose_denoise
-from tvtasks.choosing.smoothing import WIDE_WIDTHS, best_width, gaussian
+from tvtasks.choosing.smoothing import WIDE_WIDTHS, WIDTHS, best_width, gaussian
 from tvtasks.models import HuberROF
 from tvtasks.operators import Array
 from tvtasks.solvers import Gap, solve
@@ -36,44 +37,62 @@ _TV = HuberROF(1.0, 0.3)  # α in standard deviations of the noise
 _STOP = Gap(1e-2)
 _SHAKEN = 0.3  # standard deviations of the noise
 _RISK_WINDOW = 10.0  # px over which Stein's estimate of the error is averaged to be believed
+_ONE = np.float32(1)
 _WINDOW = 4.0  # px: where errors are averaged
 
 
 def by_patches(f: Array, noise: Noise, threads: int) -> Found:
     """Denoise an image without a lattice; the variance of the noise is about 1."""
-    z = stabilised(f, noise)
-    width, wide = best_width(z), best_width(z, widths=WIDE_WIDTHS)
+    width, wide = (best_width(stabilised(f, noise), widths=widths) for widths in (WIDTHS, WIDE_WIDTHS))
     variance = variance_of(noise, gaussian(f, width))
     near = near_translations(f.shape)
-    one = np.ones_like(f)
-
     choice = choose_denoise(f, _TV)
 
-    def once(f: Array) -> tuple[Estimate, dict[str, float]]:
+    def once(f: Array, *, plainly: bool = False) -> tuple[Estimate, dict[str, float]]:
+        flat = _total_variation(f, choice.lam, threads)
         pilot = stabilised(gaussian(f, width), noise)
         mean, _ = shifted_means(
             f, pilot, near, noise=WHITE.smoothed(width), width=width, patch=_PATCH, sharpness=_SHARPNESS,
             plainly=False, threads=threads,
         )  # fmt: skip
-        smooth, flat = of_gaussian(f, wide), _total_variation(f, choice.lam, threads)
-        patches = Estimate(mean.values, mean.own, 1 / mean.looks)
-        first, _ = mixed(f, variance, [patches, smooth, flat, Estimate(f, one, one)], _WINDOW)
-        blocks = of_wiener(cosine_wiener(f, first.values, variance, threads=threads))
-        second, _ = mixed(f, variance, [blocks, smooth, flat], 2 * _WINDOW)
-        groups = of_wiener(group_wiener(f, second.values, variance, threads=threads), BLUR_OF_GROUPS)
-        estimate, shares = mixed(f, variance, [groups, blocks, smooth, flat], 2 * _WINDOW)
-        names = ("groups", "blocks", "Gaussian", "total variation")
-        return estimate, {name: float(share.mean()) for name, share in zip(names, shares, strict=True)}
+        smooth = of_gaussian(f, wide)
+        patches: list[Estimate | Lazy] = [Estimate(mean.values, mean.own, 1 / mean.looks)]
+        del mean
+        patches += [smooth, flat, Estimate(f, _ONE, _ONE)]
+        pilot = mixed(f, variance, patches, _WINDOW, plainly=True)[0].values
+        del patches
+        blocks = of_wiener(cosine_wiener(f, pilot, variance, threads=threads))
+        pilot = mixed(f, variance, [blocks, smooth, flat], 2 * _WINDOW, plainly=True)[0].values
+        del blocks
+        groups = of_wiener(group_wiener(f, pilot, variance, threads=threads), BLUR_OF_GROUPS)
+        del pilot
+        estimate, shares = mixed(f, variance, [groups, smooth, flat], 2 * _WINDOW, plainly=plainly)
+        return estimate, dict(zip(("groups", "Gaussian", "total variation"), shares, strict=True))
 
     estimate, shares = once(f)
-    error = squared_error(f, estimate, variance, WHITE, _WINDOW, _PERIOD, lambda again: once(again)[0].values)
-    risk = gaussian((estimate.values - f) ** 2 / variance + 2 * estimate.own - 1, _RISK_WINDOW)
-    error = np.maximum(error, variance * (risk - math.sqrt(2 / (4 * math.pi)) / _RISK_WINDOW))
+    risk = (estimate.values - f) ** 2
+    risk /= variance
+    risk += 2 * estimate.own
+    risk = gaussian(risk, _RISK_WINDOW)
+    risk -= 1 + math.sqrt(2 / (4 * math.pi)) / _RISK_WINDOW
+    risk *= variance
+    estimate = compact(estimate)
+    residual = residual_of(f, estimate.values, variance)
+    del f
+    error = squared_error(
+        residual,
+        estimate,
+        variance,
+        WHITE,
+        _WINDOW,
+        _PERIOD,
+        lambda again: once(again, plainly=True)[0].values,
+    )
+    np.maximum(error, risk, out=error)
     looks = float(np.median(variance / error))
     reason = (
-        "No lattice stands out of the spectrum, so similar patches within "
-        f"{NEAR} pixels were averaged and groups of similar blocks filtered; that is worth about {looks:.0f} "
-        "images."
+        f"The image has no lattice, so similar patches within {NEAR} pixels were averaged: each pixel is "
+        f"worth about {looks:.0f}."
     )
     return Found(estimate, variance, error, "non-local-means", reason, {"looks": looks, "shares": shares})
 
@@ -81,7 +100,10 @@ def by_patches(f: Array, noise: Noise, threads: int) -> Found:
 def _total_variation(f: Array, lam: float, threads: int) -> Estimate:
     """Minimise Huber-ROF; shaking the image shows the derivative by the datum (Ramani et al. 2008)."""
     model = with_lam(_TV, lam)
-    shake = np.random.default_rng(1).choice(np.array([-_SHAKEN, _SHAKEN], np.float32), size=f.shape)
-    u, moved = (solve(image, model, stop=_STOP, threads=threads).u for image in (f, f + shake))
-    own = np.clip(gaussian((moved - u) / shake, _RISK_WINDOW), 1e-4, 1).astype(np.float32)
-    return Estimate(u.astype(np.float32), own, own)
+    shake = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), size=f.shape)
+    moved = solve(f + np.float32(_SHAKEN) * shake, model, stop=_STOP, threads=threads).u
+    u = solve(f, model, stop=_STOP, threads=threads).u
+    moved -= u
+    moved /= np.float32(_SHAKEN) * shake
+    own = np.clip(gaussian(moved, _RISK_WINDOW), 1e-4, 1).astype(np.float32)
+    return Estimate(u.astype(np.float32, copy=False), own, own)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from tvtasks.operators import Array
+from tvtasks.solvers.compiling import kept
 from tvtasks.solvers.offsets import spread
 
 FALSE = 0.2
@@ -159,7 +159,7 @@ def unforeseen(image: Array, s: Array, found: Runs) -> Vector:
     return np.asarray(np.bincount(found.labels.ravel(), above.ravel(), len(found.area)), np.float64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kept(nogil=True, error_model="numpy")
 def _unforeseen(g: Array, s: Array, on: Array) -> Array:
     """Return what a pixel of a scar stands above the mean of two straight lines, from above and below."""
     rows, columns = g.shape
@@ -196,7 +196,7 @@ def at_full_height(g: Array, s: Array) -> NDArray[np.float64]:
     return np.asarray(_moved(g, s, full.labels, len(full.area)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kept(nogil=True, error_model="numpy")
 def _moved(g: Array, s: Array, labels: Array, number: int) -> Array:
     rows, columns = g.shape
     out = s.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ _WIDE = 1.5  # px from which on the cosine transform is faster
 _PASSED = 5.5  # standard deviations of the Gaussian's spectrum that are kept: all but 3e-7
 _BINS = 1200
 _RINGS = 128  # of the spectrum, from zero to the corner
+_STRIP = 64  # rows of a spectrum
 _MARGIN = 32  # px, mirrored, around an image that is filtered
 
 
@@ -97,29 +99,50 @@ def radial_wiener(image: Array, noise: float, shared: Correlation = WHITE) -> Fi
         What neighbours share of it.
     """
     rows, columns = image.shape
-    frequency = np.hypot(fftfreq(rows)[:, np.newaxis], rfftfreq(columns))
-    place = (frequency * (_RINGS / np.sqrt(0.5))).astype(np.intp)
-    weights = np.broadcast_to(_weights(columns), place.shape).ravel()
-    number = np.bincount(place.ravel(), weights, _RINGS + 1).astype(np.float64)
-    total = np.bincount(place.ravel(), power_of(np.asarray(image, np.float32)).ravel() * weights, _RINGS + 1)
+    of_image, of_noise = power_of(np.asarray(image, np.float32)), shared.power(image.shape)
+    rings = np.zeros((3, _RINGS + 1))
+    weights = _weights(columns)
+    for some in _strips(rows):
+        place = _ring_of(fftfreq(rows)[some], columns).astype(np.intp).ravel()
+        for k, powers in enumerate((np.ones((1, 1)), of_image[some], _rows(of_noise, some))):
+            values = np.broadcast_to(weights * powers, (place.size // weights.size, weights.size))
+            rings[k] += np.bincount(place, values.ravel(), _RINGS + 1)
+    del of_image, of_noise
+    number, total, spread = rings
     power = total / np.maximum(number, 1)
-    spread = np.bincount(
-        place.ravel(), (weights.reshape(place.shape) * shared.power(image.shape)).ravel(), _RINGS + 1
-    )
     level = noise * spread / np.maximum(number, 1)
     factor = _falling(np.clip(1 - level / np.maximum(power, 1e-30), 0, 1), number)
     margin = min(_MARGIN, rows, columns)
     padded = np.pad(np.asarray(image, np.float32), margin, mode="symmetric")
     n, m = padded.shape
-    wide = np.hypot(fftfreq(n)[:, np.newaxis], rfftfreq(m)) * (_RINGS / np.sqrt(0.5)) - 0.5
-    passed = np.interp(wide, np.arange(_RINGS + 1), factor).astype(np.float32)
-    result = irfft2(rfft2(padded) * passed, (n, m))[margin : margin + rows, margin : margin + columns]
-    several = _weights(m) * shared.power((n, m))
-    return Filtered(
-        np.ascontiguousarray(result, np.float32),
-        float((passed * several).sum(dtype=np.float64)) / (n * m),
-        float((passed**2 * several).sum(dtype=np.float64)) / (n * m),
-    )
+    modes = rfft2(padded, overwrite_x=True)
+    del padded
+    several, of_noise = _weights(m), shared.power((n, m))
+    own, squares = 0.0, 0.0
+    for some in _strips(n):
+        passed = np.interp(_ring_of(fftfreq(n)[some], m) - 0.5, np.arange(_RINGS + 1), factor)
+        modes[some] *= passed.astype(np.float32)
+        passed_noise = passed * (several * _rows(of_noise, some))
+        own += float(passed_noise.sum())
+        squares += float(np.vdot(passed, passed_noise))
+    result = irfft2(modes, (n, m), overwrite_x=True)[margin : margin + rows, margin : margin + columns]
+    return Filtered(np.ascontiguousarray(result, np.float32), own / (n * m), squares / (n * m))
+
+
+def _strips(rows: int) -> Iterator[slice]:
+    """Yield strips of a spectrum, which is worked on in little memory."""
+    for top in range(0, rows, _STRIP):
+        yield slice(top, min(top + _STRIP, rows))
+
+
+def _rows(power: Array, some: slice) -> Array:
+    """Return some rows of a power that may be the same everywhere."""
+    return power[some] if len(power) > 1 else power
+
+
+def _ring_of(fy: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
+    """Return the number of the ring of modes of some frequencies fy."""
+    return np.asarray(np.hypot(fy[:, np.newaxis], rfftfreq(columns)) * (_RINGS / np.sqrt(0.5)))
 
 
 def _weights(columns: int) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ _ABOVE = 20.0
 """A peak exceeds its surroundings by this factor: one in a thousand images of noise has such a mode."""
 _LEAST_SHARE = 0.01  # of the strongest peak's power; weaker peaks are not what a user calls the lattice
 _ROUNDING = 1e-10  # of the image's variance; weaker waves come from rounding
+_CROP = 256  # px
 _LEAST_INDEX = 8  # waves with fewer periods in the image are background
 _LEAST_BOX = 15  # px of the box whose mean is subtracted before peaks are searched; larger for large images
 _MOST_PEAKS = 100
@@ -73,6 +74,12 @@ class Spectrum:
     peaks: tuple[Peak, ...]
     rest: Array
     weights: Array
+
+
+def middle(image: Array) -> Array:
+    """Return the middle of a large image, which shows its lattice as well; of a small one all."""
+    top, left = (max((size - _CROP) // 2, 0) for size in image.shape)
+    return image[top : top + _CROP, left : left + _CROP]
 
 
 def kappa(frequency: Array | float) -> Array:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.fft import fft, irfft2, rfft2
 from scipy.ndimage import map_coordinates, maximum_filter, uniform_filter
 
 from tvtasks.choosing.spectrum import spectrum, without_plane
 from tvtasks.operators import Array
+from tvtasks.solvers.compiling import kept
 
 _ABOVE = 6.0  # times the median amplitude around it, along ky and along kx, that a wave stands
 _AROUND = 12  # modes on each side that count as around it
@@ -169,7 +169,7 @@ def _levels(height: Array) -> Array:
     return np.maximum(down, across)
 
 
-@njit(cache=True, nogil=True)
+@kept(nogil=True)
 def _running_median(a: Array, w: int) -> Array:
     """Median of 2w + 1 neighbours along rows; the ends of the rows are margins."""
     rows, columns = a.shape

@@ -11,6 +11,7 @@ import typer
 
 from tvtasks.cli import (
     collect,
+    compare,
     demo,
     deploy,
     doctor,
@@ -18,6 +19,7 @@ from tvtasks.cli import (
     gallery,
     hand_on,
     list_runs,
+    mark,
     passport,
     profile,
     recipes,
@@ -75,6 +77,8 @@ _add(TRYING, "sweep", sweep.sweep, "Compare parameters for one image on one shee
 _add(LOOKING, "list", list_runs.list_runs, "List the runs in an archive.")
 _add(LOOKING, "show", show.show, "Show what a result holds.")
 _add(LOOKING, "gallery", gallery.gallery, "Make an HTML page of an archive's images.")
+_add(LOOKING, "compare", compare.compare, "Show runs of one image side by side.")
+_add(LOOKING, "mark", mark.mark, "Keep or reject results, with a note.")
 _add(LOOKING, "profile", profile.profile, "Plot the images of a run along a line.")
 _add(HANDING_ON, "verify", verify.verify, "Check that results are unchanged and reproducible.")
 _add(HANDING_ON, "collect", collect.collect, "Copy several runs into one file.")

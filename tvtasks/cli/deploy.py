@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from zoneinfo import available_timezones
 
 import typer
@@ -17,6 +19,8 @@ from tvtasks.cli.progress import spinner
 from tvtasks.cli.terminal import console, print_json, say
 from tvtasks.errors import ConfigurationError
 from tvtasks.options import USUAL_RECIPE, absolute_recipe
+
+T = TypeVar("T")
 
 
 def deploy(
@@ -70,7 +74,7 @@ def deploy(
     Give paths as the workers see them. Limits, schedules and switches that you changed in the dashboard are
     kept.
     """
-    wishes = _wishes(pool, allow, nightly, at, timezone, events, recipe or [USUAL_RECIPE])
+    wishes = _wishes(pool, allow, nightly, at, timezone, events, options.recipes(recipe))
     server, actions = _deploy(wishes, quiet or as_json)
     if as_json:
         print_json({"server": server, "done": [one._asdict() for one in actions]})
@@ -101,7 +105,8 @@ def _deploy(wishes: Any, silent: bool) -> tuple[str, list[Any]]:
 
         try:
             with client_for(found.api_url, timeout=60.0) as client:
-                return found.dashboard, list(set_up(client, wishes))
+                done = patiently(lambda: list(set_up(client, wishes)))
+                return f"{found.dashboard} ({found.origin})", done
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
@@ -120,6 +125,27 @@ def _deploy(wishes: Any, silent: bool) -> tuple[str, list[Any]]:
             ) from error
 
 
+def patiently(
+    work: Callable[[], T],
+    pauses: Iterable[float] = (2.0, 5.0, 10.0, 20.0),
+    wait: Callable[[float], object] = time.sleep,
+) -> T:
+    """Do work on a server; if its database is busy with other work (503), do it again after a pause.
+
+    Setting up changes only what differs, so it may be repeated.
+    """
+    import httpx
+
+    for pause in pauses:
+        try:
+            return work()
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                raise
+            wait(pause)
+    return work()
+
+
 def _wishes(
     pool: str,
     allow: list[Path] | None,
@@ -127,7 +153,7 @@ def _wishes(
     at: str,
     timezone: str | None,
     events: Path | None,
-    recipe: list[str],
+    recipe: Sequence[str],
 ) -> Any:
     """Return the user's wishes; refuse those that cannot work before contacting a server."""
     from tvtasks.recipe import Recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from tvtasks.options import MonitorOptions
 
 if TYPE_CHECKING:
     from tvtasks.health.doctor import Finding
+    from tvtasks.recipe_book import RecipeBook
 
 
 def doctor(
@@ -33,8 +35,9 @@ def doctor(
 ) -> None:
     """Check that a watch can work, and print what to fix if it cannot.
 
-    The command writes nothing to FOLDER. The exit code is 0 when a watch can work, even with warnings, and 1
-    when you must fix something first.
+    One file of each ending is read, to see whether it would be refused. The command writes nothing to
+    FOLDER. The exit code is 0 when a watch can work, even with warnings, and 1 when you must fix something
+    first.
     """
     from tvtasks.cli import reports
     from tvtasks.health.doctor import examine
@@ -46,6 +49,7 @@ def doctor(
         archive,
         MonitorOptions(recursive=recursive, observer=observer, ignore=tuple(ignore or ())),
         has_recipe=(lambda path: book.choose(path, folder.resolve()) is not None) if book else None,
+        try_file=partial(_try, book, folder.resolve()),
     )
     found.append(_server())
     is_well = all(finding.level != "fail" for finding in found)
@@ -56,6 +60,15 @@ def doctor(
         console.print(reports.findings(found))
     if not is_well:
         raise typer.Exit(Exit.ATTENTION)
+
+
+def _try(book: RecipeBook | None, folder: Path, path: Path) -> None:
+    """Read a file, and choose its images by its recipe, as a watch would."""
+    from tvtasks import channels, readers
+
+    images = readers.read(path)
+    if book and (recipe := book.choose(path, folder)):
+        channels.choose(images, recipe)
 
 
 def _server() -> Finding:
@@ -69,5 +82,5 @@ def _server() -> Finding:
         sentence, _, advice = str(error).partition(". ")
         return Finding("dashboard", "fail", f"{sentence}.", advice)
     if found:
-        return Finding("dashboard", "ok", f"A Prefect server answers at {found.dashboard}.")
+        return Finding("dashboard", "ok", f"A Prefect server answers at {found.dashboard} ({found.origin}).")
     return Finding("dashboard", "ok", "No Prefect server is running: the watch starts its own.")

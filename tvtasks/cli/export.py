@@ -61,6 +61,8 @@ def export(
         raise ConfigurationError(f"A PNG can have 8 or 16 bits, not {bits}.")
     wanted = list(names(array))
     folder = output or Path()
+    for archive in dict.fromkeys(path.parent for path in paths):
+        _refuse_among_images(archive, folder)
     written: list[Path] = []
     faults: dict[str, str] = {}
     with counting("Exporting", len(paths), quiet or as_json) as progress:
@@ -82,6 +84,16 @@ def export(
         complain(f"tvtasks: {fault}")
     if faults:
         raise typer.Exit(Exit.ATTENTION)
+
+
+def _refuse_among_images(archive: Path, folder: Path) -> None:
+    """Refuse to write into the folder that the archive's watch watches: it would restore the exports."""
+    from tvtasks.health.heartbeat import read_heartbeat
+    from tvtasks.monitor import check_folders
+
+    heartbeat = read_heartbeat(archive)
+    if heartbeat and heartbeat.options.folder.is_dir():
+        check_folders(heartbeat.options.folder, folder, heartbeat.options, what="output folder")
 
 
 def _runs(path: Path, run: str | None) -> list[ArchivedRun]:

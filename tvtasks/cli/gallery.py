@@ -31,6 +31,9 @@ def gallery(
     latest: Annotated[
         bool, typer.Option("--latest", help="With --output: only the newest run of each image.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is no such page.")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make the page of an archive: all images, their parameters and gaps, to look through and search.
@@ -39,12 +42,16 @@ def gallery(
     page in its archive up to date by itself; this command draws the pictures of older images as well.
     """
     from tvtasks.errors import ConfigurationError
+    from tvtasks.files import refuse_taken
+    from tvtasks.gallery import is_page
 
     if output is None:
         if latest:
             raise ConfigurationError("--latest makes a page of its own: add --output FILE.html.")
         faults = _keep(archive, quiet)
     else:
+        if not is_page(output):
+            refuse_taken(output, overwrite=overwrite)
         faults = _write(archive, output, latest, quiet)
     if faults:
         complain(f"{count(faults, 'file')} cannot be read; the page shows why.")
@@ -89,18 +96,15 @@ def _write(archive: Path, output: Path, latest: bool, quiet: bool) -> int:
 def _unrestored(archive: Path) -> Sequence[Unrestored]:
     """Return the files that the last watch of the archive did not restore."""
     from tvtasks.archive.folder import ledger_path
+    from tvtasks.cli.status import unrestored
     from tvtasks.errors import ArchiveError
     from tvtasks.gallery import Unrestored
-    from tvtasks.health.heartbeat import read_heartbeat
-    from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
 
-    beat = read_heartbeat(archive)
-    if beat is None or not ledger_path(archive).is_file():
+    if not ledger_path(archive).is_file():
         return []
     try:
-        with ReadOnlyLedger(ledger_path(archive)) as ledger:
-            entries = ledger.entries(beat.recipe, *UNRESTORED)
-    except ArchiveError:
+        entries = unrestored(archive)
+    except ArchiveError:  # the page shows the results without it
         return []
     return [
         Unrestored(entry.path.name, str(entry.state), entry.reason, datetime.fromisoformat(entry.updated))

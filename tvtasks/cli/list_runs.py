@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from tvtasks.cli import options
+from tvtasks.cli.columns import in_columns
 from tvtasks.cli.progress import counting
-from tvtasks.cli.terminal import Exit, complain, print_json, say
+from tvtasks.cli.terminal import Exit, complain, console, print_json, say
 from tvtasks.words import amount, count
 
 if TYPE_CHECKING:
@@ -139,24 +139,24 @@ def _sorted(found: list[CatalogueEntry], sort: Sort, *, reverse: bool) -> list[C
 
 
 def _lines(entries: list[CatalogueEntry]) -> Iterator[Text]:
-    """Yield the lines of a table. Rich's own table takes a millisecond per line: too long for 10,000."""
-    rows = [_row(entry) for entry in entries]
-    header = ("image", "technique", "acquired", "pixels", "recipe", "gap", "seconds", "written", "run")
-    widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
-    for number, row in enumerate([header, *rows]):
-        cells = zip(header, row, widths, strict=True)
-        line = "  ".join(
-            " " * (width - cell_len(cell)) + cell if name in _FIGURES else set_cell_size(cell, width)
-            for name, cell, width in cells
-        )
+    """Yield the lines of a table."""
+    header = ("image", "technique", "acquired", "pixels", "recipe", "λ", "gap", "seconds", "written", "run")
+    lines = in_columns(
+        header,
+        [_row(entry) for entry in entries],
+        width=console.width,
+        right=_FIGURES,
+        dispensable=("technique", "seconds", "acquired", "written", "pixels"),
+    )
+    for number, line in enumerate(lines):
         entry = entries[number - 1] if number else None
         style = "bold" if not entry else "red" if entry.fault else "" if entry.converged else "yellow"
-        yield Text(line.rstrip(), style=style)
+        yield Text(line, style=style)
 
 
 def _row(entry: CatalogueEntry) -> tuple[str, ...]:
     if entry.fault:
-        return (entry.path.name, *[""] * 3, "cannot be read", *[""] * 4)
+        return (entry.path.name, *[""] * 3, "cannot be read", *[""] * 5)
     gap = "" if entry.gap is None else f"{entry.gap:.1e}"
     return (
         " ".join([entry.source_name, *_which(entry)]),
@@ -164,6 +164,9 @@ def _row(entry: CatalogueEntry) -> tuple[str, ...]:
         f"{entry.acquired_at:%Y-%m-%d %H:%M}" if entry.acquired_at else "",
         f"{entry.shape[0]} × {entry.shape[1]}",
         entry.recipe,
+        ", ".join(
+            f"{entry.parameters[step]['lam']:g}" for step in entry.steps if "lam" in entry.parameters[step]
+        ),
         gap if entry.converged else f"{gap} (not reached)".strip(),
         f"{entry.seconds:.2f}",
         f"{entry.written_at.astimezone():%Y-%m-%d %H:%M}",

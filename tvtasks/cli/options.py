@@ -35,6 +35,22 @@ Recipes = Annotated[
         "--recipe", help=RECIPE, metavar="RECIPE", show_default=USUAL_RECIPE, autocompletion=_preset_names
     ),
 ]
+Frames = Annotated[
+    str,
+    typer.Option(
+        "--frames",
+        help="Frames to take from stacks and series: all, or numbers such as 0-9,20. Needed for a file that "
+        "would give more than 64 images.",
+        metavar="FRAMES",
+    ),
+]
+
+
+def recipes(given: list[str] | None) -> tuple[str, ...]:
+    """Return the recipes that the user named, or the usual one."""
+    return tuple(given or [USUAL_RECIPE])
+
+
 Recursive = Annotated[bool, typer.Option("--recursive", help="Watch subfolders too.")]
 Ignore = Annotated[
     list[str] | None,
@@ -50,6 +66,24 @@ Observer = Annotated[
 ]
 Select = Annotated[list[str] | None, typer.Option("--select", help=SELECT, metavar="CONDITION")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Files restored at a time.", metavar="N")]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="Memory that restoring may take, in GB.",
+        show_default="90 % of what is free",
+        metavar="GB",
+    ),
+]
+LedgerFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        help="Folder on this computer for the list of files, for an archive on a share without file locks.",
+        show_default="in the archive",
+        metavar="DIR",
+    ),
+]
 CompressionOption = Annotated[
     Compression,
     typer.Option(

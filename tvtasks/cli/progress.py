@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,9 +21,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
+from tvtasks.cli.columns import in_columns
 from tvtasks.cli.terminal import complain, console, errors, print_json, say
 from tvtasks.listener import Listener
 from tvtasks.outcome import BatchReport, Change, Outcome
@@ -59,19 +60,21 @@ def counting(text: str, total: int | None, silent: bool) -> Iterator[Callable[[i
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def load_solvers(silent: bool) -> None:
-    """Load the solvers; the first time on a computer this compiles them, which takes half a minute."""
-    with spinner("Loading the solvers (compiled once on each computer)", silent):
-        import numpy as np
+def announce_compiling(silent: bool) -> None:
+    """Print a sentence when a solver must be compiled, which is the first time on a computer."""
+    from tvtasks.solvers.compiling import on_first_compiling
 
-        from tvtasks import TGVL1, TVL1, Gap, HuberROF, solve
+    sentence = "Compiling the solvers for this computer, once. This takes up to a minute."
+    on_first_compiling(None if silent else lambda: say(sentence))
 
-        scan = np.random.default_rng(0).random((8, 8)).astype(np.float32)
-        for model in (HuberROF(4.0, 0.01), TVL1(0.5), TGVL1(0.5)):
-            solve(
-                scan, model, stop=Gap(1e-12, max_iterations=3000)
-            )  # such a small gap needs float64 too, which compiles that version
-        solve(scan, HuberROF(4.0, 0.01), direction="x")
+
+def compile_solvers() -> None:
+    """Compile what the usual recipe calls, unless that was done; meanwhile the Prefect server starts."""
+    from tvtasks import restore
+    from tvtasks.options import USUAL_RECIPE
+    from tvtasks.synthetic import stm_terrace_scan
+
+    restore(stm_terrace_scan(seed=1, shape=(64, 64)).image, USUAL_RECIPE)
 
 
 class WatchDisplay(Listener):
@@ -186,16 +189,22 @@ class LiveTable(WatchDisplay):
         self._live.__exit__(*args)  # type: ignore[arg-type]
 
     def _table(self) -> RenderableType:
-        table = Table(
-            "file", "state", "recipe", "gap", "seconds", box=None, header_style="bold", pad_edge=False
-        )
-        for column in table.columns[-2:]:
-            column.justify = "right"
         rows = list(self._rows.values())
-        for row in rows[-_ROWS:]:
-            state = Text(row.state, style=_STYLES.get(row.state, "yellow"))
-            table.add_row(Text(in_a_line(row.path.name)), state, Text(row.recipe), row.gap, row.seconds)
-        parts: list[RenderableType] = [table]
+        lines = in_columns(
+            ("file", "state", "recipe", "gap", "seconds"),
+            [
+                (in_a_line(row.path.name), str(row.state), row.recipe, row.gap, row.seconds)
+                for row in rows[-_ROWS:]
+            ],
+            width=self._console.width,
+            right=("gap", "seconds"),
+        )
+        parts: list[RenderableType] = [Text(lines[0], style="bold")]
+        for row, line in zip(rows[-_ROWS:], lines[1:], strict=True):
+            style = _STYLES.get(row.state, "yellow")
+            parts.append(Text(line, style=style))
+            if row.reason:
+                parts.append(Padding(Text(row.reason, style=style), (0, 0, 0, 2)))
         notes = dict.fromkeys(note for row in rows[-_ROWS:] for note in row.notes)
         parts += [Text(note, style="yellow") for note in notes]
         if len(rows) > _ROWS:
@@ -206,10 +215,19 @@ class LiveTable(WatchDisplay):
 
 
 class BatchDisplay(Listener):
-    """Shows a batch as a bar with the remaining time, or as JSON lines; used as a context manager."""
+    """Shows a batch as a bar with the remaining time, or as JSON lines; used as a context manager.
 
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+    Parameters
+    ----------
+    quiet, as_json
+        Options of the command.
+    heading
+        A line to print above the plan.
+    """
+
+    def __init__(self, *, quiet: bool, as_json: bool, heading: str) -> None:
         self._as_json = as_json
+        self._heading = heading
         self._silent = quiet or as_json
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(
@@ -231,6 +249,7 @@ class BatchDisplay(Listener):
     def planned(self, report: BatchReport, summary: str) -> None:
         """Print the plan, and start a new bar."""
         if not self._silent:
+            say(self._heading)
             say(summary)
         # A new bar: on the old one, the remaining time would rest on the speed of reading.
         self._bar.remove_task(self._task)

@@ -14,8 +14,8 @@ from rich.text import Text
 from tvtasks.health.doctor import Finding
 from tvtasks.health.heartbeat import Heartbeat
 from tvtasks.health.status import Status
-from tvtasks.ledger import UNRESTORED, Overview, State
-from tvtasks.words import amount, moment
+from tvtasks.ledger import UNRESTORED, Entry, Overview, State
+from tvtasks.words import amount, in_a_line, moment
 
 _RUN = {"flow_run_name": "", "flow_run_id": "", "run_count": "attempt ", "deployment_id": "deployment "}
 
@@ -111,6 +111,10 @@ def status(found: Status) -> RenderableType:
     parts: list[RenderableType] = [facts]
     if overview:
         parts += [Text(), _counts(found, overview)]
+        if overview.newest and found.newest_notes:
+            head = f"  {moment(overview.newest.updated)}, {in_a_line(overview.newest.path.name)}:"
+            parts += [Text(), Text.assemble(("newest", "bold"), head)]
+            parts += [Padding(Text(note), (0, 0, 0, 2)) for note in found.newest_notes]
         if error := overview.last_error:
             when = moment(error.updated)
             parts += [Text(), Text.assemble(("last error", "bold"), f"  {when}, {error.path.name}:")]
@@ -121,6 +125,17 @@ def status(found: Status) -> RenderableType:
     else:
         parts.append(Text("Needs attention:", style="bold red"))
         parts += [_item(problem.sentence) for problem in found.problems]
+    return Group(*parts)
+
+
+def unrestored(entries: Sequence[Entry]) -> RenderableType:
+    """Lay out the files that were not restored, each with its reason."""
+    if not entries:
+        return Text("\nEvery file was restored.", style="green")
+    parts: list[RenderableType] = [Text("\nNot restored:", style="bold")]
+    for entry in entries:
+        head = f"{in_a_line(entry.path.name)}  {entry.state}, {moment(entry.updated)}"
+        parts += [Text(head), Padding(Text(entry.reason), (0, 0, 0, 2))]
     return Group(*parts)
 
 

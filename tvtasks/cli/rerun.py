@@ -11,7 +11,6 @@ from tvtasks.cli import options
 from tvtasks.cli.progress import counting
 from tvtasks.cli.terminal import Exit, complain, complain_of_all, print_json, say
 from tvtasks.listener import Listener
-from tvtasks.options import USUAL_RECIPE
 from tvtasks.words import amount, duration
 
 if TYPE_CHECKING:
@@ -47,7 +46,9 @@ def rerun(
             help="Only images whose newest run did not converge, and files that a watch failed to restore.",
         ),
     ] = False,
+    frames: options.Frames = "",
     workers: options.Workers = 2,
+    memory: options.Memory = None,
     dask: Annotated[
         str,
         typer.Option(
@@ -78,13 +79,15 @@ def rerun(
 
     request = Request(
         tuple(sources),
-        tuple(recipe or [USUAL_RECIPE]),
+        options.recipes(recipe),
         archive,
         tuple(select or ()),
         failed_only,
         workers,
         dask,
         Storage.of(compression, sample, exact=exact),
+        memory,
+        frames=frames,
     )
     if plan:
         _print_plan(request, quiet=quiet, as_json=as_json)

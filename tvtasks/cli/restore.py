@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tvtasks.cli import options
-from tvtasks.options import USUAL_RECIPE
 
 
 def restore(
@@ -17,7 +16,9 @@ def restore(
     ],
     archive: options.Archive,
     recipe: options.Recipes = None,
+    frames: options.Frames = "",
     workers: options.Workers = 2,
+    memory: options.Memory = None,
     compression: options.CompressionOption = "gzip",
     exact: options.Exact = False,
     sample: options.SampleFile = None,
@@ -37,10 +38,12 @@ def restore(
 
     request = Request(
         tuple(paths),
-        tuple(recipe or [USUAL_RECIPE]),
+        options.recipes(recipe),
         archive,
         workers=workers,
         storage=Storage.of(compression, sample, exact=exact),
+        memory=memory,
+        frames=frames,
         yields=False,  # the user is waiting for these very files
     )
     batch.run(request, dashboard=not no_dashboard, quiet=quiet, as_json=as_json)

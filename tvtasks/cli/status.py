@@ -13,6 +13,7 @@ from tvtasks.words import count
 
 if TYPE_CHECKING:
     from tvtasks.health.results import LostResults
+    from tvtasks.ledger import Entry
 
 
 def status(
@@ -25,6 +26,9 @@ def status(
     ] = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="With --check: read every result and compare it with its seal.")
+    ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="List the files that were not restored, with the reason.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -40,11 +44,18 @@ def status(
     found = read_status(archive)
     if as_json:
         record = found.record
+        if failed:
+            record["failed"] = [
+                {"file": str(entry.path), "state": str(entry.state), "reason": entry.reason}
+                for entry in unrestored(archive)
+            ]
         if lost is not None:
             record["lost"] = [{"file": str(item.entry.path), "reason": item.reason} for item in lost]
         print_json(record)
     else:
         console.print(reports.status(found))
+        if failed:
+            console.print(reports.unrestored(unrestored(archive)))
         complain_of_all([item.reason for item in lost or ()])
         if lost is not None:
             how = "queued again" if lost else "all results are there"
@@ -64,3 +75,15 @@ def _check(archive: Path, *, deep: bool) -> list[LostResults]:
     heartbeat = read_heartbeat(archive)
     with Ledger(find_ledger(archive)) as ledger:
         return check_and_queue(ledger, archive, heartbeat.recipe if heartbeat else None, deep=deep)
+
+
+def unrestored(archive: Path) -> list[Entry]:
+    """Return the files that the last watch of an archive did not restore, the latest first."""
+    from tvtasks.archive.folder import find_ledger
+    from tvtasks.health.heartbeat import read_heartbeat
+    from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
+
+    heartbeat = read_heartbeat(archive)
+    with ReadOnlyLedger(find_ledger(archive)) as ledger:
+        entries = ledger.entries(heartbeat.recipe if heartbeat else None, *UNRESTORED)
+    return sorted(entries, key=lambda entry: entry.updated, reverse=True)

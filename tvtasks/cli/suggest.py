@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tvtasks.cli import options
-from tvtasks.cli.progress import load_solvers, spinner
+from tvtasks.cli.progress import announce_compiling, spinner
 from tvtasks.cli.terminal import Exit, complain, console, print_json, say
 from tvtasks.errors import ConfigurationError
 
@@ -78,11 +78,11 @@ def suggest(
     micrograph = channels.choose(readers.read(path), base)[0][0]
     base = _adapted(base.for_technique(micrograph.technique, micrograph.name), step, model, direction)
     silent = quiet or as_json
-    load_solvers(silent)
+    announce_compiling(silent)
     with spinner(f"Choosing λ for {micrograph.name}", silent):
         proposal = propose(micrograph, base, steps=(step,) if step else base.steps, feature_size=feature_size)
     if output:
-        write_whole(output, toml(proposal).encode())
+        write_whole(output, toml(proposal, named=False).encode())
     if picture:
         from tvtasks.figures.choices import proposal_figure
         from tvtasks.figures.sheet import rendered

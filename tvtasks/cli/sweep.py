@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tvtasks.cli import options
 from tvtasks.cli.command import Command
-from tvtasks.cli.progress import counting, load_solvers
+from tvtasks.cli.progress import announce_compiling, counting
 from tvtasks.cli.terminal import Exit, complain, console, print_json, say, stoppable
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def sweep(
         base = base.for_technique(micrograph.technique, micrograph.name)
     points = grid.build_points(base, arguments.models(model or []), axes, step)
     silent = quiet or as_json
-    load_solvers(silent)
+    announce_compiling(silent)
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="tvtasks-sweep-", ignore_cleanup_errors=True) as folder:
         with (

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from tvtasks.cli import options
-from tvtasks.cli.progress import counting, load_solvers
+from tvtasks.cli.progress import announce_compiling, counting
 from tvtasks.cli.terminal import complain, say
 from tvtasks.errors import ConfigurationError
 from tvtasks.words import amount
@@ -78,7 +78,7 @@ def tune(
     micrograph, note = arguments.image(path, base, channel, run)
     if note:
         complain(note)
-    load_solvers(quiet)
+    announce_compiling(quiet)
     with counting(f"Restoring {micrograph.name}", None, quiet) as progress:
         tuning = make(
             micrograph,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tvtasks.cli import options
-from tvtasks.cli.progress import WatchDisplay, load_solvers, spinner, watch_display
+from tvtasks.cli.progress import WatchDisplay, announce_compiling, compile_solvers, spinner, watch_display
 from tvtasks.cli.terminal import Exit, complain, print_json, say, shell_line, stoppable
 from tvtasks.errors import ConfigurationError
-from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, USUAL_RECIPE, WatchOptions
+from tvtasks.options import MAX_WAIT, MAX_WAIT_ONCE, PREVIEW_SIZE, WatchOptions
 
 if TYPE_CHECKING:
     from tvtasks.acquisition.loop import Tally
@@ -27,6 +27,7 @@ def watch(
     folder: options.Folder,
     archive: options.Archive,
     recipe: options.Recipes = None,
+    frames: options.Frames = "",
     once: Annotated[
         bool, typer.Option("--once", help="Restore the files that are there, then exit.")
     ] = False,
@@ -72,6 +73,8 @@ def watch(
     exact: options.Exact = False,
     sample: options.SampleFile = None,
     workers: options.Workers = 2,
+    memory: options.Memory = None,
+    ledger: options.LedgerFolder = None,
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
@@ -83,7 +86,8 @@ def watch(
     asked = WatchOptions(
         folder=folder,
         archive=archive,
-        recipes=tuple(recipe or [USUAL_RECIPE]),
+        recipes=options.recipes(recipe),
+        frames=frames,
         once=once,
         recursive=recursive,
         ignore=tuple(ignore or ()),
@@ -98,6 +102,8 @@ def watch(
         exact=exact,
         sample=sample,
         workers=workers,
+        memory=memory,
+        ledger=ledger,
     )
     with watch_display(quiet=quiet, as_json=as_json) as display:
         tally = run(asked, display, silent=quiet or as_json)
@@ -135,14 +141,13 @@ def run(
     with ExitStack() as stack:
         stop = stack.enter_context(stoppable())
         watch = Watch(asked, stop)
+        announce_compiling(silent)
         open_dashboard = None
         if asked.dashboard:
             open_dashboard = _dashboard(watch, silent, home, keep_server, stack)
-        else:
-            load_solvers(silent)
-            if not silent:
-                say(f"Watching {asked.folder}, without a dashboard.")
-                say(_page_line(asked.archive))
+        elif not silent:
+            say(f"Watching {asked.folder}, without a dashboard.")
+            say(_page_line(asked.archive))
         return watch.run(listener=display, open_dashboard=open_dashboard, finished=finished)
 
 
@@ -162,9 +167,8 @@ def _dashboard(
 
     log = server_log_path(watch.options.archive)
     server = servers.running(home) if home else servers.find()
-    loading = threading.Thread(target=load_solvers, args=(True,), daemon=True)
-    loading.start()
     if server is None:
+        threading.Thread(target=compile_solvers, daemon=True).start()
 
         def check() -> None:
             if watch.stop.is_set():
@@ -172,8 +176,6 @@ def _dashboard(
 
         with spinner("Starting the Prefect server (the first time takes half a minute)", silent):
             server = servers.start(log, home=home, port=watch.options.port, keep=keep_server, waiting=check)
-    with spinner("Loading the solvers (compiled once on each computer)", silent):
-        loading.join()
     if keep_server and server.process and not silent:
         stop = shell_line(["taskkill", "/F", "/T", "/PID"] if sys.platform == "win32" else ["kill"])
         text = f"The dashboard keeps running at {server.dashboard}; stop it with: {stop} {server.process.pid}"
@@ -181,7 +183,7 @@ def _dashboard(
     keeper = stack.enter_context(servers.ServerKeeper(server, log, home=home, keep=keep_server))
     watch.stop.at_once = keeper.abandon
     if not silent:
-        say(f"Watching {watch.options.folder}. Dashboard: {server.dashboard}")
+        say(f"Watching {watch.options.folder}. Dashboard: {server.dashboard} ({server.origin})")
         say(_page_line(watch.options.archive))
     opened: OpenDashboard = partial(own_flows.load("acquire").dashboard, keeper)
     return opened

@@ -1,6 +1,6 @@
 """Every use of something in Prefect outside its public interface, with the version and when it can go.
 
-Written for Prefect 3.8.8, and tested with the versions that ``pyproject.toml`` allows. Whoever updates
+Written for Prefect 3.8.8, and tested with that version and 3.9.1. Whoever updates
 Prefect reads this file first: each function states why it exists and what would make it unnecessary.
 """
 

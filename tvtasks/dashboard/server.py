@@ -81,6 +81,13 @@ class Server:
         """Its address for a browser."""
         return self.api_url.removesuffix("/").removesuffix("/api")
 
+    @property
+    def origin(self) -> str:
+        """Whose server it is, in words."""
+        if self.process:
+            return "started for this command"
+        return "tvtasks' own, already running" if self.is_ours_to_start else "named by PREFECT_API_URL"
+
     def stop(self) -> None:
         """Stop the server if we started it, or if the process that started it was killed."""
         if self.process is None:

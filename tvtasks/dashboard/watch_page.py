@@ -16,6 +16,7 @@ import httpx
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import State as RunState
 from prefect.states import Cancelled, Completed, Failed, Running
 
@@ -39,6 +40,8 @@ PUBLISH_SECONDS = 2.0
 
 ROWS = 50
 """Number of files in the table: those that started or finished last."""
+
+_AWAITING_RETRY = "AwaitingRetry"  # the state that the button Retry gives a run
 
 _SHOWN = {*FINAL, State.RUNNING}
 _FAULTS = {*UNRESTORED, "incomplete"}
@@ -85,6 +88,8 @@ class WatchPage(Listener):
         Called once if someone cancels the watch in the dashboard.
     answers
         Returns whether the server answered at the last check.
+    retry
+        Queues a file again that was not restored, and returns how many entries it queued.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class WatchPage(Listener):
         counts: Callable[[], Mapping[State, int]] = dict,
         cancel: Callable[[], object] = lambda: None,
         answers: Callable[[], bool] = lambda: True,
+        retry: Callable[[Path], int] = lambda path: 0,
     ) -> None:
         self._supervisor = supervisor
         self._folder, self._archive = options.folder.resolve(), options.archive.resolve()
@@ -103,6 +109,7 @@ class WatchPage(Listener):
         self._counts = counts
         self._cancel = cancel
         self._answers = answers
+        self._retry = retry
         self._rows: OrderedDict[Path, Change] = OrderedDict()
         self._lock = threading.Lock()
         self._has_changed = True
@@ -155,6 +162,7 @@ class WatchPage(Listener):
                 self._artifacts["progress"].wanted = self._progress()
             for kind, artifact in self._artifacts.items():
                 self._put(client, kind, artifact)
+            self._take_retries(client)
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.NOT_FOUND:
                 raise
@@ -220,6 +228,28 @@ class WatchPage(Listener):
         self._was_cancelled = True
         logger.info("Someone cancelled the watch in the dashboard.")
         self._cancel()
+
+    def _take_retries(self, client: SyncPrefectClient) -> None:
+        """Restore the files whose runs someone asked to retry.
+
+        No worker takes up a run that this process called, so the run would await its retry for ever. The file
+        gets a run of its own instead.
+        """
+        asked = {
+            "tags": {"all_": [archive_tag(self._archive)]},
+            "state": {"name": {"any_": [_AWAITING_RETRY]}},
+        }
+        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(asked)):
+            path = Path(str(run.parameters.get("path", "")))
+            if self._retry(path):
+                logger.info("Someone asked in the dashboard to retry %s", path)
+                message = f"The watch restores {path.name} again, in a run of its own."
+                state: RunState[Any] = Cancelled(message=message)
+            else:
+                state = Completed(
+                    message=f"There is nothing to retry: {path.name} was restored, or is queued."
+                )
+            client.set_flow_run_state(run.id, state, force=True)
 
     def _forget(self) -> None:
         if self._run is not None:

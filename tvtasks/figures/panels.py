@@ -97,15 +97,23 @@ def panels(restoration: Restored) -> list[Panel]:
     """Return raw | background | restored (raw | restored without a background) with their grey ranges.
 
     Each range runs from the 0.5th to the 99.5th percentile of its panel, so that a spike does not turn the
-    rest black. The background has the range of the raw image, so that the two can be compared.
+    rest black. The background has the range of the raw image, so that the two can be compared, unless it is a
+    difference that lies outside of it.
     """
     raw = restoration.micrograph.data[restoration.region.slices]
     range_of_raw = limits(raw)
     shown = [Panel("raw", raw, *range_of_raw)]
     if restoration.background is not None:
-        shown.append(Panel("background", restoration.background, *range_of_raw))
+        removed = restoration.background
+        shown.append(Panel("background", removed, *_range_of_background(removed, range_of_raw)))
     shown.append(Panel("restored", restoration.restored, *limits(restoration.restored)))
     return shown
+
+
+def _range_of_background(removed: Image, range_of_raw: tuple[float, float]) -> tuple[float, float]:
+    """Return the range of the raw image if the two can be compared, else the background's own."""
+    low, high = limits(removed)
+    return range_of_raw if low <= sum(range_of_raw) / 2 <= high else (low, high)
 
 
 def preview(restoration: Restored) -> Pillow.Image:
@@ -123,12 +131,19 @@ def preview(restoration: Restored) -> Pillow.Image:
     _write(draw, (size[0] / 2, 22), caption(restoration), _CAPTION_SIZE, _CAPTION_GREY, size[0] - 2 * _MARGIN)
     for number, panel in enumerate(shown):
         left = _MARGIN + number * pitch
-        _write(draw, (left + width / 2, 56), panel.name, _TITLE_SIZE)
+        title = f"{panel.name}   {grey_range(panel, restoration.micrograph.units)}"
+        _write(draw, (left + width / 2, 56), title, _TITLE_SIZE, width=width)
         picture.paste(drawn(panel, (width, height)).point(_few_greys), (left, _HEADER))
-        if number == 0 and (bar := scale_bar(restoration.micrograph, columns)):
+        if bar := scale_bar(restoration.micrograph, columns):
             _draw_scale_bar(picture, draw, bar, (left, left + width), _HEADER + height)
         draw.rectangle((left, _HEADER, left + width - 1, _HEADER + height - 1), outline=0)
     return picture
+
+
+def grey_range(panel: Panel, unit: str) -> str:
+    """Return the values drawn black and white, as text: ``-0.1 to 1.3 nm``."""
+    factor, prefixed = prefix(max(abs(panel.low), abs(panel.high)), unit)
+    return f"{panel.low / factor:.3g} to {panel.high / factor:.3g} {prefixed}".strip()
 
 
 def preview_boxes(size: tuple[int, int]) -> tuple[Box, Box]:
@@ -164,14 +179,19 @@ def jpeg(picture: Pillow.Image, *, max_bytes: int = 45_000) -> bytes:
 
 
 def caption(restoration: Restored) -> str:
-    """Return the text above a picture: names of image, channel and recipe, a chosen λ, and the gap."""
+    """Return the text above a picture: names of image, channel and recipe, each λ, and the gap."""
     parts = [restoration.micrograph.name]
     if restoration.micrograph.channel:
         parts.append(restoration.micrograph.channel)
     parts.append(restoration.recipe.name)
-    for step, choice in restoration.choices.items():
-        if not STEPS[step].follows:  # it has the λ of another step
+    for step, table in restoration.recipe.tables.items():
+        choice = restoration.choices.get(step)
+        if STEPS[step].follows:  # it has the λ of another step
+            continue
+        if choice:
             parts.append(f"{step} λ {choice.lam:.3g} {'kept' if choice.fell_back else 'auto'}")
+        elif (lam := getattr(table, "lam", None)) is not None:
+            parts.append(f"{step} λ {lam:g}")
     if restoration.gap is not None:
         parts.append(f"gap {restoration.gap:.1e}")
     return "  ·  ".join(parts)

@@ -6,7 +6,7 @@ updates it as images arrive. `write_page` makes one file with everything in it. 
 
 from tvtasks.gallery.pictures import picture_bytes
 from tvtasks.gallery.records import Unrestored, WatchState
-from tvtasks.gallery.single import write_page
+from tvtasks.gallery.single import is_page, write_page
 from tvtasks.gallery.store import ArchivePage
 
-__all__ = ["ArchivePage", "Unrestored", "WatchState", "picture_bytes", "write_page"]
+__all__ = ["ArchivePage", "Unrestored", "WatchState", "is_page", "picture_bytes", "write_page"]

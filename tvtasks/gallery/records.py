@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tvtasks.archive.catalogue import CatalogueEntry
+from tvtasks.archive.verdicts import key
 from tvtasks.figures import bar_within, with_prefix
 from tvtasks.pages import as_json, printable
 from tvtasks.quality import QualityScores
@@ -76,7 +77,7 @@ def run_record(entry: CatalogueEntry, folder: Path) -> Record:
             "fault": printable(entry.fault),
         }
     return {
-        "run": entry.run_id[:16],
+        "run": key(entry.run_id),
         "name": name,
         "link": link(entry.path, folder),
         "file": printable(entry.path.name),
@@ -88,6 +89,8 @@ def run_record(entry: CatalogueEntry, folder: Path) -> Record:
         "met": entry.converged is not False,
         "tags": [printable(tag) for tag in filter(None, (entry.channel, entry.direction))],
         "facts": [[printable(term), printable(value)] for term, value in _facts(entry)],
+        "verdict": entry.verdict,
+        "note": printable(entry.note),
         "notes": [printable(note) for note in entry.notes],
     }
 

@@ -13,6 +13,7 @@ from tvtasks.gallery.records import Record, Unrestored, run_record, unrestored_r
 from tvtasks.pages import page
 
 _DRAWERS = 4
+_GENERATOR = b'<meta name="generator" content="tvtasks gallery">'
 
 
 def write_page(
@@ -59,3 +60,12 @@ def write_page(
     data = {"images": images, "unrestored": [unrestored_record(file) for file in unrestored]}
     with whole(target) as partial:
         partial.write_text(page("tvtasks.gallery", title, data=data), "utf-8", newline="\n")
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a file is a page that tvtasks made."""
+    try:
+        with path.open("rb") as file:
+            return _GENERATOR in file.read(1000)
+    except OSError:
+        return False

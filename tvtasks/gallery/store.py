@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
-from tvtasks.archive import catalogue
+from tvtasks.archive import catalogue, verdicts
 from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.archive.folder import page_folder, page_path
 from tvtasks.figures import preview_boxes
@@ -76,6 +76,7 @@ class ArchivePage:
         self._entries: dict[Path, CatalogueEntry] = {}
         self._records: dict[Path, Record] = {}  # of the newest: their pictures are not looked for again
         self._behind: defaultdict[str, int] = defaultdict(int)
+        self._said: dict[str, verdicts.Verdict] = {}
         self._state = b""
         self._newest = b""
         self._revision = 0
@@ -101,9 +102,22 @@ class ArchivePage:
             for number, found in enumerate(pool.map(self._read, new), 1):
                 self._take(found)
                 progress(number, len(new))
+        self._judge()
         if is_first:
             self._behind.clear()
             self._behind.update(self._stale_days())
+
+    def _judge(self) -> None:
+        """Take in the verdicts that are new."""
+        said = verdicts.read(self._archive)
+        if said == self._said:
+            return
+        self._said = said
+        for entry in catalogue.judged(self._entries.values(), said):
+            if entry is not self._entries[entry.path]:
+                self._entries[entry.path] = entry
+                self._behind[day_of(entry)] += _BEHIND
+                self._records.pop(entry.path, None)
 
     def add(self, paths: Iterable[Path]) -> None:
         """Take in runs that were archived now."""
@@ -125,7 +139,7 @@ class ArchivePage:
         with ThreadPoolExecutor(_DRAWERS, thread_name_prefix="page") as pool:
             for number, _ in enumerate(pool.map(lambda one: self._draw(*one), missing), 1):
                 progress(number, len(missing))
-        self._remove_large({entry.run_id[:16] for entry in newest})
+        self._remove_large({verdicts.key(entry.run_id) for entry in newest})
         return len(missing)
 
     def write(self, unrestored: Sequence[Unrestored] = (), *, all_days: bool = True) -> None:
@@ -246,10 +260,10 @@ class ArchivePage:
         return f"./{path.relative_to(self.path.parent).as_posix()}"
 
     def _large(self, entry: CatalogueEntry) -> Path:
-        return self._folder / "large" / f"{entry.run_id[:16]}.jpg"
+        return self._folder / "large" / f"{verdicts.key(entry.run_id)}.jpg"
 
     def _thumbnail(self, entry: CatalogueEntry) -> Path:
-        return self._folder / "small" / f"{entry.run_id[:16]}.jpg"
+        return self._folder / "small" / f"{verdicts.key(entry.run_id)}.jpg"
 
     def _lacks_pictures(self, entry: CatalogueEntry, *, sharp: bool) -> bool:
         return not self._thumbnail(entry).exists() or (sharp and not self._large(entry).exists())

@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Literal
 
 from tvtasks.archive.folder import ledger_path
-from tvtasks.errors import ConfigurationError
-from tvtasks.filesystem import is_network_folder
+from tvtasks.errors import ConfigurationError, TvtasksError
+from tvtasks.filesystem import MOUNTS, is_network_folder, network_folders_in
 from tvtasks.health.heartbeat import read_heartbeat, utc_now
 from tvtasks.health.problems import LEAST_FREE, is_nearly_full, life
+from tvtasks.ledger import has_locks
 from tvtasks.monitor import check_folders
 from tvtasks.monitor.ignore import IgnoreRules
 from tvtasks.options import MonitorOptions, ObserverKind
-from tvtasks.words import amount, duration
+from tvtasks.words import amount, count, duration
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -56,6 +57,7 @@ def examine(
     options: MonitorOptions = MonitorOptions(),
     *,
     has_recipe: Callable[[Path], bool] | None = None,
+    try_file: Callable[[Path], object] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> list[Finding]:
     """Check that a watch can work.
@@ -68,19 +70,23 @@ def examine(
         How the folder is to be watched.
     has_recipe
         Returns whether a file gets a recipe; None to skip this check.
+    try_file
+        Reads a file as a watch would, and raises a TvtasksError if it would be refused. One file of each
+        ending is tried; None to try none.
     now
         Returns the time of day, in UTC.
     """
     found = folders(folder, archive, options)
     if not any(finding.level == "fail" and finding.check == "folder" for finding in found):
-        found += share(folder, options.observer)
+        found += share(folder, options.observer, recursive=options.recursive)
         if options.observer != "polling" and not is_network_folder(folder):
             found += inotify(folder, options)
         found += clock_of_folder(folder, recursive=options.recursive, now=now())
-        found += endings(folder, options, has_recipe=has_recipe)
+        found += endings(folder, options, has_recipe=has_recipe, try_file=try_file)
     if archive is not None:
         found += writing(archive, now=now)
         found += space(archive)
+        found += locks(archive)
         found += ledger(archive)
         found += other_watch(folder, archive, now=now())
     return found
@@ -93,6 +99,8 @@ def folders(folder: Path, archive: Path | None, options: MonitorOptions = Monito
     except ConfigurationError as error:
         return [Finding("folder", "fail", *_sentence_and_advice(error))]
     found = [Finding("folder", "ok", f"{folder} can be read.")]
+    if options.recursive:
+        found += _subfolders(folder, options)
     if archive is None:
         return found
     try:
@@ -102,7 +110,25 @@ def folders(folder: Path, archive: Path | None, options: MonitorOptions = Monito
     return [*found, Finding("output", "ok", "The archive is outside the watched folder.")]
 
 
-def share(folder: Path, observer: ObserverKind = "auto") -> list[Finding]:
+def _subfolders(folder: Path, options: MonitorOptions) -> list[Finding]:
+    """Name the subfolders that cannot be listed."""
+    rules = IgnoreRules(folder.resolve(), options.ignore)
+    faults: list[OSError] = []
+    deadline = time.monotonic() + _MOST_SECONDS
+    for _ in os.walk(folder.resolve(), onerror=faults.append):
+        if time.monotonic() > deadline:
+            break
+    names = [error.filename for error in faults if error.filename and not rules.ignored(Path(error.filename))]
+    if not names:
+        return []
+    sentence = f"{count(len(names), 'subfolder')} cannot be read: {', '.join(names[:10])}."
+    advice = "Ask for permission to read there, or exclude them with --ignore: their images are not found."
+    return [Finding("subfolders", "warn", sentence, advice)]
+
+
+def share(
+    folder: Path, observer: ObserverKind = "auto", *, recursive: bool = False, mounts: Path = MOUNTS
+) -> list[Finding]:
     """Check that the observer notices files written by another computer."""
     network = is_network_folder(folder)
     if network and observer == "native":
@@ -110,6 +136,13 @@ def share(folder: Path, observer: ObserverKind = "auto") -> list[Finding]:
         return [Finding("observer", "fail", sentence, "Leave out --observer native.")]
     if network:
         return [Finding("observer", "ok", f"{folder} is on a network share: the watch polls it.")]
+    shares = network_folders_in(folder, mounts) if recursive else []
+    if shares and observer == "native":
+        sentence = f"A network share is mounted in {folder}, at {shares[0]}: it does not report new files."
+        return [Finding("observer", "fail", sentence, "Leave out --observer native.")]
+    if shares and observer == "auto":
+        sentence = f"A network share is mounted in {folder}, at {shares[0]}: the watch polls the folder."
+        return [Finding("observer", "ok", sentence)]
     if observer == "polling":
         return [Finding("observer", "ok", f"The watch polls {folder}, as you asked.")]
     return [
@@ -128,6 +161,8 @@ def inotify(
     folder: Path, options: MonitorOptions = MonitorOptions(), *, limits: Path = _LIMITS
 ) -> list[Finding]:
     """Check the limits that Linux sets on observed folders and observers; other systems have none."""
+    if sys.platform != "linux":
+        return []
     try:
         watches = int((limits / "max_user_watches").read_text())
         instances = int((limits / "max_user_instances").read_text())
@@ -239,6 +274,28 @@ def space(archive: Path) -> list[Finding]:
     return [Finding("disk", "ok", sentence)]
 
 
+def locks(archive: Path) -> list[Finding]:
+    """Check that files can be locked where the ledger is, by trying."""
+    folder = next(
+        (
+            place
+            for place in (ledger_path(archive).parent, archive)
+            if place.is_dir() and os.access(place, os.W_OK)
+        ),
+        None,
+    )
+    if folder is None:
+        return []
+    try:
+        if has_locks(folder):
+            return [Finding("locks", "ok", f"Files in {folder} can be locked.")]
+        sentence = f"Files in {folder} cannot be locked: its share has no file locks."
+    except OSError as error:
+        sentence = f"Files in {folder} cannot be locked: {error.strerror or error}."
+    advice = "Keep the ledger on a disk of this computer: tvtasks watch … --ledger DIR"
+    return [Finding("locks", "fail", sentence, advice)]
+
+
 def ledger(archive: Path) -> list[Finding]:
     """Check that the ledger, if there is one, is intact and on a disk where SQLite works well."""
     path = ledger_path(archive)
@@ -302,10 +359,12 @@ def endings(
     options: MonitorOptions = MonitorOptions(),
     *,
     has_recipe: Callable[[Path], bool] | None = None,
+    try_file: Callable[[Path], object] | None = None,
 ) -> list[Finding]:
-    """Report which files in the folder would be restored, and which would not because of their names."""
+    """Report which files in the folder would be restored, and which would not: by name, or when tried."""
     from tvtasks import readers  # noqa: PLC0415 - loads the readers of all formats
 
+    smallest: dict[str, tuple[int, Path]] = {}
     taken: Counter[str] = Counter()
     unread: Counter[str] = Counter()
     without: Counter[str] = Counter()
@@ -321,7 +380,10 @@ def endings(
             without[ending] += 1
         else:
             taken[ending] += 1
-    found = []
+            with suppress(OSError):
+                example = (path.stat().st_size, path)
+                smallest[ending] = min(smallest.get(ending, example), example)
+    found = _refused([path for _, path in smallest.values()], try_file) if try_file else []
     if taken:
         what = "can be read" if has_recipe is None else "get a recipe"
         found.append(Finding("files", "ok", f"Files that {what}: {_listed(taken)}."))
@@ -335,6 +397,23 @@ def endings(
         advice = f"If they are images, export them in one of: {', '.join(sorted(readers.endings()))}."
         found.append(Finding("files", "ok" if taken or without else "warn", sentence, advice))
     return found or [Finding("files", "ok", "The folder is empty.")]
+
+
+def _refused(examples: Iterable[Path], try_file: Callable[[Path], object]) -> list[Finding]:
+    """Try one file of each ending, while there is time; return what would be refused."""
+    deadline = time.monotonic() + _MOST_SECONDS
+    found = []
+    for path in examples:
+        if time.monotonic() > deadline:
+            break
+        try:
+            try_file(path)
+        except TvtasksError as error:
+            sentence, advice = _sentence_and_advice(error)
+            found.append(
+                Finding("files", "warn", f"Of the {path.suffix} files, one was tried. {sentence}", advice)
+            )
+    return found
 
 
 def _files_in(folder: Path, *, recursive: bool) -> Iterator[Path]:
@@ -389,7 +468,7 @@ def _listed(endings: Counter[str]) -> str:
     return ", ".join(words) + (", and others" if len(endings) > len(words) else "")
 
 
-def _sentence_and_advice(error: ConfigurationError) -> tuple[str, str]:
+def _sentence_and_advice(error: TvtasksError) -> tuple[str, str]:
     """Split an error into what is wrong and what to do."""
     sentence, point, advice = str(error).partition(". ")
     return sentence + ("." if point else ""), advice

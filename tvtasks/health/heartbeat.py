@@ -33,6 +33,8 @@ class Pulse:
         The name of its file.
     error
         A sentence on what stops the loop itself (the ledger cannot be written); else empty.
+    unreadable
+        The first subfolders that cannot be read, with the number of all such; None if all can be read.
     """
 
     observer: str = ""
@@ -43,6 +45,7 @@ class Pulse:
     longest: float = 0.0
     longest_file: str = ""
     error: str = ""
+    unreadable: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from tvtasks.health.heartbeat import Heartbeat
-from tvtasks.words import amount, duration
+from tvtasks.words import amount, count, duration
 
 STALLED = 30.0
 """Seconds without a turn of the loop, or without a heartbeat, after which a watch counts as stalled."""
@@ -28,6 +28,7 @@ Kind = Literal[
     "error",
     "observer",
     "folder",
+    "subfolder",
     "archive",
     "disk",
     "server",
@@ -46,6 +47,7 @@ OVER: dict[Kind, str] = {
     "error": "The watch has recovered from its error.",
     "observer": "Changes in the watched folder are reported again.",
     "folder": "The watched folder can be read again.",
+    "subfolder": "All subfolders can be read again.",
     "archive": "The archive can be written to again.",
     "disk": "The archive's disk has space again.",
     "server": "The Prefect server answers again.",
@@ -141,6 +143,14 @@ def _folders(heartbeat: Heartbeat) -> list[Problem]:
             "file is very large. If this lasts, check the share; files in the queue are restored meanwhile."
         )
         found.append(Problem("observer", sentence))
+    if pulse.unreadable and not heartbeat.folder_fault:
+        names, number = pulse.unreadable
+        sentence = (
+            f"{count(number, 'subfolder')} of {options.folder} cannot be read, and images in there are not "
+            f"found: {names}{' …' if number > names.count(', ') + 1 else ''}. Ask for permission to read "
+            "there, or exclude them with --ignore."
+        )
+        found.append(Problem("subfolder", sentence))
     if heartbeat.archive_fault and not heartbeat.full:
         sentence = (
             f"The archive {options.archive} cannot be written to: {heartbeat.archive_fault}. Check its drive "

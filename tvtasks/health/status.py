@@ -13,7 +13,7 @@ from tvtasks.archive.folder import find_ledger, heartbeat_path, ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import Heartbeat, read_heartbeat, read_local_heartbeat, utc_now
 from tvtasks.health.problems import Life, Problem, judge, life
-from tvtasks.ledger import Overview, ReadOnlyLedger, State
+from tvtasks.ledger import Entry, Overview, ReadOnlyLedger, State
 from tvtasks.words import count
 
 
@@ -33,6 +33,8 @@ class Status:
         The figures of the ledger, for the recipes of that watch; None if the ledger cannot be read.
     problems
         What needs attention, gravest first; empty if all is well.
+    newest_notes
+        The notes of the newest result: what its recipe did to the image, and what was kept.
     """
 
     archive: Path
@@ -40,6 +42,7 @@ class Status:
     heartbeat: Heartbeat | None
     overview: Overview | None
     problems: tuple[Problem, ...]
+    newest_notes: tuple[str, ...] = ()
 
     @property
     def needs_start(self) -> bool:
@@ -64,6 +67,8 @@ class Status:
             record["disk"] = {"free": beat.free, "total": beat.total}
         if self.overview:
             record["files"] = _files_record(self.overview)
+            if newest := self.overview.newest:
+                record["newest"] = {"file": str(newest.path), "notes": list(self.newest_notes)}
         return record
 
 
@@ -90,7 +95,18 @@ def read_status(archive: Path, *, now: Callable[[], datetime] = utc_now) -> Stat
         problems.append(Problem("ledger", str(error)))
     else:
         problems += _problems_with_files(archive, overview, state)
-    return Status(archive, state, heartbeat, overview, tuple(problems))
+    notes = _notes(overview.newest) if overview and overview.newest else ()
+    return Status(archive, state, heartbeat, overview, tuple(problems), notes)
+
+
+def _notes(entry: Entry) -> tuple[str, ...]:
+    """Return the notes of a file's first result; none if it cannot be read now."""
+    from tvtasks import archive  # noqa: PLC0415 - brings in HDF5
+
+    try:
+        return tuple(archive.summary(entry.outputs[0].path)["notes"])
+    except (ArchiveError, IndexError, KeyError):
+        return ()
 
 
 def _status_of_one_that_is_away(archive: Path, now: datetime) -> Status:

@@ -2,7 +2,7 @@
 
 from tvtasks.ledger.entries import UNRESTORED, Attempt, Entry, Output, Overview, Priority, State
 from tvtasks.ledger.ledger import Ledger, ReadOnlyLedger
-from tvtasks.ledger.lock import LedgerLock, refuse_second
+from tvtasks.ledger.lock import LedgerLock, has_locks, refuse_second, require_locks
 
 __all__ = [
     "UNRESTORED",
@@ -15,5 +15,7 @@ __all__ = [
     "Priority",
     "ReadOnlyLedger",
     "State",
+    "has_locks",
     "refuse_second",
+    "require_locks",
 ]

@@ -159,6 +159,8 @@ class Overview:
         Mean time from start to end of the last 100 restored files; None if there are none.
     next_retry
         When the next failed file is due, ISO 8601, UTC; empty if there is none.
+    newest
+        The entry that was restored most recently.
     """
 
     counts: Mapping[State, int]
@@ -167,3 +169,4 @@ class Overview:
     done_last_hour: int
     seconds_per_file: float | None
     next_retry: str
+    newest: Entry | None = None

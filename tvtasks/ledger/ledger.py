@@ -201,6 +201,20 @@ class Ledger:
         with self._transaction() as db:
             return self._end(db, rows.current(db, entry), State.CANCELLED, reason)
 
+    def put_back(self, entry: Entry) -> Entry:
+        """Queue work again that stopped half-way to let others go first: it comes after all new files."""
+        with self._transaction() as db:
+            entry = replace(rows.current(db, entry), priority=Priority.RERUN, failures=0)
+            entry = self._end(db, entry, State.QUEUED)
+        self.news.set()
+        return entry
+
+    def others_wait(self, entry: Entry) -> bool:
+        """Return whether other work is due that goes before what `put_back` would queue again."""
+        with self._transaction("DEFERRED") as db:
+            found = rows.next_due(db, entry.recipe, self._now())
+            return found is not None and found.priority is not Priority.RERUN
+
     def mark_overwritten(self, entry: Entry, reason: str = "") -> Entry:
         """Record that the path no longer holds this content; `reason` explains it if it was not overwritten.
 
@@ -386,6 +400,15 @@ class Ledger:
             ).fetchall()
         return [Attempt(**dict(row)) for row in found]
 
+    def was_interrupted(self, entry: Entry) -> bool:
+        """Return whether tvtasks was ever killed while it restored this file."""
+        with self._transaction("DEFERRED") as db:
+            found = db.execute(
+                "SELECT 1 FROM attempts WHERE file = ? AND outcome = 'interrupted' LIMIT 1",
+                (rows.row_id(db, entry),),
+            ).fetchone()
+        return found is not None
+
     def counts(self, recipe: str | None = None) -> dict[State, int]:
         """Return how many entries are in each state; every state is present."""
         with self._transaction("DEFERRED") as db:
@@ -420,6 +443,9 @@ class Ledger:
                 *recipes,
                 using="INDEXED BY waiting",
             )
+            newest = rows.select(
+                db, f"state = ? {of} ORDER BY updated DESC LIMIT 1", State.DONE.value, *recipes
+            )
             counts = rows.counts(db, recipe)
         seconds = [
             (datetime.fromisoformat(row["ended"]) - datetime.fromisoformat(row["begun"])).total_seconds()
@@ -434,6 +460,7 @@ class Ledger:
             done_last_hour=hour,
             seconds_per_file=sum(seconds) / len(seconds) if seconds else None,
             next_retry=next_retry or "",
+            newest=newest[0] if newest else None,
         )
 
     def _interrupted(self, db: sqlite3.Connection, entry: Entry) -> Entry:

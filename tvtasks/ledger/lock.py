@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import suppress
@@ -10,6 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tvtasks.errors import ConfigurationError
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class LedgerLock:
@@ -44,7 +47,7 @@ class LedgerLock:
             )
         except Timeout:
             raise _in_use(self._ledger) from None
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:
             self._lock.release()
             raise ConfigurationError(
                 f"The ledger {self._ledger} cannot be locked: {error}. Check that its folder can be written "
@@ -56,6 +59,47 @@ class LedgerLock:
         with suppress(OSError):  # Windows: someone is reading it at this moment
             _note_path(self._ledger).unlink()
         self._lock.release()
+
+
+def has_locks(folder: Path) -> bool:
+    """Return whether files in a folder can be locked, by trying; some network shares have no locks.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written to.
+    """
+    probe = folder / f".tvtasks-locks-{os.getpid()}.partial"
+    try:
+        with FileLock(probe, timeout=0):
+            return True
+    except NotImplementedError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def require_locks(ledger: Path) -> None:
+    """Refuse a ledger on a share without file locks: nothing would stop a second watch.
+
+    Raises
+    ------
+    ConfigurationError
+        The message says what to do.
+    """
+    with suppress(OSError):  # whoever opens the ledger reports that its folder cannot be written to
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        if not has_locks(ledger.parent):
+            raise ConfigurationError(
+                f"The ledger {ledger} would be on a share without file locks, where nothing stops a second "
+                "watch, and where SQLite does not work. Keep the ledger on a disk of this computer: "
+                "--ledger DIR"
+            )
 
 
 def refuse_second(ledger: Path) -> None:
@@ -76,7 +120,7 @@ def refuse_second(ledger: Path) -> None:
             return
     except Timeout:
         raise _in_use(ledger) from None
-    except OSError:
+    except (OSError, NotImplementedError):
         return  # the monitor will report what is wrong
 
 

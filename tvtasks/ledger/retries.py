@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tvtasks.errors import (
     CancelledRunError,
+    DeadlyFileError,
     RecipeError,
     TvtasksError,
     UnreadableFileError,
@@ -19,7 +20,7 @@ from tvtasks.errors import (
 
 logger = logging.getLogger(__name__)
 
-NEVER_RETRIED = (UnreadableFileError, UnusableImageError, RecipeError)
+NEVER_RETRIED = (UnreadableFileError, UnusableImageError, RecipeError, DeadlyFileError)
 """Errors that quarantine a file at once, unless the system caused them."""
 
 FIRST_DELAY = timedelta(seconds=10)

@@ -13,7 +13,7 @@ from typing import Self
 
 from tvtasks import readers
 from tvtasks.errors import ArchiveError
-from tvtasks.filesystem import FileStatus, MountedFolder, status_of
+from tvtasks.filesystem import FileStatus, MountedFolder, is_behind_link, status_of
 from tvtasks.ledger import Entry, Ledger, LedgerLock, Priority
 from tvtasks.monitor.candidates import Candidates
 from tvtasks.monitor.companions import Companions
@@ -209,6 +209,11 @@ class Monitor:
         return self._candidates.ignored
 
     @property
+    def unreadable(self) -> dict[Path, str]:
+        """Why each subfolder that cannot be read cannot be read: its images are not found."""
+        return dict(self._scanner.unreadable)
+
+    @property
     def trouble(self) -> str:
         """A sentence on what stops files from being found or queued at present; empty if nothing does."""
         return " ".join(self._troubles.values())
@@ -270,6 +275,7 @@ class Monitor:
         return min(max(due, self._next_attempt), self._next_check)
 
     def _check_folder(self) -> None:
+        self._observer.poll_if_hybrid()
         if self._observer.ensure_alive():
             self._scanner.next_scan = self._clock()
             self._silence.excuse()
@@ -292,6 +298,8 @@ class Monitor:
         """Take in a path that an event reports; even a known file may have new content."""
         if not (self._recursive or path.parent == self.folder) or self._rules.ignored(path):
             return
+        if self._recursive and is_behind_link(path, self.folder):
+            return  # scans do not follow links either: the files behind them may be results
         self._tell_image_of(path)
         if self._candidates.takes(path):
             self._observe(path, written=True)

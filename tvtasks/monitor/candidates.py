@@ -53,6 +53,10 @@ class Candidates:
 
     def _say_not_read(self, path: Path) -> None:
         ending = path.suffix.lower()
+        if readers.is_result(path):
+            sentence = f"{path.name} is a result of tvtasks and no image: files like it are left alone."
+            self._say("results", sentence, logging.INFO)
+            return
         if ending in self._ignored or ending in readers.endings() or not path.is_file():
             return
         if not readers.is_companion(path):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tvtasks.errors import ConfigurationError
+from tvtasks.filesystem import is_same_folder
 from tvtasks.monitor.ignore import IgnoreRules
 from tvtasks.options import MonitorOptions
 
@@ -14,8 +15,21 @@ def check_folders(
     outputs: Path | None,
     options: MonitorOptions = MonitorOptions(),
     excluded: Iterable[Path] = (),
+    *,
+    what: str = "archive",
 ) -> None:
     """Refuse a folder that cannot be watched, and an archive among the images; write nothing.
+
+    Parameters
+    ----------
+    folder
+        The watched folder.
+    outputs
+        Where files will be written; None for nowhere.
+    options, excluded
+        How the folder is watched.
+    what
+        What will be written there, for the message.
 
     Raises
     ------
@@ -28,14 +42,14 @@ def check_folders(
     if outputs is None:
         return
     outputs = outputs.resolve()
-    if outputs == folder:
+    if is_same_folder(outputs, folder):
         raise ConfigurationError(
-            f"The archive cannot be the watched folder {folder} itself. Give a folder beside it."
+            f"The {what} cannot be the watched folder {folder} itself. Give a folder beside it."
         )
     if options.recursive and not rules.ignored(outputs / "result.nxs"):
         raise ConfigurationError(
-            f"The archive {outputs} is inside {folder}, which is watched with all its subfolders. Give a "
-            "folder beside it, or exclude the archive with --ignore."
+            f"The {what} {outputs} is inside {folder}, which is watched with all its subfolders. Give a "
+            f"folder beside it, or exclude the {what} with --ignore."
         )
 
 
@@ -47,11 +61,11 @@ def _check_folder(folder: Path) -> None:
         raise ConfigurationError(
             f"The folder {folder} does not exist. Create it, connect the drive or correct the path."
         ) from None
-    except NotADirectoryError:
-        raise ConfigurationError(
-            f"{folder} is a file, not a folder. Give the folder that the microscope writes to."
-        ) from None
     except OSError as error:
+        if isinstance(error, NotADirectoryError) or folder.is_file():  # Windows has several errors for a file
+            raise ConfigurationError(
+                f"{folder} is a file, not a folder. Give the folder that the microscope writes to."
+            ) from None
         raise ConfigurationError(
             f"The folder {folder} cannot be read: {error.strerror}. Ask for permission to read it."
         ) from error

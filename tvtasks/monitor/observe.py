@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 from watchdog.events import (
@@ -30,7 +30,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from tvtasks.errors import ConfigurationError
-from tvtasks.filesystem import is_network_folder
+from tvtasks.filesystem import MOUNTS, is_network_folder, network_folders_in
 from tvtasks.options import ObserverKind
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ class FolderObserver:
         start (because of the limit on inotify watches, for example).
     recursive
         Whether to observe subfolders.
+    mounts
+        Linux's list of mounts.
     wake
         Called in a thread of watchdog whenever a path is reported. It must be quick and raise nothing.
     """
@@ -90,12 +92,14 @@ class FolderObserver:
         *,
         recursive: bool = False,
         wake: Callable[[], object] = lambda: None,
+        mounts: Path = MOUNTS,
     ) -> None:
         self.folder = folder
         self.polls = kind == "polling" or (kind == "auto" and is_network_folder(folder))
-        self.reported = 0
-        self._kind = kind
+        self._mounts = mounts
         self._recursive = recursive
+        self._kind = kind
+        self.reported = 0
         self._wake = wake
         self._paths: SimpleQueue[Path] = SimpleQueue()
         self._observer: BaseObserver | None = None
@@ -110,6 +114,7 @@ class FolderObserver:
             The folder cannot be observed; the message says why and what to try.
         """
         self._root = self._identity()
+        self.poll_if_hybrid()
         if self.polls:
             return
         try:
@@ -131,6 +136,13 @@ class FolderObserver:
             ending = Thread(target=_end, args=(observer,), name="tvtasks observer's end", daemon=True)
             ending.start()
             ending.join(JOIN_SECONDS)
+
+    def poll_if_hybrid(self) -> None:
+        """Switch to polling if a share is mounted in a subfolder: its changes would not be reported."""
+        if self._recursive and self._kind == "auto" and not self.polls:
+            shares = network_folders_in(self.folder, self._mounts)
+            if shares:
+                self.poll(f"a network share is mounted in it, at {shares[0]}")
 
     def poll(self, reason: str) -> None:
         """Switch to polling for good, if the kind is ``auto``."""
@@ -190,6 +202,7 @@ class FolderObserver:
         return bool(observer.emitters) and all(thread.is_alive() for thread in threads)
 
     def _launch(self) -> BaseObserver:
+        self.folder.stat()  # on Windows, watchdog would wait two seconds for a folder that does not exist
         observer = Observer()
         observer.schedule(
             _Collector(self.report), str(self.folder), recursive=self._recursive, event_filter=_EVENTS
@@ -199,6 +212,11 @@ class FolderObserver:
         except OSError:
             observer.stop()  # the native observer already has a thread of its own
             raise
+        except (
+            Empty
+        ) as error:  # on Windows, the thread that opens the folder has failed and does not tell why
+            observer.stop()
+            raise OSError("Windows refuses to open it") from error
         return observer
 
     def _identity(self) -> tuple[int, int] | None:

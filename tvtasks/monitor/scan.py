@@ -116,6 +116,8 @@ class Scanner:
         When the last scan of the whole folder began, by the clock.
     next_scan
         When the next one is due; a caller with a reason may set it.
+    unreadable
+        Why each folder that the last scan could not list could not be listed.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Scanner:
     ) -> None:
         self.last_scan = 0.0
         self.next_scan = 0.0
+        self.unreadable: dict[Path, str] = {}
         self._eager_scan = 0.0
         self._folder = folder
         self._known = KnownFiles(ledger, recipe)
@@ -204,6 +207,7 @@ class Scanner:
     def _steps(self, top: Path, meet: Meet) -> Iterator[None]:
         """Pass the files below a folder that the ledger does not know to `meet`, in steps."""
         rules, folders, times = self._rules, [top], {}
+        unreadable: dict[Path, str] = {}
         while folders:
             folder = folders.pop()
             times[folder] = changed_at(folder)
@@ -222,5 +226,17 @@ class Scanner:
             except OSError as error:
                 # It has just gone, or may not be read. The monitor itself checks the top folder.
                 logger.debug("%s cannot be listed: %s", folder, error)
+                if folder != self._folder and not isinstance(error, FileNotFoundError):
+                    unreadable[folder] = error.strerror or str(error)
         if top == self._folder:
             self._times.take(times)
+            self._name(unreadable)
+
+    def _name(self, unreadable: dict[Path, str]) -> None:
+        """Keep the folders that cannot be listed; log each once."""
+        for folder, why in unreadable.items():
+            if folder not in self.unreadable:
+                logger.warning("The folder %s cannot be read (%s): its images are not found.", folder, why)
+        for folder in self.unreadable.keys() - unreadable.keys():
+            logger.info("The folder %s can be read again.", folder)
+        self.unreadable = unreadable

@@ -5,12 +5,13 @@ point.
 """
 
 import hashlib
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from errno import EINVAL
 from pathlib import Path
 
-from tvtasks.errors import UnreadableFileError
+from tvtasks.errors import UnreadableFileError, UnusableImageError
 from tvtasks.micrograph import Micrograph, Source, file_sha256
 from tvtasks.readers.checks import checked
 from tvtasks.readers.completeness import is_companion
@@ -26,11 +27,13 @@ __all__ = [
     "incomplete",
     "is_candidate",
     "is_companion",
+    "is_result",
     "read",
     "unfinished",
 ]
 
 _HEAD_BYTES = 4096
+_RESULT = re.compile(r"__[0-9a-f]{8}__[0-9a-f]{12}\.(nxs|png)$")
 
 
 def read(path: str | Path) -> list[Micrograph]:
@@ -75,7 +78,7 @@ def read(path: str | Path) -> list[Micrograph]:
         source = replace(Source.of(path), sha256=content_sha256(path))
         micrographs = checked(reader.read(path, source), path)
         status = path.stat()
-    except UnreadableFileError:
+    except (UnreadableFileError, UnusableImageError):
         raise
     except Exception as error:  # libraries raise any error for a damaged file
         raise UnreadableFileError(_why_unreadable(path, reader.name, error)) from error
@@ -198,11 +201,25 @@ def _known(path: Path) -> Reader | None:
 
 
 def is_candidate(path: str | Path) -> bool:
-    """Return whether a path is named like an image, and not like a helper file of file managers or shares."""
+    """Return whether a path is named like an image, and not like a helper file of file managers or shares.
+
+    Results of tvtasks and their pictures do not count as images.
+    """
     path = Path(path)
-    if path.name.startswith((".", "~")) or "@eaDir" in path.parts:
+    if is_result(path) or path.name.startswith((".", "~")) or "@eaDir" in path.parts:
         return False
     return ending_of(path) is not None
+
+
+def is_result(path: str | Path) -> bool:
+    """Return whether a path is named like a result of tvtasks, or like the picture of one.
+
+    Examples
+    --------
+    >>> is_result("scan__6c90742a__a1850b1130f2.nxs"), is_result("scan.nxs")
+    (True, False)
+    """
+    return _RESULT.search(Path(path).name) is not None
 
 
 def _head(path: Path) -> bytes:

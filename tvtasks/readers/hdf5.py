@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
@@ -64,6 +65,8 @@ def _is_locked(path: Path) -> bool:
     To ask by locking it would disturb that program. Linux lists the locks; elsewhere the monitor's wait for
     silence has to do.
     """
+    if sys.platform != "linux":
+        return False
     try:
         locks = _LOCKS.read_text()
     except OSError:
@@ -96,6 +99,11 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
 def load(path: Path) -> list[isolated.Signal]:
     """Return the images or stacks of a file, and what `Micrograph` needs with them."""
     with h5py.File(path, "r", locking=False) as file:
+        if file.attrs.get("creator") == "tvtasks":
+            raise UnreadableFileError(
+                f"{path} is a result of tvtasks and not an image of a microscope. To restore its raw image "
+                "again, use tvtasks rerun."
+            )
         plots, notes = find(file, path)
         technique = scanning_probe(file)
         for plot in plots:

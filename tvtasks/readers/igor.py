@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.micrograph import Image, Micrograph, Source
+from tvtasks.micrograph import Image, Micrograph, Position, Source
 from tvtasks.readers.directions import direction_of
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.pixels import require_plausible
@@ -83,9 +83,10 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             f"{path} contains curves ({curves}), not an image. A curve cannot be restored as an image."
         )
     values = values.reshape(*values.shape[:2], -1)
-    dx, dy = (abs(float(step)) for step in header["sfA"][:2])
+    dx, dy = (float(step) for step in header["sfA"][:2])
     common: dict[str, Any] = {
-        "pixel_size": pixel_size(dy, dx, unit_y, unit_x),
+        "pixel_size": (size := pixel_size(abs(dy), abs(dx), unit_y, unit_x)),
+        "position": _position(header, size, values.shape[1]),
         "technique": "AFM" if "ImagingMode" in note or "SpringConstant" in note else None,
         "acquired_at": _acquired_at(note),
         "source": source,
@@ -112,6 +113,16 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             )
         )
     return numbered(micrographs)
+
+
+def _position(header: Any, size: tuple[float, float] | None, lines: int) -> Position | None:
+    """Return the position of the first pixel, which is the last in the wave along y."""
+    if size is None:
+        return None
+    (dx, dy), (x, y) = (tuple(map(float, header[key][:2])) for key in ("sfA", "sfB"))
+    to_metres_x, to_metres_y = size[1] / abs(dx), size[0] / abs(dy)
+    signs = (-1 if dy > 0 else 1, 1 if dx > 0 else -1)
+    return Position((y + (lines - 1) * dy) * to_metres_y, x * to_metres_x, *signs)
 
 
 def _curves(values: Image, labels: Any, unit: str) -> str:

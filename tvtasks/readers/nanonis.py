@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.micrograph import Image, Micrograph, ScanDirection, Source
+from tvtasks.micrograph import Image, Micrograph, Position, ScanDirection, Source
 from tvtasks.readers import completeness
 from tvtasks.readers.quantities import quantity, technique
 from tvtasks.readers.reader import Reader
@@ -63,7 +63,8 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         oscillates=header.get("Oscillation Control>Amplitude controller on", "").upper() == "TRUE",
     )
     common: dict[str, Any] = {
-        "pixel_size": _pixel_size(width, height, columns, rows),
+        "pixel_size": (size := _pixel_size(width, height, columns, rows)),
+        "position": _position(header, size, columns, rows),
         "technique": found,
         "acquired_at": _acquired_at(header),
         "source": source,
@@ -121,9 +122,10 @@ def _header(content: bytes, path: Path) -> dict[str, str]:
                 "Another program wrote it, and its description of the scan is not reliable. "
                 "Restore the file that the microscope wrote."
             )
-        # Of two, the first is part of a comment.
         tag, lines = line[1:-1], []
-        tags[tag] = lines
+        # A comment may hold tags, too. It comes before this table and after the others.
+        if tag not in tags or tag == "DATA_INFO":
+            tags[tag] = lines
     return {tag: "\n".join(text).strip("\n") for tag, text in tags.items()}
 
 
@@ -179,6 +181,17 @@ def _pass(name: str) -> tuple[str, int]:
 def _pixel_size(width: str, height: str, columns: int, rows: int) -> tuple[float, float] | None:
     with suppress(ValueError):
         return pixel_size(float(height) / rows, float(width) / columns)
+    return None
+
+
+def _position(
+    header: dict[str, str], size: tuple[float, float] | None, columns: int, rows: int
+) -> Position | None:
+    """Return the position of the upper left pixel; None for a scan that is turned against the axes."""
+    with suppress(ValueError):
+        x, y = (float(number) for number in header.get("SCAN_OFFSET", "").split())  # of the centre
+        if size and float(header.get("SCAN_ANGLE", "nan")) % 360 == 0:
+            return Position(y + size[0] * (rows - 1) / 2, x - size[1] * (columns - 1) / 2)
     return None
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 
 from tvtasks.micrograph import Micrograph, Source, file_sha256
 from tvtasks.readers.origin import Origin
-from tvtasks.readers.pixels import grey, split
+from tvtasks.readers.pixels import grey, require_room, split
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.sidecars import sidecar, sidecar_of
 
@@ -34,6 +34,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         reader = ("imagecodecs", imagecodecs.__version__)
     else:
         with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
+            require_room(image.width * image.height * len(image.getbands()), path)
             pictures = [_frame(frame) for frame in ImageSequence.Iterator(image)]
         reader = ("Pillow", PIL.__version__)
     micrographs = []

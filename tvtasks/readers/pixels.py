@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvtasks import memory
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Image
 
@@ -15,6 +16,7 @@ _LUMA = np.array([19595.0, 38470.0, 7471.0])
 # Deflate compresses up to 1032 to 1; an image that is compressed more is empty or its header is damaged.
 _TIGHTEST_COMPRESSION = 2000
 _HARMLESS_BYTES = 64 * 2**20
+_TIMES_READ = 3  # as decoded, as a copy in grey, and to look for its scale
 
 
 def require_plausible(unpacked_bytes: int, path: Path) -> None:
@@ -31,6 +33,18 @@ def require_plausible(unpacked_bytes: int, path: Path) -> None:
             f"{path} is damaged: its header announces {unpacked_bytes / 2**20:,.0f} MiB of pixels, but the "
             f"file has only {packed_bytes} bytes. Copy it again from the microscope."
         )
+    require_room(unpacked_bytes, path)
+
+
+def require_room(unpacked_bytes: int, path: Path) -> None:
+    """Refuse data that do not fit into memory, before they are unpacked: a small file may hold very much.
+
+    Raises
+    ------
+    UnusableImageError
+        Reading alone would take more memory than restoring may.
+    """
+    memory.BUDGET.refuse(_TIMES_READ * unpacked_bytes, path.name)
 
 
 def split(array: NDArray[Any], path: Path) -> tuple[list[Image], tuple[str, ...]]:

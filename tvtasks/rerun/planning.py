@@ -17,6 +17,7 @@ from tvtasks.archive.identity import content_sha256, work_id
 from tvtasks.archive.seals import read_seals
 from tvtasks.archive.storage import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
+from tvtasks.filesystem import is_same_folder
 from tvtasks.ledger import UNRESTORED, ReadOnlyLedger
 from tvtasks.listener import Progress, no_progress
 from tvtasks.micrograph import Micrograph
@@ -145,6 +146,7 @@ def plan(
     """
     archives, files = _sorted_out(sources)
     archive = archive or _only(archives)
+    _refuse_among_images(archive, files)
     found = {place: _runs(place, progress) for place in archives}
     same = next((place for place in found if place.resolve() == archive.resolve()), None)
     there = found[same] if same else entries(archive, progress=progress) if archive.is_dir() else []
@@ -252,6 +254,14 @@ def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:
                 )
             files += originals
     return archives, list(dict.fromkeys(files))
+
+
+def _refuse_among_images(archive: Path, files: Iterable[Path]) -> None:
+    for folder in dict.fromkeys(file.parent for file in files):
+        if is_same_folder(archive, folder):
+            raise ConfigurationError(
+                f"The archive cannot be the folder of the images {folder} itself. Give a folder beside it."
+            )
 
 
 def _only(archives: Iterable[Path]) -> Path:

@@ -13,6 +13,7 @@ from tvtasks.archive import remove_partials
 from tvtasks.archive.conditions import chosen_by
 from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.listener import Listener
+from tvtasks.memory import GIGABYTE
 from tvtasks.outcome import BatchReport, Outcome
 from tvtasks.recipe import Recipe
 from tvtasks.recipe_book import RecipeBook
@@ -43,6 +44,11 @@ class Request:
         Address of a Dask cluster, or ``local`` for processes on this computer; empty for threads.
     storage
         How to compress results, and the sample data for images without any in the archive.
+    memory
+        Memory that restoring may take, in GB of 10⁹ bytes; None for what is free. The processes of a cluster
+        share it.
+    frames
+        Frames to take from stacks and series, instead of those that the recipes name; empty for theirs.
     yields
         Whether to wait while a watch of the same archive has files to restore.
     """
@@ -55,13 +61,15 @@ class Request:
     workers: int = 2
     dask: str = ""
     storage: Storage = DEFAULT_STORAGE
+    memory: float | None = None
     yields: bool = True
+    frames: str = ""
 
     def plan(self, listener: Listener | None = None) -> Plan:
         """Find out what there is to do."""
         return plan(
             self.sources,
-            RecipeBook.load(self.recipes),
+            RecipeBook.load(self.recipes, frames=self.frames),
             self.archive,
             chosen=chosen_by(self.select),
             failed_only=self.failed_only,
@@ -135,5 +143,6 @@ def run_batch(
             live=live_work(*archives) if request.yields else lambda: False,
             context=context,
             storage=request.storage,
+            memory=int(request.memory * GIGABYTE) if request.memory else None,
         )
     return report

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from tvtasks.health.problems import life
 from tvtasks.ledger import ReadOnlyLedger, State
 from tvtasks.ledger.retries import explain, is_passing, log_defect
 from tvtasks.listener import Listener
+from tvtasks.memory import limited
 from tvtasks.micrograph import Micrograph
 from tvtasks.outcome import Outcome
 from tvtasks.places import holding
@@ -69,6 +70,7 @@ def execute(
     live: Callable[[], bool] = lambda: False,
     context: Mapping[str, Any] | None = None,
     storage: Storage = DEFAULT_STORAGE,
+    memory: int | None = None,
 ) -> str:
     """Carry out the work of a plan, a few files at a time. A failure does not stop the others.
 
@@ -96,6 +98,8 @@ def execute(
         Further provenance for the run records, safe for JSON.
     storage
         How to compress the results, and the sample data; without any here, those in the archive count.
+    memory
+        Bytes that all work may take at the same time; None for what is free.
 
     Returns
     -------
@@ -117,9 +121,12 @@ def execute(
         if pool is None:
             threads = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="rerun"))
             pool = Pool(threads, lambda: workers)
+            stack.enter_context(limited(memory))
+            share = None
         else:  # the processes may have another working folder
             directory = directory.absolute()
             rest = (job._replace(source=job.source.absolute()) for job in rest)
+            share = memory // workers if memory else None
         batch = list(islice(rest, pool.batch))
         again: list[list[Job]] = []
         while running or ((batch or again) and not stop.is_set() and in_a_row < FAILURES_IN_A_ROW):
@@ -131,7 +138,7 @@ def execute(
                 else:
                     jobs_now, batch = batch, list(islice(rest, pool.batch))
                 begun = pool.executor.submit(
-                    _do_batch, jobs_now, directory, archive_id, context or {}, storage
+                    _do_batch, jobs_now, directory, archive_id, context or {}, storage, share
                 )
                 running[begun] = jobs_now
             if not running:
@@ -218,11 +225,16 @@ def _has_work(directory: Path) -> bool:
 
 
 def _do_batch(
-    jobs: Sequence[Job], directory: Path, archive_id: str, context: Mapping[str, Any], storage: Storage
+    jobs: Sequence[Job],
+    directory: Path,
+    archive_id: str,
+    context: Mapping[str, Any],
+    storage: Storage,
+    share: int | None,
 ) -> list[Outcome]:
     """Restore some files, in whichever process this is called."""
     try:
-        with holding(directory, archive_id):
+        with holding(directory, archive_id), limited(share) if share else nullcontext():
             return [outcome for job in jobs for outcome in _do(job, directory, context, storage)]
     except ArchiveAwayError as error:
         return [_failed(job.source.name, job, error) for job in jobs]

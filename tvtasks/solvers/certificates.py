@@ -17,12 +17,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tvtasks.models import TVL1, HuberROF, Model
+from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Check, Solution, bounds
 from tvtasks.solvers.grid import Grid, pad
+from tvtasks.solvers.wavefront import Threads, share_rows
 
-_TINY = float(np.finfo(np.float64).tiny)
+# By these, and by what leaves nothing beyond ±λ, w is multiplied for the bound of TV-L1.
+_SCALES = np.array([1.0, 0.999, 0.995, 0.98, 0.93])
+# How fast the local scale of q decays, per pixel at λ = α1, and how often it is found anew.
+_DECAY, _ROUNDS = 0.06, 2
+# Below this part of the energy, a bound is not worth another round.
+_HOPELESS = (0.5, 0.99, 1.0)
 
 
 class Certificate(NamedTuple):
@@ -108,33 +114,151 @@ def certify_rounded(
 
 
 def certify_padded(
-    model: Model, at: Iterates, image: Array, low: float, extent: float, grid: Grid
+    model: Model,
+    at: Iterates,
+    image: Array,
+    low: float,
+    extent: float,
+    grid: Grid,
+    threads: Threads | None = None,
+    *,
+    rounds: int | None = None,
 ) -> Certificate:
-    """Certify padded iterates for f = (image − low) / extent, without a temporary of the image's size."""
+    """Certify padded iterates for f = (image − low) / extent, without a temporary of the image's size.
+
+    Rows are summed one by one and then together, so that the number of threads changes nothing. `rounds`
+    says how often the local scale of TGV-L1 is found anew.
+    """
     if isinstance(model, HuberROF):
-        energies, gaps = bounds.huber_rof_gap(
-            at.u, at.dual, image, low, extent, grid.mx, grid.my, model.lam, model.alpha
-        )
-        energy, gap = float(energies.sum()), float(gaps.sum())
-        return Certificate(energy, energy - gap, relative_gap(energy, gap), "primal-dual gap")
+        return _huber_rof(model, at, image, low, extent, grid, threads)
     if isinstance(model, TVL1):
-        least, greatest = (float(image.min()) - low) / extent, (float(image.max()) - low) / extent
-        (energies, products, outside), largest = bounds.tv_l1_bounds(
-            at.u, at.dual, image, low, extent, grid.mx, grid.my, model.lam, least, greatest
+        return _tv_l1(model, at, image, low, extent, grid, threads)
+    return _tgv_l1(model, at, image, low, extent, grid, threads, _ROUNDS if rounds is None else rounds)
+
+
+def _huber_rof(
+    model: HuberROF,
+    at: Iterates,
+    image: Array,
+    low: float,
+    extent: float,
+    grid: Grid,
+    threads: Threads | None,
+) -> Certificate:
+    end = len(at.u) - 1
+    sums = np.zeros((2, end + 1))
+
+    def some(first: int, last: int) -> None:
+        bounds.huber_rof_gap(
+            at.u, at.dual, image, low, extent, grid.mx, grid.my, model.lam, model.alpha, first, last, sums
         )
-        product, most = float(products.sum()), float(largest.max())
-        scaled = product * min(1.0, model.lam / most) if most > 0 else 0.0
-        boxed = product - float(outside.sum())
-        lower, bound = max(
-            (scaled, "primal-dual gap, dual scaled"), (boxed, "primal-dual gap within the image's range")
+
+    share_rows(threads, some, 1, end)
+    energy, gap = (float(total) for total in sums.sum(axis=1))
+    return Certificate(energy, energy - gap, relative_gap(energy, gap), "primal-dual gap")
+
+
+def _tv_l1(
+    model: TVL1,
+    at: Iterates,
+    image: Array,
+    low: float,
+    extent: float,
+    grid: Grid,
+    threads: Threads | None,
+) -> Certificate:
+    """Scale w = ∇ᵀp, and pay for what is still beyond ±λ with the range of the image; the best scale counts.
+
+    The last of them leaves nothing beyond.
+    """
+    end = len(at.u) - 1
+    sums = np.zeros((2 + _SCALES.size, end + 1))
+    least, greatest = (float(image.min()) - low) / extent, (float(image.max()) - low) / extent
+
+    def some(first: int, last: int) -> float:
+        box = (model.lam, least, greatest, _SCALES)
+        found = bounds.tv_l1_bounds(
+            at.u, at.dual, image, low, extent, grid.mx, grid.my, *box, first, last, sums
         )
-    else:
-        assert at.v is not None
-        (energies, products), (p_squared, largest) = bounds.tgv_l1_bounds(
-            at.u, at.v, at.dual, image, low, extent, *grid, model.lam, model.alpha1, model.alpha2
-        )
-        scale = min(1.0, model.alpha1 / max(float(p_squared.max()) ** 0.5, _TINY))
-        scale = min(scale, model.lam / max(float(largest.max()), _TINY))
-        lower, bound = scale * float(products.sum()), "primal-dual gap, dual scaled"
-    energy = float(energies.sum())
+        return float(found.max())
+
+    most = max(share_rows(threads, some, 1, end))
+    energy, product, *outside = (float(total) for total in sums.sum(axis=1))
+    boxed = max(float(scale) * product - cost for scale, cost in zip(_SCALES, outside, strict=True))
+    scaled = product * min(1.0, model.lam / most) if most > 0 else 0.0
+    lower, bound = max(
+        (scaled, "primal-dual gap, dual scaled"), (boxed, "primal-dual gap within the image's range")
+    )
     return Certificate(energy, lower, relative_gap(energy, energy - lower), bound)
+
+
+def _tgv_l1(
+    model: TGVL1,
+    at: Iterates,
+    image: Array,
+    low: float,
+    extent: float,
+    grid: Grid,
+    threads: Threads | None,
+    rounds: int,
+) -> Certificate:
+    """Scale q so that p = Eᵀq and w = ∇ᵀp are within their bounds: where they exceed them, and then the rest.
+
+    A scale that varies slowly keeps most of the bound where nothing is exceeded; a second round corrects what
+    its own variation exceeds.
+    """
+    u, v, dual = at
+    assert v is not None
+    end = len(at.u) - 1
+    blocks = tuple(-(-(n - 2) // bounds.BLOCK) for n in at.u.shape)
+    shares = np.ones(blocks)
+    decay = float(np.exp(-_DECAY * bounds.BLOCK * min(1.0, model.lam / model.alpha1)))
+    energy, lower, bound = 0.0, -np.inf, ""
+    for tried in range(1 + rounds):
+        sums, largest = np.zeros((2, end + 1)), np.zeros((2, blocks[0], at.u.shape[1]))
+
+        def some(first: int, last: int) -> None:
+            bounds.tgv_l1_bounds(
+                u,
+                v,
+                dual,
+                shares,  # noqa: B023 - called before they change
+                image,
+                low,
+                extent,
+                *grid,
+                model.lam,
+                model.alpha1,
+                model.alpha2,
+                tried == 0,  # noqa: B023
+                first,
+                last,
+                sums,  # noqa: B023
+                largest,  # noqa: B023
+            )
+
+        share_rows(threads, some, 1, end)
+        if tried == 0:
+            energy = float(sums[0].sum())
+        excess = np.maximum(
+            np.sqrt(largest[0]).max(initial=0.0) / model.alpha1, largest[1].max(initial=0.0) / model.lam
+        )
+        found = float(sums[1].sum()) / max(1.0, float(excess))
+        if found > lower:
+            lower, bound = found, "primal-dual gap, dual scaled" + (" locally" if tried else "")
+        if excess <= 1 + 1e-9 or found <= _HOPELESS[tried] * energy:
+            break
+        shares /= 1 + _spread_excess(largest, model, decay)
+    return Certificate(energy, lower, relative_gap(energy, energy - lower), bound)
+
+
+def _spread_excess(largest: Array, model: TGVL1, decay: float) -> Array:
+    """Return by how much p or w exceed their bounds in each block, and around it, decaying with distance."""
+    width = largest.shape[2] - 2
+    columns = np.zeros((2, largest.shape[1], -(-width // bounds.BLOCK) * bounds.BLOCK))
+    columns[:, :, :width] = largest[:, :, 1:-1]
+    p_squared, w = columns.reshape(2, largest.shape[1], -1, bounds.BLOCK).max(axis=3)
+    excess = np.maximum(np.sqrt(p_squared) / model.alpha1, w / model.lam) - 1
+    excess = np.maximum(excess, 0.0)
+    bounds.spread(excess, decay)
+    return np.asarray(excess)

@@ -6,8 +6,6 @@ Dabov et al. 2007): a coefficient whose power in the first estimate is P keeps P
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from scipy.ndimage import uniform_filter
 from tvtasks.operators import Array
 from tvtasks.solvers.kernels import compiled
 from tvtasks.solvers.lattice_mean import Mean
+from tvtasks.solvers.wavefront import mapping
 
 _SIDE, _STEP = (
     12,
@@ -52,20 +51,33 @@ def cosine_wiener(
     colours = np.ones((_SIDE, _SIDE), np.float32) if coloured is None else coloured
     after = [-(size + 2 * _SIDE) % _STEP for size in (rows, columns)]
     pad = [(_SIDE, _SIDE + more) for more in after]
-    f, u = (_phases(np.pad(np.asarray(a, np.float32), pad, mode="symmetric")) for a in (image, first))
     levels = np.pad(np.asarray(variance, np.float32), pad, mode="symmetric")
-    levels = uniform_filter(levels, _SIDE, mode="nearest")[_SIDE // 2 :: _STEP, _SIDE // 2 :: _STEP]
-    height = f.shape[1]
-    totals = np.zeros((4, *f.shape), np.float32)
+    levels = uniform_filter(levels, _SIDE, mode="nearest")[_SIDE // 2 :: _STEP, _SIDE // 2 :: _STEP].copy()
+    out = [np.empty((rows, columns), np.float32) for _ in range(3)]
 
     def some(top: int) -> None:
-        _filter_rows(f, u, levels, colours, TRANSFORM, top, min(top + _ROWS, height), _STEP, totals)
+        """Filter rows [top, top + _ROWS): little more memory than the result takes."""
+        bottom = min(top + _ROWS, rows)
+        # Blocks begin at the same rows as if all were done at once.
+        first_row, last_row = top, bottom + 2 * _SIDE
+        f, u = (_phases(strip_of(np.asarray(a), first_row, last_row, pad)) for a in (image, first))
+        totals = np.zeros((4, *f.shape), np.float32)
+        begin, end = _SIDE, _SIDE + bottom - top
+        _filter_rows(f, u, levels[first_row // _STEP :], colours, TRANSFORM, begin, end, _STEP, totals)
+        value, weight, own, squares = (_whole(t[:, begin:end])[:, _SIDE : _SIDE + columns] for t in totals)
+        out[0][top:bottom], out[2][top:bottom] = value / weight, own / weight
+        out[1][top:bottom] = weight / np.maximum(squares, 1e-12 * weight)
 
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        list((pool.map if pool else map)(some, range(0, height, _ROWS)))
-    inner = np.s_[_SIDE : _SIDE + rows, _SIDE : _SIDE + columns]
-    value, weight, own, squares = (_whole(total)[inner] for total in totals)
-    return Mean(value / weight, weight / np.maximum(squares, 1e-12 * weight), own / weight)
+    with mapping(threads) as run:
+        list(run(some, range(0, rows, _ROWS)))
+    return Mean(*out)
+
+
+def strip_of(image: Array, top: int, bottom: int, pad: list[tuple[int, int]]) -> Array:
+    """Return rows [top, bottom) of an image that is padded by its mirror image."""
+    rows = np.arange(top - pad[0][0], bottom - pad[0][0]) % (2 * len(image))
+    rows = np.minimum(rows, 2 * len(image) - 1 - rows)
+    return np.pad(np.asarray(image[rows], np.float32), [(0, 0), pad[1]], mode="symmetric")
 
 
 def _phases(image: Array) -> Array:

@@ -30,6 +30,7 @@ _SUSPICIOUS = 2.5  # standard deviations from which on a response is looked at m
 _ROUNDS = 6
 _REACH = 4.0  # widths, beyond which a Gaussian is cut
 _APART = 3.0  # widths, within which only the strongest is taken in one round
+_STRIP = 64  # rows that are worked on at a time
 _LAGS = 4  # px over which noise may be shared by neighbours
 _CLIP = 4.0  # standard deviations at which the residual is clipped to measure that
 
@@ -73,7 +74,7 @@ def find_features(
     Parameters
     ----------
     residual
-        Image less what is expected, shape (M, N).
+        Image less what is expected, shape (M, N); an array of float32 is used up.
     variance
         Of each of its pixels.
     skewness
@@ -83,28 +84,34 @@ def find_features(
     false_alarms
         Chance of a false feature in an image of noise.
     """
-    left = np.array(residual, np.float32)
-    scale = (1 / np.sqrt(variance)).astype(np.float32)
+    skews = None
+    if not isinstance(skewness, float):  # it is smooth
+        skews = [
+            gaussian_filter(skewness, s / math.sqrt(3), mode="reflect")[::2, ::2].copy()
+            for s in (WIDTHS[1], WIDTHS[5])
+        ]
+    del skewness
+    left = np.asarray(residual, np.float32)
+    scale = np.sqrt(variance, dtype=np.float32)
+    np.reciprocal(scale, out=scale)
+    del variance
     shared = autocovariance(left * scale)
     shared[_LAGS, _LAGS] = max(shared[_LAGS, _LAGS], 1.0)
     deviations = [_deviation(shared, s) for s in WIDTHS]
     everywhere, at_sites = _limits(left.size, sites, false_alarms)
     near_site = None if sites is None else maximum_filter(sites, 3)
-    skews = None
-    if not isinstance(skewness, float):
-        skews = [gaussian_filter(skewness, s / math.sqrt(3), mode="reflect") for s in (WIDTHS[1], WIDTHS[5])]
     found: list[NDArray[np.float64]] = []
     for _ in range(_ROUNDS):
         beyond = []
         for k, z, grid in _responses(left * scale, deviations):
             low = at_sites[k] if near_site is not None else everywhere[k]
-            y, x = np.nonzero(
-                (np.abs(z) > min(low, _SUSPICIOUS)) & (np.abs(z) == maximum_filter(np.abs(z), 3))
-            )
+            size = np.abs(z)
+            y, x = np.nonzero((size > min(low, _SUSPICIOUS)) & (size == maximum_filter(size, 3)))
+            del size
             strength, y, x = z[y, x].astype(np.float64), y * grid, x * grid
             if skews is not None:
                 strength = _unskewed(
-                    strength, skews[int(k > 3)][y, x] * (2 / 3 / math.sqrt(math.pi) / WIDTHS[k])
+                    strength, skews[int(k > 3)][y // 2, x // 2] * (2 / 3 / math.sqrt(math.pi) / WIDTHS[k])
                 )
             limit = np.full(y.shape, everywhere[k])
             if near_site is not None:
@@ -133,7 +140,10 @@ def _responses(standard: Array, deviations: list[float]) -> Iterator[tuple[int, 
             base, grid = np.ascontiguousarray(last[::2, ::2]), 2 * grid
         last = gaussian_filter(base, math.sqrt(s**2 - had**2) / grid, mode="reflect")
         down, across = (_at_border(size, s / grid) for size in base.shape)
-        yield k, last / (np.float32(deviations[k]) * down[:, np.newaxis] * across), grid
+        z = last / across
+        z /= np.float32(deviations[k]) * down[:, np.newaxis]
+        yield k, z, grid
+        del z
 
 
 def _at_border(size: int, width: float) -> Array:
@@ -148,34 +158,37 @@ def _at_border(size: int, width: float) -> Array:
     return out
 
 
-def fit_features(residual: Array, features: Features, *, sweeps: int = 2) -> tuple[Array, Array]:
-    """Fit the heights of features anew to another residual, and draw them.
+def add_features(image: Array, residual: Array, features: Features, *, sweeps: int = 2) -> Array:
+    """Fit the heights of features anew to another residual, and add them to an image, both of float32.
+
+    The residual is used up.
 
     Returns
     -------
-    image
-        Sum of the features.
     share
         Weight that a pixel of the residual has in its own fitted value; also the variance of the fit over
         that of a pixel.
     """
-    left = np.array(residual, np.float32)
-    drawn, share = np.zeros((2, *left.shape), np.float32)
-    _fit(left, features.places, features.widths, _REACH, sweeps, drawn, share)
-    return drawn, np.minimum(share, 1)
+    share = np.zeros(image.shape, np.float32)
+    _fit(residual, features.places, features.widths, _REACH, sweeps, image, share)
+    return np.minimum(share, 1, out=share)
 
 
 def autocovariance(standard: Array) -> NDArray[np.float64]:
     """Autocovariance at lags of up to 4 pixels, shape (9, 9), of what is within four standard deviations."""
     r = np.clip(standard, -_CLIP, _CLIP)
-    r = r - r.mean(dtype=np.float64).astype(r.dtype)
+    del standard
+    r -= r.mean(dtype=np.float64).astype(r.dtype)
     rows, columns = r.shape
     out = np.zeros((2 * _LAGS + 1, 2 * _LAGS + 1))
     for dy in range(_LAGS + 1):
         for dx in range(-_LAGS, _LAGS + 1):
             a = r[dy:, max(dx, 0) : columns + min(dx, 0)]
             b = r[: rows - dy, max(-dx, 0) : columns + min(-dx, 0)]
-            value = float(np.vdot(a, b)) / a.size
+            total = sum(
+                float(np.vdot(a[i : i + _STRIP], b[i : i + _STRIP])) for i in range(0, len(a), _STRIP)
+            )
+            value = total / a.size
             out[_LAGS + dy, _LAGS + dx] = out[_LAGS - dy, _LAGS - dx] = value
     noise = 3 / math.sqrt(r.size)  # what white noise shows by chance
     small = np.abs(out) < noise

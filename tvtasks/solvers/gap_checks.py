@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvtasks.operators import Array
-from tvtasks.solvers import certificates
+from tvtasks.solvers import bounds, certificates
 from tvtasks.solvers.certificates import Certificate, Iterates
 from tvtasks.solvers.stopping import Check
+from tvtasks.solvers.wavefront import Threads, share_rows
 
 # Fewer iterations than this between two checks of the gap are not worth a check.
 LEAST_BLOCK = 25
+# A gap that stalls this many times above what rounding allows has another reason, at first.
+_NEAR, _LONG = 3.0, 2000
 
 
 @dataclass
@@ -24,12 +27,14 @@ class Best:
     v: Array | None = None
     lower: float = -np.inf
     bound: str = ""
+    promising: float = 6.0  # how far above the tolerance a gap may be for a repair to be tried
 
-    def note(self, certificate: Certificate, at: Iterates) -> None:
+    def note(self, certificate: Certificate, at: Iterates, threads: Threads | None = None) -> None:
         """Keep what is better at this check."""
         if self.u is None or certificate.energy < self.energy:
             self.energy = certificate.energy
-            self.u, self.v = at.u.copy(), None if at.v is None else at.v.copy()
+            self.u = _copied(at.u, self.u, threads)
+            self.v = None if at.v is None else _copied(at.v, self.v, threads)
         if certificate.lower > self.lower or not self.bound:
             self.lower, self.bound = certificate.lower, certificate.bound
 
@@ -37,6 +42,16 @@ class Best:
     def gap(self) -> float:
         """The relative gap between the two."""
         return certificates.relative_gap(self.energy, self.energy - self.lower)
+
+
+def _copied(source: Array, target: Array | None, threads: Threads | None) -> Array:
+    """Copy an array, into `target` if it has the same dtype."""
+    if target is None or target.dtype != source.dtype:
+        target = np.empty_like(source)
+    shape = (-1, *source.shape[-2:])
+    whole, there = source.reshape(shape), target.reshape(shape)
+    share_rows(threads, lambda first, last: bounds.copy_rows(whole, there, first, last), 0, shape[1])
+    return target
 
 
 def phase_ends(history: list[Check], enough: float, began: int, approaching: bool) -> bool:
@@ -62,7 +77,7 @@ def until_next_check(history: list[Check], rtol: float, began: int, approaching:
     done, gap = last.iteration - began, last.gap
     if approaching:
         return max(LEAST_BLOCK, last.iteration // 4)
-    step = max(LEAST_BLOCK, done // 5)
+    step = max(LEAST_BLOCK, last.iteration // 5)
     before = history[-2] if len(history) > 1 else last
     if before.iteration < began or not 0 < gap < 0.999 * before.gap < np.inf:
         return step
@@ -70,10 +85,12 @@ def until_next_check(history: list[Check], rtol: float, began: int, approaching:
         return int(np.clip(1.2 * done * np.log(gap / rtol) / np.log(before.gap / gap), 5, step))
     power = np.log(before.gap / gap) / np.log(done / (before.iteration - began))
     factor = np.exp(min(np.log(gap / rtol) / power, 1.0))
-    return int(min(max(0.8 * (factor - 1) * done, 5, done // 5), max(0.6 * done, step)))
+    return int(min(max(0.8 * (factor - 1) * done, 5, done // 10), step))
 
 
 def rounding_matters(history: list[Check], floor: float, began: int) -> bool:
     """Return whether float32 may keep the gap from falling: it is near the `floor`, or has stalled."""
     last = history[-1]
-    return last.gap < floor or (last.iteration - began > 200 and last.gap > 0.9 * history[-2].gap)
+    stalled = last.iteration - began > 200 and last.gap > 0.9 * history[-2].gap
+    patience = last.gap < _NEAR * floor or last.iteration - began > _LONG
+    return last.gap < floor or (stalled and patience)

@@ -12,8 +12,6 @@ doi:10.1109/TIP.2007.901238.
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,8 +19,10 @@ from scipy.fft import dct
 from scipy.ndimage import uniform_filter
 
 from tvtasks.operators import Array
+from tvtasks.solvers.cosine_wiener import strip_of
 from tvtasks.solvers.kernels import compiled, summed
 from tvtasks.solvers.lattice_mean import Mean
+from tvtasks.solvers.wavefront import mapping
 
 _SIDE, _STEP = 8, 6  # px, of a block and from one to the next
 _REACH = 16  # px in which alike blocks are looked for
@@ -59,28 +59,34 @@ def group_wiener(
     colours = np.ones((_SIDE, _SIDE), np.float32) if coloured is None else coloured
     after = [-size % _STEP for size in (rows, columns)]
     pad = [(_SIDE, _SIDE + more) for more in after]
-    f, u = (np.pad(np.asarray(a, np.float32), pad, mode="symmetric") for a in (image, first))
-    levels = uniform_filter(np.pad(np.asarray(variance, np.float32), pad, mode="symmetric"), _SIDE)
-    levels = np.ascontiguousarray(np.roll(levels, (-_SIDE // 2, -_SIDE // 2), (0, 1)))
     window = np.kaiser(_SIDE, _WINDOW).astype(np.float32)
     window = window[:, np.newaxis] * window
-    height = f.shape[0]
+    height = rows + sum(pad[0])
 
     def some(top: int) -> tuple[int, Array]:
+        """Filter the groups of the blocks that begin in rows [top, top + _LINES)."""
         first_row, last_row = max(top - _REACH, 0), min(top + _LINES + _REACH + _SIDE, height)
-        totals = np.zeros((4, last_row - first_row, f.shape[1]), np.float32)
-        _filter_groups(
-            f, u, levels, colours, TRANSFORM, window, top, min(top + _LINES, height), first_row, totals
-        )
+        f, u, levels = (strip_of(np.asarray(a), first_row, last_row, pad) for a in (image, first, variance))
+        levels = uniform_filter(levels, _SIDE, mode="nearest")
+        levels = np.ascontiguousarray(np.roll(levels, (-_SIDE // 2, -_SIDE // 2), (0, 1)))
+        totals = np.zeros((4, *f.shape), np.float32)
+        begin, end = top - first_row, min(top + _LINES, height) - first_row
+        _filter_groups(f, u, levels, colours, TRANSFORM, window, begin, end, 0, totals)
         return first_row, totals
 
-    sums = np.zeros((4, *f.shape), np.float32)
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        for first_row, totals in (pool.map if pool else map)(some, range(0, height - _SIDE + 1, _LINES)):
-            sums[:, first_row : first_row + totals.shape[1]] += totals
-    inner = np.s_[_SIDE : _SIDE + rows, _SIDE : _SIDE + columns]
-    value, weight, own, squares = (total[inner] for total in sums)
-    return Mean(value / weight, weight / np.maximum(squares, 1e-12 * weight), own / weight)
+    sums = [np.zeros((rows, columns), np.float32) for _ in range(4)]
+    with mapping(threads) as run:
+        for first_row, totals in run(some, range(0, height - _SIDE + 1, _LINES)):
+            top = max(first_row - _SIDE, 0)
+            inner = totals[:, top + _SIDE - first_row : rows + _SIDE - first_row, _SIDE : _SIDE + columns]
+            for total, more in zip(sums, inner, strict=True):
+                total[top : top + len(more)] += more
+    value, weight, own, squares = sums
+    np.maximum(squares, 1e-12 * weight, out=squares)
+    np.divide(value, weight, out=value)
+    np.divide(own, weight, out=own)
+    np.divide(weight, squares, out=squares)
+    return Mean(value, squares, own)
 
 
 @compiled

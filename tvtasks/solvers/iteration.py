@@ -7,40 +7,54 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tvtasks.operators import Array
-from tvtasks.solvers import kernels
+from tvtasks.operators import Array, Direction
+from tvtasks.solvers import bounds, kernels
 from tvtasks.solvers.certificates import Iterates
-from tvtasks.solvers.wavefront import Block, Wavefront
+from tvtasks.solvers.grid import kept
+from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows
 
 # Bounds of ‖∇‖² by direction; they hold for ‖E‖² of TGV-L1 as well.
 NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
 RELAXATION = 1.9
 EPS = float(np.finfo(np.float32).eps)
-# Iterations between two samples of a mean.
-_SAMPLE = 20
+# Iterations between two samples of a mean, and how many times as many there are when the next mean starts.
+_SAMPLE = 16
+_GROWTH = 1.25
+_REPAIRS = 10
 
 
-class RecentMean:
-    """The mean of a dual field over the recent half of the iterations, in float32.
+class RecentMeans:
+    """Means of a dual field over recent iterations, in float32, taken while the iterations run.
 
     The bounds need a derivative of the dual field within ±λ at every pixel. The last iterate oscillates about
-    that long after u has settled; the mean gives a gap several times smaller.
+    that long after u has settled; a mean gives a gap several times smaller. There are two, which start anew
+    in turn, so that one of them always covers a fair part of the iterations.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.field = np.zeros(shape, np.float32)
-        self._done, self._since, self._counted = 0, 0, 0
+        self.fields = np.zeros((2, *shape), np.float32)
+        self._counted = [0, 0]
+        self._older, self._done, self._until = 0, 0, 0
 
-    def advance(self, front: Wavefront, iterate: Block, dual: Array, iterations: int) -> None:
-        """Iterate, and take samples on the way."""
-        if self._done >= 2 * self._since:
-            self.field[:], self._since, self._counted = 0, self._done, 0
-        end = self._done + iterations
-        while self._done < end:
-            block = min(_SAMPLE, end - self._done)
-            front.run(iterate, block)
-            self._done, self._counted = self._done + block, self._counted + 1
-            kernels.add_to_mean(self.field, dual, 1 / self._counted)
+    @property
+    def field(self) -> Array:
+        """The mean that covers more iterations."""
+        return np.asarray(self.fields[self._older])
+
+    def shares(self, iterations: int) -> Array:
+        """Return the weights of each of the next iterations in the two means, shape (iterations, 2)."""
+        shares = np.zeros((iterations, 2))
+        start, self._done = self._done, self._done + iterations
+        for done in range(start + 1, start + iterations + 1):
+            if done % _SAMPLE and done != start + iterations:
+                continue
+            if done > self._until:
+                self._until = max(done + 2 * _SAMPLE, int(_GROWTH * done))
+                self._counted[self._older], self._older = 0, 1 - self._older
+            for window in range(2):
+                self._counted[window] += 1
+                shares[done - start - 1, window] = 1 / self._counted[window]
+        return shares
 
 
 class Iteration(NamedTuple):
@@ -48,8 +62,8 @@ class Iteration(NamedTuple):
 
     advance: Callable[[int], None]
     state: tuple[Array, ...]
-    iterates: Callable[[], tuple[Iterates, ...]]  # one per dual field that is worth checking
-    mean: RecentMean | None = None
+    iterates: Callable[[bool], Iterates]  # with the last dual field, or with a mean
+    mean: RecentMeans | None = None
     # the gap that float32 may not get below, given the energy per pixel
     floor: Callable[[float], float] = lambda energy: 0.0
     # fraction of the energy that float32 may change it by, likewise
@@ -57,3 +71,42 @@ class Iteration(NamedTuple):
     # whether the first phase continues in float64 if float32 does not bring the energy down far enough
     refines: bool = False
     last_phase: bool = True
+    # the first phase ends when the energy is within about this part of the tolerance
+    enough: float = 0.5
+    repair: Callable[[Array], Array] | None = None  # a dual field that proves more than the given one
+
+
+class Repair:
+    """Turns a dual field of TV-L1 into one that exceeds its bounds by less, so that it proves more.
+
+    Ten steps cost as much as ten iterations, and the gap is often five times smaller.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], lam: float, direction: Direction, threads: Threads | None
+    ) -> None:
+        self._fields = np.zeros((2, 2, *shape), np.float32)
+        self._front = Wavefront(shape, np.float32, arrays=4, variables=1, lag=2, stages=2, threads=threads)
+        self._lam, self._along, self._threads = lam, kept(direction), threads
+        t, self._beyond = 1.0, np.zeros(_REPAIRS)
+        for n in range(_REPAIRS):
+            after = (1 + np.sqrt(1 + 4 * t * t)) / 2
+            t, self._beyond[n] = after, (t - 1) / after
+
+    def __call__(self, dual: Array) -> Array:
+        """Return the repaired field, which the next call overwrites."""
+        p, o = self._fields
+        for field in (p, o):
+            share_rows(
+                self._threads,
+                lambda first, last: bounds.copy_rows(dual, field, first, last),  # noqa: B023
+                0,
+                dual.shape[1],
+            )
+
+        def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
+            beyond = self._beyond[start : start + iterations]
+            kernels.repair(p, o, *self._along, self._lam, beyond, iterations, rows, first, last)
+
+        self._front.run(iterate, _REPAIRS)
+        return np.asarray(p)

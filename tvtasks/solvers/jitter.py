@@ -16,6 +16,7 @@ from scipy.fft import irfft, rfft, rfftfreq
 from tvtasks.operators import Array
 
 _MARGIN = 32  # px at both ends of a line, mirrored
+_STRIP = 64  # lines that are worked on at a time
 _STEPS = 5
 _MOST = 1.5  # px
 _BORDER = 4  # px at the ends of a line that do not count
@@ -66,6 +67,18 @@ def line_jitter(
         Offsets to begin with.
     """
     offsets = np.zeros(len(image)) if start is None else start.copy()
+    errors = np.ones(len(image))
+    for top in range(0, len(image), _STRIP):  # takes little memory
+        rows = slice(top, top + _STRIP)
+        offsets[rows], errors[rows] = _fitted(image[rows], model[rows], variance[rows], offsets[rows])
+    apart = np.diff(offsets) ** 2 / (errors[1:] ** 2 + errors[:-1] ** 2)
+    return Jitter(offsets, errors, float(np.median(apart)) / _MEDIAN_SQUARE)
+
+
+def _fitted(
+    image: Array, model: Array, variance: Array, offsets: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the offset of each line, from where it is begun, and its error."""
     inner = np.s_[:, _BORDER:-_BORDER]
     information = np.ones(len(image))
     for _ in range(_STEPS):
@@ -79,17 +92,18 @@ def line_jitter(
         offsets = np.clip(
             offsets + np.sum(weighted * residual, axis=1, dtype=np.float64) / information, -_MOST, _MOST
         )
-    errors = 1 / np.sqrt(information)
-    apart = np.diff(offsets) ** 2 / (errors[1:] ** 2 + errors[:-1] ** 2)
-    return Jitter(offsets, errors, float(np.median(apart)) / _MEDIAN_SQUARE)
+    return offsets, 1 / np.sqrt(information)
 
 
 def moved_lines(image: Array, offsets: NDArray[np.float64]) -> Array:
     """Return the image with each line moved: pixel x then holds what was at x + offset. By Fourier."""
     columns = image.shape[1]
     margin = min(_MARGIN, columns)
-    lines = rfft(np.pad(image, ((0, 0), (margin, margin)), mode="symmetric"), axis=1)
     wave = rfftfreq(columns + 2 * margin)
-    phase = np.exp(2j * np.pi * wave * offsets[:, np.newaxis]).astype(lines.dtype)
-    lines *= phase
-    return np.ascontiguousarray(irfft(lines, columns + 2 * margin, axis=1)[:, margin:-margin], image.dtype)
+    out = np.empty_like(image)
+    for top in range(0, len(image), _STRIP):
+        rows = slice(top, top + _STRIP)
+        lines = rfft(np.pad(image[rows], ((0, 0), (margin, margin)), mode="symmetric"), axis=1)
+        lines *= np.exp(2j * np.pi * wave * offsets[rows, np.newaxis]).astype(lines.dtype)
+        out[rows] = irfft(lines, columns + 2 * margin, axis=1)[:, margin:-margin]
+    return out

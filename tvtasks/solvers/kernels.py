@@ -26,16 +26,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tvtasks.solvers.compiling import kept
+
 Array = NDArray[Any]
 
 # "nnan" and "ninf" are left out so that a diverging iterate is noticed. "afn" lets the processor estimate
 # 1/√x in float32 and improve it to within rounding, instead of a root and a division. error_model="numpy"
 # drops the test for a division by zero, which prevents vectorising.
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "afn"})
+compiled = kept(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "afn"})
 # Sums and maxima may be taken in any order, so that they can be vectorised; a NaN still makes a sum NaN.
-summed = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"}
-)
+summed = kept(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"})
 
 
 @cache
@@ -202,6 +202,15 @@ def fidelity_row(
 
 
 @compiled
+def mean_row(mean: Array, p: Array, i: int, share: float) -> None:
+    """Move row `i` of a running mean of p towards p by the sample's share."""
+    weight = mean.dtype.type(share)
+    for c in range(p.shape[0]):
+        for j in range(1, p.shape[2] - 1):
+            mean[c, i, j] += weight * (mean.dtype.type(p[c, i, j]) - mean[c, i, j])
+
+
+@compiled
 def tv(
     u: Array,
     s: Array,
@@ -214,12 +223,16 @@ def tv(
     shrink: float,
     bound: float,
     rho: float,
+    means: Array,
+    shares: Array,
     iterations: int,
     rows: Array,
     first: int,
     last: int,
 ) -> None:
     """Run the preconditioned primal–dual iteration for TV-L1 and ROF. Lag 2, three stages.
+
+    Iteration t adds p to the two `means`, with the weights shares[t].
 
     The fidelity has a dual variable s as well, so u is free and would take the step −(ω + σ∇ᵀ∇)⁻¹(s + ∇ᵀp).
     Two Richardson steps, as long as the middle of the spectrum allows, replace the inverse: they leave a
@@ -279,12 +292,121 @@ def tv(
                     real(1),
                     real(rho),
                 )
+                for k in range(2):
+                    if shares[t, k] > 0:
+                        mean_row(means[k], p, r, shares[t, k])
 
 
 @compiled
-def add_to_mean(mean: Array, sample: Array, share: float) -> None:
-    """Move a running mean towards a sample by the sample's share."""
-    weight = mean.dtype.type(share)
-    there, here = mean.ravel(), sample.ravel()
-    for j in range(there.size):
-        there[j] += weight * (here[j] - there[j])
+def _excess_row(p: Array, i: int, r: Array, k: int, bound: Any) -> None:
+    """Row of what w = ∇ᵀp exceeds ±bound by."""
+    for j in range(1, p.shape[2] - 1):
+        w = p[0, i, j - 1] - p[0, i, j] + p[1, i - 1, j] - p[1, i, j]
+        r[k, j] = w - min(max(w, -bound), bound)
+
+
+@compiled
+def _repaired_row(
+    p: Array, o: Array, i: int, r: Array, k: int, below: int, step_x: Any, step_y: Any, beyond: Any
+) -> None:
+    """Row of p: a step from o against ∇r, projected onto the unit ball; o goes `beyond` its move."""
+    one = p.dtype.type(1)
+    for j in range(1, p.shape[2] - 1):
+        a = o[0, i, j] - step_x * (r[k, j + 1] - r[k, j])
+        b = o[1, i, j] - step_y * (r[below, j] - r[k, j])
+        s = one / np.sqrt(max(one, a * a + b * b))
+        a, b = a * s, b * s
+        o[0, i, j] = a + beyond * (a - p[0, i, j])
+        o[1, i, j] = b + beyond * (b - p[1, i, j])
+        p[0, i, j] = a
+        p[1, i, j] = b
+
+
+@compiled
+def repair(
+    p: Array,
+    o: Array,
+    along_x: float,
+    along_y: float,
+    lam: float,
+    beyond: Array,
+    iterations: int,
+    rows: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Decrease by how much ∇ᵀp exceeds ±λ, with |p| ≤ 1: accelerated projected gradients. Lag 2, two stages.
+
+    Half the sum of squares of the excess has a gradient of Lipschitz constant ‖∇‖² ≤ 8. `o` = p at the start.
+
+    References
+    ----------
+    A. Beck, M. Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm for Linear Inverse Problems",
+    SIAM Journal on Imaging Sciences 2 (2009) 183–202, doi:10.1137/080716542.
+    """
+    end = p.shape[1] - 1
+    real = p.dtype.type
+    step = 1 / (4 * (along_x + along_y))
+    for now in range(first, last):
+        for t in range(iterations):
+            i = now - 2 * t
+            if i < 1 or i > end:
+                continue
+            r = rows[t, 0]
+            if i < end:
+                _excess_row(o, i, r, i % 4, real(lam))
+                same(r, i % 4)
+            k = i - 1
+            if k >= 1:
+                _repaired_row(
+                    p,
+                    o,
+                    k,
+                    r,
+                    k % 4,
+                    min(i, end - 1) % 4,
+                    real(step * along_x),
+                    real(step * along_y),
+                    real(beyond[t]),
+                )
+
+
+@compiled
+def residual(s: Array, p: Array, b: Array, first: int, last: int) -> None:
+    """Write rows of s + ∇ᵀp, which is zero at a solution."""
+    for i in range(first, last):
+        _residual_row(s, p, i, b, i)
+
+
+@compiled
+def tv_duals(
+    s: Array,
+    p: Array,
+    z: Array,
+    f: Array,
+    along_x: float,
+    along_y: float,
+    lam: float,
+    omega: float,
+    sigma: float,
+    rho: float,
+    first: int,
+    last: int,
+) -> None:
+    """Move rows of s and p along z, each projected onto its ball, over-relaxed."""
+    real = s.dtype.type
+    end = z.shape[0] - 1
+    for i in range(first, last):
+        same(z, i)
+        fidelity_row(s, f, i, z, i, real(omega), real(1), real(lam), real(rho))
+        _ball_row(
+            p,
+            i,
+            z,
+            i,
+            min(i + 1, end - 1),
+            real(sigma * along_x),
+            real(sigma * along_y),
+            real(1),
+            real(rho),
+        )

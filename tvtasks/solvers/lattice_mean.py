@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +14,11 @@ from scipy.fft import fft, fftfreq, ifft, irfft, rfft, rfftfreq
 from tvtasks.operators import Array
 from tvtasks.solvers.shift_kernels import FLOOR, add_shifted
 from tvtasks.solvers.translations import Translations
+from tvtasks.solvers.wavefront import mapping
 
 _PARTS = 4  # of a pixel, to which translations are rounded
 _MARGIN = 16  # px around the image, mirrored, for moving it by a part of a pixel
+_STRIP = 64  # rows or columns that are worked on at a time
 SHARPNESS = 0.4
 """Of the weights, in units of what noise makes: .25 and .6 gave .1 dB less (tuned scenes 0–3)."""
 
@@ -85,8 +86,7 @@ def shifted_means(
         once in a block, nothing is left.
     """
     rows, columns = image.shape
-    pad = ((0, -rows % step), (0, -columns % step))
-    values, guide = (np.pad(np.asarray(a, np.float32), pad, mode="edge") for a in (image, pilot))
+    values, guide = (_whole_pieces(np.asarray(a, np.float32), step) for a in (image, pilot))
     coarse = np.ascontiguousarray(guide[step // 2 :: step, step // 2 :: step])
     half = int(np.clip(round(patch / 2 / step - 0.25), 1, 4))
     sharp = np.float32(1 / (2 * noise * sharpness))
@@ -96,46 +96,67 @@ def shifted_means(
     weights, squares = np.zeros((2, *coarse.shape), np.float32)
     plain = np.zeros(values.shape if plainly else (0, 0), np.float32)
     counts = np.zeros((2, *coarse.shape) if plainly else (2, 0, 0), np.float32)
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        for part, moved_values, moved_guide in zip(
-            pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True
-        ):
-            phases = np.stack([[moved_guide[a::step, b::step] for b in range(step)] for a in range(step)])
 
-            def add(thread: int) -> None:
-                k = np.flatnonzero((pairs.part == part) & (pairs.block % threads == thread))  # noqa: B023
-                if k.size:
-                    add_shifted(
-                        moved_values, coarse, phases, step, half, blocks, pairs.block[k], pairs.whole[k],  # noqa: B023
-                        pairs.expected[k], pairs.alike[k], sharp, sums, weights, squares, plain, counts,
-                    )  # fmt: skip
+    def add(part: int, moved_values: Array, phases: Array, thread: int) -> None:
+        k = np.flatnonzero((pairs.part == part) & (pairs.block % threads == thread))
+        if k.size:
+            add_shifted(
+                moved_values, coarse, phases, step, half, blocks, pairs.block[k], pairs.whole[k],
+                pairs.expected[k], pairs.alike[k], sharp, sums, weights, squares, plain, counts,
+            )  # fmt: skip
 
-            list(pool.map(add, range(threads)) if pool else map(add, range(threads)))
+    def add_all() -> None:
+        with mapping(threads) as run:
+            for part, moved_values, moved_guide in zip(
+                pairs.parts, _moved(values, pairs.parts), _moved(guide, pairs.parts), strict=True
+            ):
+                of_part = partial(add, part, moved_values, _phases(moved_guide, step))
+                list(run(of_part, range(threads)))
+
+    add_all()  # what it needs is free again afterwards
     here, inner = values[:rows, :columns], np.s_[:rows, :columns]
     adapted = _with_own(sums[inner], here, weights, squares, step)
     return adapted, _with_own(plain[inner], here, counts[0], counts[1], step) if plainly else None
 
 
+def _whole_pieces(image: Array, step: int) -> Array:
+    """Return an image whose sides are multiples of the step: the last pixels are repeated."""
+    rows, columns = image.shape
+    if rows % step == columns % step == 0:
+        return image
+    return np.pad(image, ((0, -rows % step), (0, -columns % step)), mode="edge")
+
+
+def _phases(image: Array, step: int) -> Array:
+    if step == 1:
+        return image[np.newaxis, np.newaxis]
+    return np.stack([[image[a::step, b::step] for b in range(step)] for a in range(step)])
+
+
 def _with_own(sums: Array, here: Array, weights: Array, squares: Array, step: int) -> Mean:
-    """Count a pixel as its own partner, like any other: as much as a typical one."""
-    weights = np.maximum(weights, FLOOR)
-    own = squares / weights
-    own[own == 0] = 1  # without any partner
-    total = weights + own
+    """Count a pixel as its own partner, like any other: as much as a typical one. Sums are used up."""
     rows, columns = here.shape
-    looks, share, over = (
-        _full(a, step)[:rows, :columns] for a in (total**2 / (squares + own * own), own / total, 1 / total)
-    )
-    return Mean(sums * over + share * here, looks, share)
+    for top in range(0, len(weights), _STRIP):  # little more memory
+        strip = slice(top, top + _STRIP)
+        weight, square = np.maximum(weights[strip], FLOOR), squares[strip]
+        own = square / weight
+        own[own == 0] = 1  # without any partner
+        total = weight + own
+        fine = slice(step * top, min(step * (top + _STRIP), rows))
+        over, share = (_full(a, step)[: fine.stop - fine.start, :columns] for a in (1 / total, own / total))
+        sums[fine] = sums[fine] * over + share * here[fine]
+        weights[strip], squares[strip] = total**2 / (square + own * own), own / total
+    looks, share = (_full(a, step)[:rows, :columns] for a in (weights, squares))
+    return Mean(np.ascontiguousarray(sums), looks, share)
 
 
 class _Pairs(NamedTuple):
     """Blocks and their translations, all in one list, each rounded to a part of a pixel."""
 
-    block: NDArray[np.intp]
-    part: NDArray[np.intp]
+    block: NDArray[np.int32]
+    part: NDArray[np.int8]
     """Which of the moved images."""
-    whole: NDArray[np.intp]
+    whole: NDArray[np.int32]
     expected: Array
     alike: Array
 
@@ -146,8 +167,10 @@ class _Pairs(NamedTuple):
     @classmethod
     def of(cls, translations: Translations, noise: float, width: float, sharpness: float) -> _Pairs:
         shifts = np.concatenate(translations.shifts)
-        block = np.repeat(np.arange(len(translations.shifts)), [len(s) for s in translations.shifts])
-        steps = np.rint(shifts * _PARTS).astype(np.intp)
+        block = np.repeat(
+            np.arange(len(translations.shifts), dtype=np.int32), [len(s) for s in translations.shifts]
+        )
+        steps = np.rint(shifts * _PARTS).astype(np.int32)
         whole = np.floor_divide(steps + _PARTS // 2, _PARTS)
         part = steps - whole * _PARTS + _PARTS // 2
         expected = 2 * noise * (1 - np.exp(-np.sum(shifts**2, axis=1) / (4 * width**2)))
@@ -155,7 +178,7 @@ class _Pairs(NamedTuple):
         alike = 1 / (1 + excess**2) ** 2 + FLOOR
         return cls(
             block,
-            part[:, 0] * _PARTS + part[:, 1],
+            (part[:, 0] * _PARTS + part[:, 1]).astype(np.int8),
             whole,
             expected.astype(np.float32),
             alike.astype(np.float32),
@@ -169,24 +192,40 @@ def _full(coarse: Array, step: int) -> Array:
 def _moved(image: Array, parts: list[int]) -> Iterator[Array]:
     """Yield the image moved by some multiples of a part of a pixel: pixel i then holds what was at i + d.
 
-    By Fourier, after which white noise is still white.
+    By Fourier, after which white noise is still white. What was yielded before is overwritten.
     """
     rows, columns = image.shape
     n, m = rows + 2 * _MARGIN, columns + 2 * _MARGIN
     inner = slice(_MARGIN, -_MARGIN)
     still = (_PARTS // 2) * (_PARTS + 1)
-    down: Array | None = None
-    lines, of = np.empty(0), _PARTS
+    lines, of, out = np.empty((0, 0), np.complex64), _PARTS, np.empty((0, 0), np.float32)
+    fy, fx = fftfreq(n).astype(np.float32)[:, np.newaxis], rfftfreq(m).astype(np.float32)
     for part in parts:
         if part == still:
             yield image
             continue
-        if down is None:
-            down = fft(rfft(np.pad(image, _MARGIN, mode="symmetric"), axis=1), axis=0, overwrite_x=True)
-            fy, fx = fftfreq(n).astype(np.float32)[:, np.newaxis], rfftfreq(m).astype(np.float32)
         a, b = part // _PARTS - _PARTS // 2, part % _PARTS - _PARTS // 2
         if a != of:
             phase = np.exp(2j * np.pi * fy * (a / _PARTS)).astype(np.complex64)
-            lines, of = ifft(down * phase, axis=0, overwrite_x=True)[inner], a
+            if not lines.size:
+                lines = np.empty((rows, m // 2 + 1), np.complex64)
+                out = np.empty_like(image)
+            _move_down(image, phase, lines)
+            of = a
         phase = np.exp(2j * np.pi * fx * (b / _PARTS)).astype(np.complex64)
-        yield np.ascontiguousarray(irfft(lines * phase, m, axis=1, overwrite_x=True)[:, inner])
+        for top in range(0, rows, _STRIP):
+            strip = slice(top, top + _STRIP)
+            out[strip] = irfft(lines[strip] * phase, m, axis=1, overwrite_x=True)[:, inner]
+        yield out
+
+
+def _move_down(image: Array, phase: Array, lines: Array) -> None:
+    """Make the transform along the rows of an image moved down, in strips: little more memory."""
+    for top in range(0, len(image), _STRIP):
+        strip = slice(top, top + _STRIP)
+        lines[strip] = rfft(np.pad(image[strip], ((0, 0), (_MARGIN, _MARGIN)), mode="symmetric"), axis=1)
+    for left in range(0, lines.shape[1], _STRIP):
+        some = np.pad(lines[:, left : left + _STRIP], ((_MARGIN, _MARGIN), (0, 0)), mode="symmetric")
+        some = fft(some, axis=0, overwrite_x=True)
+        some *= phase
+        lines[:, left : left + _STRIP] = ifft(some, axis=0, overwrite_x=True)[_MARGIN:-_MARGIN]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from tvtasks.operators import Array, Direction, gradient_adjoint
 from tvtasks.solvers import Solution, certificates
 from tvtasks.solvers.certificates import Certificate
 from tvtasks.solvers.kernels import compiled, larger
+from tvtasks.solvers.wavefront import mapping
 
 # All kinds of lines in the tests settled within 20 passes; one that does not is left to the iteration.
 _PASSES = 200
@@ -45,8 +44,8 @@ def solve(
 def in_blocks(work: Callable[[Sequence[slice]], None], lines: int, lanes: int, threads: int) -> None:
     """Distribute blocks of `lanes` lines among threads."""
     blocks = [slice(start, min(start + lanes, lines)) for start in range(0, lines, lanes)]
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        list((pool.map if pool else map)(work, [blocks[n::threads] for n in range(threads)]))
+    with mapping(threads) as run:
+        list(run(work, [blocks[n::threads] for n in range(threads)]))
 
 
 def _huber_rof(f: Array, model: HuberROF) -> tuple[Array, Array] | None:

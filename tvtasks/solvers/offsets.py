@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
 from tvtasks.operators import Array
 from tvtasks.solvers.certificates import relative_gap
+from tvtasks.solvers.compiling import kept
 from tvtasks.solvers.kernels import summed
 
 LAGS = (1, 2, 3, 5, 8)
@@ -305,7 +305,7 @@ def _weights(v: Array, change: Array, k: int, width: float, redescending: bool) 
     return weight, pull, inside
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kept(nogil=True, error_model="numpy")
 def _jumps_by_median(v: Array, o: Array, lags: Array) -> Array:
     """Move all lines from y on together, to where E is least by some of the pixels; for every y in turn."""
     rows, columns = v.shape
@@ -332,7 +332,7 @@ def _jumps_by_median(v: Array, o: Array, lags: Array) -> Array:
     return o
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kept(nogil=True, error_model="numpy")
 def _jumps_by_mode(v: Array, o: Array, lags: Array, widths: Array) -> Array:
     """Jumps between lines y − 1 and y that make more pixels agree; 0 where the present one is as good.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from tvtasks.operators import Array
 from tvtasks.solvers.certificates import relative_gap
+from tvtasks.solvers.compiling import kept
 from tvtasks.solvers.kernels import compiled
 
 ITERATIONS = 300
@@ -152,7 +152,7 @@ def _start(g: Array) -> Array:
     return np.where(np.abs(over) > _FAR, over, np.float32(0))
 
 
-@njit(cache=True, nogil=True)
+@kept(nogil=True)
 def median_down(g: Array) -> Array:
     """Median of the seven lines around, at the ends of the first or last seven."""
     rows, columns = g.shape

@@ -11,13 +11,16 @@ from tvtasks.operators import Array, Direction
 from tvtasks.solvers import linear, tgv_kernels
 from tvtasks.solvers.certificates import Iterates
 from tvtasks.solvers.grid import Grid, crop
-from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMean
+from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMeans
 from tvtasks.solvers.wavefront import Threads, Wavefront
 
 # Primal steps for u and, at λ = α1, for v, for images in [0, 1]; like those of TV-L1 they were tuned on the
 # terraces, the lattice and the noisy image of tests.benchmarks.cases. The first of the three bring the energy
 # down, the second the proof, the third both.
 _TAU_U, _TAU_V = (0.00125, 0.02, 0.005), (0.0002, 0.0032, 0.0008)
+# From this λ/α1 on, steps in proportion to the mean distance from the image replace the phases, from the
+# second one on for every image.
+OWN_STEPS, OWN_ALWAYS = 0.55, 1.4
 # The first phase is preconditioned up to this λ/α1; below, its dual step for ∇u − v at λ = α1.
 _PRECONDITIONED = 0.2
 _SIGMA_P = 100.0
@@ -30,7 +33,8 @@ def start(
     threads: Threads | None,
     phase: int,
     state: Sequence[Array] | None,
-    mean: RecentMean | None,
+    mean: RecentMeans | None,
+    pace: float | None,
 ) -> Iteration:
     """Start an iteration from the image and v = 0, or continue from the `state` of another."""
     if state is None:
@@ -40,7 +44,7 @@ def start(
         state = u, v, p, q
     if phase == 0 and model.lam <= _PRECONDITIONED * model.alpha1:
         return _preconditioned(f, model, direction, threads, state)
-    return _plain(f, model, direction, threads, phase, state, mean)
+    return _plain(f, model, direction, threads, phase, state, mean, pace)
 
 
 def _preconditioned(
@@ -96,7 +100,7 @@ def _preconditioned(
     return Iteration(
         advance,
         (u, v, p, q),
-        lambda: (Iterates(u, v, q),),
+        lambda of_mean: Iterates(u, v, q),
         # Where u is affine, rounding creates a gradient in each pixel.
         blur=lambda energy: 4 * EPS * model.alpha1 / energy,
         refines=True,
@@ -111,7 +115,8 @@ def _plain(
     threads: Threads | None,
     phase: int,
     state: Sequence[Array],
-    mean: RecentMean | None,
+    mean: RecentMeans | None,
+    pace: float | None,
 ) -> Iteration:
     """Over-relaxed primal–dual iteration with separate steps for u and v."""
     grid = Grid.of(crop(f).shape, direction, f.dtype)
@@ -119,10 +124,14 @@ def _plain(
     u, v, p, q = state
     # The less the image weighs, the slower is the slope v.
     weight = float(np.clip(model.lam / model.alpha1, 1e-2, 10))
-    tau_u, tau_v = _TAU_U[phase] / model.alpha1, _TAU_V[phase] / model.alpha1 * weight**-0.7
+    own = (_TAU_U[phase], _TAU_V[phase]) if pace is None else _own_steps(pace, model)
+    tau_u, tau_v = own[0] / model.alpha1, own[1] / model.alpha1 * weight**-0.7
     sigma_p, sigma_q = _dual_steps(NORM[direction], tau_u, tau_v)
 
-    def iterate(iterations: int, rows: Array, first: int, last: int) -> None:
+    recent = mean or RecentMeans(q.shape)
+    shares = np.zeros((0, 2))
+
+    def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
         tgv_kernels.tgv_l1(
             u,
             v,
@@ -138,22 +147,35 @@ def _plain(
             sigma_p,
             sigma_q,
             RELAXATION,
+            recent.fields,
+            shares[start : start + iterations],
             iterations,
             rows,
             first,
             last,
         )
 
-    recent = mean or RecentMean(q.shape)
+    def advance(iterations: int) -> None:
+        nonlocal shares
+        shares = recent.shares(iterations)
+        front.run(iterate, iterations)
+
     return Iteration(
-        lambda n: recent.advance(front, iterate, q, n),
+        advance,
         (u, v, p, q),
-        lambda: (Iterates(u, v, q), Iterates(u, v, recent.field)),
+        lambda of_mean: Iterates(u, v, recent.field if of_mean else q),
         recent,
         # The dual equation holds up to the rounding of u divided by τ, and the gap measures that against λ.
         lambda energy: 10 * EPS / (tau_u * model.lam),
-        last_phase=phase == 2,
+        last_phase=phase >= 2,
+        enough=1.0,
     )
+
+
+def _own_steps(pace: float, model: TGVL1) -> tuple[float, float]:
+    """Return primal steps for u and, at λ = α1, for v; the more the image weighs, the longer."""
+    tau = 0.45 * min(model.lam / model.alpha1, 4.0) * pace
+    return tau, 0.2 * tau
 
 
 def _dual_steps(norm: float, tau_u: float, tau_v: float) -> tuple[float, float]:

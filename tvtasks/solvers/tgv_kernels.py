@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from tvtasks.operators import Array
-from tvtasks.solvers.kernels import compiled, fidelity_row
+from tvtasks.solvers.kernels import compiled, fidelity_row, mean_row
 
 pixel = njit(inline="always")
 
@@ -242,6 +242,8 @@ def tgv_l1(
     sigma_p: float,
     sigma_q: float,
     rho: float,
+    means: Array,
+    shares: Array,
     iterations: int,
     rows: Array,
     first: int,
@@ -249,7 +251,8 @@ def tgv_l1(
 ) -> None:
     """Run the over-relaxed primal–dual iteration with separate steps for u, v, p and q. Lag 2, two stages.
 
-    E is the Jacobian if `q` has four components, and the symmetrised gradient if it has three.
+    Iteration t adds q to the two `means`, with the weights shares[t]. E is the Jacobian if `q` has four
+    components, and the symmetrised gradient if it has three.
     """
     end = u.shape[0] - 1
     full = q.shape[0] == 4
@@ -308,6 +311,9 @@ def tgv_l1(
                     tight_q,
                     relax,
                 )
+            for k in range(2):
+                if shares[t, k] > 0:
+                    mean_row(means[k], q, r, shares[t, k])
 
 
 @compiled

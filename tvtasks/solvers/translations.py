@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +13,7 @@ from scipy.ndimage import minimum_filter
 
 from tvtasks.operators import Array
 from tvtasks.solvers.shift_kernels import differences_about, differences_at
+from tvtasks.solvers.wavefront import mapping
 
 _LEAST_TILE, _TILE = 64, 4.0  # px, periods: a tile has enough atoms to tell where they repeat
 _GROWN = 1 / 3  # of a tile, by which it is grown for the comparison: neighbours agree better
@@ -148,8 +147,7 @@ def find_translations(
         return out
 
     places = [(i, j) for i, row in enumerate(tiles) for j in range(len(row))]
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        run = pool.map if pool else map
+    with mapping(threads) as run:
         found = dict(zip(places, run(look, [tiles[i][j] for i, j in places]), strict=True))
         blocks = [block for several in run(refine, places) for block in several]
     return Translations(*(tuple(column) for column in zip(*blocks, strict=True)))

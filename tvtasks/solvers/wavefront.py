@@ -9,8 +9,9 @@ bit for bit the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +21,21 @@ from tvtasks.operators import Array
 # Bytes that the rows of a wavefront may take: about the fast cache of a core.
 _CACHE = 2**21
 _DEEPEST = 16
+BAND = 64
 
-Block = Callable[[int, Array, int, int], None]
-"""Runs a number of iterations with the given row buffers, from a first up to a last step of the wavefront."""
+Block = Callable[[int, int, Array, int, int], None]
+"""Runs iterations, from a given one on and a number of them, with the given row buffers, from a first up to a
+last step of the wavefront."""
+
+
+@contextmanager
+def mapping(threads: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Give a function like `map` that does its work in so many threads; `map` itself for one."""
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool.map
+    else:
+        yield map
 
 
 class Threads(NamedTuple):
@@ -30,6 +43,20 @@ class Threads(NamedTuple):
 
     pool: Executor
     number: int
+
+    def share(self, work: Callable[[int, int], Any], first: int, last: int) -> list[Any]:
+        """Do `work` on bands of rows from `first` to before `last`; return the results from top to bottom.
+
+        A band begins at a multiple of `BAND` after the first, so that its blocks of rows are its own.
+        """
+        band = max(BAND, -(-(last - first) // (4 * self.number * BAND)) * BAND)
+        starts = range(first, last, band)
+        return list(self.pool.map(work, starts, [min(start + band, last) for start in starts]))
+
+
+def share_rows(threads: Threads | None, work: Callable[[int, int], Any], first: int, last: int) -> list[Any]:
+    """Do `work` on rows from `first` to before `last`, in bands if there are several threads."""
+    return [work(first, last)] if threads is None else threads.share(work, first, last)
 
 
 class Wavefront:
@@ -78,10 +105,11 @@ class Wavefront:
         """Run iterations 0 … iterations − 1."""
         number = self._threads.number if self._threads else 1
         depth = min(self._depth, max(1, -(-iterations // number)))
-        parts = [min(depth, iterations - start) for start in range(0, iterations, depth)]
+        starts = range(0, iterations, depth)
+        parts = [min(depth, iterations - start) for start in starts]
         if self._threads is None or len(parts) == 1:
-            for part in parts:
-                block(part, self._buffer(0), 1, self._end(part))
+            for start, part in zip(starts, parts, strict=True):
+                block(start, part, self._buffer(0), 1, self._end(part))
             return
         # A block is cut into chunks of steps. It may run a chunk once the block before it has finished the
         # next one, so that they never touch the same rows.
@@ -97,7 +125,7 @@ class Wavefront:
                         while n > 0 and done[n - 1] < min(c + 2, chunks):
                             progress.wait()
                     first, last = max(1, c * chunk), min((c + 1) * chunk, self._end(parts[n]))
-                    block(parts[n], buffer, first, last)
+                    block(starts[n], parts[n], buffer, first, last)
                     with progress:
                         done[n] = c + 1
                         progress.notify_all()

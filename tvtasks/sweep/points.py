@@ -142,7 +142,7 @@ def build_points(
         A value is not allowed, or there is nothing to vary.
     """
     start = base.model_dump(mode="json", exclude_none=True) if base else {}
-    varied_by_model = [name for name, one in STEPS.items() if one.models and not one.follows]
+    varied_by_model = [name for name, one in STEPS.items() if one.has_lam and not one.follows]
     step = step or next((name for name in varied_by_model if name in start), varied_by_model[0])
     possible = STEPS[step].models
     if not possible:

@@ -1,6 +1,7 @@
-"""One image at many values of λ on one page, to choose λ by eye."""
+"""One image on one page, to look at closely: at many values of λ, or as several runs restored it."""
 
+from tvtasks.tuning.compare import compare
 from tvtasks.tuning.series import Series, Tuning, tune
 from tvtasks.tuning.write import html
 
-__all__ = ["Series", "Tuning", "html", "tune"]
+__all__ = ["Series", "Tuning", "compare", "html", "tune"]

@@ -132,11 +132,12 @@ def tune(
     """
     recipe = recipe.for_technique(micrograph.technique, micrograph.name)
     step = step or _first(recipe)
+    recipe = _with_lam(recipe, step, models)
     draft = _until(micrograph, recipe, step)
     recipe = _with_number(draft, step)
     variants = _variants(recipe, step, models, directions, alphas, lams)
     points = [(n, m) for n, (_, recipes) in enumerate(variants) for m in range(len(recipes))]
-    part = _part(
+    part = part_of(
         draft.current, side or _affordable(draft.current, [variants[n][1][m] for n, m in points], step)
     )
     image = np.ascontiguousarray(draft.current[part.slices])
@@ -168,10 +169,26 @@ def tune(
 
 
 def _first(recipe: Recipe) -> str:
+    """Return the first step with λ; the denoising if the recipe has none."""
     for name, table in recipe.tables.items():
         if isinstance(table, Minimised) and not STEPS[name].follows:
             return name
-    raise ConfigurationError(f"The recipe {recipe.name} has no step with λ. Choose another with --recipe.")
+    return "denoise"
+
+
+def _with_lam(recipe: Recipe, step: str, models: Sequence[str]) -> Recipe:
+    """Return the recipe with a model with λ in a step that has another model there.
+
+    The model is the first of `models`, or the usual one; λ is chosen for the image.
+    """
+    if isinstance(recipe.tables.get(step), Minimised) or step not in recipe.tables | {"denoise": None}:
+        return recipe
+    possible = [name for name, model in STEPS[step].models.items() if model.usual_lam[step] is not None]
+    model = next((name for name in models if name in possible), next(iter(possible), ""))
+    if not model:
+        return recipe
+    content = recipe.model_dump(mode="json", exclude_none=True)
+    return Recipe.model_validate(content | {step: {"model": model, "lam": "auto"}})
 
 
 def _table(recipe: Recipe, step: str) -> Minimised:
@@ -242,7 +259,7 @@ def _own_alpha(own: Minimised, model: str) -> list[float]:
     return [own.alpha] if isinstance(own, HuberROF) and model == own.model else []
 
 
-def _part(image: Floats, side: int) -> Region:
+def part_of(image: Floats, side: int) -> Region:
     """Return the middle of an image, at most `side` pixels wide and high."""
     rows, columns = (min(size, side) for size in image.shape)
     top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
@@ -252,7 +269,7 @@ def _part(image: Floats, side: int) -> Region:
 def _affordable(image: Floats, recipes: Sequence[Recipe], step: str) -> int:
     """Return the largest side of the part whose restorations take a few seconds, as a trial tells."""
     least = _SIDES[-1]
-    small = np.ascontiguousarray(image[_part(image, least).slices])
+    small = np.ascontiguousarray(image[part_of(image, least).slices])
     some = [recipes[n] for n in sorted({0, len(recipes) // 2, len(recipes) - 1})]
     _solved(small, some[0], step)  # compiles, where that is still to do
     began = time.perf_counter()

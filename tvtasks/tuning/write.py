@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tvtasks.pages import page, printable
-from tvtasks.proposal import as_toml
+from tvtasks.proposal import NAMELESS, as_toml
 from tvtasks.steps import MODELS, STEPS, symbols
 from tvtasks.tuning.layers import encode
 from tvtasks.tuning.series import Tuning
@@ -46,7 +46,7 @@ def _data(tuning: Tuning, name: str, quality: int) -> dict[str, Any]:
                 "settings": shown,
                 "lams": one.lams,
                 "images": images,
-                "recipes": [as_toml(recipe) for recipe in one.recipes],
+                "recipes": [as_toml(recipe.model_copy(update=NAMELESS)) for recipe in one.recipes],
             }
         )
     size = micrograph.pixel_size

@@ -79,7 +79,7 @@ def count(image: Array, model: Model, direction: Direction, watch: Watch) -> Non
     u, v, p, q = f.copy(), *(np.zeros((n, *f.shape)) for n in (2, 2, 4))
     grid = Grid.of(image.shape, direction, np.float64)
 
-    def block(iterations: int, rows: Array, first: int, last: int) -> None:
+    def block(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
         if isinstance(model, TGVL1):
             tgv_kernels.tgv_l1(
                 u,
@@ -96,6 +96,8 @@ def count(image: Array, model: Model, direction: Direction, watch: Watch) -> Non
                 sigma,
                 sigma,
                 1.0,
+                means,
+                np.zeros((iterations, 2)),
                 iterations,
                 rows,
                 first,
@@ -118,6 +120,7 @@ def count(image: Array, model: Model, direction: Direction, watch: Watch) -> Non
                 last,
             )
 
+    means = np.zeros((2, 4, 1, 1), np.float32)  # of no use here
     front = Wavefront(f.shape, f.dtype, arrays=13, variables=3, lag=2, stages=2)
 
     def state() -> tuple[Array, Array | None]:
