@@ -34,6 +34,7 @@ EVERYTHING = WatchOptions(
     workers=5,
     memory=6.5,
     ledger=Path("/ledgers"),
+    hand_on=Path("/actions.toml"),
 )
 
 

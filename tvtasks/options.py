@@ -95,6 +95,8 @@ class WatchOptions(MonitorOptions):
         Folder for the ledger, if it cannot be in the archive.
     memory
         Memory that restoring may take, in GB of 10⁹ bytes; None for what is free.
+    hand_on
+        TOML file with what to do with each result; see `tvtasks.handover.actions`.
     compression, exact, sample
         How to compress results, whether arrays keep all bits, and the TOML file with the sample data.
     """
@@ -114,6 +116,7 @@ class WatchOptions(MonitorOptions):
     sample: Path | None = None
     memory: float | None = None
     ledger: Path | None = None
+    hand_on: Path | None = None
 
     def absolute(self) -> WatchOptions:
         """Return the same options with absolute paths."""
@@ -124,6 +127,7 @@ class WatchOptions(MonitorOptions):
             recipes=tuple(absolute_recipe(recipe) for recipe in self.recipes),
             sample=self.sample.absolute() if self.sample else None,
             ledger=self.ledger.absolute() if self.ledger else None,
+            hand_on=self.hand_on.absolute() if self.hand_on else None,
         )
 
     def command(self) -> list[str]:
@@ -169,6 +173,7 @@ _OPTIONS = {
     "workers": "--workers",
     "memory": "--memory",
     "ledger": "--ledger",
+    "hand_on": "--hand-on",
 }
 
 

@@ -68,7 +68,9 @@ class Rounding:
         values = array.astype(np.float64)
         if relative:
             part, exponent = np.frexp(values)
-            return np.ldexp(np.rint(part / self.significant) * self.significant, exponent).astype(array.dtype)
+            with np.errstate(over="ignore"):  # next to the largest number
+                near_it = np.ldexp(np.rint(part / self.significant) * self.significant, exponent)
+            return np.where(np.isfinite(near_it), near_it, values).astype(array.dtype)
         near = np.abs(values) < self.quantum * 2.0**52  # beyond, neighbouring numbers are further apart
         steps = np.divide(values, self.quantum, out=np.zeros_like(values), where=near)
         return np.where(near, np.rint(steps) * self.quantum + 0.0, values).astype(array.dtype)  # no -0.0
