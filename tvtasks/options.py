@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tvtasks.archive.filters import Compression
 from tvtasks.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tvtasks.archive.storage import Storage
 
 ObserverKind = Literal["auto", "native", "polling"]
 
@@ -99,6 +102,8 @@ class WatchOptions(MonitorOptions):
         TOML file with what to do with each result; see `tvtasks.handover.actions`.
     compression, exact, sample
         How to compress results, whether arrays keep all bits, and the TOML file with the sample data.
+    session, operator
+        Name of the session, and of the person who measures; a file beside the images may say more.
     """
 
     folder: Path
@@ -114,9 +119,29 @@ class WatchOptions(MonitorOptions):
     compression: Compression = "gzip"
     exact: bool = False
     sample: Path | None = None
+    session: str = ""
+    operator: str = ""
     memory: float | None = None
     ledger: Path | None = None
     hand_on: Path | None = None
+
+    def storage(self) -> Storage:
+        """Return how results are stored.
+
+        Raises
+        ------
+        ConfigurationError
+            See `Storage.of`.
+        """
+        from tvtasks.archive.storage import Storage  # noqa: PLC0415 - the options alone do not need it
+
+        return Storage.of(
+            self.compression,
+            self.sample,
+            exact=self.exact,
+            session=self.session,
+            operator=self.operator,
+        )
 
     def absolute(self) -> WatchOptions:
         """Return the same options with absolute paths."""
@@ -170,6 +195,8 @@ _OPTIONS = {
     "compression": "--compression",
     "exact": "--exact",
     "sample": "--sample",
+    "session": "--session",
+    "operator": "--operator",
     "workers": "--workers",
     "memory": "--memory",
     "ledger": "--ledger",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tvtasks import archive, channels, figures, memory, readers
 from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
 from tvtasks.archive.seals import log_seal
+from tvtasks.archive.session import session_of
 from tvtasks.archive.storage import DEFAULT_STORAGE, Storage, not_nxem
 from tvtasks.courtesy import ends_early
 from tvtasks.errors import MemoryShortError, UnusableImageError
@@ -71,9 +73,30 @@ def restore_file(
     """
     options(storage.compression)  # reports a missing package before reading
     micrographs, notes = channels.choose(call(read, path), recipe)
+    storage, faults = in_session(storage, path, micrographs)
     return restore_images(
-        micrographs, recipe, directory, call=call, context=context, storage=storage, notes=notes
+        micrographs, recipe, directory, call=call, context=context, storage=storage, notes=notes + faults
     )
+
+
+def in_session(
+    storage: Storage, path: Path, micrographs: Sequence[Micrograph]
+) -> tuple[Storage, tuple[str, ...]]:
+    """Return the storage with the session in which a file was measured, and a note if that is unclear.
+
+    Parameters
+    ----------
+    storage
+        What the command line asks for.
+    path
+        The image file; a `session.toml` in its folder or above counts.
+    micrographs
+        Its images. If they have no time of acquisition, that of the file's last change counts.
+    """
+    image = next(iter(micrographs), None)
+    when = image and (image.acquired_at or (image.source and image.source.modified))
+    session, fault = session_of(path, when or datetime.now(UTC), storage.session)
+    return replace(storage, session=session), (fault,) if fault else ()
 
 
 def restore_images(

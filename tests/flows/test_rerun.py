@@ -18,6 +18,7 @@ from flows.rerun import rerun_and_show
 from tests.heard import Heard
 from tvtasks import archive
 from tvtasks.cli import app as cli
+from tvtasks.archive.session import Session
 from tvtasks.dashboard.batch_page import table
 from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.errors import ConfigurationError
@@ -211,11 +212,11 @@ class TestHowResultsAreKept:
         assert sentence in err
         assert not Path("kept").exists()
 
-    def test_a_rerun_takes_the_sample_from_the_archive(self, tvtasks, recipe, tmp_path, write_scan):
+    def test_a_rerun_takes_sample_and_session_from_the_archive(self, tvtasks, recipe, tmp_path, write_scan):
         """Even if a later run of the same image had none, and also from the original file."""
         sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
         path, place = write_scan("stm_9.npy"), tmp_path / "archive"
-        storage = archive.Storage(sample=sample)
+        storage = archive.Storage(sample=sample, session=Session(operator="Jo Meier"))
         restore_file(path, FIRST, place, storage=storage)
         restore_file(path, Recipe.model_validate({"median": {"rows": 7}}), place)
         for source, target in ((place, "stored"), (path.parent, "archive")):
@@ -223,6 +224,7 @@ class TestHowResultsAreKept:
             assert tvtasks(*words)[0] == 0
             written = max((tmp_path / target).glob("*.nxs"), key=lambda file: file.stat().st_mtime_ns)
             assert archive.Sample(**archive.summary(written)["sample"]) == sample
+            assert archive.summary(written)["session"] == {"operator": "Jo Meier"}
         (one,) = restore_file(path, FIRST, place, storage=storage)
         assert one.notes == ()
         other = archive.Storage(sample=dataclasses.replace(sample, name="Ge"))

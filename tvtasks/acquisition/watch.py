@@ -13,7 +13,6 @@ from tvtasks.acquisition.live_page import LivePage
 from tvtasks.acquisition.log import ChangeLog, logging_to
 from tvtasks.acquisition.loop import RestoreFile, Tally, acquire
 from tvtasks.archive.folder import ledger_path
-from tvtasks.archive.storage import Storage
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import ServerState
 from tvtasks.health.heartbeat_writer import HeartbeatWriter
@@ -88,7 +87,7 @@ class Watch:
         self.options = options
         self.stop = stop or Stop()
         self.recipes = RecipeBook.load(options.recipes, frames=options.frames)
-        self.storage = Storage.of(options.compression, options.sample, exact=options.exact)
+        self.storage = options.storage()
         self.around: Callable[[Call], Call] = lambda call: call
         check_folders(options.folder, options.archive, options)
         refuse_second(ledger_path(options.archive, options.ledger))

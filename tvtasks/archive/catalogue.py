@@ -86,6 +86,8 @@ class CatalogueEntry:
         The scores, by name; see `tvtasks.quality.QualityScores`.
     span
         When the first step started and when the file was written, in seconds since 1970; None if unknown.
+    session
+        Who measured, and for what, as `tvtasks.archive.session.Session` takes it; empty if unknown.
     verdict, note
         What someone said about the run: ``keep``, ``reject`` or nothing, and a note; see `verdicts`.
     """
@@ -123,6 +125,7 @@ class CatalogueEntry:
     region: Region = _NO_REGION
     quality: Mapping[str, float | None] = field(default_factory=dict)
     span: tuple[float, float] | None = None
+    session: Mapping[str, str] = field(default_factory=dict)
     verdict: str = ""
     note: str = ""
 
@@ -308,6 +311,7 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
             preview_sha256=record.get("preview_sha256", ""),
             region=Region(*record["region"]),
             quality=record.get("quality") or {},
+            session=record.get("session") or {},
             span=_span(record, stat.st_mtime),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:

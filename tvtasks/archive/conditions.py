@@ -25,6 +25,9 @@ SCORES: Final = (
     "lattice_after",
     "lattice_in_background",
     "saturated",
+    "step_kept",
+    "lattice_kept",
+    "detail_kept",
 )
 """The scores of a result; see `tvtasks.quality.QualityScores`."""
 
@@ -53,6 +56,11 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = Map
         "bytes": ("number", lambda entry: entry.size),
         "algorithm": ("number", lambda entry: entry.algorithm_version),
         **{name: ("number", partial(_score, name)) for name in SCORES},
+        "lattice": ("number", partial(_score, "lattice_after")),
+        "session": ("text", lambda entry: entry.session.get("session")),
+        "operator": ("text", lambda entry: entry.session.get("operator")),
+        "experiment": ("text", lambda entry: entry.session.get("experiment")),
+        "sample": ("text", lambda entry: (entry.sample or {}).get("name")),
         "verdict": ("text", lambda entry: entry.verdict or None),
         "note": ("text", lambda entry: entry.note or None),
         "converged": ("truth", lambda entry: entry.converged),

@@ -40,6 +40,8 @@ _WHAT_A_FORMULA_IS = (
 )
 _NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
 
+_OF_USER = {"operator": "name", "affiliation": "affiliation", "email": "email", "orcid": "ORCID"}
+
 _TEXT = h5py.string_dtype()
 _TEXT_TYPE = h5t.py_create(_TEXT, logical=True)
 _SCALAR = h5s.create(h5s.SCALAR)
@@ -112,6 +114,7 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
         start_time=image["acquired_at"],  # for NeXus, the time of the measurement; each step has its own date
     )
     _sample(entry, record)
+    _session(entry, record.get("session") or {})
     _describe(
         _field(entry, "program_name", "tvtasks"),
         version=record["software"]["packages"]["tvtasks"],
@@ -179,6 +182,15 @@ def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
         _describe(_field(entry, "definition", "NXem"), version=_NEXUS_RELEASE)
     _field(group, "atom_types", ", ".join(sample["atom_types"]))
     _field(group, "is_simulation", int(sample["is_simulation"]))
+
+
+def _session(entry: h5py.Group, session: Mapping[str, str]) -> None:
+    """Write who measured, and for what."""
+    for name, field in (("session", "collection_identifier"), ("experiment", "experiment_identifier")):
+        if name in session:
+            _field(entry, field, session[name])
+    if user := {field: session[name] for name, field in _OF_USER.items() if name in session}:
+        _group(entry, "user", "NXuser", **user, role="operator")
 
 
 def _quality(entry: h5py.Group, record: Mapping[str, Any], units: str) -> None:

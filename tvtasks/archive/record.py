@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tvtasks.archive.identity import Identity
 from tvtasks.archive.lean import Rounding
+from tvtasks.archive.session import NO_SESSION, Session
 from tvtasks.archive.software import software
 from tvtasks.archive.storage import Sample
 from tvtasks.draft import StepRecord
@@ -39,11 +40,13 @@ def run_record(
     preview_sha256: str | None = None,
     rounding: Rounding | None = None,
     formulas: Mapping[str, str] = MappingProxyType({}),
+    session: Session = NO_SESSION,
 ) -> dict[str, Any]:
     """Describe a run and where each of its parts is in the file.
 
     The record contains neither the folder of the image nor the name of the machine or the user, so that a
-    result can be given away; a caller who wants them puts them into `context`.
+    result can be given away; a caller who wants them puts them into `context`, and an operator who wants to
+    be named into `session`.
 
     Parameters
     ----------
@@ -63,6 +66,8 @@ def run_record(
         How the arrays were rounded; None if they have all bits.
     formulas
         Formulas of the arrays that follow from others and are not stored.
+    session
+        Who measured, and for what.
     """
     micrograph, recipe = restoration.micrograph, restoration.recipe
     steps = [_step(number, step) for number, step in enumerate(restoration.steps, 1)]
@@ -78,6 +83,7 @@ def run_record(
         "source": _source(micrograph),
         "image": _image(micrograph),
         "sample": asdict(sample) if sample else None,
+        "session": {name: value for name, value in asdict(session).items() if value},
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
         "recipe_sha256": recipe.digest,
         "algorithm_version": ALGORITHM_VERSION,

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from tvtasks.archive.filters import Compression, options
+from tvtasks.archive.session import NO_SESSION, Session
 from tvtasks.errors import ConfigurationError
 from tvtasks.models import STRICT
 from tvtasks.recipe import sentences
@@ -130,6 +131,8 @@ class Storage:
         The sample data. With them, images of electron microscopes are stored as NXem.
     exact
         Whether arrays keep all bits; otherwise they are rounded far below the noise of the raw image.
+    session
+        Who measured, and for what; a file beside the images may say more.
     """
 
     compression: Annotated[
@@ -142,10 +145,17 @@ class Storage:
         bool,
         Field(description="Keep all bits of the arrays; otherwise they are rounded far below the noise."),
     ] = False
+    session: Annotated[Session, Field(description="Who measured, and for what.")] = NO_SESSION
 
     @classmethod
     def of(
-        cls, compression: Compression = "gzip", sample: Path | None = None, *, exact: bool = False
+        cls,
+        compression: Compression = "gzip",
+        sample: Path | None = None,
+        *,
+        exact: bool = False,
+        session: str = "",
+        operator: str = "",
     ) -> Storage:
         """Return what the command line asks for; `sample` is a TOML file.
 
@@ -155,7 +165,8 @@ class Storage:
             The sample data cannot be read, or packing needs a package that is not installed.
         """
         options(compression)
-        return cls(compression, Sample.load(sample) if sample else None, exact)
+        who = Session(session=session, operator=operator)
+        return cls(compression, Sample.load(sample) if sample else None, exact, who)
 
 
 DEFAULT_STORAGE = Storage()

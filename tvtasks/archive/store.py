@@ -88,7 +88,15 @@ def write(
     arrays, formulas = lean(restoration, rounding)
     picture = file_sha256(preview) if preview else None
     record = run_record(
-        restoration, arrays, context or {}, identity, storage.sample, picture, rounding, formulas
+        restoration,
+        arrays,
+        context or {},
+        identity,
+        storage.sample,
+        picture,
+        rounding,
+        formulas,
+        storage.session,
     )
 
     def read_back(partial: Path) -> None:

@@ -98,6 +98,12 @@ Exact = Annotated[
         "--exact", help="Keep all bits of the arrays, which otherwise are rounded far below the noise."
     ),
 ]
+SessionName = Annotated[
+    str, typer.Option("--session", help="Name of the session, kept with each image.", metavar="NAME")
+]
+Operator = Annotated[
+    str, typer.Option("--operator", help="Who measured, kept with each image.", metavar="NAME")
+]
 SampleFile = Annotated[
     Path | None,
     typer.Option(

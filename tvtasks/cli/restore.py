@@ -22,6 +22,8 @@ def restore(
     compression: options.CompressionOption = "gzip",
     exact: options.Exact = False,
     sample: options.SampleFile = None,
+    session: options.SessionName = "",
+    operator: options.Operator = "",
     no_dashboard: options.NoDashboard = False,
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
@@ -41,7 +43,7 @@ def restore(
         options.recipes(recipe),
         archive,
         workers=workers,
-        storage=Storage.of(compression, sample, exact=exact),
+        storage=Storage.of(compression, sample, exact=exact, session=session, operator=operator),
         memory=memory,
         frames=frames,
         yields=False,  # the user is waiting for these very files

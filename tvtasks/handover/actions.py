@@ -286,6 +286,7 @@ def described(entry: CatalogueEntry) -> dict[str, Any]:
         "written_at": entry.written_at.isoformat(),
         "acquired_at": entry.acquired_at.isoformat() if entry.acquired_at else "",
         "sample": (entry.sample or {}).get("name", ""),
+        **{name: entry.session.get(name, "") for name in ("session", "operator", "experiment")},
         "version": entry.version,
     }
 
