@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from flows.rerun import rerun_and_show
 from tests.heard import Heard
 from tvtasks import archive
-from tvtasks.cli import app as cli
 from tvtasks.archive.session import Session
+from tvtasks.cli import app as cli
 from tvtasks.dashboard.batch_page import table
 from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.errors import ConfigurationError

@@ -1,8 +1,9 @@
 """The contents of an archive: one entry per file, without opening all files as HDF5.
 
-There is no index that could be out of date. The run record is stored uncompressed near the end of a file,
-where one small read finds it and checks it against its own checksum: 10,000 files take a second or two. A
-file whose record is not found that way (damaged, renamed, collected) is read through HDF5.
+There is no index here that could be out of date; `index` has one, for `list`. The run record is stored
+uncompressed near the end of a file, where one small read finds it and checks it against its own checksum:
+10,000 files take a second or two. A file whose record is not found that way (damaged, renamed, collected) is
+read through HDF5.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -172,13 +173,18 @@ def entries(
         The folder does not exist or cannot be listed.
     """
     paths = sorted(archive_files(folder), key=str)  # comparing paths takes four times as long
+    return judged(read_entries(paths, progress), verdicts.read(Path(folder)))
+
+
+def read_entries(paths: Sequence[Path], progress: Callable[[int, int], object]) -> list[CatalogueEntry]:
+    """Read the entries of files, several at a time; see `entries`."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     found: list[CatalogueEntry] = []
     with ThreadPoolExecutor(_READERS, thread_name_prefix="catalogue") as pool:
         for number, chunk in enumerate(pool.map(_entries, chunks), 1):
             found += chunk
             progress(min(number * _CHUNK, len(paths)), len(paths))
-    return judged(found, verdicts.read(Path(folder)))
+    return found
 
 
 def judged(found: Iterable[CatalogueEntry], said: Mapping[str, Verdict]) -> list[CatalogueEntry]:
@@ -199,11 +205,31 @@ def archive_files(folder: str | Path) -> Iterator[Path]:
     ConfigurationError
         The folder does not exist or cannot be listed.
     """
+    yield from (Path(place.path) for place in _places(folder))
+
+
+def listed(folder: str | Path) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of last change (ns) of each result in a folder, in any order.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder does not exist or cannot be listed.
+    """
+    for place in _places(folder):
+        try:
+            stat = place.stat()
+        except OSError:  # it was removed in the meantime
+            continue
+        yield place.name, stat.st_size, stat.st_mtime_ns
+
+
+def _places(folder: str | Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as listing:
             for place in listing:
                 if place.name.endswith(".nxs") and not place.name.startswith("."):
-                    yield Path(place.path)
+                    yield place
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigurationError(f"There is no archive folder {folder}. Check the path.") from None
     except OSError as error:

@@ -64,7 +64,7 @@ Observer = Annotated[
     ObserverKind,
     typer.Option(help="How to notice new files; polling works on every network share."),
 ]
-Select = Annotated[list[str] | None, typer.Option("--select", help=SELECT, metavar="CONDITION")]
+Select = Annotated[list[str] | None, typer.Option("--select", "--where", help=SELECT, metavar="CONDITION")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Files restored at a time.", metavar="N")]
 Memory = Annotated[
     float | None,
