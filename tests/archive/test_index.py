@@ -45,7 +45,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tvtasks.archive.index.user_cache_path", lambda *_, **__: tmp_path / "cache")
+    monkeypatch.setattr("tvtasks.archive.index.user_state_path", lambda *_, **__: tmp_path / "cache")
     shutil.copytree(stored, tmp_path / "archive")
     return tmp_path / "archive"
 

@@ -36,7 +36,7 @@ def main() -> None:
         folder = asked.folder or Path(temporary) / "archive"
         if not folder.exists():
             many(folder, asked.runs)
-        environment = {**os.environ, "XDG_CACHE_HOME": str(Path(temporary) / "cache")}
+        environment = {**os.environ, "XDG_STATE_HOME": str(Path(temporary) / "cache")}
         for number, words in enumerate((LISTS[1], *LISTS)):
             began = time.perf_counter()
             done = subprocess.run(

@@ -85,6 +85,19 @@ class TestList:
         assert [run["name"] for run in found["runs"]] == ["stm_1.npy", "stm_2.npy"]
         assert found["runs"][0]["parameters"]["median"]["rows"] == 7
 
+    def test_a_table_of_the_runs_since_a_time(self, tvtasks, filled):
+        code, out, _ = tvtasks(
+            "list", filled, "--since", "today", "--operator", "nobody", "--output", "a.csv"
+        )
+        assert (code, out) == (0, "a.csv: 0 runs\n")
+        code, out, _ = tvtasks(
+            "list", filled, "--since", "today", "--where", "rows = 32", "--output", "b.csv"
+        )
+        assert (code, out) == (0, "b.csv: 3 runs\n")
+        assert Path("b.csv").read_text("utf-8-sig").count("stm_") == 6  # names of images and of results
+        code, _, err = tvtasks("list", filled, "--since", "noon")
+        assert (code, "'noon' is not a time" in err) == (2, True)
+
     def test_a_damaged_file_is_listed_and_reported_with_exit_code_1(self, tvtasks, filled):
         bad = next(filled.glob("stm_1__*.nxs"))
         bad.write_bytes(bad.read_bytes()[:500])

@@ -1,8 +1,8 @@
 """An index of an archive, so that 100,000 runs are listed within seconds; it can be thrown away at any time.
 
-It is a copy of the entries in a SQLite file in this user's cache, because SQLite does not work on some
-shares and an archive may be read-only. An entry counts as long as name, size and time of last change of its
-file are the same; results never change. Whatever is wrong with the index, the files are read instead.
+It is a copy of the entries in a SQLite file beside this user's other state, because SQLite does not work on
+some shares and an archive may be read-only. An entry counts as long as name, size and time of last change of
+its file are the same; results never change. Whatever is wrong with the index, the files are read instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
+from platformdirs import user_state_path
 
 from tvtasks.archive import verdicts
 from tvtasks.archive.catalogue import CatalogueEntry, judged, listed, read_entries
@@ -40,7 +40,7 @@ _AT_ONCE = 1000
 
 def index_path(archive: Path) -> Path:
     """Return the path of the index of an archive."""
-    return user_cache_path("tvtasks", appauthor=False) / "archives" / f"{archive_digest(archive)}.sqlite"
+    return user_state_path("tvtasks", appauthor=False) / "indexes" / f"{archive_digest(archive)}.sqlite"
 
 
 def indexed_entries(

@@ -76,7 +76,7 @@ def list_runs(
 ) -> None:
     """List the runs in an archive: all, or those that match conditions.
 
-    An index of the archive in this user's cache makes this fast; it is made again when it is missing. With
+    An index of the archive, kept for this user, makes this fast; it is made again when it is missing. With
     --latest, the conditions apply to the newest run of each image. The exit code is 1 if a file cannot
     be read.
     """
