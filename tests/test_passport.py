@@ -104,6 +104,7 @@ def test_a_result_that_cannot_be_repeated_is_named(
 def test_the_validator_finds_nothing_that_is_required(passport: Path, profile: str) -> None:
     services = pytest.importorskip("rocrate_validator.services")
     models = pytest.importorskip("rocrate_validator.models")
+    errors = pytest.importorskip("rocrate_validator.errors")
     cache = os.environ.get("ROCRATE_VALIDATOR_CACHE")  # filled by `rocrate-validator cache warm`
     settings = {
         "rocrate_uri": str(passport),
@@ -111,7 +112,12 @@ def test_the_validator_finds_nothing_that_is_required(passport: Path, profile: s
         "requirement_severity": models.Severity.REQUIRED,
         **({"offline": True, "cache_path": Path(cache)} if cache else {}),
     }
-    messages = [str(issue.message) for issue in services.validate(settings).get_issues()]
+    try:
+        messages = [str(issue.message) for issue in services.validate(settings).get_issues()]
+    except errors.ValidationExecutionError as error:
+        if "URLError" in str(error):
+            pytest.skip("The validator needs the context of RO-Crate from the internet or its cache.")
+        raise
     if any("Unable to retrieve the JSON-LD context" in message for message in messages):
         pytest.skip("The validator needs the context of RO-Crate from the internet or its cache.")
     assert messages == []

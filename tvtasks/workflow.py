@@ -12,11 +12,12 @@ import numpy as np
 from PIL.Image import Image
 
 from tvtasks import archive, channels, figures, memory, readers
+from tvtasks.archive.definitions import missing
 from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
 from tvtasks.archive.seals import log_seal
 from tvtasks.archive.session import session_of
-from tvtasks.archive.storage import DEFAULT_STORAGE, Storage, not_nxem
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.courtesy import ends_early
 from tvtasks.errors import MemoryShortError, UnusableImageError
 from tvtasks.files import write_whole
@@ -195,7 +196,7 @@ def _restore_now(
 ) -> Outcome:
     result = restore(micrograph, chosen, call=call)
     why = _why(recipe, chosen, micrograph)
-    result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, storage)))
+    result = replace(result, notes=(*result.notes, *why, *notes, *_why_by_no_definition(micrograph, storage)))
     # The result comes last: if it exists, everything does, however often the work was cut short.
     picture = call(write_preview, result, identity.path(directory))
     target = call(write_archive, result, directory, context, storage, identity, picture)
@@ -220,10 +221,12 @@ def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, .
     return (f"Recipe {recipe.name}: the file names {technique}, so it was restored by {chosen.name}.",)
 
 
-def _why_not_nxem(micrograph: Micrograph, storage: Storage) -> tuple[str, ...]:
-    """Return a note if an image with sample data cannot be kept as NXem."""
-    reason = storage.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
-    return (f"The sample is kept with the image, but not as NXem: {reason}.",) if reason else ()
+def _why_by_no_definition(micrograph: Micrograph, storage: Storage) -> tuple[str, ...]:
+    """Return a note if an image with sample data or operator fits no NeXus definition."""
+    if not (storage.sample or (storage.session.operator and micrograph.technique in {"STM", "AFM"})):
+        return ()
+    reason = missing({"image": vars(micrograph), "session": vars(storage.session)})
+    return (f"The result follows no NeXus application definition: {reason}.",) if reason else ()
 
 
 def _sample_left_out(done: Path, storage: Storage) -> tuple[str, ...]:

@@ -200,7 +200,7 @@ class TestHowResultsAreKept:
         for path in written:
             record = archive.summary(path)
             assert archive.Sample(**record["sample"]) == archive.Sample.load(tmp_path / "sample.toml")
-            assert any("but not as NXem" in note for note in record["notes"])
+            assert any("no NeXus application definition" in note for note in record["notes"])
             with h5py.File(path) as file:
                 assert file["entry/raw/data"].compression is None
         assert not left.exists()

@@ -16,11 +16,11 @@ import numpy as np
 from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
+from tvtasks.archive.definitions import definition_of, vendor
 from tvtasks.archive.filters import Compression, options
 from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
-from tvtasks.archive.storage import not_nxem
 from tvtasks.draft import StepRecord
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import NOT_PARAMETERS, canonical_json
@@ -41,6 +41,10 @@ _WHAT_A_FORMULA_IS = (
 _NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
 
 _OF_USER = {"operator": "name", "affiliation": "affiliation", "email": "email", "orcid": "ORCID"}
+
+_METHOD = "https://doi.org/10.48550/arXiv.2505.08843"  # NXsensor_scan wants the address of each program
+_OF_RESOLUTION = ("lattice_before", "lattice_after", "lattice_kept", "detail_kept", "step_kept")
+_OF_REPRODUCIBILITY = ("line_jumps_before", "line_jumps_after", "whiteness", "saturated")
 
 _TEXT = h5py.string_dtype()
 _TEXT_TYPE = h5t.py_create(_TEXT, logical=True)
@@ -93,10 +97,12 @@ def fill(
     _entry(file, restoration, record)
     _image(file, "raw", restoration, record, arrays, compression)
     for number, (step, described) in enumerate(zip(restoration.steps, record["steps"], strict=True), 1):
-        _process(file, number, step, described, packages["tvtasks"])
+        _process(file, number, step, described, packages["tvtasks"], is_spm=definition_of(record) == "NXspm")
         for name in described["outputs"]:
             _image(file, name, restoration, record, arrays, compression)
     last = file[record["steps"][-1]["group"]]
+    if definition_of(record) == "NXspm":
+        _indicators(file[ENTRY], record)
     _describe(last.parent, default=last.name.rpartition("/")[2])
     _describe(last, default="restored")
     _json_note(last, RECORD, record, "Everything that is needed to repeat this run", record["written_at"])
@@ -115,6 +121,10 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
     )
     _sample(entry, record)
     _session(entry, record.get("session") or {})
+    if definition := definition_of(record):
+        _describe(_field(entry, "definition", definition), version=_NEXUS_RELEASE)
+    if definition == "NXspm":
+        _scan(entry, micrograph, record["image"])
     _describe(
         _field(entry, "program_name", "tvtasks"),
         version=record["software"]["packages"]["tvtasks"],
@@ -166,7 +176,7 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
 
 
 def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
-    """Write the sample data, and mark the entry as NXem where it is one.
+    """Write the sample data.
 
     Two fields that NXem requires are unknown to the base class NXsample; other entries have them in a
     collection.
@@ -176,12 +186,44 @@ def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
     known = {name: value for name, value in sample.items() if isinstance(value, str) and value}
     known["depends_on"] = "."  # it does not move; NeXus requires this statement
     group = _group(entry, "sample", "NXsample", **known)
-    if not_nxem(record["image"]["technique"], record["image"]["acquired_at"]):
+    if definition_of(record) != "NXem":
         group = _group(group, "details", "NXcollection")
-    else:
-        _describe(_field(entry, "definition", "NXem"), version=_NEXUS_RELEASE)
     _field(group, "atom_types", ", ".join(sample["atom_types"]))
     _field(group, "is_simulation", int(sample["is_simulation"]))
+
+
+def _scan(entry: h5py.Group, micrograph: Micrograph, image: Mapping[str, Any]) -> None:
+    """Write what NXspm requires of a scan: whose microscope, from where to where, and how many points."""
+    _field(entry, "experiment_technique", image["technique"])
+    instrument = _group(entry, "instrument", "NXinstrument")
+    for part in ("hardware", "software"):
+        _group(instrument, part, "NXfabrication", vendor=vendor(image["reader"]))
+    environment = _group(instrument, "scan_environment", "NXenvironment")
+    control = _group(environment, "scan_control", "NXspm_scan_control", scan_type="mesh")
+    region = _group(control, "scan_region", "NXspm_scan_region")
+    mesh = _group(control, "mesh_scan", "NXspm_scan_pattern")
+    for axis, dimension in enumerate("yx"):
+        points = micrograph.data.shape[axis]
+        ends = micrograph.coordinates(axis, np.array([0, points - 1]))
+        for name, value in zip(("start", "end"), ends, strict=True):
+            _number(region, f"scan_{name}_{dimension}", float(value), "m")
+        _field(mesh, f"scan_points_{dimension}", points)
+
+
+def _indicators(entry: h5py.Group, record: Mapping[str, Any]) -> None:
+    """Link scores and gaps into the places that NXspm has for them."""
+    places = {
+        "resolution_indicators": [f"quality/{name}" for name in _OF_RESOLUTION],
+        "reproducibility_indicators": [
+            *(f"quality/{name}" for name in _OF_REPRODUCIBILITY),
+            *(f"{step['group'].removeprefix(f'/{ENTRY}/')}/outcome" for step in record["steps"]),
+        ],
+    }
+    for name, paths in places.items():
+        group = _group(entry, name, "NXcollection")
+        for path in paths:
+            if path in entry:
+                group[path.replace("/outcome", "").rpartition("/")[2]] = entry[path]
 
 
 def _session(entry: h5py.Group, session: Mapping[str, str]) -> None:
@@ -242,7 +284,13 @@ def _image(
 
 
 def _process(
-    file: h5py.File, number: int, step: StepRecord, described: Mapping[str, Any], version: str
+    file: h5py.File,
+    number: int,
+    step: StepRecord,
+    described: Mapping[str, Any],
+    version: str,
+    *,
+    is_spm: bool,
 ) -> None:
     process = _group(
         file,
@@ -253,6 +301,8 @@ def _process(
         date=described["started_at"],
         sequence_index=number,
     )
+    if is_spm:
+        _describe(process["program"], version=version, program_url=_METHOD)
     _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
     if choice := described["choice"]:
         _choice(process, step.name, choice)

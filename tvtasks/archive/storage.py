@@ -16,7 +16,6 @@ from tvtasks.errors import ConfigurationError
 from tvtasks.models import STRICT
 from tvtasks.recipe import sentences
 
-_ELECTRONS = {"SEM", "STEM", "TEM"}
 _ELEMENTS = frozenset(
     """
     H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb
@@ -171,23 +170,3 @@ class Storage:
 
 DEFAULT_STORAGE = Storage()
 """Compression by gzip, without sample data."""
-
-
-def not_nxem(technique: str | None, acquired_at: object) -> str:
-    """Return why an image with sample data cannot be an NXem, the NeXus definition for electron microscopy.
-
-    Parameters
-    ----------
-    technique, acquired_at
-        As in `Micrograph`.
-
-    Returns
-    -------
-    str
-        A reason; empty if the image can be an NXem.
-    """
-    if technique is None or technique == "other":
-        return "its file does not name an electron microscope"
-    if technique not in _ELECTRONS:
-        return f"NXem is for electron microscopes, and this is an image of {technique}"
-    return "" if acquired_at else "its file has no time of acquisition"
