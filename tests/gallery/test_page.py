@@ -29,7 +29,7 @@ def folder(tmp_path_factory, put):
     """Three good runs, one of them with a hostile name, and a damaged file."""
     folder = tmp_path_factory.mktemp("an archive")
     put(folder, "scan_10.sxm", 1)
-    put(folder, "scan_9.sxm", 2, technique="AFM", recipe="other")
+    put(folder, "scan_9.sxm", 2, technique="AFM", recipe="other", operator="Jo Meier")
     put(folder, HOSTILE, 3, technique=None)
     (folder / "damaged__12345678__123456789012.nxs").write_bytes(b"\x89HDF\r\n\x1a\n broken")
     return folder
@@ -154,6 +154,11 @@ class TestInABrowser:
     def test_words_are_found_together_and_filters_narrow(self, page):
         page.fill("#find", "SCAN λ 0.5")
         assert shown(page) == ["scan_9.sxm", "scan_10.sxm"]
+        page.select_option("#operator", "Jo Meier")
+        until(page, "document.querySelectorAll('.thumb').length === 1")
+        assert shown(page) == ["scan_9.sxm"]
+        page.select_option("#operator", "")
+        assert page.is_hidden("#session"), "no run has one"
         page.select_option("#technique", "AFM")
         assert shown(page) == ["scan_9.sxm"]
         assert page.inner_text("#count").startswith("1 of ")

@@ -52,6 +52,11 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = Map
         "algorithm": ("number", lambda entry: entry.algorithm_version),
         **{name: ("number", partial(_score, name)) for name in SCORES},
         "flags": ("text", _flags),
+        "lattice": ("number", partial(_score, "lattice_after")),
+        "session": ("text", lambda entry: entry.session.get("session")),
+        "operator": ("text", lambda entry: entry.session.get("operator")),
+        "experiment": ("text", lambda entry: entry.session.get("experiment")),
+        "sample": ("text", lambda entry: (entry.sample or {}).get("name")),
         "verdict": ("text", lambda entry: entry.verdict or None),
         "note": ("text", lambda entry: entry.note or None),
         "converged": ("truth", lambda entry: entry.converged),
@@ -71,17 +76,20 @@ _OPERATORS: Final = {
 }
 _TRUTHS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _EXPRESSION = re.compile(r"\s*([a-z_.]+)\s*(!=|<=|>=|!~|=|<|>|~)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL)
+_AND = re.compile(r"\s+and\s+(?=[a-z_.]+\s*(?:[!<>]?=|[<>~]|!~))", re.IGNORECASE)
+_SINCE = re.compile(r"(\d+)\s*(hour|day|week)s?", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:[T ](\d\d?):(\d\d)(?::(\d\d))?)?)?)?")
 
 
 def chosen_by(expressions: Iterable[str]) -> Condition:
     """Return the condition that all of the given expressions hold.
 
-    An expression is a field, one of ``= != < <= > >= ~ !~`` and a value. ``~`` compares with a pattern of
-    file names (``stm_*``); upper and lower case are the same. A time may be partial: ``acquired=2024-05`` is
-    any time in that month, ``acquired>2024-05`` any later time. Times are those of the clock of the computer
-    that wrote them, ``written`` that of this computer. Parameters of a step are named as in a recipe:
-    ``background.lam``. An unknown value matches only ``=none`` and expressions with ``!``.
+    An expression is a field, one of ``= != < <= > >= ~ !~`` and a value; ``and`` joins several. ``~``
+    compares with a pattern of file names (``stm_*``); upper and lower case are the same. A time may be
+    partial: ``acquired=2024-05`` is any time in that month, ``acquired>2024-05`` any later time. Times are
+    those of the clock of the computer that wrote them, ``written`` that of this computer. Parameters of a
+    step are named as in a recipe: ``background.lam``. An unknown value matches only ``=none`` and expressions
+    with ``!``.
 
     Raises
     ------
@@ -96,7 +104,7 @@ def chosen_by(expressions: Iterable[str]) -> Condition:
     >>> condition(CatalogueEntry(Path("a.nxs"), 0, source_name="stm_1.sxm", gap=1e-3))
     True
     """
-    expressions = list(expressions)
+    expressions = [part for expression in expressions for part in _AND.split(expression)]
     conditions = [_condition(expression) for expression in expressions]
     # A file that cannot be read has no values: it is chosen only by conditions on its fault.
     of_faults = any(expression.strip().casefold().startswith("fault") for expression in expressions)
@@ -107,6 +115,41 @@ def chosen_by(expressions: Iterable[str]) -> Condition:
         return all(condition(entry) for condition in conditions)
 
     return holds
+
+
+def since(text: str, now: datetime) -> str:
+    """Return the condition that a run was archived since a time.
+
+    Parameters
+    ----------
+    text
+        ``today``, ``yesterday``, a number of hours, days or weeks (``3 days``), or a date or time.
+    now
+        This computer's clock, without a time zone.
+
+    Raises
+    ------
+    ConfigurationError
+        The text is not a time.
+
+    Examples
+    --------
+    >>> since("yesterday", datetime(2026, 11, 28, 9, 30))
+    'written>=2026-11-27'
+    """
+    wanted = text.strip().casefold()
+    if wanted in {"today", "yesterday"}:
+        return f"written>={now - timedelta(days=wanted == 'yesterday'):%Y-%m-%d}"
+    try:
+        if ago := _SINCE.fullmatch(wanted):
+            first = now - timedelta(**{f"{ago[2]}s": int(ago[1])})
+            return f"written>={first:%Y-%m-%dT%H:%M:%S}"
+        _time(">=", text.strip())
+    except (ValueError, OverflowError):
+        raise ConfigurationError(
+            f"{text!r} is not a time. Write today, yesterday, '3 days', 2026-11-28 or 2026-11-28T14:00."
+        ) from None
+    return f"written>={text.strip()}"
 
 
 def _condition(expression: str) -> Condition:

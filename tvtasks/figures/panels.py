@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from tvtasks.choosing import Choice
 
 PANEL_WIDTH = 470
-"""Pixels."""
+"""Pixels; the panels of a small image, which this size would only interpolate, have half of it."""
+
+_SMALL = 330  # columns; an image of fewer is small
+_QUICK = 800  # pixels
+_WIDTHS = (PANEL_WIDTH, PANEL_WIDTH // 2)
+_GREYS = 128  # levels, which the eye cannot tell from more; the last bit of noise is what takes most space
 
 USUAL = ("raw", "background", "restored")
 """The arrays of a picture, unless others are asked for."""
@@ -132,9 +137,10 @@ def preview(restoration: Restored) -> Pillow.Image:
     shown = panels(restoration)
     rows, columns = shown[0].image.shape
     dy, dx = restoration.micrograph.pixel_size or (1.0, 1.0)
+    width = _WIDTHS[_COARSE * columns > PANEL_WIDTH and columns < _SMALL]
     # A strip of a few lines is stretched to be visible.
-    height = round(PANEL_WIDTH * min(max(rows * dy / (columns * dx), 0.2), 5.0))
-    pitch = PANEL_WIDTH + _GAP
+    height = round(width * min(max(rows * dy / (columns * dx), 0.2), 5.0))
+    pitch = width + _GAP
     size = (2 * _MARGIN + len(shown) * pitch - _GAP, _HEADER + height + _MARGIN)
     picture = Pillow.new("L", size, 255)
     draw = ImageDraw.Draw(picture)
@@ -142,11 +148,11 @@ def preview(restoration: Restored) -> Pillow.Image:
     for number, panel in enumerate(shown):
         left = _MARGIN + number * pitch
         title = f"{panel.name}   {grey_range(panel)}"
-        _write(draw, (left + PANEL_WIDTH / 2, 56), title, _TITLE_SIZE)
-        picture.paste(drawn(panel, (PANEL_WIDTH, height)), (left, _HEADER))
+        _write(draw, (left + width / 2, 56), title, _TITLE_SIZE, width=width)
+        picture.paste(drawn(panel, (width, height)).point(_few_greys), (left, _HEADER))
         if bar := scale_bar(restoration.micrograph, columns):
-            _draw_scale_bar(picture, draw, bar, (left + PANEL_WIDTH, _HEADER + height))
-        draw.rectangle((left, _HEADER, left + PANEL_WIDTH - 1, _HEADER + height - 1), outline=0)
+            _draw_scale_bar(picture, draw, bar, (left, left + width), _HEADER + height)
+        draw.rectangle((left, _HEADER, left + width - 1, _HEADER + height - 1), outline=0)
     return picture
 
 
@@ -159,16 +165,18 @@ def grey_range(panel: Panel) -> str:
 def preview_boxes(size: tuple[int, int]) -> tuple[Box, Box]:
     """Return where raw and restored are in a preview of `size` = (columns, rows)."""
     columns, rows = size
-    number = round((columns - 2 * _MARGIN + _GAP) / (PANEL_WIDTH + _GAP))
-    lefts = (_MARGIN, _MARGIN + (number - 1) * (PANEL_WIDTH + _GAP))
-    raw, restored = ((left, _HEADER, left + PANEL_WIDTH, rows - _MARGIN) for left in lefts)
+    length = columns - 2 * _MARGIN + _GAP
+    width = next((width for width in _WIDTHS if length % (width + _GAP) == 0), PANEL_WIDTH)
+    lefts = (_MARGIN, columns - _MARGIN - width)
+    raw, restored = ((left, _HEADER, left + width, rows - _MARGIN) for left in lefts)
     return raw, restored
 
 
 def png(picture: Pillow.Image) -> bytes:
     """Return a picture as a PNG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # more effort does not make noise smaller
+    # In a large picture, more effort takes long and saves little.
+    picture.save(buffer, "PNG", compress_level=6 if picture.width < _QUICK else 1)
     return buffer.getvalue()
 
 
@@ -244,6 +252,12 @@ def drawn(panel: Panel, size: tuple[int, int]) -> Pillow.Image:
     return picture.resize(size, Pillow.Resampling.NEAREST if coarse else Pillow.Resampling.HAMMING)
 
 
+def _few_greys(grey: int) -> int:
+    """Return the nearest of the greys that a preview has, black and white among them."""
+    step = 255 / (_GREYS - 1)
+    return round(round(grey / step) * step)
+
+
 def _averaged(image: Image, factor: int) -> Image:
     """Return the means of groups of `factor` rows; rows left over at the end are dropped."""
     if factor <= 1:
@@ -257,12 +271,12 @@ def _averaged(image: Image, factor: int) -> Image:
 
 
 def _draw_scale_bar(
-    picture: Pillow.Image, draw: ImageDraw.ImageDraw, bar: ScaleBar, corner: tuple[int, int]
+    picture: Pillow.Image, draw: ImageDraw.ImageDraw, bar: ScaleBar, sides: tuple[int, int], bottom: int
 ) -> None:
     """Draw a bar above its label on a light ground in the lower right corner of a panel."""
-    length = round(bar.part * PANEL_WIDTH)
-    width = min(max(length, round(_font(_BAR_FONT_SIZE).getlength(bar.label))) + 16, PANEL_WIDTH)
-    right, bottom = corner
+    left, right = sides
+    length = round(bar.part * (right - left))
+    width = min(max(length, round(_font(_BAR_FONT_SIZE).getlength(bar.label))) + 16, right - left)
     box = (right - width, bottom - 42, right, bottom)
     ground = picture.crop(box)
     picture.paste(Pillow.blend(ground, Pillow.new("L", ground.size, 255), _BAR_GROUND), box)

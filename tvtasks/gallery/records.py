@@ -82,6 +82,7 @@ def run_record(entry: CatalogueEntry, folder: Path) -> Record:
         "file": printable(entry.path.name),
         "recipe": printable(entry.recipe),
         "technique": entry.technique or "",
+        **{key: printable(entry.session[key]) for key in ("session", "operator") if key in entry.session},
         "written": entry.written_at.timestamp(),
         "acquired": entry.acquired_at.timestamp() if entry.acquired_at else None,
         "gap": entry.gap,
