@@ -10,7 +10,7 @@ from tvtasks.operators import Array
 from tvtasks.solvers import bounds, certificates
 from tvtasks.solvers.certificates import Certificate, Iterates
 from tvtasks.solvers.stopping import Check
-from tvtasks.solvers.wavefront import Threads, share_rows
+from tvtasks.solvers.wavefront import Threads, share_rows, zeros
 
 # Fewer iterations than this between two checks of the gap are not worth a check.
 LEAST_BLOCK = 25
@@ -47,7 +47,7 @@ class Best:
 def _copied(source: Array, target: Array | None, threads: Threads | None) -> Array:
     """Copy an array, into `target` if it has the same dtype."""
     if target is None or target.dtype != source.dtype:
-        target = np.empty_like(source)
+        target = zeros(threads, source.shape, source.dtype)
     shape = (-1, *source.shape[-2:])
     whole, there = source.reshape(shape), target.reshape(shape)
     share_rows(threads, lambda first, last: bounds.copy_rows(whole, there, first, last), 0, shape[1])

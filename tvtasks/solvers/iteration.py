@@ -11,7 +11,7 @@ from tvtasks.operators import Array, Direction
 from tvtasks.solvers import bounds, kernels
 from tvtasks.solvers.certificates import Iterates
 from tvtasks.solvers.grid import kept
-from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows
+from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows, zeros
 
 # Bounds of ‖∇‖² by direction; they hold for ‖E‖² of TGV-L1 as well.
 NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
@@ -31,8 +31,8 @@ class RecentMeans:
     in turn, so that one of them always covers a fair part of the iterations.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.fields = np.zeros((2, *shape), np.float32)
+    def __init__(self, shape: tuple[int, ...], threads: Threads | None = None) -> None:
+        self.fields = zeros(threads, (2, *shape), np.float32)
         self._counted = [0, 0]
         self._older, self._done, self._until = 0, 0, 0
 
@@ -85,7 +85,7 @@ class Repair:
     def __init__(
         self, shape: tuple[int, ...], lam: float, direction: Direction, threads: Threads | None
     ) -> None:
-        self._fields = np.zeros((2, 2, *shape), np.float32)
+        self._fields = zeros(threads, (2, 2, *shape), np.float32)
         self._front = Wavefront(shape, np.float32, arrays=4, variables=1, lag=2, stages=2, threads=threads)
         self._lam, self._along, self._threads = lam, kept(direction), threads
         t, self._beyond = 1.0, np.zeros(_REPAIRS)

@@ -20,8 +20,9 @@ from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
 from tvtasks.solvers.gap_checks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_check
 from tvtasks.solvers.grid import Grid, crop, kept, pad
 from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMeans, Repair
+from tvtasks.solvers.scratch import Scratch
 from tvtasks.solvers.stopping import Check, Gap
-from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows
+from tvtasks.solvers.wavefront import Threads, Wavefront, duplicate, share_rows, zeros
 
 _RELAXATION_HUBER = 1.8
 # Dual steps of TV-L1 and of plain ROF, for both ∇u and u − f, for images in [0, 1]; they were tuned on the
@@ -47,7 +48,14 @@ _NO_MEANS = np.zeros((2, 2, 1, 1), np.float32)
 
 
 def solve(
-    image: Array, model: Model, direction: Direction, rule: Gap, threads: int = 1, start: Array | None = None
+    image: Array,
+    model: Model,
+    direction: Direction,
+    rule: Gap,
+    threads: int = 1,
+    start: Array | None = None,
+    *,
+    in_files: bool = False,
 ) -> Solution:
     """Iterate until the certified relative gap is at most ``rule.rtol``.
 
@@ -57,7 +65,8 @@ def solve(
     it from the tolerance. The L1 models take steps that follow from the image, after some iterations, or run
     in phases: first with steps that bring the energy down until it hardly falls any more, then with steps
     that bring the proof. Working memory, in images of float64: 8 for Huber-ROF, 11 for TV-L1 (20 with a small
-    λ), 16 for TGV-L1; half as much where float32 suffices, but 10 for TGV-L1 with a small λ.
+    λ), 16 for TGV-L1; half as much where float32 suffices, but 10 for TGV-L1 with a small λ. With `in_files`,
+    that is in temporary files.
     """
     low, extent = float(image.min()), float(image.max()) - float(image.min())
     image = np.ascontiguousarray(image)
@@ -68,9 +77,9 @@ def solve(
     done, began, phase = 0, 0, 0
     dtype: Any = np.float32
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        team = Threads(pool, threads) if pool else None
-        f = _scaled(image, low, extent, dtype)
-        begin = None if start is None else (_scaled(start, low, extent, dtype),)
+        team = Threads(pool, threads, Scratch() if in_files else None) if pool or in_files else None
+        f = _scaled(image, low, extent, dtype, team)
+        begin = None if start is None else (_scaled(start, low, extent, dtype, team),)
         iteration = _start(f, in_range, direction, team, state=begin)
         pace = None
 
@@ -104,15 +113,15 @@ def solve(
                 del iteration, at
                 if rounds:
                     dtype = np.float64
-                    _widen(state)
-                    f = _scaled(image, low, extent, dtype)
+                    _widen(state, team)
+                    f = _scaled(image, low, extent, dtype, team)
                 iteration = _start(f, in_range, direction, team, phase, state, mean, pace)
             block = _until_next(history, rule.rtol, began, approaching, phase, rounds)
             block = min(block, rule.max_iterations - done)
             iteration.advance(block)
             done += block
         dual = at.dual
-        del iteration, at
+        del iteration, at, f
         final, u, v = _in_unit_of_the_image(
             best, dual, model, image, low, extent, rule.rtol, exact_grid, team
         )
@@ -138,10 +147,11 @@ def _until_next(
     return until_next_check(history, rtol, began, approaching)
 
 
-def _widen(state: list[Array]) -> None:
+def _widen(state: list[Array], threads: Threads | None) -> None:
     """Convert arrays to float64, one by one to save memory."""
-    for n in range(len(state)):
-        state[n] = state[n].astype(np.float64)
+    for n, narrow in enumerate(state):
+        state[n] = zeros(threads, narrow.shape, np.float64)
+        state[n][...] = narrow
 
 
 def _look(
@@ -233,15 +243,23 @@ def _in_unit_of_the_image(
 
 def _rescaled(a: Array, low: float, extent: float, dtype: Any, threads: Threads | None) -> Array:
     """Return low + extent · a, computed in float64."""
-    result = np.empty(a.shape, dtype)
+    result = zeros(threads, a.shape, dtype)
     share_rows(
         threads, lambda first, last: bounds.rescale(a, low, extent, result, first, last), 0, a.shape[1]
     )
     return result
 
 
-def _scaled(image: Array, low: float, extent: float, dtype: Any) -> Array:
-    return pad((image.astype(np.result_type(image, dtype), copy=False) - low) / extent, dtype)
+def _scaled(image: Array, low: float, extent: float, dtype: Any, threads: Threads | None) -> Array:
+    """Return the image in [0, 1], padded."""
+    padded = zeros(threads, (image.shape[0] + 2, image.shape[1] + 2), dtype)
+    rows, wide = crop(padded), np.result_type(image, dtype)
+
+    def some(first: int, last: int) -> None:
+        rows[first:last] = (image[first:last].astype(wide, copy=False) - low) / extent
+
+    share_rows(threads, some, 0, len(image))
+    return padded
 
 
 def _start(
@@ -279,7 +297,7 @@ def _huber_rof(
     if state is None:
         state = (pad(linear.smooth(crop(f), lam * alpha, direction), f.dtype),)
     if len(state) == 1:
-        state = (*state, np.zeros((2, *f.shape), f.dtype))
+        state = (*state, zeros(threads, (2, *f.shape), f.dtype))
         kernels.huber_dual(state[0], alpha, *kept(direction), state[1])
     u, p = state
 
@@ -350,7 +368,7 @@ def _tv_l1(
 ) -> Iteration:
     """Iterate TV-L1, starting at the image."""
     front, (u, s, p) = _tv_start(f, threads, state)
-    recent = mean or RecentMeans(p.shape)
+    recent = mean or RecentMeans(p.shape, threads)
     sigma = _SIGMA[phase] if pace is None else 1 / pace
     repair = Repair(p.shape[1:], model.lam, direction, threads)
     shares = np.zeros((0, 2))
@@ -397,4 +415,10 @@ def _tv_start(
     f: Array, threads: Threads | None, state: Sequence[Array] | None
 ) -> tuple[Wavefront, Sequence[Array]]:
     front = Wavefront(f.shape, f.dtype, arrays=6, variables=2, lag=2, stages=3, threads=threads)
-    return front, state or (f.copy(), np.zeros_like(f), np.zeros((2, *f.shape), f.dtype))
+    if state is None:
+        state = (
+            duplicate(f, threads),
+            zeros(threads, f.shape, f.dtype),
+            zeros(threads, (2, *f.shape), f.dtype),
+        )
+    return front, state
