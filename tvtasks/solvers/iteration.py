@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,10 +83,15 @@ class Repair:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], lam: float, direction: Direction, threads: Threads | None
+        self,
+        shape: tuple[int, ...],
+        dtype: Any,
+        lam: float,
+        direction: Direction,
+        threads: Threads | None,
     ) -> None:
-        self._fields = zeros(threads, (2, 2, *shape), np.float32)
-        self._front = Wavefront(shape, np.float32, arrays=4, variables=1, lag=2, stages=2, threads=threads)
+        self._fields = zeros(threads, (2, 2, *shape), dtype)
+        self._front = Wavefront(shape, dtype, arrays=4, variables=1, lag=2, stages=2, threads=threads)
         self._lam, self._along, self._threads = lam, kept(direction), threads
         t, self._beyond = 1.0, np.zeros(_REPAIRS)
         for n in range(_REPAIRS):

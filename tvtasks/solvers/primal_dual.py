@@ -35,13 +35,17 @@ _SIGMA_ROF = 100.0
 # σ = _PACE / distance, more for a tight tolerance and
 # less where u is almost the image. The distance is _ROUGHNESS times the mean difference from the four
 # neighbours at least. Below _NOISY the phases are as fast, unless u is almost the image.
-_MEASURED, _OWN = 32, 3
+_MEASURED, _OWN, _FINISH, _AGAIN = 32, 3, 4, 5
 _MEAN_COUNTS = 250
 _PACE, _PACE_TIGHT, _TIGHT, _PACE_ALMOST = 0.5, 1.0, 5e-4, 0.25
+_PACE_VERY_TIGHT, _PACE_NOISY = 1.2, 0.8
+# From so many iterations on, a repair costs little beside those between two looks.
+_LATE = 400
 _ROUGHNESS, _NOISY, _ALMOST = 0.35, 0.0143, 0.5
 _LEAST_PACE = 1e-3
-# Below this tolerance the phases of TV-L1 are as fast.
-_VERY_TIGHT = 2e-5
+# Below this tolerance TV-L1 takes longer dual steps, unless u is almost the image, and ten times as long ones
+# at the end.
+_VERY_TIGHT, _LONGER = 2e-5, 10.0
 # The gap of Huber-ROF at which rounding to float32 stopped the iteration, for λ and α of all sizes.
 _FLOOR_HUBER = 3e-8
 _NO_MEANS = np.zeros((2, 2, 1, 1), np.float32)
@@ -79,8 +83,13 @@ def solve(
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         team = Threads(pool, threads, Scratch() if in_files else None) if pool or in_files else None
         f = _scaled(image, low, extent, dtype, team)
-        begin = None if start is None else (_scaled(start, low, extent, dtype, team),)
-        iteration = _start(f, in_range, direction, team, state=begin)
+        iteration = _start(
+            f,
+            in_range,
+            direction,
+            team,
+            state=None if start is None else (_scaled(start, low, extent, dtype, team),),
+        )
         pace = None
 
         def certified(at: Iterates) -> Certificate:
@@ -106,20 +115,23 @@ def solve(
             if history[-1].iteration == _MEASURED and phase == 0:
                 pace = _pace(in_range, direction, iteration.state[0], f, rule.rtol, team)
                 turns = turns or pace is not None
+            other = _finishing(model, dtype, phase, done - began, best, rule.rtol)
+            turns = turns or other is not None
             if turns or rounds:
                 state, mean = list(iteration.state), iteration.mean
                 if turns:
-                    phase, began, mean = _OWN if pace else phase + 1, done, None
+                    phase, began, mean = other or (_OWN if pace else phase + 1), done, None
                 del iteration, at
                 if rounds:
                     dtype = np.float64
                     _widen(state, team)
                     f = _scaled(image, low, extent, dtype, team)
                 iteration = _start(f, in_range, direction, team, phase, state, mean, pace)
-            block = _until_next(history, rule.rtol, began, approaching, phase, rounds)
-            block = min(block, rule.max_iterations - done)
-            iteration.advance(block)
-            done += block
+            due = min(
+                done + _until_next(history, rule.rtol, began, approaching, phase, rounds), rule.max_iterations
+            )
+            iteration.advance(due - done)
+            done = due
         dual = at.dual
         del iteration, at, f
         final, u, v = _in_unit_of_the_image(
@@ -129,6 +141,22 @@ def solve(
     return certificates.solution(
         final, u, v, method=method, converged=final.gap <= rule.rtol, iterations=done, history=tuple(history)
     )
+
+
+def _finishing(model: Model, dtype: Any, phase: int, age: int, best: Best, rtol: float) -> int | None:
+    """Return the phase of TV-L1 that is due near a very tight tolerance, if it is another.
+
+    What energy and bound still lack is in proportion to what they gained since the look before. Long dual
+    steps take the energy three quarters of its way, and leave the bound, if that is enough.
+    """
+    if not isinstance(model, TVL1) or dtype is np.float32:
+        return None
+    if phase == _FINISH and best.fell < 0.25 * (best.gap - rtol) * best.lower:
+        return _AGAIN
+    if phase == _OWN and age >= 2 * LEAST_BLOCK and best.fell > 0:
+        left = best.gap * (0.25 * best.fell + best.rose) / (best.fell + best.rose)
+        return _FINISH if left <= rtol < best.gap else None
+    return None
 
 
 def _until_next(
@@ -142,7 +170,7 @@ def _until_next(
         # Rounding blurs the proof, not the direction: after a few iterations in float64 the gap is checked
         # again.
         return LEAST_BLOCK
-    if phase == _OWN and began == done:
+    if phase == _FINISH or (phase == _OWN and began == done):
         return 2 * LEAST_BLOCK  # nothing was ever proven sooner
     return until_next_check(history, rtol, began, approaching)
 
@@ -169,6 +197,7 @@ def _look(
     """
     at = iteration.iterates(iteration.repair is None and age >= LEAST_BLOCK)
     now = certified(at)
+    best.begin()
     best.note(now, at, threads)
     if iteration.repair is None or best.gap <= rtol:
         return at, now
@@ -179,7 +208,7 @@ def _look(
         best.note(again, of_mean, threads)
         if again.lower > now.lower:
             proof, dual = again, of_mean.dual
-    if rtol < best.gap and proof.gap <= best.promising * rtol:
+    if rtol < best.gap and (proof.gap <= best.promising * rtol or age >= _LATE):
         repaired = at._replace(dual=iteration.repair(dual))
         better = certified(repaired)
         best.note(better, repaired, threads)
@@ -203,12 +232,13 @@ def _pace(
     pace = max(far, _ROUGHNESS * rough)
     if pace < _LEAST_PACE:
         return None
-    if isinstance(model, TVL1) and rtol < _VERY_TIGHT:
-        return None
-    if isinstance(model, TVL1) and far < _ALMOST * pace:
-        return pace / _PACE_ALMOST
     if isinstance(model, TVL1):
-        return pace / (_PACE if rtol >= _TIGHT else _PACE_TIGHT) if far >= _NOISY else None
+        almost, noisy = far < _ALMOST * pace, far >= _NOISY
+        if rtol < _VERY_TIGHT:
+            return None if almost else pace / (_PACE_NOISY if noisy else _PACE_VERY_TIGHT)
+        if almost or noisy:
+            return pace / (_PACE_ALMOST if almost else _PACE if rtol >= _TIGHT else _PACE_TIGHT)
+        return None
     strong = model.lam >= tgv.OWN_STEPS * model.alpha1
     return pace if strong and (pace >= _NOISY or model.lam >= tgv.OWN_ALWAYS * model.alpha1) else None
 
@@ -370,7 +400,9 @@ def _tv_l1(
     front, (u, s, p) = _tv_start(f, threads, state)
     recent = mean or RecentMeans(p.shape, threads)
     sigma = _SIGMA[phase] if pace is None else 1 / pace
-    repair = Repair(p.shape[1:], model.lam, direction, threads)
+    if phase == _FINISH:
+        sigma *= _LONGER
+    repair = Repair(f.shape, f.dtype, model.lam, direction, threads)
     shares = np.zeros((0, 2))
 
     def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
