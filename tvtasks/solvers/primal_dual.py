@@ -92,8 +92,8 @@ def solve(
         )
         pace = None
 
-        def certified(at: Iterates) -> Certificate:
-            return certify_padded(in_range, at, image, low, extent, exact_grid, team)
+        def certified(at: Iterates, repair: Repair | None = None) -> Certificate:
+            return certify_padded(in_range, at, image, low, extent, exact_grid, team, repair=repair)
 
         while True:
             approaching = phase == 0 and not iteration.last_phase
@@ -187,7 +187,7 @@ def _look(
     age: int,
     best: Best,
     rtol: float,
-    certified: Callable[[Iterates], Certificate],
+    certified: Callable[..., Certificate],
     threads: Threads | None,
 ) -> tuple[Iterates, Certificate]:
     """Certify the iterates of an iteration that is `age` iterations old, and keep the best.
@@ -209,9 +209,8 @@ def _look(
         if again.lower > now.lower:
             proof, dual = again, of_mean.dual
     if rtol < best.gap and (proof.gap <= best.promising * rtol or age >= _LATE):
-        repaired = at._replace(dual=iteration.repair(dual))
-        better = certified(repaired)
-        best.note(better, repaired, threads)
+        better = certified(at._replace(dual=dual), iteration.repair)
+        best.note(better, at, threads)
         best.promising = float(np.clip(0.9 * proof.gap / max(better.gap, 1e-300), 2.0, 20.0))
     return at, now
 
@@ -398,11 +397,10 @@ def _tv_l1(
 ) -> Iteration:
     """Iterate TV-L1, starting at the image."""
     front, (u, s, p) = _tv_start(f, threads, state)
-    recent = mean or RecentMeans(p.shape, threads)
+    recent = mean or RecentMeans(p.shape, threads, _MEAN_COUNTS // 2)
     sigma = _SIGMA[phase] if pace is None else 1 / pace
     if phase == _FINISH:
         sigma *= _LONGER
-    repair = Repair(f.shape, f.dtype, model.lam, direction, threads)
     shares = np.zeros((0, 2))
 
     def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
@@ -439,7 +437,7 @@ def _tv_l1(
         # removes most of that.
         lambda energy: (1.0 if pace is None else 0.2) * sigma * EPS / energy,
         last_phase=phase >= 2,
-        repair=repair,
+        repair=Repair(model.lam, direction),
     )
 
 
