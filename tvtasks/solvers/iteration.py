@@ -81,8 +81,8 @@ class Iteration(NamedTuple):
 class Repair:
     """Turns a dual field of TV-L1 into one that exceeds its bounds by less, so that it proves more.
 
-    Ten steps cost as much as ten iterations, and the gap is often five times smaller. A row depends on as many
-    rows around it as there are steps, so bands of rows are repaired one by one.
+    Ten steps cost as much as ten iterations, and the gap is often five times smaller. A row depends on as
+    many rows around it as there are steps, so bands of rows are repaired one by one.
     """
 
     def __init__(self, lam: float, direction: Direction) -> None:
