@@ -84,7 +84,7 @@ class TiltBowDrift(ModelSettings):
             evidence=_evidence(found, ("tilt", "bow", "drift")),
             notes=notes,
             level=False,
-            diagnosis=found,
+            diagnosis=found.without_images(),  # the draft has them now, and denoising needs the memory
         )
 
 

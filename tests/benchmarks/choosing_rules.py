@@ -23,7 +23,7 @@ from tvtasks.choosing.spectrum import kappa_along, spectrum  # noqa: E402
 from tvtasks.medians import median_filter  # noqa: E402
 from tvtasks.operators import Array, Direction  # noqa: E402
 
-FAMILIES = ("STM scratches", "terraces", "drift")
+FAMILIES = ("STM scratches", "drift")
 TOLERATED = (0.05, 0.15, 0.3)
 """Part of the amplitude of the lattice's longest wave that the first rule gives up."""
 CS = np.geomspace(1e-5, 4, 60)

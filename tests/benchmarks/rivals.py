@@ -85,8 +85,6 @@ def paper(image: Array, family: str) -> Array:
 
     if family == "STM scratches":
         u = median_filter(flat(HuberROF(0.05, 0.05), "x"), (3, 1))
-    elif family == "terraces":
-        u = flat(HuberROF(0.05, 0.05), "both")
     elif family == "drift":
         u = median_filter(flat(HuberROF(0.5, 0.05), "both"), (3, 1))
     elif family == "charging SEM":

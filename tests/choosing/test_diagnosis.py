@@ -1,5 +1,7 @@
 """Taking an image apart: what must be found, and what must be left alone."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -152,3 +154,16 @@ def test_a_recipe_of_ones_own_is_compared_with_raw_even_if_it_corrects_lines_fir
     found = restore(Micrograph(item.image), Recipe.model_validate({"lines": lines, "background": high_pass}))
     assert found.quality.step_kept < 0.9
     assert "changes the sample" in found.notes[-1]
+
+
+@pytest.mark.parametrize("family", ["STM terraces", "AFM lattice", "charging SEM"])
+def test_no_more_than_sixteen_images_are_held_at_a_time(family):
+    image = np.pad(scene(family, 3, 256).image, 64, mode="reflect")
+    backward = np.roll(image, 1, axis=1) if family != "charging SEM" else None
+    diagnose(image, backward=backward)  # compiles
+    tracemalloc.start()
+    try:
+        diagnose(image, backward=backward)
+        assert tracemalloc.get_traced_memory()[1] <= 16 * image.size * 8
+    finally:
+        tracemalloc.stop()

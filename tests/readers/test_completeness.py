@@ -3,6 +3,7 @@
 import struct
 import sys
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import tifffile
 from PIL import Image
 
 from tvtasks import readers
+from tvtasks.readers.completeness_spm import createc_data
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 
@@ -233,3 +235,29 @@ class TestSamples:
         path = tmp_path / "a.sxm"
         path.write_bytes((SAMPLES / "nanonis_sxm/Au_mica_diPAMY_058.sxm").read_bytes()[:-1])
         assert readers.unfinished(path) == "it ends after 1056112 of 1056113 bytes"
+
+
+def test_a_dm4_of_nion_swift_is_complete_although_it_counts_four_bytes_more(tmp_path: Path) -> None:
+    content = bytearray(dm4())
+    (size,) = struct.unpack_from(">Q", content, 4)
+    struct.pack_into(">Q", content, 4, size + 4)
+    (tmp_path / "a.dm4").write_bytes(content)
+    assert readers.unfinished(tmp_path / "a.dm4") is None
+    (tmp_path / "a.dm4").write_bytes(content[:-1])
+    assert (
+        readers.unfinished(tmp_path / "a.dm4") == f"it ends after {len(content) - 1} of {len(content)} bytes"
+    )
+
+
+@pytest.mark.parametrize("header", [3936, 16380])
+def test_the_folder_of_createc_is_not_taken_for_the_mark_before_its_values(
+    tmp_path: Path, header: int
+) -> None:
+    values = zlib.compress(bytes(range(256)) * 40)
+    head = b"[Paramco32]\r\nMemo=Dsp\\vec\\STMDATA\\Cu(111)\r\n"
+    (path := tmp_path / "a.dat").write_bytes(head.ljust(header, b"\0") + b"DATA" + values)
+    assert createc_data(path.read_bytes()) == header
+    assert readers.incomplete(path) is None
+    assert readers.doubtful(path) is None
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "in the midst of its values" in str(readers.incomplete(path))

@@ -22,6 +22,7 @@ def ibw(
     surface: np.ndarray = SURFACE,
     note: str = NOTE,
     scale: float = 1.0,
+    unit: bytes = b"",
 ) -> Path:
     """Write a wave whose every channel shows `surface`, stored as columns, the lowest line first."""
     rows, columns = surface.shape
@@ -32,7 +33,7 @@ def ibw(
     wave += b"wave0".ljust(32, b"\0") + bytes(8)
     wave += struct.pack(f"{order}4i", columns, rows, len(channels), 0)
     wave += struct.pack(f"{order}8d", 1e-9, 2e-9, 1, 1, 0, 0, 0, 0)
-    wave += bytes(4) + b"m\0\0\0m\0\0\0" + bytes(8)
+    wave += unit.ljust(4, b"\0") + b"m\0\0\0m\0\0\0" + bytes(8)
     wave = wave.ljust(320, b"\0")
     header = struct.pack(f"{order}hH15i", 5, 0, *sizes)
     checksum = -int(np.frombuffer(header + wave, f"{order}u2").sum(dtype=np.int64)) % 65536
@@ -106,3 +107,9 @@ def test_without_the_extra_the_sentence_says_how_to_install_it(
     monkeypatch.setattr(reader, "find_spec", lambda name: None)
     with pytest.raises(UnreadableFileError, match=r"a\.ibw .*pip install 'tvtasks\[spm\]'"):
         readers.read(ibw(tmp_path / "a.ibw", "HeightTrace"))
+
+
+def test_the_unit_of_the_first_channel_is_not_that_of_the_others(tmp_path: Path) -> None:
+    height, phase = readers.read(ibw(tmp_path / "a.ibw", "HeightRetrace", "PhaseRetrace", unit=b"m"))
+    assert (height.units, phase.units, phase.quantity) == ("m", "deg", "phase")
+    assert not phase.notes

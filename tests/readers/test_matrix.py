@@ -31,7 +31,7 @@ def block(kind: bytes, content: bytes, *, dated: bool = True) -> bytes:
     return kind + struct.pack("<I", len(content)) + (bytes(8) if dated else b"") + content
 
 
-def parameters(name: str, *, down: bool = True) -> bytes:
+def parameters(name: str, *, down: bool = True, x: float = 0.0, y: float = 0.0, angle: int = 0) -> bytes:
     """Return the parameters of a session in which `name` was scanned: 4 × 3 pixels, 4 nm × 6 nm."""
     rows, columns = SURFACE.shape
     scanner = {
@@ -41,9 +41,9 @@ def parameters(name: str, *, down: bool = True) -> bytes:
         "Lines": (rows, ""),
         "Width": (4e-9, "Meter"),
         "Height": (6e-9, "Meter"),
-        "X_Offset": (0.0, "Meter"),
-        "Y_Offset": (0.0, "Meter"),
-        "Angle": (0, "Degree"),
+        "X_Offset": (x, "Meter"),
+        "Y_Offset": (y, "Meter"),
+        "Angle": (angle, "Degree"),
     }
     listed = b"".join(
         text(key) + text(unit) + bytes(4) + value(given) for key, (given, unit) in scanner.items()

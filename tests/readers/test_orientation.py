@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.readers.bruker import bruker
 from tests.readers.test_gwyddion import gwy
 from tests.readers.test_igor import ibw
+from tests.readers.test_matrix import IMAGE, PARAMETERS, parameters, scan
 from tests.readers.test_nanonis import sxm
 from tvtasks import archive, readers, restore
 from tvtasks.export import export
@@ -46,7 +47,7 @@ def made(folder: Path, data: np.ndarray) -> dict[str, Callable[[], Path]]:
         "sxm up, backward": lambda: sxm(
             folder / "upbw.sxm", data, scan="up", channels=(("Z", "m", "backward"),)
         ),
-        "gwy": lambda: gwy(folder / "a.gwy", "Z", surface=data.astype(float)),
+        "gwy": lambda: gwy(folder / "a.gwy", "Z", surface=data.astype(float), xoff=1e-7, yoff=2e-7),
         "ibw": lambda: ibw(folder / "a.ibw", "HeightTrace", "HeightRetrace", surface=data),
         "bruker": lambda: bruker(folder / "a.spm", ("Height", "Trace", data), ("Height", "Retrace", data)),
         "npy": lambda: (np.save(folder / "a.npy", data), folder / "a.npy")[1],
@@ -121,6 +122,40 @@ def test_where_a_scan_of_nanonis_was(tmp_path: Path, scan: str, angle: str, foun
     assert centre == pytest.approx((2e-7, 1e-7))
     y = image.coordinates(0, np.arange(2))
     assert y[0] > y[1]
+
+
+def test_where_a_field_of_gwyddion_was(tmp_path: Path) -> None:
+    image = readers.read(gwy(tmp_path / "a.gwy", "Z", xoff=1e-7, yoff=-2e-7))[0]  # 3 × 4 pixels, 6 nm × 4 nm
+    y, x = (image.coordinates(axis, np.arange(image.data.shape[axis])) for axis in (0, 1))
+    np.testing.assert_allclose(y, [-1.95e-7, -1.97e-7, -1.99e-7])
+    np.testing.assert_allclose(x, [1.005e-7, 1.015e-7, 1.025e-7, 1.035e-7])
+    assert readers.read(gwy(tmp_path / "b.gwy", "Z"))[0].position is None
+
+
+@pytest.mark.parametrize("turned", [0, 30])
+def test_where_a_scan_of_matrix_was(tmp_path: Path, turned: int) -> None:
+    pytest.importorskip("access2thematrix", reason="the extra [spm] is not installed")
+    (tmp_path / PARAMETERS).write_bytes(parameters(IMAGE, x=1e-7, y=-2e-7, angle=turned))
+    (tmp_path / IMAGE).write_bytes(scan())
+    for image in readers.read(tmp_path / IMAGE):
+        if turned:
+            assert image.position is None
+            continue
+        y, x = (image.coordinates(axis, np.arange(image.data.shape[axis])) for axis in (0, 1))
+        assert (y.mean(), x.mean()) == pytest.approx((-2e-7, 1e-7))
+        assert y[0] > y[-1]
+
+
+@pytest.mark.parametrize("kind", list(made(Path(), np.zeros((2, 2)))))
+def test_every_pixel_keeps_its_coordinates_in_the_archive(kind: str, tmp_path: Path) -> None:
+    if package := FORMATS.get(kind):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    image = readers.read(made(tmp_path, surface(9, 14, 1))[kind]())[0]
+    kept = archive.load(archive.write(restore(image, MEDIAN), tmp_path)).micrograph
+    assert kept.position == image.position
+    for axis, size in enumerate(image.data.shape):
+        pixels = np.arange(size)
+        np.testing.assert_array_equal(kept.coordinates(axis, pixels), image.coordinates(axis, pixels))
 
 
 @pytest.mark.parametrize("stopped", [False, True])

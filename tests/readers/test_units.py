@@ -56,6 +56,8 @@ class TestSI:
             ("microns", 1e-6, "m"),
             ("deg", math.pi / 180, "rad"),
             ("Counts", 1.0, "counts"),
+            ("[n_m]", 1e-9, "m"),
+            ("n_m", 1e-9, "m"),
         ],
     )
     def test_spellings(self, unit: str, factor: float, si: str) -> None:
@@ -79,4 +81,4 @@ class TestSI:
 
 def test_examples_in_the_docstrings() -> None:
     failures, tried = doctest.testmod(units)
-    assert (failures, tried) == (0, 2)
+    assert (failures, tried) == (0, 3)

@@ -34,8 +34,8 @@ class Bow:
 
     Attributes
     ----------
-    surface
-        Shape (M, N), in the image's unit; its mean is 0.
+    shape
+        (M, N) of the image.
     coefficients
         Of x, x² and xy, where x and y go from −1 to 1 across the image; 0 for what is not believed.
     found
@@ -46,11 +46,18 @@ class Bow:
         Standard error of each, from bands of lines.
     """
 
-    surface: Array
+    shape: tuple[int, int]
     coefficients: Vector
     found: Vector
     doubt: Vector
     scatter: Vector
+
+    @property
+    def surface(self) -> Array:
+        """Shape (M, N), in the image's unit; its mean is 0. Made anew each time."""
+        y, x = (np.linspace(-1, 1, size) for size in self.shape)
+        slope, bend, twist = self.coefficients
+        return np.asarray((slope * x + bend * (x**2 - np.mean(x**2))) + twist * np.outer(y, x))
 
     @property
     def bent(self) -> bool:
@@ -81,7 +88,7 @@ def bow(image: Array) -> Bow:
     unit = max((spread(f[:, k:] - f[:, :-k]) for k in FAR if k < columns), default=0.0)
     if unit == 0.0 or columns < 4 * max(FAR):
         zero = np.zeros(3)
-        return Bow(np.zeros(f.shape), zero, zero, zero, zero)
+        return Bow((rows, columns), zero, zero, zero, zero)
     step = max(1, f.size // _PIXELS)
     v = np.ascontiguousarray(f[::step] / unit, np.float64)
     far, scatter = _fitted(v, FAR, _EVERY)
@@ -91,9 +98,7 @@ def bow(image: Array) -> Bow:
     kept[0] = True
     c = far if kept.all() else _fitted(v, FAR, kept)[0]
     c = unit * c
-    y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
-    surface = c[0] * x + c[1] * (x**2 - np.mean(x**2)) + c[2] * np.outer(y, x)
-    return Bow(surface, c, unit * far, unit * doubt, unit * scatter)
+    return Bow((rows, columns), c, unit * far, unit * doubt, unit * scatter)
 
 
 def _fitted(
@@ -142,7 +147,7 @@ def _spread_at(v: Array, c: Vector, k: int) -> float:
     across = max(1, v.size // 8009)
     dx, dxx = (x[k:] - x[:-k])[::across], (x[k:] ** 2 - x[:-k] ** 2)[::across]
     r = v[:, k::across] - v[:, :-k:across] - c[0] * dx - c[1] * dxx - c[2] * np.outer(y, dx)
-    return max(1.4826 * float(np.median(np.abs(r))), 1e-12)
+    return max(spread(r), 1e-12)
 
 
 @summed

@@ -20,7 +20,7 @@ from tvtasks.choosing.checks import ENOUGH, Check, checks, measure
 from tvtasks.choosing.counts import Stabilised, are_counts, streaks
 from tvtasks.choosing.evidence import Bands, KeptOffsets, kept_offsets
 from tvtasks.choosing.noise import estimate_noise
-from tvtasks.choosing.pairs import offsets_of_one_scan, partner_of, scars_of_one_scan
+from tvtasks.choosing.pairs import Partner, offsets_of_one_scan, partner_of, scars_of_one_scan
 from tvtasks.choosing.runs import runs, sharp_areas, true_scars
 from tvtasks.choosing.slow import scale_of, surface, tell
 from tvtasks.choosing.waves import waves
@@ -141,6 +141,11 @@ class Diagnosis:
             "sentences": list(self.sentences),
         }
 
+    def without_images(self) -> Diagnosis:
+        """Return what was decided, without the arrays of the image's size."""
+        none = np.empty((0, 0))
+        return replace(self, scars=none, background=none, flat=none, disagreement=None)
+
 
 def diagnose(
     image: Array,
@@ -241,6 +246,37 @@ class _Parts:
         return replace(self, **{names[part]: np.zeros_like(getattr(self, names[part])) for part in parts})
 
 
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """Faults of lines, and what had to be found before they could be.
+
+    Attributes
+    ----------
+    kept
+        Offsets.
+    scars
+        Shape (M, N).
+    gaps
+        Of the convex problems.
+    across
+        Slope and bow along the lines.
+    hidden
+        The lattice, shape (M, N).
+    drift
+        Drift under the lattice, shape (M, N).
+    partner
+        The backward scan, if there is one.
+    """
+
+    kept: KeptOffsets
+    scars: Image
+    gaps: dict[str, float]
+    across: Bow
+    hidden: Image
+    drift: Image
+    partner: Partner | None
+
+
 def _of_heights(
     f: Image,
     backward: Image | None,
@@ -250,15 +286,35 @@ def _of_heights(
     leave: Collection[str],
 ) -> Diagnosis:
     """Take apart a probe's image, scaled to a range of 1."""
+    lines = _lines(f, backward)
+    kept, s, gaps, partner = lines.kept, lines.scars, lines.gaps, lines.partner
+    all_parts, told = _with_background(f, lines)
+    del lines  # three images
+    parts, found_checks, taken_back = _harmless(f, all_parts.without(*leave), unit, pixel_size, scale)
+    left = parts.of(f)
+    return Diagnosis(
+        parts.offsets,
+        parts.scars,
+        parts.background,
+        left,
+        _decisions(parts, kept, s, told, taken_back, scale, unit),
+        found_checks,
+        gaps=gaps,
+        disagreement=None if partner is None else partner.disagreement(left),
+    )
+
+
+def _lines(f: Image, backward: Image | None) -> _Lines:
+    """Find offsets and scars, the lattice hidden."""
     across = bow(f)
-    g = f - across.surface
-    hidden = waves(g).values
-    h = g - hidden
+    h = f - across.surface
+    hidden = waves(h).values
+    h -= hidden
     # Drift under a lattice would be taken for slow offsets, in the control as well.
     first = line_offsets(h, certify=False)
     drift = _drift(h - first.values[:, np.newaxis], hidden)
     if drift.any():
-        h, g = h - drift, g - drift
+        h -= drift
         first = line_offsets(h, certify=False)
     upright = np.ascontiguousarray(h.T)
     control = line_offsets(upright, certify=False)
@@ -278,28 +334,14 @@ def _of_heights(
         v = h - bands.believed(o)[:, np.newaxis]
         found = scars(v, certify=True) if turn else scars(v, iterations=_FIRST)
         s = believed(v, found)
-    kept = _kept(o, control, bands, g, s, hidden)
+    kept = _kept(o, control, bands, h, s, hidden)
     if partner is not None:
         kept = offsets_of_one_scan(kept, o, partner)
     if not np.array_equal(kept.values, o.values):
         v = h - kept.values[:, np.newaxis]
         found = scars(v, certify=True)
         s = believed(v, found)
-    all_parts, told = _with_background(f, kept.values, s, across, hidden, drift)
-    wanted = all_parts.without(*leave)
-    parts, found_checks, taken_back = _harmless(f, wanted, unit, pixel_size, scale)
-    left = parts.of(f)
-    decisions = _decisions(parts, kept, s, told, taken_back, scale, unit)
-    return Diagnosis(
-        parts.offsets,
-        parts.scars,
-        parts.background,
-        left,
-        decisions,
-        found_checks,
-        gaps={"offsets": o.gap, "scars": found.gap},
-        disagreement=None if partner is None else partner.disagreement(left),
-    )
+    return _Lines(kept, s, {"offsets": o.gap, "scars": found.gap}, across, hidden, drift, partner)
 
 
 def _drift(h: Image, hidden: Image) -> Image:
@@ -309,43 +351,42 @@ def _drift(h: Image, hidden: Image) -> Image:
     return surface(h)
 
 
-def _kept(o: Offsets, control: Offsets, bands: Bands, g: Image, s: Image, hidden: Image) -> KeptOffsets:
+def _kept(o: Offsets, control: Offsets, bands: Bands, h: Image, s: Image, hidden: Image) -> KeptOffsets:
     """Keep the offsets that are faults, with the lattice hidden and with it in sight."""
-    kept = kept_offsets(o, control, bands, g.shape[1], other_faults=bool(s.any()))
+    kept = kept_offsets(o, control, bands, h.shape[1], other_faults=bool(s.any()))
     if not hidden.any() or not kept.values.any():
         return kept
+    g = h + hidden
     in_sight = line_offsets(np.ascontiguousarray(g.T), certify=False)
     seen = line_offsets(g - s, certify=False)
     plain = kept_offsets(seen, in_sight, bands, g.shape[1], other_faults=bool(s.any()))
     return kept if plain.values.any() else replace(kept, values=np.zeros(len(o.values)), share=0.0)
 
 
-def _with_background(
-    f: Image, offsets: Vector, s: Image, across: Bow, hidden: Image, drift: Image
-) -> tuple[_Parts, dict[str, float]]:
+def _with_background(f: Image, lines: _Lines) -> tuple[_Parts, dict[str, float]]:
     """Find tilt, bow and drift of what is left."""
     y, x = (np.linspace(-1, 1, size) for size in f.shape)
-    plane = np.zeros(f.shape) + across.coefficients[0] * x
-    bent = across.surface - plane if across.bent else np.zeros(f.shape)
-    f = f - drift + drift.mean()
-    left = f - offsets[:, np.newaxis] - s - across.surface
-    down = bow(np.ascontiguousarray(left.T))
-    bent = bent + (down.coefficients[1] * (y**2 - np.mean(y**2)))[:, np.newaxis]
-    left = f - offsets[:, np.newaxis] - s - bent - plane
-    more = level(left)
-    plane += more[0] * y[:, np.newaxis] + more[1] * x
-    left = f - offsets[:, np.newaxis] - s - bent
-    noise = spread(np.diff(np.diff(f, axis=0), axis=1)) / 2
+    across, hidden, drift = lines.across, lines.hidden, lines.drift
+    left = f - drift + drift.mean()
+    noise = spread(np.diff(np.diff(left, axis=0), axis=1)) / 2
+    left -= lines.kept.values[:, np.newaxis] + lines.scars
+    down = bow(np.ascontiguousarray((left - across.surface).T)).coefficients[1]
+    slope = across.coefficients[0] * x
+    bent = across.surface - slope if across.bent else np.zeros(f.shape)
+    bent += (down * (y**2 - np.mean(y**2)))[:, np.newaxis]
+    left -= bent
+    more = level(left - slope)
+    plane = slope + more[0] * y[:, np.newaxis] + more[1] * x
     if float(np.ptp(plane)) < max(_PLANE * float(np.ptp(left)), noise):
         plane = np.zeros(f.shape)
-    left = left - plane
+    left -= plane
     told = tell(left, hidden)
     slow = drift - drift.mean()
     if slow.any() or (told.drifts and told.lattice):
-        slow = slow + surface(left - hidden)
+        slow += surface(left - hidden)
     elif told.drifts:
         slow = surface(left, float(np.clip(_KNOTS * scale_of(left - surface(left, 48.0)), 32, 96)))
-    return _Parts(offsets, s, plane, bent, slow), asdict(told)
+    return _Parts(lines.kept.values, lines.scars, plane, bent, slow), asdict(told)
 
 
 def _checked(

@@ -108,30 +108,37 @@ def tell(image: Array, hidden: Array | None = None) -> Tell:
     f = np.asarray(image, np.float64)
     if min(f.shape) < _LOOK:
         return Tell(edges=np.inf, sharp=np.inf, range=0.0, fine=0.0, even=0.0, common=0.0)
+    tiny = 1e-30 + 1e-12 * float(np.abs(f).max())
+    contrast, even, common = _fine(f, tiny)
+    noise = spread(np.diff(np.diff(f, 2, axis=1), 2, axis=0)) / 6  # Immerkær's mask has the norm 6
     plain = f if hidden is None else f - hidden
     b = surface(plain, _LOOK)
-    left = np.abs(gaussian_filter(plain - b, 4.0)[8:-8, 8:-8]).ravel()
     low, high = np.percentile(levelled(b), (1, 99))
+    # Single precision is enough where the surface is gone, and half the memory.
+    plain = (plain - b).astype(np.float32)
+    left = np.abs(gaussian_filter(plain, 4.0)[8:-8, 8:-8])
+    return Tell(
+        edges=float(np.percentile(left, 99.5)) / (float(high - low) + tiny),
+        sharp=_sharp((f - b).astype(np.float32)),
+        range=float(high - low) / (contrast + tiny),
+        fine=contrast / (noise + tiny),
+        even=even,
+        common=common,
+        ridge=_ridge(plain),
+        lattice=hidden is not None and bool(hidden.any()),
+    )
+
+
+def _fine(f: Array, tiny: float) -> tuple[float, float, float]:
+    """Contrast of what is fine; its evenness; the correlation of neighbours."""
     fine = f - gaussian_filter(f, 4.0)
-    contrast = float(fine.std())
-    tiny = 1e-30 + 1e-12 * float(np.abs(f).max())
-    noise = spread(np.diff(np.diff(f, 2, axis=1), 2, axis=0)) / 6  # Immerkær's mask has the norm 6
     rows, columns = (size // _TILE for size in f.shape)
     tiles = fine[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE).std(axis=(1, 3))
     poor, rich = np.percentile(tiles, (10, 90))
     inner = fine[8:-8, 8:-8]
     power = float(np.mean(inner * inner)) + tiny**2
     common = min(float(np.mean(inner[1:] * inner[:-1])), float(np.mean(inner[:, 1:] * inner[:, :-1])))
-    return Tell(
-        edges=float(np.percentile(left, 99.5)) / (float(high - low) + tiny),
-        sharp=_sharp(f - b),
-        range=float(high - low) / (contrast + tiny),
-        fine=contrast / (noise + tiny),
-        even=float(poor / (rich + tiny)),
-        common=common / power,
-        ridge=_ridge(plain - b),
-        lattice=hidden is not None and bool(hidden.any()),
-    )
+    return float(fine.std()), float(poor / (rich + tiny)), common / power
 
 
 def scale_of(fine: Array) -> float:

@@ -12,6 +12,8 @@ from tvtasks.micrograph import Micrograph, Region
 _LARGEST = 1e30
 _HIGHEST = 1.0  # metres
 _SCANNING_PROBES = frozenset({"STM", "AFM", "SPM"})
+_WITHOUT_SCALE = frozenset({"", "Pillow", "imagecodecs", "numpy", "SPIEPy", "h5py"})
+_PLAIN_TIFF = "TIFF"
 _NO_SCALE = "The file gives no pixel size; lengths are in pixels."
 
 
@@ -68,8 +70,13 @@ def _without_unscanned(micrograph: Micrograph) -> Micrograph:
 
 
 def _with_scale_note(micrograph: Micrograph) -> Micrograph:
-    if micrograph.technique is None:  # a picture, or an array, of which no scale is expected
+    if micrograph.technique is None and _is_plain(micrograph):
         return micrograph
     if micrograph.pixel_size or any("pixel size" in note for note in micrograph.notes):
         return micrograph
     return replace(micrograph, notes=(*micrograph.notes, _NO_SCALE))
+
+
+def _is_plain(micrograph: Micrograph) -> bool:
+    """Return whether an image is a picture or an array, of which no scale is expected."""
+    return micrograph.reader[0] in _WITHOUT_SCALE or _PLAIN_TIFF in micrograph.vendor_metadata

@@ -120,7 +120,8 @@ def dm(path: Path) -> str | None:
             (size,) = _unpack(file, 4, ">I" if version == 3 else ">Q")
         except EOFError:
             return _CUT_SHORT
-    return too_short(path, size + (16 if version == 3 else 24))
+    # In version 4 DigitalMicrograph leaves out 24 bytes, and Nion Swift 20.
+    return too_short(path, size + (16 if version == 3 else 20))
 
 
 def mrc(path: Path) -> str | None:

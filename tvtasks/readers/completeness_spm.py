@@ -9,9 +9,12 @@ from tvtasks.readers import tiff_extent
 from tvtasks.readers.completeness import too_short
 
 _CREATEC = b"[Paramco32]"
-_CREATEC_DATA = b"DATA"
+# The mark and the beginning of zlib's values; in the header, paths contain the same letters (STMDATA).
+_CREATEC_DATA = re.compile(rb"DATA(?=x[\x01\x5e\x9c\xda]|x?\Z)")
+_CREATEC_MARK = 4
 _WSXM_BYTES = {b"short": 2, b"integer": 4, b"float": 4, b"double": 8}
-_SURF = (b"DIGITAL SURF", b"DSCOMPRESSED")
+SURF = (b"DIGITAL SURF", b"DSCOMPRESSED")
+"""The first bytes of a file of Digital Surf."""
 _SURF_HEADER = 512
 _NTMDT_HEADER = 33
 _LONGEST_HEADER = 1 << 22
@@ -35,8 +38,8 @@ def doubtful(path: Path) -> str | None:
 
 def createc_data(content: bytes) -> int | None:
     """Return where the mark is after which the compressed values of a Createc file begin; None if none."""
-    at = content.find(_CREATEC_DATA)
-    return at if at >= 0 else None
+    found = _CREATEC_DATA.search(content)
+    return found.start() if found else None
 
 
 def _extent(path: Path) -> Extent:
@@ -57,7 +60,7 @@ def _createc(path: Path, head: bytes) -> Extent:
         return None
     values = zlib.decompressobj()
     with path.open("rb") as file:
-        file.seek(at + len(_CREATEC_DATA))
+        file.seek(at + _CREATEC_MARK)
         try:
             while (piece := file.read(_STEP)) and not values.eof:
                 while piece and not values.eof:
@@ -100,7 +103,7 @@ def _digital_surf(path: Path, head: bytes) -> Extent:
         for _ in range(max(objects, 1)):
             file.seek(at)
             header = file.read(_SURF_HEADER)
-            if not header.startswith(_SURF):
+            if not header.startswith(SURF):
                 # After the first object, what follows may be anything.
                 return at if at == 0 or header else at + _SURF_HEADER
             if len(header) < _SURF_HEADER:
@@ -113,18 +116,27 @@ def _digital_surf(path: Path, head: bytes) -> Extent:
     return at
 
 
+def nanosurf_channels(head: bytes) -> list[dict[str, str]]:
+    """Return the settings of each channel of a Nanosurf file, in the order of its first section."""
+    end = head.find(b"#!")
+    text = head[: max(end, 0)].decode("latin-1")
+    sections = dict(re.findall(r"^\[([^\]\r\n]+)\]([^\[]*)", text, re.MULTILINE))
+    names = re.findall(r"^Gr\d+-Ch\d+=([^\r\n]+)", sections.get("DataSet", ""), re.MULTILINE)
+    return [
+        dict(re.findall(r"^(\w+)=([^\r\n]*)", sections.get(name.strip(), ""), re.MULTILINE)) for name in names
+    ]
+
+
 def _nanosurf(path: Path, head: bytes) -> Extent:
-    """Createc: text, a mark, and the values of each channel that the first section names."""
+    """Nanosurf: text, a mark, and the values of each channel that the first section names."""
     end = head.find(b"#!")
     if end < 0:
         return _CUT_SHORT
-    sections = dict(re.findall(rb"^\[([^\]\r\n]+)\]([^\[]*)", head[:end], re.MULTILINE))
     total = end + 2
-    for name in re.findall(rb"^Gr\d+-Ch\d+=([^\r\n]+)", sections.get(b"DataSet", b""), re.MULTILINE):
-        values = dict(re.findall(rb"^(\w+)=(\d+)", sections.get(name.strip(), b""), re.MULTILINE))
+    for settings in nanosurf_channels(head):
         try:
-            points, lines, bits = (int(values[key]) for key in (b"Points", b"Lines", b"SaveBits"))
-        except KeyError:
+            points, lines, bits = (int(settings[key]) for key in ("Points", "Lines", "SaveBits"))
+        except (KeyError, ValueError):
             return None
         total += points * lines * bits // 8
     return total
@@ -142,7 +154,7 @@ _EXTENTS = {
     (_CREATEC,): _createc,
     (b"\\*File list",): _bruker,
     (b"WSxM file copyright",): _wsxm,
-    _SURF: _digital_surf,
+    SURF: _digital_surf,
     (b"[DataSet]",): _nanosurf,
     (b"\x01\xb0\x93\xff",): _nt_mdt,
 }

@@ -6,8 +6,8 @@ from typing import Any
 
 from tvtasks.micrograph import ScanDirection
 
-_BACKWARD = r"backwards?|retrace|(?<![a-z])bwd?(?![a-z])|right to left|←|<-"
-_FORWARD = r"forwards?|trace|(?<![a-z])fwd?(?![a-z])|left to right|→|->"
+_BACKWARD = r"backwards?|retrace|(?<![a-z])bwd?(?![a-z])|right to left|←|<-|(?<=^\d)b(?=:)"
+_FORWARD = r"forwards?|trace|(?<![a-z])fwd?(?![a-z])|left to right|→|->|(?<=^\d)f(?=:)"
 _IS_BACKWARD = re.compile(_BACKWARD, re.IGNORECASE)
 _IS_FORWARD = re.compile(_FORWARD, re.IGNORECASE)
 _WITH_BRACKETS = re.compile(rf"[\s_(\[-]*(?:{_BACKWARD}|{_FORWARD})[)\]]*", re.IGNORECASE)

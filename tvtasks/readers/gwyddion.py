@@ -1,5 +1,6 @@
 """Gwyddion .gwy: a tree of named components, some of which are images."""
 
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -9,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.micrograph import Micrograph, Source
+from tvtasks.micrograph import Micrograph, Position, Source
 from tvtasks.readers import completeness
 from tvtasks.readers.directions import direction_of, set_direction
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.quantities import believed_unit, in_si, numbered, quantity, told_technique
 from tvtasks.readers.reader import Reader
-from tvtasks.readers.units import pixel_size
+from tvtasks.readers.units import metres, pixel_size
 
 _GWY = (b"GWYP", b"GWYO")
 
@@ -62,6 +63,7 @@ def _micrograph(field: Mapping[str, Any], title: str, meta: Any, source: Source)
     # Gwyddion gives an image without calibration a width of 1 without a unit.
     unit_xy = _unit(field.get("si_unit_xy"))
     settings = meta if isinstance(meta, dict) else {}
+    size = per_pixel(field.get("xreal"), field.get("yreal"), columns, rows, unit_xy)
     data, unit = in_si(values.reshape(rows, columns), _unit(field.get("si_unit_z")))
     unit, notes = believed_unit(data, unit, title)
     return Micrograph(
@@ -70,7 +72,8 @@ def _micrograph(field: Mapping[str, Any], title: str, meta: Any, source: Source)
         units=unit,
         channel=title,
         direction=direction_of(title) or set_direction(settings),
-        pixel_size=per_pixel(field.get("xreal"), field.get("yreal"), columns, rows, unit_xy),
+        pixel_size=size,
+        position=_position(field, size, rows, unit_xy),
         technique=told_technique(settings),
         source=source,
         reader=("tvtasks", "gwyddion"),
@@ -84,6 +87,23 @@ def per_pixel(width: Any, height: Any, columns: int, rows: int, unit: str) -> tu
     if not (isinstance(width, float) and isinstance(height, float)):
         return None
     return pixel_size(abs(height) / rows, abs(width) / columns, unit)
+
+
+def _position(
+    field: Mapping[str, Any], size: tuple[float, float] | None, rows: int, unit: str
+) -> Position | None:
+    """Return the position of the first pixel; None if the field is not shifted from the origin.
+
+    Gwyddion sets the offsets to the edges of the scan field where y is lowest and x is lowest, in the
+    coordinates of the instrument, and draws the first row, whose y is highest, at the top.
+    """
+    x, y = field.get("xoff", 0.0), field.get("yoff", 0.0)
+    factor = metres(unit)
+    if not (size and factor and isinstance(x, float) and isinstance(y, float) and (x or y)):
+        return None
+    if not (math.isfinite(x) and math.isfinite(y)):
+        return None
+    return Position(y * factor + size[0] * (rows - 0.5), x * factor + size[1] / 2)
 
 
 def _unit(component: Any) -> str:

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,23 @@ def load(path: Path) -> list[isolated.Signal]:
         for plot in plots:
             refuse_elsewhere(plot.data, file, path)
             require_plausible(plot.data.nbytes, path)
+            _require_filters(plot.data, path)
         return [_signal(file, plot, technique, notes) for plot in plots]
+
+
+def _require_filters(data: h5py.Dataset, path: Path) -> None:
+    """Refuse a dataset that is compressed in a way that needs another package; it is not damaged."""
+    properties = data.id.get_create_plist()
+    numbers = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
+    if all(map(h5py.h5z.filter_avail, numbers)):
+        return
+    with suppress(ImportError):
+        import_module("hdf5plugin")  # importing it registers its filters
+    if lacking := [number for number in numbers if not h5py.h5z.filter_avail(number)]:
+        raise UnreadableFileError(
+            f"{path} is compressed by a filter that this HDF5 does not have (number {lacking[0]}). "
+            "Install more: pip install 'tvtasks[fast]'"
+        )
 
 
 def _signal(file: h5py.File, plot: Plot, technique: str, notes: tuple[str, ...]) -> isolated.Signal:

@@ -18,6 +18,9 @@ from tvtasks.readers.units import metres, pixel_size
 
 _PREVIEW = re.compile(r"preview|thumbnail", re.IGNORECASE)
 _SCANNING_PROBE = re.compile(r"^NX(spm|stm|afm|sts)$")
+_POLE = "PhysicalData/PolePosition"  # Delmic writes it beside images of the mirror
+_EBSD = re.compile(r"/EBSD/Data/|/EBSDPatterns$|/EBSDmaster/|/static_background$", re.IGNORECASE)
+_DELMIC_SETTING = re.compile(r"/Acquisition\d+/PhysicalData/")
 _FEWEST_PIXELS = 8  # a side of an image that is none beside a larger one
 _MOST_NAMES = 10
 
@@ -56,6 +59,11 @@ class Plot:
     @property
     def axes(self) -> list[Axis]:
         """The axes of the dataset, as far as they are described."""
+        if groups := hyperspy_axes(self):
+            return [
+                Axis(text(axis.attrs.get("name")), text(axis.attrs.get("units")), size)
+                for axis, size in zip(groups, self.data.shape, strict=True)
+            ]
         names = axis_names(self.group, self.data)
         found = []
         for name, size in zip(names, self.data.shape, strict=True):
@@ -86,10 +94,22 @@ class Plot:
             return "complex numbers: export the amplitude or the phase as an image"
         if self.data.dtype.kind not in "buif":
             return f"values of type {self.data.dtype}, not numbers: export the image itself"
+        return self._not_an_image if self.data.size else None
+
+    @property
+    def _not_an_image(self) -> str | None:
         axes = self.axes
         if (samples := self.samples) is not None:
             del axes[samples]
-        return None if self.data.size == 0 else why_no_image(axes, interpretation=self.interpretation)
+        signal = self.group.get("metadata/Signal")
+        kind = text(signal.attrs.get("signal_type")) if isinstance(signal, h5py.Group) else ""
+        if fault := why_no_image(axes, interpretation=self.interpretation, signal_type=kind):
+            return fault
+        if any(axis.attrs.get("navigate", False) for axis in hyperspy_axes(self)[-2:]):
+            return "a list of spectra or patterns"
+        if is_delmic(self) and _POLE in self.data.parent.parent:
+            return "a pattern of angles (angle-resolved cathodoluminescence)"
+        return "diffraction patterns (EBSD)" if _EBSD.search(self.name) else None
 
 
 def find(file: h5py.File, path: Path) -> tuple[list[Plot], tuple[str, ...]]:
@@ -111,7 +131,11 @@ def find(file: h5py.File, path: Path) -> tuple[list[Plot], tuple[str, ...]]:
     if default is not None:
         rest = [plot for plot in plots if plot.data != default]
         return _images_among([Plot(default, default.parent)], path, rest)
-    plots = plots or [Plot(item, item.parent) for item in _datasets(file) if item.ndim >= 2]
+    plots = plots or [
+        Plot(item, item.parent)
+        for item in _datasets(file)
+        if item.ndim >= 2 and not _DELMIC_SETTING.match(str(item.name))
+    ]
     found, notes = _images_among(plots, path)
     if len(found) > 1 and not all(is_delmic(plot) for plot in found):
         raise UnreadableFileError(
@@ -131,13 +155,16 @@ def _images_among(
     UnreadableFileError
         None is an image.
     """
-    faults = {plot.name: fault for plot in plots if (fault := plot.fault)}
+    by_size = sorted(plots, key=lambda plot: plot.data.size, reverse=True)
+    faults = {plot.name: fault for plot in by_size if (fault := plot.fault)}
     found = [plot for plot in plots if plot.name not in faults]
     if not found:
         raise UnreadableFileError(_why_none(faults, path))
-    largest = max(min(plot.data.shape[-2:]) for plot in found)
+    largest = max(min(plot.data.shape[-2:]) for plot in plots)  # what is no image, too: tables lie beside it
     shown = [plot for plot in found if not _PREVIEW.search(plot.name)] or found
-    shown = [plot for plot in shown if min(plot.data.shape[-2:]) >= min(_FEWEST_PIXELS, largest)] or shown
+    shown = [plot for plot in shown if min(plot.data.shape[-2:]) >= min(_FEWEST_PIXELS, largest)]
+    if not shown:
+        raise UnreadableFileError(_why_none(faults, path))
     left = [plot for plot in (*found, *(rest or ())) if plot not in shown]
     sentences = [f"{name} was left out: it holds {fault}." for name, fault in faults.items()]
     sentences += [f"Left out: {_names(left)}."] if left else []
@@ -177,8 +204,30 @@ def is_delmic(plot: Plot) -> bool:
     return bool(re.fullmatch(r"/Acquisition\d+/ImageData/Image", plot.name))
 
 
+def hyperspy_axes(plot: Plot) -> list[h5py.Group]:
+    """Return the groups in which HyperSpy describes the axes of a dataset; none in other files."""
+    if text(plot.data.file.attrs.get("file_format")).lower() != "hyperspy":
+        return []
+    groups = [plot.group.get(f"axis-{number}") for number in range(plot.data.ndim)]
+    found = [group for group in groups if isinstance(group, h5py.Group)]
+    return found if len(found) == plot.data.ndim else []
+
+
+def _by_hyperspy(axes: list[h5py.Group]) -> Calibration:
+    """Return where the pixels lie by the attributes that HyperSpy gives to the axes."""
+    units = [text(axis.attrs.get("units")).replace("<undefined>", "") for axis in axes]
+    size = pixel_size(axes[0].attrs.get("scale"), axes[1].attrs.get("scale"), *units)
+    if size is None and any(units):
+        why = f"The units of its axes are '{units[0]}' and '{units[1]}'; the image has no pixel size."
+        return Calibration(notes=(why,))
+    # Their origin is no place on the sample, and HyperSpy draws the first row at the top in any case.
+    return Calibration(size)
+
+
 def calibration(plot: Plot) -> Calibration:
     """Return where the pixels lie, if the last two axes are evenly spaced lengths."""
+    if groups := hyperspy_axes(plot):
+        return _by_hyperspy(groups[-2:])
     names = axis_names(plot.group, plot.data)
     if (samples := plot.samples) is not None:
         del names[samples]

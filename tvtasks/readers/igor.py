@@ -99,7 +99,8 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         name = labels[number] if number < len(labels) else ""
         # Columns come first, and within them the lowest line.
         data = np.ascontiguousarray(values[:, ::-1, number].T)
-        unit = _text(header.get("dataUnits", b"")) or _UNITS.get(quantity(name, "") or "", "")
+        # Asylum's software writes the unit of the first channel for all.
+        unit = _UNITS.get(quantity(name, "") or "", "") or _text(header.get("dataUnits", b""))
         unit, notes = believed_unit(data, unit, name)
         micrographs.append(
             Micrograph(

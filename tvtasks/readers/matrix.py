@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tvtasks.errors import UnreadableFileError
-from tvtasks.micrograph import Micrograph, ScanDirection, Source
+from tvtasks.micrograph import Micrograph, Position, ScanDirection, Source
 from tvtasks.readers.completeness import matrix, matrix_doubtful, matrix_parameters
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.quantities import in_si, quantity, technique
@@ -63,6 +63,7 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
         # In the library the lowest line comes first.
         values, si = in_si(np.ascontiguousarray(image.data[::-1]), unit)
         rows, columns = values.shape
+        size = pixel_size(abs(image.height) / rows, abs(image.width) / columns)
         micrographs.append(
             Micrograph(
                 values,
@@ -71,7 +72,8 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
                 channel=name,
                 direction=direction,
                 frame=frame,
-                pixel_size=pixel_size(abs(image.height) / rows, abs(image.width) / columns),
+                pixel_size=size,
+                position=_position(image, size, rows, columns),
                 technique=technique([name], feedback=_feedback(data.param)),
                 acquired_at=_acquired_at(data.param),
                 source=Source.of(path, chain),
@@ -80,6 +82,13 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
             )
         )
     return micrographs
+
+
+def _position(image: Any, size: tuple[float, float] | None, rows: int, columns: int) -> Position | None:
+    """Return the position of the first pixel; None for a scan that is turned. The offset is the centre's."""
+    if size is None or image.angle % 360 != 0:
+        return None
+    return Position(image.y_offset + size[0] * (rows - 1) / 2, image.x_offset - size[1] * (columns - 1) / 2)
 
 
 def session_files(path: Path) -> tuple[Path, ...]:

@@ -12,13 +12,14 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Micrograph, Source, file_sha256
+from tvtasks.readers import converter
 from tvtasks.readers.kinds import why_no_image
 from tvtasks.readers.origin import Origin
 from tvtasks.readers.pixels import grey, require_plausible, split
 from tvtasks.readers.reader import Reader
 from tvtasks.readers.sidecars import sidecar_of
 from tvtasks.readers.tiff_extent import MAGIC, unfinished
-from tvtasks.readers.tiff_vendors import axes, origin, tescan_header
+from tvtasks.readers.tiff_vendors import axes, is_park, origin, streak, tescan_header
 
 _GREY = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 _JPEG = {COMPRESSION.OJPEG, COMPRESSION.JPEG}
@@ -33,8 +34,10 @@ def _read(path: Path, source: Source) -> list[Micrograph]:
     # OME-XML may name pages in other files, which tifffile would read as zeros if they are missing. Read as a
     # plain TIFF, every page in this file is an image, and none is in another file.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
+        if is_park(tiff):
+            return converter.READER.read(path, source)
         first = origin(tiff, path)
-        if fault := why_no_image(axes(tiff)):
+        if fault := streak(tiff) or why_no_image(axes(tiff)):
             raise UnreadableFileError(
                 f"{path} contains {fault}, which cannot be restored as an image. Export an image from it."
             )

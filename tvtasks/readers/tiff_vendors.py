@@ -19,21 +19,22 @@ from tvtasks.readers.kinds import Axis
 from tvtasks.readers.metadata import json_safe
 from tvtasks.readers.origin import Origin, parsed_time
 from tvtasks.readers.sidecars import sidecar
-from tvtasks.readers.units import metres, pixel_size
+from tvtasks.readers.units import is_for_prints, metres, pixel_size
 
 # Tags that have no name in tifffile.
 _TESCAN = 50431
 _THERMO = 34683
 _MAKE = 271
+_PARK = 50432
+_PARK_MAGIC = 0x0E031301
 _DIGITAL_MICROGRAPH_UNITS = (65005, 65004, 65003)  # of z, y, x
 _OLYMPUS = 33560
 _CAMERA = re.compile(r"nav-?cam|ccd|camera|photo", re.IGNORECASE)
-# Dots per inch of screens and printers; a microscope's scale is none of them.
-_PRINTS = (72, 96, 100, 120, 144, 150, 180, 200, 240, 254, 300, 350, 360, 400, 600, 720, 1200, 2400)
 _DIGITAL_MICROGRAPH = {"unit_y": 65004, "unit_x": 65003, "scale_y": 65010, "scale_x": 65009}
 
 
 _WITHOUT = "The file gives no pixel size."
+_WITHOUT_IN_MODE = "The file gives no pixel size for its mode, {}."
 _ANOTHER_WIDTH = (
     "The image was scanned with {} columns and saved with {}, so its pixel size and its data bar are unknown."
 )
@@ -47,6 +48,7 @@ def origin(tiff: tifffile.TiffFile, path: Path) -> Origin:
         or _thermo(tiff)
         or _zeiss(tiff)
         or _tescan(tiff, path)
+        or _jeol(tiff)
         or sidecar(path, page.imagelength, page.imagewidth)
         or _digital_micrograph(tiff)
         or _tvips(tiff)
@@ -60,6 +62,11 @@ def origin(tiff: tifffile.TiffFile, path: Path) -> Origin:
         if found.shape or found.name == "OME"
         else replace(found, shape=(page.imagelength, page.imagewidth))
     )
+
+
+def is_park(tiff: tifffile.TiffFile) -> bool:
+    """Return whether a TIFF is a scan of Park Systems: its page is a picture, and a tag holds the values."""
+    return bool(tiff.pages.first.tags.valueof(_PARK) == _PARK_MAGIC)
 
 
 def axes(tiff: tifffile.TiffFile) -> list[Axis]:
@@ -231,6 +238,59 @@ def _tescan_lines(content: bytes) -> dict[str, str]:
     return {key.decode("ascii"): value.decode("utf-8", "replace") for key, value in lines}
 
 
+def _jeol(tiff: tifffile.TiffFile) -> Origin | None:
+    """JEOL's TEM cameras (SightX): XML in the description; the resolution is that on the camera.
+
+    As RosettaSciIO reads it: the pixel of the camera divided by the magnification.
+    """
+    tags = tiff.pages.first.tags
+    text = str(tags.valueof("ImageDescription", default=""))
+    if "<TemReporter" not in text:
+        return None
+    try:
+        metadata = tifffile.xml2dict(text.strip(" \r\n\t\0\1"))["TemReporter"]
+    except (ParseError, KeyError, TypeError):
+        return None
+    imaging = _inside(metadata, "ImageFormingSystem")
+    # In other modes the magnification is not that between the specimen and the camera.
+    modes = _inside(metadata, "Eos", "EosMode"), _inside(imaging, "ModeString")
+    size = None
+    if modes == ("eosTEM", "MAG"):
+        size = _jeol_pixel_size(tiff.pages.first, _inside(imaging, "SelectorValue"))
+    return Origin(
+        "JEOL",
+        json_safe(metadata),
+        pixel_size=size,
+        acquired_at=_jeol_time(str(_inside(metadata, "DateTime"))),
+        notes=() if size else (_WITHOUT_IN_MODE.format(" ".join(map(str, modes))),),
+    )
+
+
+def _jeol_pixel_size(page: tifffile.TiffPage, magnification: Any) -> tuple[float, float] | None:
+    if not isinstance(magnification, int | float) or magnification <= 0:
+        return None
+    across, down = (100 * value for value in page.get_resolution("CENTIMETER"))
+    if across <= 0 or down <= 0:
+        return None
+    return pixel_size(1 / (down * magnification), 1 / (across * magnification))
+
+
+def _jeol_time(text: str) -> datetime | None:
+    """Return a time that has seven digits after the second, one more than Python reads."""
+    return parsed_time(re.sub(r"(\.\d{6})\d+", r"\1", text))
+
+
+def streak(tiff: tifffile.TiffFile) -> str | None:
+    """Return that the image is one of a streak camera of Hamamatsu, with axes of time and wavelength."""
+    if not tiff.is_streak:
+        return None
+    scaling = (tiff.streak_metadata or {}).get("Scaling", {})
+    units = [str(scaling.get(f"Scaling{axis}Unit", "")) for axis in "YX"]
+    if not any(unit.strip() not in {"", "No unit", "px"} for unit in units):
+        return None
+    return f"an image of a streak camera (its axes are in {' and '.join(unit or 'pixels' for unit in units)})"
+
+
 def _digital_micrograph(tiff: tifffile.TiffFile) -> Origin | None:
     """Gatan DigitalMicrograph: private tags."""
     tags = tiff.pages.first.tags
@@ -316,21 +376,13 @@ def _imagej(tiff: tifffile.TiffFile) -> Origin | None:
     notes: tuple[str, ...] = ()
     if {"XResolution", "YResolution"} <= {tag.name for tag in page.tags}:
         across, down = page.resolution
-        if _is_for_prints(unit, across, down):
+        if is_for_prints(unit, across, down):
             notes = (f"Its {across:g} pixels per {unit} are for prints; the image has no pixel size.",)
         elif across > 0 and down > 0:
             size = pixel_size(1 / down, 1 / across, str(metadata.get("yunit", unit)), unit)
     if size is None and not notes and unit not in {"", "pixel", "pixels"}:
         notes = (f"The file gives its scale in '{unit}', not in a length; the image has no pixel size.",)
     return Origin("ImageJ", json_safe(metadata), pixel_size=size, notes=notes)
-
-
-def _is_for_prints(unit: str, across: float, down: float) -> bool:
-    """Return whether a resolution is one of screens and printers, which ImageJ takes over from pictures."""
-    inches = {"cm": 2.54, "inch": 1.0, "in": 1.0}.get(unit)
-    if inches is None or across != down:
-        return False
-    return any(abs(across * inches / dots - 1) < 0.005 for dots in _PRINTS)
 
 
 def _plain(tiff: tifffile.TiffFile) -> Origin:

