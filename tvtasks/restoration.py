@@ -41,7 +41,7 @@ T = TypeVar("T")
 AnyRecipe = Recipe | str | Path | Mapping[str, Any] | None
 """What describes a recipe; see `Recipe.of`."""
 
-ALGORITHM_VERSION = 6
+ALGORITHM_VERSION = 7
 """Raise it whenever the same image and recipe give other numbers than before."""
 
 
