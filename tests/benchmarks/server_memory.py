@@ -1,11 +1,11 @@
 """What the Prefect server of a watch occupies while it shows one run after the other.
 
-    python -m tests.benchmarks.server_memory [--runs 20000] [--limit 1.0] [--minutes 10] [--csv FILE]
+    python -m tests.benchmarks.server_memory [--runs 20000] [--limit 1.0] [--minutes 600] [--csv FILE]
 
-One small scan is restored. Its run is then shown again and again on a server that a `ServerKeeper` looks after, as
-in a watch: the same flow, tasks, log, artifact and page of the watch, but nothing is computed or archived. Every
-500 runs the microscope rests for half a minute, so that the server finds a pause. Linux only: what the server
-occupies is read from /proc.
+One small scan is restored. Its run is then shown again and again on a server that a `ServerKeeper` looks
+after, as in a watch: the same flow, tasks, log, artifact and page of the watch, but nothing is computed or
+archived. Now and then the microscope rests for half a minute, so that the server finds a pause. Linux only:
+what the server occupies is read from /proc.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +37,16 @@ from tvtasks.ledger import State
 from tvtasks.options import WatchOptions
 from tvtasks.outcome import Change
 from tvtasks.restoration import Restoration, restore
+from tvtasks.steps import STEPS
 from tvtasks.tasks import TASKS, _show
 
-BURST = 500
-"""Runs between two pauses."""
+LEFT_OUT = (STEPS["median"].run, STEPS["contrast"].run)
+"""Steps that the recipe auto has not."""
 
 
 def shown(result: Restoration, picture: bytes) -> Any:
     """Return a flow that shows what the run of a result shows, and computes nothing."""
-    tasks = [task.with_options() for task in TASKS.values()]
+    tasks = [task.with_options() for step, task in TASKS.items() if step not in LEFT_OUT]
     for task in tasks:
         task.fn = lambda: None
     text = f"{result!r}" + picture.hex()
@@ -70,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--limit", type=float, default=1.0, help="GB above which the server begins afresh")
+    parser.add_argument("--burst", type=int, default=500, help="runs between two pauses")
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--csv", type=Path, help="a file for seconds, runs, process and MB")
     given = parser.parse_args()
@@ -98,7 +99,7 @@ def measure(root: Path, given: argparse.Namespace) -> None:
                 rows.append(row(keeper.server, began, number))
             if time.monotonic() - began > 60 * given.minutes:
                 break
-            if number and number % BURST == 0:
+            if number and number % given.burst == 0:
                 time.sleep(1.5 * PAUSE_SECONDS)
                 rows.append(row(keeper.server, began, number))
             file = path.with_name(f"scan_{number:05d}.npy")
@@ -112,7 +113,9 @@ def measure(root: Path, given: argparse.Namespace) -> None:
             kept = dict(db.execute("SELECT state_type, count(*) FROM flow_run GROUP BY state_type"))
     print(f"runs in the database, by state: {kept}")
     log = (root / "server.log").read_text("utf-8", errors="replace")
-    print(f"began afresh {log.count('The server begins afresh')} times; most {max(r[3] for r in rows):.0f} MB")
+    print(
+        f"began afresh {log.count('The server begins afresh')} times; most {max(r[3] for r in rows):.0f} MB"
+    )
     if given.csv:
         with given.csv.open("w", newline="") as file_:
             csv.writer(file_).writerows([("seconds", "runs", "server CPU s", "MB"), *rows])
