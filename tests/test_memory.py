@@ -185,5 +185,5 @@ class TestFiles:
             refused = CliRunner().invoke(app, words)
         said = refused.output + str(refused.exception)
         assert refused.exit_code == 1
-        assert re.search(r"a\.npy is too large: it needs about \d+ kB of memory to be restored", said)
+        assert re.search(r"a\.npy is too large: it needs about \d+ [kM]B of memory to be restored", said)
         assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
