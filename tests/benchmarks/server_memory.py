@@ -14,7 +14,6 @@ import argparse
 import csv
 import os
 import sqlite3
-import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing
@@ -44,11 +43,15 @@ LEFT_OUT = (STEPS["median"].run, STEPS["contrast"].run)
 """Steps that the recipe auto has not."""
 
 
+def _nothing() -> None:
+    pass
+
+
 def shown(result: Restoration, picture: bytes) -> Any:
     """Return a flow that shows what the run of a result shows, and computes nothing."""
     tasks = [task.with_options() for step, task in TASKS.items() if step not in LEFT_OUT]
     for task in tasks:
-        task.fn = lambda: None
+        task.fn = _nothing
     text = f"{result!r}" + picture.hex()
 
     def show() -> None:
@@ -59,7 +62,7 @@ def shown(result: Restoration, picture: bytes) -> Any:
     @flow(name="restore", persist_result=False)
     def restore_flow(path: Path, archive: Path) -> None:
         for task in tasks:
-            task()
+            _ = task()
 
     private.store_no_results(restore_flow)
     return restore_flow
@@ -131,4 +134,4 @@ def row(running: server.Server, began: float, number: int) -> tuple[float, int, 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
