@@ -31,6 +31,7 @@ class ByWhatRepeats(ModelSettings):
     )
     checks_itself: ClassVar[bool] = True
     usual_lam: ClassVar[Mapping[str, float | None]] = {"denoise": None}
+    memory: ClassVar[int] = 80
     arrays: ClassVar[tuple[str, ...]] = ("restored_errors", "looks")
 
     patches: Annotated[

@@ -481,6 +481,7 @@ def sentences(error: ValidationError) -> list[str]:
             found.append(f"{key}.{which} = {tag!r} is not allowed: it can be {allowed}.")
         else:
             reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+            reason = reason.removesuffix(".")
             if kind == "float_parsing" and key.endswith(".lam"):
                 reason = 'must be a number greater than 0, or "auto"'
             if isinstance(value, dict | Recipe):

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL.Image import Image
 
-from tvtasks import archive, channels, figures, memory, readers
+from tvtasks import archive, channels, figures, readers
 from tvtasks.archive.definitions import missing
 from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
@@ -19,20 +18,13 @@ from tvtasks.archive.seals import log_seal
 from tvtasks.archive.session import session_of
 from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.courtesy import ends_early
-from tvtasks.errors import MemoryShortError, UnusableImageError
+from tvtasks.errors import UnusableImageError
 from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph, file_sha256
-from tvtasks.models import HuberROF
 from tvtasks.outcome import Outcome
 from tvtasks.readers.metadata import json_safe
 from tvtasks.recipe import Recipe
-from tvtasks.restoration import Call, Restoration, call_directly, restore
-
-HELD, WRITTEN = 6.5, 23
-"""Numbers for each pixel that a restoration holds while a model is minimised, and while it is written.
-
-Measured as the peak of the resident memory with background, median, contrast and denoising, on 1000² and
-1500² pixels in float64 and float32: 25 and 42 bytes, 90 and 185 bytes."""
+from tvtasks.restoration import Call, Restoration, call_directly, restore, within_memory
 
 
 def restore_file(
@@ -160,27 +152,8 @@ def _restore_image(
             preview=done.with_suffix(".png"),
             notes=_sample_left_out(done, storage),
         )
-    try:
-        with memory.BUDGET.taking(memory_needed(micrograph, chosen), micrograph.name):
-            return _restore_now(
-                micrograph, recipe, chosen, identity, directory, call, context, storage, notes
-            )
-    except MemoryError as error:
-        raise MemoryShortError(
-            f"{micrograph.name}: there was too little memory to restore it. Close other programs, or restore "
-            "fewer files at a time (--workers 1); tvtasks retries it by itself."
-        ) from error
-
-
-def memory_needed(micrograph: Micrograph, recipe: Recipe) -> int:
-    """Return about how many bytes of memory restoring and archiving an image takes at most.
-
-    While a model is minimised, the draft holds `HELD` numbers for each pixel; while the result is written,
-    there are `WRITTEN` of them: the arrays, the content of the file, and both again when it is read back.
-    """
-    number = np.result_type(micrograph.data.dtype, np.float32).itemsize
-    models = max(getattr(getattr(recipe, step), "memory", HuberROF.memory) for step in recipe.steps)
-    return int(micrograph.data.size * max(number * HELD + models, number * WRITTEN))
+    with within_memory(micrograph, chosen):
+        return _restore_now(micrograph, recipe, chosen, identity, directory, call, context, storage, notes)
 
 
 def _restore_now(

@@ -189,6 +189,9 @@ class TestCommands:
         image = str(watched.folder / "c.npy")
         assert CliRunner().invoke(app, ["retry", str(watched.archive), image]).exit_code == 0
         assert watched.states()["c.npy"] is State.QUEUED
+        again = CliRunner().invoke(app, ["retry", str(watched.archive), image])
+        assert again.exit_code == 0
+        assert "c.npy waits to be restored already" in again.output
         found = CliRunner().invoke(app, ["retry", str(watched.archive), str(watched.folder / "a.npy")])
         assert found.exit_code == 1
         assert "as they were written" in found.output

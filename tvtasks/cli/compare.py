@@ -72,6 +72,7 @@ def _archived(paths: Sequence[Path]) -> Found:
 def _restored(paths: Sequence[Path], recipes: Sequence[str], channel: str | None, quiet: bool) -> Found:
     from tvtasks import restore
     from tvtasks.recipe import Recipe
+    from tvtasks.restoration import within_memory
     from tvtasks.sweep import arguments
 
     if len(paths) > 1:
@@ -84,7 +85,9 @@ def _restored(paths: Sequence[Path], recipes: Sequence[str], channel: str | None
     found: Found = []
     with counting(f"Restoring {micrograph.name}", len(loaded), quiet) as progress:
         for number, (name, one) in enumerate(zip(recipes, loaded, strict=True), 1):
-            result = restore(micrograph, one)
+            chosen = one.for_technique(micrograph.technique, micrograph.name)
+            with within_memory(micrograph, chosen):
+                result = restore(micrograph, chosen)
             found.append((result, Path(name).stem, result.quality))
             progress(number, len(loaded))
     return found

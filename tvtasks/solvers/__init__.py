@@ -211,8 +211,8 @@ def _check_request(model: Model, direction: Direction, threads: int) -> None:
     """Raise an error that describes what cannot be done."""
     if direction not in get_args(Direction):
         raise RecipeError(f"There is no direction {direction!r}. Use 'both', 'x' or 'y'.")
-    if threads < 1:
-        raise RecipeError(f"threads = {threads} cannot compute anything. Use 1 or more.")
+    if threads < 1 or threads != int(threads):
+        raise RecipeError(f"threads = {threads} cannot compute anything. Use a whole number from 1 on.")
     for name, weight in vars(model).items():
         if isinstance(weight, float) and weight != 0 and not _LEAST_CONTRAST <= weight <= 1 / _LEAST_CONTRAST:
             raise RecipeError(
