@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tvtasks.channels import read_images as read_images
+    from tvtasks.choosing.stacks import denoise_stack as denoise_stack
     from tvtasks.errors import TvtasksError as TvtasksError
     from tvtasks.micrograph import Micrograph as Micrograph
     from tvtasks.models import TGVL1 as TGVL1
@@ -40,6 +41,7 @@ _HOME = {
     "restore": "restoration",
     "read": "readers",
     "read_images": "channels",
+    "denoise_stack": "choosing.stacks",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605 - a sorted list of the names above
 

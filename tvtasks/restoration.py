@@ -27,6 +27,7 @@ from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.models import HuberROF
 from tvtasks.recipe import Recipe
 from tvtasks.scaling import scaling, usable
+from tvtasks.scores import ENOUGH
 from tvtasks.steps import STEPS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from tvtasks.choosing import Choice
     from tvtasks.choosing.checks import Check
-    from tvtasks.quality import QualityScores
+    from tvtasks.scores import QualityScores
     from tvtasks.tuning import Tuning
 
 P = ParamSpec("P")
@@ -43,7 +44,7 @@ T = TypeVar("T")
 AnyRecipe = Recipe | str | Path | Mapping[str, Any] | None
 """What describes a recipe; see `Recipe.of`."""
 
-ALGORITHM_VERSION = 6
+ALGORITHM_VERSION = 7
 """Raise it whenever the same image and recipe give other numbers than before."""
 
 HELD = 6.5
@@ -112,9 +113,9 @@ class Arrays:
     def restored(self) -> Image:  # noqa: D102
         return self.arrays["restored"]
 
-    def plot(self) -> Figure:
-        """Return a Matplotlib figure of raw, background and restored, with scale bar and colour bars."""
-        figure: Figure = _above("figures.plot").panels_figure(self)
+    def plot(self, arrays: Sequence[str] = (), colour_map: str = "gray") -> Figure:
+        """Return a Matplotlib figure of raw, background and restored, or of `arrays`, with colour bars."""
+        figure: Figure = _above("figures.plot").panels_figure(self, arrays, colour_map)
         return figure
 
     def _repr_html_(self) -> str:
@@ -281,8 +282,6 @@ def _checks(draft: Draft, raw: Image, restored: Image) -> tuple[Check, ...]:
 
 def _warnings(draft: Draft, found: tuple[Check, ...]) -> tuple[str, ...]:
     """Return a sentence for each part of the sample of which a recipe took much."""
-    from tvtasks.choosing.checks import ENOUGH  # noqa: PLC0415
-
     if _checks_itself(draft.recipe):
         return ()
     return tuple(

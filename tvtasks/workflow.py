@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
 
 from tvtasks import archive, channels, figures, readers
+from tvtasks.archive.definitions import missing
 from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
 from tvtasks.archive.seals import log_seal
-from tvtasks.archive.storage import DEFAULT_STORAGE, Storage, not_nxem
+from tvtasks.archive.session import session_of
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.courtesy import ends_early
 from tvtasks.errors import UnusableImageError
 from tvtasks.files import write_whole
@@ -63,9 +66,30 @@ def restore_file(
     """
     options(storage.compression)  # reports a missing package before reading
     micrographs, notes = channels.choose(call(read, path), recipe)
+    storage, faults = in_session(storage, path, micrographs)
     return restore_images(
-        micrographs, recipe, directory, call=call, context=context, storage=storage, notes=notes
+        micrographs, recipe, directory, call=call, context=context, storage=storage, notes=notes + faults
     )
+
+
+def in_session(
+    storage: Storage, path: Path, micrographs: Sequence[Micrograph]
+) -> tuple[Storage, tuple[str, ...]]:
+    """Return the storage with the session in which a file was measured, and a note if that is unclear.
+
+    Parameters
+    ----------
+    storage
+        What the command line asks for.
+    path
+        The image file; a `session.toml` in its folder or above counts.
+    micrographs
+        Its images. If they have no time of acquisition, that of the file's last change counts.
+    """
+    image = next(iter(micrographs), None)
+    when = image and (image.acquired_at or (image.source and image.source.modified))
+    session, fault = session_of(path, when or datetime.now(UTC), storage.session)
+    return replace(storage, session=session), (fault,) if fault else ()
 
 
 def restore_images(
@@ -145,7 +169,7 @@ def _restore_now(
 ) -> Outcome:
     result = restore(micrograph, chosen, call=call)
     why = _why(recipe, chosen, micrograph)
-    result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, storage)))
+    result = replace(result, notes=(*result.notes, *why, *notes, *_why_by_no_definition(micrograph, storage)))
     # The result comes last: if it exists, everything does, however often the work was cut short.
     picture = call(write_preview, result, identity.path(directory))
     target = call(write_archive, result, directory, context, storage, identity, picture)
@@ -158,6 +182,7 @@ def _restore_now(
         gap=result.gap,
         converged=result.converged,
         seconds=result.seconds,
+        scores=result.quality,
         notes=result.notes,
     )
 
@@ -170,10 +195,12 @@ def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, .
     return (f"Recipe {recipe.name}: the file names {technique}, so it was restored by {chosen.name}.",)
 
 
-def _why_not_nxem(micrograph: Micrograph, storage: Storage) -> tuple[str, ...]:
-    """Return a note if an image with sample data cannot be kept as NXem."""
-    reason = storage.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
-    return (f"The sample is kept with the image, but not as NXem: {reason}.",) if reason else ()
+def _why_by_no_definition(micrograph: Micrograph, storage: Storage) -> tuple[str, ...]:
+    """Return a note if an image with sample data or operator fits no NeXus definition."""
+    if not (storage.sample or (storage.session.operator and micrograph.technique in {"STM", "AFM"})):
+        return ()
+    reason = missing({"image": vars(micrograph), "session": vars(storage.session)})
+    return (f"The result follows no NeXus application definition: {reason}.",) if reason else ()
 
 
 def _sample_left_out(done: Path, storage: Storage) -> tuple[str, ...]:

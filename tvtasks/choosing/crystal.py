@@ -43,6 +43,9 @@ _MOST_SHARED = 150.0
 _BLUR_OF_MEAN = 0.5  # share that gives 95 % of coverage on the tuned scenes 0–5
 _SMOOTH = 1.4  # px of the pilot's width from which every other pixel is looked at
 _WINDOW, _LEAST_WINDOW = 0.4, 2.0  # periods, px: where errors are averaged
+_MISFIT = 1.06
+"""Growth of the noise beyond which what a mean leaves is misfit. It grew by less on 60 synthetic crystals,
+and by a tenth on a scan of SrTiO₃ with torn lines."""
 _STRIP = 64  # rows that are worked on at a time
 _LOCAL = 0.01  # share of a Gaussian filter in the mixture from which on blocks are filtered as well
 
@@ -296,7 +299,8 @@ def noise_of_residual(f: Array, mean: Mean, before: Noise) -> Noise:
     level /= np.maximum(number, 1)
     gain, offset = np.polyfit(where, level, 1, w=np.sqrt(number) / np.maximum(level, 1e-12))
     if gain <= 0 or before.gain == 0:
-        total = float(np.average(level, weights=number))
-        return replace(before, gain=0.0, offset=total, sigma=math.sqrt(total))
+        gain, offset = 0.0, float(np.average(level, weights=number))
     total = float(np.average(np.maximum(offset + gain * where, 0), weights=number))
+    if total > (_MISFIT * before.sigma) ** 2:
+        return before
     return replace(before, gain=float(gain), offset=float(offset), sigma=math.sqrt(total))

@@ -16,7 +16,7 @@ from tvtasks.words import amount
 
 if TYPE_CHECKING:
     from tvtasks.figures import Restored
-    from tvtasks.quality import QualityScores
+    from tvtasks.scores import QualityScores
 
 Found = list[tuple["Restored", str, "QualityScores | None"]]
 
@@ -58,7 +58,7 @@ def compare(
 
 def _archived(paths: Sequence[Path]) -> Found:
     from tvtasks import archive
-    from tvtasks.quality import QualityScores
+    from tvtasks.scores import QualityScores
 
     found: Found = []
     for path in paths:
