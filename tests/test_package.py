@@ -37,6 +37,10 @@ def test_import_of_the_package_brings_in_nothing_heavy():
     assert not modules_after("import tvtasks") & HEAVY
 
 
+def test_the_help_of_the_commands_brings_in_nothing_heavy():
+    assert not modules_after("import tvtasks.cli.app") & HEAVY
+
+
 def test_describing_a_recipe_brings_in_no_compiler_and_no_file_format():
     loaded = modules_after(
         "import tvtasks; tvtasks.Recipe.load('afm-background'); tvtasks.HuberROF(1); tvtasks.solve"

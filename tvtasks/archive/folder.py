@@ -6,8 +6,6 @@ import hashlib
 import os
 from pathlib import Path
 
-from platformdirs import user_state_path
-
 from tvtasks import places
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.files import write_whole
@@ -63,6 +61,8 @@ def heartbeat_path(archive: Path) -> Path:
 
 def local_heartbeat_path(archive: Path) -> Path:
     """Return the path of a second heartbeat on this computer, for when the archive's disk is away."""
+    from platformdirs import user_state_path  # noqa: PLC0415 - few commands need it
+
     return user_state_path("tvtasks", appauthor=False) / "heartbeats" / f"{archive_digest(archive)}.json"
 
 
