@@ -88,21 +88,39 @@ def make(folder: Path, platform: str, python: str, extras: str) -> None:
     """Fill the folder."""
     wheels = folder / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
+    collect(wheels, platform, python, extras)
+    add_installers(folder, python, extras)
+    add_documents(folder)
+    add_checksums(folder)
+
+
+def collect(wheels: Path, platform: str, python: str, extras: str) -> None:
+    """Build the wheel of tvtasks, and fetch the wheels of all that it needs."""
     pip("wheel", "--no-deps", "--wheel-dir", wheels, CHECKOUT)
     (own,) = wheels.iterdir()
     wanted = [f"tvtasks[{extras}] @ {own.resolve().as_uri()}"]
     while wanted:  # pip judges by this computer what another one needs, so what it left out is fetched after
         pip("download", "--dest", wheels, *target(platform, python), *wanted)
         wanted = missing(wheels, environment(platform, python), extras.split(","))
+
+
+def add_installers(folder: Path, python: str, extras: str) -> None:
+    """Write the installers for both shells."""
     names = {"python": python, "extras": extras}
     (folder / "install.sh").write_text(INSTALL_SH.format(**names), "utf-8", newline="\n")
     (folder / "install.cmd").write_text(INSTALL_CMD.format(**names), "utf-8", newline="\r\n")
+
+
+def add_documents(folder: Path) -> None:
+    """Copy the documentation, and the files for services."""
     for name in ("README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, folder)
     for name in ("docs", "deployments"):
-        shutil.copytree(
-            CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".env", "secrets")
-        )
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=PRIVATE)
+
+
+def add_checksums(folder: Path) -> None:
+    """Write the checksums of all files, as ``sha256sum --check`` reads them."""
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
         for path in sorted(folder.rglob("*"))
@@ -177,20 +195,37 @@ def check(folder: Path, extras: str) -> None:
     with tempfile.TemporaryDirectory(prefix="tvtasks-bundle-") as place:
         venv.create(place, with_pip=True)
         python = Path(place, "Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-        alone = {**os.environ, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PYTHONNOUSERSITE": "1"}
-        for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PYTHONPATH"):
-            alone.pop(name, None)
         wheels = str((folder / "wheels").resolve())
         scan, archive = str(Path(place, "scan.npy")), str(Path(place, "archive"))
         save = f"import numpy; numpy.save({scan!r}, numpy.random.default_rng(0).random((64, 64)))"
         for words in (
-            ["-m", "pip", "--quiet", "install", "--find-links", wheels, f"tvtasks[{extras}]"],
+            ["-m", "pip", "--quiet", "install", "--no-index", "--find-links", wheels, f"tvtasks[{extras}]"],
             ["-m", "pip", "check"],
             ["-c", save],
             ["-m", "tvtasks.cli", "restore", scan, "--archive", archive, "--no-dashboard"],
         ):
-            if subprocess.run([python, *words], env=alone, cwd=place, check=False).returncode:
+            if subprocess.run([python, *words], env=without_internet(), cwd=place, check=False).returncode:
                 sys.exit(f"The bundle does not work: {' '.join(words[:3])} failed, see above.")
+
+
+def without_internet() -> dict[str, str]:
+    """Return an environment in which pip and Python know no other place for packages, and no way out."""
+    alone = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith(("PIP_", "UV_", "PYTHON", "NUMBA_"))
+        and not name.upper().endswith("_PROXY")
+    }
+    blocked = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    return (
+        alone
+        | blocked
+        | {
+            "no_proxy": "127.0.0.1,localhost",
+            "PIP_CONFIG_FILE": os.devnull,
+            "PYTHONNOUSERSITE": "1",
+        }
+    )
 
 
 if __name__ == "__main__":

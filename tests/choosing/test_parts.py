@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import BSpline
 
 from tests.benchmarks.scenes import scene
 from tvtasks.choosing.bow import bow, level
@@ -13,7 +14,7 @@ from tvtasks.choosing.evidence import Bands, kept_offsets
 from tvtasks.choosing.noise import Noise
 from tvtasks.choosing.pairs import hysteresis, partner_of, shifted
 from tvtasks.choosing.runs import limit, runs, true_scars
-from tvtasks.choosing.slow import scale_of, surface, tell
+from tvtasks.choosing.slow import _splines, scale_of, surface, tell
 from tvtasks.choosing.waves import waves
 from tvtasks.solvers.offsets import line_offsets
 
@@ -242,3 +243,11 @@ class TestChecks:
     )
     def test_sizes_are_written_with_a_prefix(self, value, unit, words):
         assert measure(value, unit) == words
+
+
+@given(st.integers(3, 600), st.floats(4, 100))
+def test_splines_are_those_of_scipy_bit_for_bit(size, knots):
+    t = np.linspace(0, size - 1, max(2, round(size / knots)) + 1)
+    t = np.concatenate([[t[0]] * 3, t, [t[-1]] * 3])
+    x = np.arange(size).clip(0, size - 1 - 1e-9)
+    np.testing.assert_array_equal(_splines(size, knots), BSpline.design_matrix(x, t, 3).toarray())

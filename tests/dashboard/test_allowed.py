@@ -1,7 +1,5 @@
 """Which files runs that were started on a server may use."""
 
-import os
-
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
@@ -10,6 +8,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.rerun import rerun_flow
 from flows.restore import restore_flow
 from tests.dashboard.test_setup import clear
+from tests.wine import needs_links
 from tvtasks.dashboard import allowed
 from tvtasks.dashboard import setup as deploying
 from tvtasks.dashboard.setup import Wishes
@@ -64,7 +63,7 @@ class TestRunsThatWereStartedOnTheServer:
         assert "tvtasks deploy --allow FOLDER" in state.message
         assert not elsewhere.exists()
 
-    @pytest.mark.skipif(os.name == "nt", reason="links need permission there")
+    @needs_links
     def test_a_link_that_leads_out_is_refused(self, started_on_the_server, save_scan, tmp_path):
         save_scan(tmp_path / "secret" / "scan.npy")
         (tmp_path / "open").mkdir()

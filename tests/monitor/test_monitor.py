@@ -16,6 +16,7 @@ import tifffile
 from watchdog.events import DirMovedEvent
 
 from tests.monitor.test_observe import eventually
+from tests.wine import needs_links, needs_reports_from_subfolders
 from tvtasks import readers
 from tvtasks.errors import ConfigurationError
 from tvtasks.ledger import Entry, Ledger, Output, Priority, State
@@ -230,7 +231,7 @@ class TestArrival:
             assert bench.wait(monitor) == []
             assert monitor.settling == []
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+    @needs_links
     def test_a_broken_link(self, bench: Bench) -> None:
         (bench.folder / "link.tif").symlink_to(bench.folder / "missing.tif")
         with bench.monitor() as monitor:
@@ -470,6 +471,7 @@ class TestRefusal:
         with pytest.raises(ConfigurationError, match="The archive cannot be the watched folder"):
             bench.monitor(outputs=bench.folder)
 
+    @needs_links
     def test_results_in_the_watched_folder_behind_a_link(self, bench: Bench) -> None:
         link = bench.folder.parent / "elsewhere"
         link.symlink_to(bench.folder)
@@ -1049,6 +1051,7 @@ class TestEvents:
         bench.write("scan.tif")
         assert names(self.until(monitor, bool)) == ["scan.tif"]
 
+    @needs_reports_from_subfolders
     def test_nested_folders_that_fill_as_they_are_made(self, bench: Bench, monitor: Monitor) -> None:
         for number in range(300):
             bench.write(f"{number % 5}/{number % 7}/{number % 3}/{number}.tif", b"%d end" % number)
@@ -1134,6 +1137,7 @@ class TestEvents:
 
 
 class TestLinks:
+    @needs_links
     @pytest.mark.parametrize("observer", ["native", "polling"])
     def test_a_link_to_a_folder_is_not_followed(self, bench: Bench, observer: str) -> None:
         behind = bench.folder.parent / "results"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.wine import needs_reports_from_subfolders
 from tvtasks.errors import ConfigurationError
 from tvtasks.filesystem import is_network_folder
 from tvtasks.monitor.observe import FolderObserver
@@ -164,6 +165,7 @@ class TestNative:
             assert eventually(lambda: seen.extend(observer.drain()) or tmp_path / "last.tif" in seen)
             assert tmp_path / "scan.tif" not in seen
 
+    @needs_reports_from_subfolders
     def test_a_nested_folder_only_when_recursive(self, tmp_path: Path) -> None:
         (tmp_path / "nested").mkdir()
         with observing(tmp_path, recursive=True) as deep, observing(tmp_path) as shallow:

@@ -1,7 +1,6 @@
 """When a file is whole."""
 
 import struct
-import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.wine import needs_links
 from tvtasks import readers
 from tvtasks.readers.completeness_spm import createc_data
 
@@ -197,7 +197,7 @@ class TestPairs:
         assert readers.incomplete(path) == readers.unfinished(path)
         assert caplog.text == "", "tifffile has not been asked"
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+    @needs_links
     def test_a_half_that_is_a_broken_link_is_not_there(self, tmp_path: Path) -> None:
         (tmp_path / "scan_1.ser").write_bytes(ser())
         (tmp_path / "scan.emi").symlink_to(tmp_path / "missing")

@@ -60,6 +60,15 @@ class TestCandidates:
         loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert loaded.stdout.strip() == "[]"
 
+    def test_a_file_that_is_what_its_name_says_loads_no_other_format(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "a.npy", IMAGE)
+        program = (
+            f"import sys; from tvtasks.readers import read; read({str(tmp_path / 'a.npy')!r});"
+            "print([name for name in ('h5py', 'tifffile', 'imagecodecs') if name in sys.modules])"
+        )
+        loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert loaded.stdout.strip() == "[]"
+
 
 class TestRead:
     def test_says_where_the_image_came_from(self, tmp_path: Path) -> None:

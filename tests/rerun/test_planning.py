@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from tests.wine import needs_links
 from tvtasks import archive, readers
 from tvtasks.archive import catalogue
 from tvtasks.archive.conditions import chosen_by
@@ -207,7 +208,7 @@ def test_the_original_and_the_stored_raw_have_the_same_identity(scans, filled):
 
 
 class TestResultsAmongImages:
-    @pytest.mark.parametrize("linked", [False, True])
+    @pytest.mark.parametrize("linked", [False, pytest.param(True, marks=needs_links)])
     def test_the_folder_of_the_images_is_refused_as_archive(self, scans, linked):
         archive = scans
         if linked:

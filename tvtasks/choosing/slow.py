@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline
 from scipy.ndimage import find_objects, gaussian_filter, gaussian_gradient_magnitude, label, maximum_filter
 
 from tvtasks.operators import Array
@@ -176,8 +175,30 @@ def levelled(b: Array) -> Array:
 
 
 def _splines(size: int, knots: float) -> Array:
-    """Cubic B-splines at the pixels of one side, as columns."""
+    """Cubic B-splines at the pixels of one side, as columns, by the recurrence of Cox and de Boor.
+
+    These are SciPy's numbers, bit for bit, without ``scipy.interpolate``: importing it takes 0.2 s.
+
+    References
+    ----------
+    C. de Boor, "On calculating with B-splines", Journal of Approximation Theory 6, 50-62 (1972),
+    doi:10.1016/0021-9045(72)90080-9.
+    """
     pieces = max(2, round(size / knots))
     t = np.linspace(0, size - 1, pieces + 1)
     t = np.concatenate([[t[0]] * 3, t, [t[-1]] * 3])
-    return np.asarray(BSpline.design_matrix(np.arange(size).clip(0, size - 1 - 1e-9), t, 3).toarray())
+    x = np.arange(size).clip(0, size - 1 - 1e-9)
+    left = np.searchsorted(t, x, side="right") - 1
+    h = np.zeros((4, size))  # the four splines that are not 0 at a pixel
+    h[0] = 1
+    for degree in range(1, 4):
+        lower = h.copy()
+        h[0] = 0
+        for n in range(1, degree + 1):
+            begin, end = t[left + n - degree], t[left + n]
+            weight = lower[n - 1] / (end - begin)
+            h[n - 1] += weight * (end - x)
+            h[n] = weight * (x - begin)
+    out = np.zeros((size, len(t) - 4))
+    out[np.arange(size), left - 3 + np.arange(4)[:, np.newaxis]] = h
+    return out

@@ -185,6 +185,7 @@ def _dashboard(
         def check() -> None:
             if watch.stop.is_set():
                 raise ConfigurationError("Stopped before the Prefect server was ready; no file was restored.")
+            own_flows.load("acquire")  # imports Prefect, which takes seconds, while the server does the same
 
         with spinner("Starting the Prefect server (the first time takes half a minute)", silent):
             server = servers.start(log, home=home, port=watch.options.port, keep=keep_server, waiting=check)

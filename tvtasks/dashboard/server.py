@@ -17,16 +17,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
-
-import httpx
 
 from tvtasks import writers
 from tvtasks.dashboard.serve import MARK_PATH, STARTER_VARIABLE, Mark, api_url, mark_path, prefect_home
 from tvtasks.errors import ConfigurationError, ServerError
 from tvtasks.health.heartbeat import ServerState
 from tvtasks.periodic import Periodic
+
+if TYPE_CHECKING:
+    import httpx
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def configured() -> Server | None:
         )
     password = PREFECT_API_AUTH_STRING.value()
     name, _, secret = (password or "").partition(":")
-    login = httpx.BasicAuth(name, secret) if password else None
+    login = (name, secret) if password else None
     if not PREFECT_API_KEY.value() and _refuses(url, login):
         what = "refuses the password in PREFECT_API_AUTH_STRING" if password else "asks for a password"
         raise ServerError(
@@ -137,9 +138,11 @@ def configured() -> Server | None:
     return Server(url, is_ours_to_start=False)
 
 
-def _refuses(api_url: str, login: httpx.BasicAuth | None) -> bool:
+def _refuses(api_url: str, login: tuple[str, str] | None) -> bool:
+    import httpx  # noqa: PLC0415 - see _get
+
     with suppress(httpx.HTTPError):
-        reply = httpx.get(f"{api_url.removesuffix('/')}/admin/version", auth=login, timeout=BUSY_SECONDS)
+        reply = _get(f"{api_url.removesuffix('/')}/admin/version", auth=login, timeout=BUSY_SECONDS)
         return reply.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
     return False
 
@@ -155,13 +158,29 @@ def running(home: Path | None = None) -> Server | None:
     home
         Folder of its database; Prefect's home if not given.
     """
-    with suppress(OSError, httpx.HTTPError):
+    with suppress(OSError):
         mark = Mark.of(mark_path(home or prefect_home()).read_bytes())
-        if mark:
-            reply = httpx.get(mark.url.removesuffix("/api") + MARK_PATH, timeout=2.0)
-            if reply.content == mark.record and answers(mark.url):
-                return Server(mark.url, mark=mark)
+        if mark and _answers_as(mark) and answers(mark.url):
+            return Server(mark.url, mark=mark)
     return None
+
+
+def _answers_as(mark: Mark) -> bool:
+    import httpx  # noqa: PLC0415 - see _get
+
+    with suppress(httpx.HTTPError):
+        return _get(mark.url.removesuffix("/api") + MARK_PATH, timeout=2.0).content == mark.record
+    return False
+
+
+def _get(url: str, **options: Any) -> httpx.Response:
+    """Get a page, for which the certificates of the system are read only if it needs them: they cost 70 ms.
+
+    httpx is imported by those who ask a server, since it takes 100 ms, and often there is none.
+    """
+    import httpx  # noqa: PLC0415 - see above
+
+    return httpx.get(url, verify=url.startswith("https:"), **options)
 
 
 def start(
@@ -274,6 +293,8 @@ class ServerKeeper:
         self._log = log
         self._home = home
         self._clock = clock
+        import httpx  # noqa: PLC0415 - see _get
+
         # Made once: making a client reads all certificates of the system, which costs more than many checks.
         self._client = httpx.Client(timeout=2.0)
         self._answers = True
@@ -352,7 +373,9 @@ class _StoppedError(Exception):
 
 def answers(api_url: str, client: httpx.Client | None = None, *, timeout: float = 2.0) -> bool:
     """Return whether a Prefect server answers at this address within so many seconds."""
-    get = client.get if client else httpx.get
+    import httpx  # noqa: PLC0415 - see _get
+
+    get = client.get if client else _get
     try:
         reply = get(f"{api_url.removesuffix('/')}/health", timeout=timeout)
         return reply.status_code == httpx.codes.OK and reply.json() is True

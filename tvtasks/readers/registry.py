@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
+from itertools import chain
 from pathlib import Path
 
 from tvtasks.errors import UnreadableFileError
@@ -96,7 +97,7 @@ def reader_for(path: Path, head: bytes) -> Reader | None:
                 f"{error}. Repair that package, or remove it: pip uninstall {registered.package}"
             ) from error
     # Usually one of these matches, and no other module is imported.
-    for reader in [*named, *_others(by_name)]:
+    for reader in chain(named, _others(by_name)):
         if reader.matches(head):
             return reader
     return named[0] if named else None
