@@ -61,7 +61,7 @@ _caller: ContextVar[_Caller | None] = ContextVar("caller", default=None)
 
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
-    own = [parameters["recipe"].name] if parameters["recipe"] != NONE_OF_MY_OWN else []
+    own = [title] if (title := parameters["recipe"].title) else []
     return _name(parameters["sources"], [*parameters["recipes"], *own])
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:  # importing Prefect takes a second, which tests of a solver can save
     from tvtasks.dashboard.server import Server
@@ -111,28 +112,38 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prefect")
 
 
+def copy_database(source: Path, folder: Path) -> Path:
+    """Copy a server's database, which takes ten seconds to make, into another folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        closing(sqlite3.connect(source / "tvtasks.db")) as of,
+        closing(sqlite3.connect(folder / "tvtasks.db")) as to,
+    ):
+        of.backup(to)
+    return folder
+
+
 @pytest.fixture
 def database(server: "Server", home: Path) -> Callable[[Path], Path]:
-    """Copies the server's database, which takes ten seconds to make, into a folder."""
-
-    def copy(folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (
-            closing(sqlite3.connect(home / "tvtasks.db")) as source,
-            closing(sqlite3.connect(folder / "tvtasks.db")) as target,
-        ):
-            source.backup(target)
-        return folder
-
-    return copy
+    """Copies the server's database into a folder."""
+    return lambda folder: copy_database(home, folder)
 
 
 @pytest.fixture(scope="session")
-def server(home: Path, audit: Audit) -> Iterator["Server"]:
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder, the same in all processes of pytest-xdist, for the database that the first server makes."""
+    root = tmp_path_factory.getbasetemp()
+    return (root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root) / "new-database"
+
+
+@pytest.fixture(scope="session")
+def server(home: Path, audit: Audit, new_database: Path) -> Iterator["Server"]:
     """A Prefect server with a database of its own."""
     from tvtasks.dashboard import server as servers
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, FileLock(f"{new_database}.lock"):
+        if is_made := new_database.exists():
+            copy_database(new_database, home)
         for name, value in audit.environment.items():
             patch.setenv(name, value)
         # How often it looks for silent runs; by default every 5 s.
@@ -140,6 +151,8 @@ def server(home: Path, audit: Audit) -> Iterator["Server"]:
         # The usual port belongs to the developer's own server, whether it is running now or starts later.
         patch.setattr(servers, "LOCAL_PORT", unused_port())
         started = servers.start(home / "server.log", home=home)
+        if not is_made:
+            copy_database(home, new_database)
     yield started
     started.stop()
 

@@ -8,10 +8,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tvtasks import Micrograph, Recipe, archive, readers, restore
+from tvtasks import Micrograph, Recipe, archive, readers, restore, synthetic
 from tvtasks.archive.collect import collect
 from tvtasks.errors import ConfigurationError
-from tvtasks.export import export, known_arrays, names
+from tvtasks.export import export, export_figure, known_arrays, names
 from tvtasks.figures import limits
 from tvtasks.micrograph import Region
 
@@ -51,6 +51,15 @@ class TestTiff:
         assert read.dtype == (np.uint8 if dtype == "?" else np.dtype(dtype).newbyteorder("="))
         np.testing.assert_array_equal(read, values)
         assert readers.read(path)[0].pixel_size == pytest.approx((2e-10, 1e-10))
+
+    def test_imagej_opens_any_values_with_scale_and_contrast(self, tmp_path):
+        run = archived(tmp_path, SCAN.astype("f8"))
+        (path,) = export(run, "imagej", tmp_path, arrays=["raw"])
+        with tifffile.TiffFile(path) as file:
+            about = file.imagej_metadata
+            np.testing.assert_array_equal(file.asarray(), SCAN)
+        assert about["unit"] == "nm"
+        assert (about["min"], about["max"]) == pytest.approx(limits(SCAN))
 
     @pytest.mark.parametrize("dtype", ["i8", "u8", "f2"])
     def test_what_neither_imagej_nor_ome_can_hold_is_a_plain_tiff(self, dtype, tmp_path):
@@ -181,3 +190,45 @@ class TestFiles:
         assert tuple(names("all")) == known_arrays()
         with pytest.raises(ConfigurationError, match="no array 'rwa'"):
             list(names("rwa"))
+
+
+class TestFigure:
+    def test_a_vector_figure_has_scale_bar_colours_and_values_and_is_the_same_each_time(self, run, tmp_path):
+        path = export_figure(run, "svg", tmp_path, colour_map="afmhot")
+        assert path.name == f"{run.path.stem}__restored.svg"
+        text = path.read_text("utf-8")
+        assert "<!-- height (nm) -->" in text
+        assert "<!-- 500 pm -->" in text  # of 3.6 nm
+        again = export_figure(run, "svg", tmp_path / "again", colour_map="afmhot")
+        assert again.read_text("utf-8") == text
+
+    def test_a_picture_is_in_the_colours_that_were_asked_for(self, run, tmp_path):
+        path = export_figure(run, "png", tmp_path, arrays=["raw", "restored"], colour_map="viridis")
+        assert path.name == f"{run.path.stem}__figure.png"
+        with Image.open(path) as picture:
+            assert picture.width > 1800
+            red, green, blue = np.asarray(picture.convert("RGB"), int).reshape(-1, 3).T
+        assert np.count_nonzero((green > red + 60) & (green > blue + 20)) > 10_000
+
+    def test_errors_and_disagreement_are_drawn_with_what_they_count(self, tmp_path):
+        rng = np.random.default_rng(0)
+        lattice = synthetic.wave_lattice(
+            (64, 64), period=8.0, corrugation=1e-10, angle=0.2, symmetry="square"
+        )
+        scans = [lattice + rng.normal(0, 2e-11, lattice.shape) for _ in range(2)]
+        micrograph = Micrograph(scans[0], opposite_scan=scans[1], **(KNOWN | {"pixel_size": (1e-10, 1e-10)}))
+        run = archive.load(archive.write(restore(micrograph), tmp_path))
+        names = ["restored", "disagreement", "restored_errors"]
+        text = export_figure(run, "svg", tmp_path, arrays=names).read_text("utf-8")
+        for words in ("disagreement", "standard deviations", "restored_errors", "standard error (pm)"):
+            assert f"<!-- {words} -->" in text
+
+    def test_a_pdf_is_one(self, run, tmp_path):
+        assert export_figure(run, "pdf", tmp_path).read_bytes().startswith(b"%PDF")
+
+    def test_mistakes_are_sentences(self, run, tmp_path):
+        with pytest.raises(ConfigurationError, match=r"no colour map 'virids'\. Did you mean viridis\?"):
+            export_figure(run, "svg", tmp_path, colour_map="virids")
+        with pytest.raises(ConfigurationError, match=r"has no disagreement\. It has: raw, background"):
+            export_figure(run, "svg", tmp_path, arrays=["disagreement"])
+        assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """Memory: what a restoration needs is known before it begins, and workers share what there is."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from tvtasks.errors import MemoryShortError, UnusableImageError
 from tvtasks.memory import Budget
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
-from tvtasks.workflow import memory_needed
+from tvtasks.restoration import memory_needed
 
 MEASURE = """
 import re, sys
@@ -25,17 +26,26 @@ from pathlib import Path
 import numpy as np
 from tvtasks import Recipe, archive, restore
 from tvtasks.micrograph import Micrograph
-from tvtasks.workflow import memory_needed, save_preview
+from tvtasks.restoration import memory_needed
+from tvtasks.workflow import save_preview
 from tvtasks import figures
 
 def resident(name):
     return 1024 * int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
-step = {"model": sys.argv[1], "lam": 0.5, "stop": {"rule": "gap", "rtol": 1e-9, "max_iterations": 40}}
-recipe = Recipe.model_validate({"background": step, "contrast": step, "denoise": step})
-image = np.random.default_rng(0).random((700, 700)).astype(sys.argv[2])
-restore(image[:64, :64], recipe)  # compiles
-micrograph = Micrograph(image)
+rng = np.random.default_rng(0)
+if sys.argv[1] == "auto":  # a lattice with offsets of lines, scanned there and back: it makes every array
+    recipe = Recipe.load("auto")
+    y, x = np.mgrid[:400, :400]
+    lattice = np.sin(x / 1.5) * np.sin(y / 1.4)
+    scans = lattice + rng.normal(0, 1, (2, 400, 1)) + rng.normal(0, 0.3, (2, 400, 400))
+    there, back = scans.astype(sys.argv[2])
+    micrograph = Micrograph(there, technique="STM", opposite_scan=back)
+else:
+    step = {"model": sys.argv[1], "lam": 0.5, "stop": {"rule": "gap", "rtol": 1e-9, "max_iterations": 40}}
+    recipe = Recipe.model_validate({"background": step, "contrast": step, "denoise": step})
+    micrograph = Micrograph(rng.random((700, 700)).astype(sys.argv[2]))
+restore(micrograph.data[:64, :64], recipe)  # compiles
 Path("/proc/self/clear_refs").write_text("5")
 before = resident("VmRSS")
 result = restore(micrograph, recipe)
@@ -48,7 +58,8 @@ print(resident("VmHWM") - before, memory_needed(micrograph, recipe))
 class TestNeeds:
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can set a peak back")
     @pytest.mark.parametrize(
-        ("model", "dtype"), [("huber-rof", "float32"), ("tv-l1", "float64"), ("tgv-l1", "float32")]
+        ("model", "dtype"),
+        [("tv-l1", "float64"), ("tgv-l1", "float32"), ("auto", "float32")],
     )
     def test_what_is_stated_is_what_it_takes(self, model: str, dtype: str, tmp_path: Path) -> None:
         command = [sys.executable, "-c", MEASURE, model, dtype, str(tmp_path)]
@@ -125,10 +136,10 @@ class TestFiles:
     def test_a_small_file_that_holds_very_much_is_refused_before_it_is_unpacked(self, tmp_path: Path) -> None:
         scans = tmp_path / "scans"
         scans.mkdir()
-        # 40,000² zeros: the file has 1.6 MB. tifffile packs one strip after the other.
-        strips = (np.zeros((1000, 40_000), np.uint8) for _ in range(40))
+        # 40,000² zeros: the file has 1.6 MB, of forty times the same strip.
+        strip = zlib.compress(bytes(1000 * 40_000))
         tifffile.imwrite(
-            scans / "bomb.tif", (zlib.compress(strip.tobytes()) for strip in strips), shape=(40_000, 40_000),
+            scans / "bomb.tif", (strip for _ in range(40)), shape=(40_000, 40_000),
             dtype=np.uint8, compression="zlib", rowsperstrip=1000,
         )  # fmt: skip
         np.save(scans / "good.npy", np.random.default_rng(0).random((12, 16)))
@@ -154,3 +165,25 @@ class TestFiles:
         assert few.exit_code == 1
         assert "a.npy is too large: it needs about 1 MB" in few.output
         assert CliRunner().invoke(app, [*words, "--recipe", str(recipe), "--memory", "0.1"]).exit_code == 0
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["suggest", "a.npy"],
+            ["sweep", "a.npy", "--output", "out", "--recipe", "afm-background", "--lam", "1,2"],
+            ["tune", "a.npy"],
+            ["compare", "a.npy", "--recipe", "auto", "--recipe", "paper"],
+        ],
+        ids=lambda words: words[0],
+    )
+    def test_every_command_that_restores_takes_from_the_budget(
+        self, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        np.save("a.npy", np.random.default_rng(0).random((100, 100)).astype(np.float32))
+        with memory.limited(100_000):
+            refused = CliRunner().invoke(app, words)
+        said = refused.output + str(refused.exception)
+        assert refused.exit_code == 1
+        assert re.search(r"a\.npy is too large: it needs about \d+ [kM]B of memory to be restored", said)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]

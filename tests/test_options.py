@@ -29,10 +29,14 @@ EVERYTHING = WatchOptions(
     preview_size=0,
     metrics=9100,
     compression="none",
+    exact=True,
     sample=Path("/sample.toml"),
+    session="Fe3O4",
+    operator="Jo Meier",
     workers=5,
     memory=6.5,
     ledger=Path("/ledgers"),
+    hand_on=Path("/actions.toml"),
 )
 
 

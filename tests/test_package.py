@@ -37,6 +37,10 @@ def test_import_of_the_package_brings_in_nothing_heavy():
     assert not modules_after("import tvtasks") & HEAVY
 
 
+def test_the_help_of_the_commands_brings_in_nothing_heavy():
+    assert not modules_after("import tvtasks.cli.app") & HEAVY
+
+
 def test_describing_a_recipe_brings_in_no_compiler_and_no_file_format():
     loaded = modules_after(
         "import tvtasks; tvtasks.Recipe.load('afm-background'); tvtasks.HuberROF(1); tvtasks.solve"
@@ -88,6 +92,33 @@ def test_arrows_between_rooms_run_one_way():
         list(TopologicalSorter(arrows).static_order())
     except CycleError as error:
         pytest.fail(" → ".join(error.args[1]))
+
+
+UPWARDS = {"restoration.py": {"figures", "figures.plot", "tuning"}}
+"""Rooms above that a module loads by name, so that a result offers what they do to it; see DESIGN.md."""
+
+NAMED = {"__init__.py", "archive/__init__.py", "restoration.py"}
+"""Modules that load a module of tvtasks by a name that is put together."""
+
+
+def loaded_by_name(path):
+    """The arguments of each call that loads a module by name."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "_above")):
+            yield node.args[0]
+
+
+def test_arrows_by_name_are_those_of_the_design_and_no_others():
+    found, upwards = set(), {}
+    for path in SOURCES:
+        place = path.relative_to(PACKAGE).as_posix()
+        for name in loaded_by_name(path):
+            if isinstance(name, ast.JoinedStr) and ast.unparse(name).startswith("f'tvtasks."):
+                found.add(place)
+            elif isinstance(name, ast.Constant) and (place in NAMED or name.value.startswith("tvtasks")):
+                upwards.setdefault(place, set()).add(name.value)
+    assert found == NAMED
+    assert upwards == UPWARDS
 
 
 @pytest.mark.parametrize(

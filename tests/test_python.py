@@ -124,6 +124,23 @@ class TestNapari:
             assert (data.shape, about["scale"], kind) == ((24, 32), (1e-9, 2e-9), "image")
         np.testing.assert_array_equal(layers[0][0], image)
 
+    def test_napari_itself_opens_it(self, image, tmp_path):
+        napari = pytest.importorskip("napari.components", reason="needs the extra napari")
+        npe2 = pytest.importorskip("npe2")
+        plugins = npe2.PluginManager.instance()
+        if "tvtasks" not in plugins:  # tvtasks is not installed here, but imported from its folder
+            plugins.register(npe2.PluginManifest.from_file(Path(tvtasks.__file__).with_name("napari.yaml")))
+        micrograph = Micrograph(image, units="m", pixel_size=(1e-9, 2e-9), pixel_unit="m")
+        path = archive.write(restore(micrograph, FLAT), tmp_path)
+        viewer = napari.ViewerModel()  # all of the viewer but its window, which needs OpenGL
+        viewer.open(str(path), plugin="tvtasks")
+        layers = {layer.name.split()[-1]: layer for layer in viewer.layers}
+        assert list(layers) == ["raw", "background", "flat", "restored"]
+        assert [name for name, layer in layers.items() if layer.visible] == ["raw", "restored"]
+        assert tuple(layers["restored"].scale) == (1e-9, 2e-9)
+        assert [str(unit) for unit in layers["restored"].units] == ["meter", "meter"]
+        np.testing.assert_array_equal(layers["raw"].data, image)
+
     def test_other_files_are_left_to_other_readers(self, tmp_path):
         (tmp_path / "other.nxs").write_bytes(b"no result")
         assert get_reader(str(tmp_path / "other.nxs")) is None

@@ -20,6 +20,11 @@ class TestWithoutTheTruth:
         assert quality.whiteness(noise + 2 * lattice()) < 0.9
         assert quality.whiteness(np.zeros((64, 64))) is None
 
+    def test_what_rounding_leaves_is_not_judged(self):
+        flat = (1.0 + lattice()).astype(np.float32)
+        assert quality.assess(flat, flat + np.float32(1e-7), flat=flat).whiteness is None
+        assert quality.assess(flat, flat + RNG.normal(0, 1e-3, flat.shape), flat=flat).whiteness > 0.9
+
     def test_stripes_taken_away_show(self):
         sample, stripes = lattice(), np.repeat(RNG.normal(0, 1.0, (128, 1)), 128, axis=1)
         marks = quality.assess(sample + stripes, sample, stripes)

@@ -53,7 +53,7 @@ class TestOutcome:
         assert outcome.seconds > 0
 
     def test_what_was_archived_is_what_the_steps_make_of_the_image(self, scan, directory):
-        (outcome,) = restore_file(scan, RECIPE, directory)
+        (outcome,) = restore_file(scan, RECIPE, directory, storage=archive.Storage(exact=True))
         expected = restoration.restore(np.load(scan), RECIPE)
         archived = archive.load(outcome.archive)
         for name in ("background", "flat", "contrast", "restored"):
@@ -105,15 +105,15 @@ class TestHowItIsKept:
         when = datetime(2024, 5, 1, tzinfo=UTC)
         directory.mkdir(parents=True)
         cases = [
-            ({}, ["its file does not name an electron microscope"]),
-            ({"technique": "SEM"}, ["its file has no time of acquisition"]),
+            ({}, ["its file does not name a microscope"]),
+            ({"technique": "SEM"}, ["NXem needs the time of acquisition, which its file does not have"]),
             ({"technique": "SEM", "acquired_at": when}, []),
         ]
         for number, (known, reasons) in enumerate(cases):
             images = [replace(image, frame=number, **known)]
             (outcome,) = workflow.restore_images(images, RECIPE, directory, storage=storage)
-            told = [f"The sample is kept with the image, but not as NXem: {reason}." for reason in reasons]
-            assert [note for note in outcome.notes if "NXem" in note] == told
+            told = [f"The result follows no NeXus application definition: {reason}." for reason in reasons]
+            assert [note for note in outcome.notes if "NeXus" in note] == told
 
 
 class TestChosenByTheFile:

@@ -58,7 +58,7 @@ def alone():
 
 @pytest.fixture(scope="module")
 def path(result, tmp_path_factory):
-    return archive.write(result, tmp_path_factory.mktemp("archive"))
+    return archive.write(result, tmp_path_factory.mktemp("archive"), storage=archive.Storage(exact=True))
 
 
 def test_a_recipe_has_both_in_the_order_of_the_table(recipe):

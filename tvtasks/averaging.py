@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from tvtasks.draft import Applied, Draft, Floats, ModelSettings
 from tvtasks.models import STRICT
+from tvtasks.scores import ENOUGH
 
 NO_LATTICE = "The noise was left: without counts or a plain lattice it cannot be told from detail."
 _CRYSTALS = ("STEM", "TEM")  # whose lattices may cover a small part of the image
@@ -30,6 +31,7 @@ class ByWhatRepeats(ModelSettings):
     )
     checks_itself: ClassVar[bool] = True
     usual_lam: ClassVar[Mapping[str, float | None]] = {"denoise": None}
+    memory: ClassVar[int] = 80
     arrays: ClassVar[tuple[str, ...]] = ("restored_errors", "looks")
 
     patches: Annotated[
@@ -40,7 +42,7 @@ class ByWhatRepeats(ModelSettings):
 
     def apply(self, step: str, draft: Draft, image: Floats) -> Applied:
         """Return the image with less noise, the standard error of each pixel, and its number of looks."""
-        from tvtasks.choosing.checks import ENOUGH, checks  # noqa: PLC0415 - brings in scipy
+        from tvtasks.choosing.checks import checks  # noqa: PLC0415 - brings in scipy
         from tvtasks.choosing.counts import are_counts  # noqa: PLC0415
         from tvtasks.choosing.denoising import denoise_auto  # noqa: PLC0415
         from tvtasks.choosing.noise import estimate_noise  # noqa: PLC0415

@@ -211,9 +211,10 @@ class ModelSettings(Settings):
     usual_lam
         The steps that can use the model, each with the λ that is usual there; None for a model without λ.
     memory
-        Bytes that it needs for each pixel, besides its input. Measured for the variational models as the peak
-        of the resident memory, on 500² to 1500² pixels of noise; where an iteration goes over to float64,
-        that counts. A model that does not say so counts like Huber-ROF.
+        Bytes that it needs for each pixel, besides its input. Measured as the peak of the resident memory:
+        for the variational models on 500² to 1500² pixels of noise (where an iteration goes over to float64,
+        that counts), for the others on 700² and 1000² pixels of noise, terraces, counts, and a lattice with
+        and without its backward scan. A model that does not say so counts like Huber-ROF.
     """
 
     name: ClassVar[str]

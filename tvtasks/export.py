@@ -1,4 +1,4 @@
-"""Arrays of an archived run as files for other programs: TIFF, PNG, .gwy, .gsf, .npz.
+"""Arrays of an archived run as files for other programs (TIFF, PNG, .gwy, .gsf, .npz) and as figures.
 
 The Gwyddion user guide, chapter "File formats", specifies .gwy (Gwyddion's native format) and .gsf (Gwyddion
 Simple Field 1.0).
@@ -26,10 +26,12 @@ from tvtasks.files import refuse_taken, write_whole
 from tvtasks.micrograph import Image
 from tvtasks.steps import MODELS, STEPS
 
-Format = Literal["tiff", "png", "gwy", "gsf", "npz"]
+Format = Literal["tiff", "imagej", "png", "gwy", "gsf", "npz"]
+FigureFormat = Literal["png", "svg", "pdf"]
 
 _SUFFIXES: dict[Format, str] = {
     "tiff": ".tif",
+    "imagej": ".tif",
     "png": ".png",
     "gwy": ".gwy",
     "gsf": ".gsf",
@@ -37,6 +39,7 @@ _SUFFIXES: dict[Format, str] = {
 }
 # What ImageJ's kind of TIFF can hold, and what OME-TIFF can; everything else goes into a plain TIFF.
 _IMAGEJ = ("uint8", "uint16", "float32")
+_DPI = 300  # a panel has 1020 pixels across
 _OME = ("int8", "int16", "int32", "uint32", "float64")
 
 
@@ -60,7 +63,8 @@ def export(
         The archived run.
     form
         ``tiff``: unchanged values and the pixel size, as an ImageJ TIFF, an OME-TIFF for values that ImageJ's
-        kind cannot hold (float64, 32-bit integers), or a plain TIFF. ``png``: grey values to look at.
+        kind cannot hold (float64, 32-bit integers), or a plain TIFF. ``imagej``: always an ImageJ TIFF, with
+        values as float32 where it cannot hold them. ``png``: grey values to look at.
         ``gwy``: float64. ``gsf``: float32. ``npz``: unchanged values, pixel size and run record.
     directory
         Folder for the files; it is created if missing.
@@ -84,15 +88,11 @@ def export(
     ArchiveError
         A file cannot be written.
     """
-    present = {"raw": run.raw, **run.arrays}
-    if form != "npz":
-        present = {name: image for name, image in present.items() if image.ndim == 2}
-    chosen = {name: present[name] for name in arrays if name in present}
-    if not chosen:
-        raise ConfigurationError(f"{run.path} has no {' or '.join(arrays)}. It has: {', '.join(present)}.")
+    chosen = _chosen(run, arrays, stacks=form == "npz")
     stem, suffix = _stem(run), _SUFFIXES[form]
     encode: dict[Format, Callable[[ArchivedRun, str, Image], bytes]] = {
         "tiff": _tiff,
+        "imagej": lambda run, name, image: _tiff(run, name, _as_imagej_holds(image)),
         "png": lambda run, name, image: _png(run, name, image, bits),
         "gsf": _gsf,
     }
@@ -112,6 +112,68 @@ def export(
             content = (_gwy if form == "gwy" else _npz)(run, images)
         write_whole(directory / name, content, overwrite=overwrite)
     return [directory / name for name in jobs]
+
+
+def export_figure(
+    run: ArchivedRun,
+    form: FigureFormat,
+    directory: Path,
+    *,
+    arrays: Sequence[str] = ("restored",),
+    colour_map: str = "gray",
+    overwrite: bool = False,
+) -> Path:
+    """Write a figure for a talk: arrays side by side, with scale bars, and colour bars for the values.
+
+    Parameters
+    ----------
+    run
+        The archived run.
+    form
+        ``svg`` and ``pdf`` keep text and lines sharp at any size; the pixels of the arrays stay as they are.
+    directory
+        Folder for the file; it is created if missing.
+    arrays
+        Names of the arrays; those that the run does not have are left out.
+    colour_map
+        A colour map of Matplotlib.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The file: ``<result>__restored.svg``, or ``<result>__figure.svg`` for several arrays.
+
+    Raises
+    ------
+    ConfigurationError
+        The file exists already, the run has none of the arrays, or there is no such colour map.
+    ArchiveError
+        The file cannot be written.
+    """
+    from tvtasks.figures.plot import panels_figure  # noqa: PLC0415 - half a second
+    from tvtasks.figures.sheet import rendered  # noqa: PLC0415
+
+    shown = list(_chosen(run, arrays))
+    target = directory / f"{_stem(run)}__{shown[0] if len(shown) == 1 else 'figure'}.{form}"
+    refuse_taken(target, overwrite=overwrite)
+    write_whole(target, rendered(panels_figure(run, shown, colour_map), form, _DPI), overwrite=overwrite)
+    return target
+
+
+def _chosen(run: ArchivedRun, arrays: Sequence[str], *, stacks: bool = False) -> dict[str, Image]:
+    """Return those of the named arrays that the run has, images alone unless `stacks`."""
+    present = {"raw": run.raw, **run.arrays}
+    present = {name: image for name, image in present.items() if stacks or image.ndim == 2}
+    chosen = {name: present[name] for name in arrays if name in present}
+    if not chosen:
+        raise ConfigurationError(f"{run.path} has no {' or '.join(arrays)}. It has: {', '.join(present)}.")
+    return chosen
+
+
+def _as_imagej_holds(image: Image) -> Image:
+    return image if image.dtype.name in (*_IMAGEJ, "bool") else image.astype(np.float32)
 
 
 def _stem(run: ArchivedRun) -> str:
@@ -172,7 +234,8 @@ def _tiff(run: ArchivedRun, name: str, image: Image) -> bytes:
     about = json.dumps(_about(run, name), ensure_ascii=True)
     options: dict[str, Any]
     if little.dtype.name in _IMAGEJ:
-        options = {"imagej": True, "metadata": {"axes": "YX", "Info": about}}
+        low, high = limits(np.where(np.isfinite(little), little, np.nanmean(little)))
+        options = {"imagej": True, "metadata": {"axes": "YX", "Info": about, "min": low, "max": high}}
         if unit:  # ImageJ's resolution is in pixels per unit, for any unit
             options["resolution"] = (1 / dx, 1 / dy)
             options["metadata"]["unit"] = "micron" if unit == "um" else _one_line(unit)

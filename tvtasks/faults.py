@@ -32,6 +32,7 @@ class OffsetsAndScars(ModelSettings):
     summary: ClassVar[str] = "Takes out offsets of lines, scars and charging streaks that are certain."
     checks_itself: ClassVar[bool] = True
     usual_lam: ClassVar[Mapping[str, float | None]] = {"lines": None}
+    memory: ClassVar[int] = 96
     arrays: ClassVar[tuple[str, ...]] = ("offsets", "scars", "opposite_scan", "disagreement")
 
     offsets: Annotated[bool, Field(description="Take out offsets of lines.")] = True
@@ -68,6 +69,7 @@ class TiltBowDrift(ModelSettings):
     summary: ClassVar[str] = "Takes out tilt, bow and drift that are certain; terraces stay, and lie flat."
     checks_itself: ClassVar[bool] = True
     usual_lam: ClassVar[Mapping[str, float | None]] = {"background": None}
+    memory: ClassVar[int] = 96
 
     tilt: Annotated[bool, Field(description="Take out the tilt of the terraces.")] = True
     bow: Annotated[bool, Field(description="Take out the bow of the scanner.")] = True

@@ -106,7 +106,8 @@ class Budget:
                 if not self._taken and needed > self._capacity:
                     raise MemoryShortError(
                         f"{what} needs about {amount(needed)} of memory to be restored, and other programs "
-                        f"leave {amount(self._capacity)}. Close some; tvtasks retries it by itself."
+                        f"leave {amount(self._capacity)}. Close some and try again; a watch retries by "
+                        "itself."
                     )
                 self._taken += needed
             finally:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tvtasks.archive.filters import Compression
 from tvtasks.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tvtasks.archive.storage import Storage
 
 ObserverKind = Literal["auto", "native", "polling"]
 
@@ -95,8 +98,12 @@ class WatchOptions(MonitorOptions):
         Folder for the ledger, if it cannot be in the archive.
     memory
         Memory that restoring may take, in GB of 10⁹ bytes; None for what is free.
-    compression, sample
-        How to compress results, and the TOML file with the sample data.
+    hand_on
+        TOML file with what to do with each result; see `tvtasks.handover.actions`.
+    compression, exact, sample
+        How to compress results, whether arrays keep all bits, and the TOML file with the sample data.
+    session, operator
+        Name of the session, and of the person who measures; a file beside the images may say more.
     """
 
     folder: Path
@@ -110,9 +117,31 @@ class WatchOptions(MonitorOptions):
     port: int | None = None
     metrics: int | None = None
     compression: Compression = "gzip"
+    exact: bool = False
     sample: Path | None = None
+    session: str = ""
+    operator: str = ""
     memory: float | None = None
     ledger: Path | None = None
+    hand_on: Path | None = None
+
+    def storage(self) -> Storage:
+        """Return how results are stored.
+
+        Raises
+        ------
+        ConfigurationError
+            See `Storage.of`.
+        """
+        from tvtasks.archive.storage import Storage  # noqa: PLC0415 - the options alone do not need it
+
+        return Storage.of(
+            self.compression,
+            self.sample,
+            exact=self.exact,
+            session=self.session,
+            operator=self.operator,
+        )
 
     def absolute(self) -> WatchOptions:
         """Return the same options with absolute paths."""
@@ -123,6 +152,7 @@ class WatchOptions(MonitorOptions):
             recipes=tuple(absolute_recipe(recipe) for recipe in self.recipes),
             sample=self.sample.absolute() if self.sample else None,
             ledger=self.ledger.absolute() if self.ledger else None,
+            hand_on=self.hand_on.absolute() if self.hand_on else None,
         )
 
     def command(self) -> list[str]:
@@ -163,10 +193,14 @@ _OPTIONS = {
     "port": "--port",
     "metrics": "--metrics",
     "compression": "--compression",
+    "exact": "--exact",
     "sample": "--sample",
+    "session": "--session",
+    "operator": "--operator",
     "workers": "--workers",
     "memory": "--memory",
     "ledger": "--ledger",
+    "hand_on": "--hand-on",
 }
 
 

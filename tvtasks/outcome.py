@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tvtasks.scores import QualityScores
+
 FINAL = frozenset({"done", "failed", "quarantined", "cancelled", "incomplete", "overwritten"})
 """States of a file in which nothing more happens to it for now."""
 
@@ -34,6 +36,8 @@ class Outcome:
     gap, converged, seconds
         The largest certified gap of its steps, whether all of them met their stopping rule, and the time they
         took; None unless it was restored now.
+    scores
+        Its scores; None unless it was restored now.
     notes
         Sentences for the user.
     reason
@@ -51,6 +55,7 @@ class Outcome:
     gap: float | None = None
     converged: bool | None = None
     seconds: float | None = None
+    scores: QualityScores | None = None
     notes: tuple[str, ...] = ()
     reason: str = ""
     is_passing: bool = False
@@ -68,6 +73,7 @@ class Outcome:
             "gap": self.gap,
             "converged": self.converged,
             "seconds": self.seconds,
+            "scores": self.scores and self.scores.record,
             "notes": list(self.notes),
         }
 

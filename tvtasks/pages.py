@@ -39,6 +39,8 @@ def as_json(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Return text on one line; characters outside UTF-8 become question marks."""
+    if text.isprintable():  # nearly every text, and a page has many
+        return text
     letters = "".join(letter if letter.isprintable() else " " for letter in text)
     return letters.encode(errors="replace").decode()
 

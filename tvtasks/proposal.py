@@ -11,7 +11,7 @@ from typing import Any
 from tvtasks.choosing import Choice, size_in_pixels
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe
-from tvtasks.restoration import Restoration, restore
+from tvtasks.restoration import Restoration, restore, within_memory
 from tvtasks.steps import STEPS, Minimised
 
 NAMELESS = {"name": "recipe", "description": ""}
@@ -85,7 +85,9 @@ def propose(
                     feature_size, micrograph.pixel_size, micrograph.pixel_unit, table.direction
                 )
             asked[name] = replace(table, choose="auto", feature_size=size)
-    restoration = restore(micrograph, recipe.model_copy(update=asked))
+    asking = recipe.model_copy(update=asked)
+    with within_memory(micrograph, asking):
+        restoration = restore(micrograph, asking)
     found = {
         step.name: replace(
             getattr(recipe, step.name), lam=step.parameters["lam"], choose=None, feature_size=None

@@ -6,7 +6,6 @@ All scores are cheap (see the tests), so every image of a watch gets them.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -20,67 +19,11 @@ from tvtasks.choosing.spectrum import (
     transform,
 )
 from tvtasks.operators import Array
+from tvtasks.scores import QualityScores
 
 LEAST_SIDE = 32  # px; a smaller image has no meaningful spectrum
 
-
-@dataclass(frozen=True)
-class QualityScores:
-    """Scores of a restoration that need no truth; None where a score cannot be determined.
-
-    Attributes
-    ----------
-    whiteness
-        1 if what denoising removed is structureless, as noise is; below 0.9 it removed part of the sample.
-    line_jumps_before, line_jumps_after
-        RMS difference between the levels of neighbouring scan lines, in the unit of the image: stripes.
-    lattice_before, lattice_after
-        How many times the strongest wave of the lattice stands above the noise around it in the spectrum.
-    lattice_in_background
-        Fraction of the lattice's amplitude that went into the background: above 0.2, λ is too large.
-    saturated
-        Fraction of the raw pixels at the lowest or highest value, where the detector saw no difference.
-    step_kept, lattice_kept, detail_kept
-        Fraction that is left of the steps, of the lattice's amplitude, and, in an image without either, of
-        what is finer than four pixels.
-    """
-
-    whiteness: float | None
-    line_jumps_before: float | None
-    line_jumps_after: float | None
-    lattice_before: float | None
-    lattice_after: float | None
-    lattice_in_background: float | None
-    saturated: float
-    step_kept: float | None = None
-    lattice_kept: float | None = None
-    detail_kept: float | None = None
-
-    @property
-    def record(self) -> dict[str, float | None]:
-        """The scores by name, safe for JSON."""
-        return asdict(self)
-
-    def facts(self, units: str) -> dict[str, str]:
-        """Return the scores as text, by subject; `units` is the unit of the image."""
-        before, after = self.line_jumps_before, self.line_jumps_after
-        texts = {}
-        if before is not None and after is not None:
-            texts["line jumps"] = f"{before:.3g} before, {after:.3g} after{units and f' ({units})'}"
-        if self.lattice_before is not None and self.lattice_after is not None:
-            texts["lattice"] = (
-                f"{self.lattice_before:.3g} times above the noise of the spectrum before, "
-                f"{self.lattice_after:.3g} after"
-            )
-        if self.lattice_in_background is not None:
-            texts["lattice in the background"] = f"{self.lattice_in_background:.1%} of its amplitude"
-        kept = {"steps": self.step_kept, "lattice": self.lattice_kept, "fine detail": self.detail_kept}
-        if parts := [f"{value:.0%} of the {name}" for name, value in kept.items() if value is not None]:
-            texts["kept"] = ", ".join(parts)
-        if self.whiteness is not None:
-            texts["whiteness"] = f"{self.whiteness:.3f} for the removed part (1: pure noise)"
-        texts["saturated"] = f"{self.saturated:.2%} of the raw pixels"
-        return texts
+_ROUNDING = 1e-6  # of the range of the values: some units in the last place of float32
 
 
 def assess(
@@ -121,7 +64,7 @@ def _assess(raw: Array, restored: Array, background: Array | None, flat: Array |
         if background is not None:
             lost = amplitude(middle(np.asarray(background, np.float64)), found, middle(before))
     return QualityScores(
-        whiteness=None if flat is None else _finite(whiteness(np.asarray(flat, np.float64) - after)),
+        whiteness=None if flat is None else _whiteness(np.asarray(flat, np.float64), after),
         line_jumps_before=_finite(line_jumps(before)),
         line_jumps_after=_finite(line_jumps(after)),
         lattice_before=prominence,
@@ -129,6 +72,14 @@ def _assess(raw: Array, restored: Array, background: Array | None, flat: Array |
         lattice_in_background=lost,
         saturated=saturated(raw),
     )
+
+
+def _whiteness(flat: Array, restored: Array) -> float | None:
+    """Return the whiteness of what denoising removed; None if that was no more than rounding."""
+    removed = flat - restored
+    if float(np.abs(removed).max()) <= _ROUNDING * float(np.ptp(flat)):
+        return None
+    return _finite(whiteness(removed))
 
 
 def whiteness(residual: Array) -> float | None:

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import is_dataclass
 from functools import cached_property
@@ -203,15 +203,19 @@ class Recipe(_Steps):
 
     def __repr__(self) -> str:
         """Name the recipe and its steps, with their models and values of λ."""
-        words = []
-        for name, table in self.tables.items():
-            model, lam = getattr(table, "model", ""), getattr(table, "lam", None)
-            chosen = "" if lam is None else " λ auto" if table.chooses else f" λ {lam:g}"
-            words.append(f"{name} {model}{chosen}".strip())
+        words = [_step_in_words(name, table) for name, table in self.tables.items()]
         words += [f"{key}: {one.get('name', '')}" for key, one in (self.by_technique or {}).items()]
         return f"Recipe {self.name}: {', '.join(words)}"
 
     __str__ = __repr__
+
+    @property
+    def differences(self) -> str:
+        """The steps with λ and what is not as usual in them, short enough for a name."""
+        words = [
+            " ".join([_step_in_words(name, table), *_unusual(table)]) for name, table in self.tables.items()
+        ]
+        return ", ".join(words)[:_LONGEST_NAME]
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -389,6 +393,20 @@ def preset_names() -> list[str]:
     return sorted(entry.name[:-5] for entry in _presets() if entry.name.endswith(".toml"))
 
 
+def _step_in_words(name: str, table: Settings) -> str:
+    model, lam = getattr(table, "model", ""), getattr(table, "lam", None)
+    chosen = "" if lam is None else " λ auto" if table.chooses else f" λ {lam:g}"
+    return name if model == name else f"{name} {model}{chosen}".strip()
+
+
+def _unusual(table: Settings) -> Iterator[str]:
+    """Yield the parameters that are not as usual, except for model and λ."""
+    for key, about in type(table).__pydantic_fields__.items():  # type: ignore[attr-defined]
+        value = getattr(table, key)
+        if key not in {"model", "lam", "choose", "stop"} and value != about.get_default():
+            yield f"{about.title or key} {value}"
+
+
 def preset_text(name: str) -> str:
     """Return the TOML of a preset, comments included."""
     if name not in preset_names():
@@ -463,6 +481,7 @@ def sentences(error: ValidationError) -> list[str]:
             found.append(f"{key}.{which} = {tag!r} is not allowed: it can be {allowed}.")
         else:
             reason = fault["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+            reason = reason.removesuffix(".")
             if kind == "float_parsing" and key.endswith(".lam"):
                 reason = 'must be a number greater than 0, or "auto"'
             if isinstance(value, dict | Recipe):

@@ -11,6 +11,8 @@ _CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 _UNSAFE = re.compile(f"[{_CONTROLS}]")
 _UNSAFE_IN_LINE = re.compile(f"[{_CONTROLS}\t\n]")
 
+_TAKES_PREFIX = {"m", "A", "V", "N", "Hz", "s"}
+
 
 def amount(size: float) -> str:
     """Return a number of bytes as text, in a suitable unit.
@@ -39,6 +41,27 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{max(seconds, 0) / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} days"
+
+
+def with_prefix(value: float, unit: str) -> str:
+    """Write a value with the prefix that makes its number short: 2e-9 m is 2 nm.
+
+    Examples
+    --------
+    >>> with_prefix(2e-9, "m"), with_prefix(1500, "counts")
+    ('2 nm', '1.5e+03 counts')
+    """
+    factor, prefixed = prefix(value, unit)
+    return f"{value / factor:.3g} {prefixed}".strip()
+
+
+def prefix(value: float, unit: str) -> tuple[float, str]:
+    """Return the factor and the prefixed unit that make the number of a value short."""
+    if unit in _TAKES_PREFIX and value:
+        for factor, letter in ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f")):
+            if abs(value) >= factor * 0.999:
+                return factor, letter + unit
+    return 1.0, unit
 
 
 def count(number: int, noun: str) -> str:

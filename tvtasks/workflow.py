@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL.Image import Image
 
-from tvtasks import archive, channels, figures, memory, readers
+from tvtasks import archive, channels, figures, readers
+from tvtasks.archive.definitions import missing
 from tvtasks.archive.filters import options
 from tvtasks.archive.folder import create_folder
 from tvtasks.archive.seals import log_seal
-from tvtasks.archive.storage import DEFAULT_STORAGE, Storage, not_nxem
+from tvtasks.archive.session import session_of
+from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
 from tvtasks.courtesy import ends_early
-from tvtasks.errors import MemoryShortError, UnusableImageError
+from tvtasks.errors import UnusableImageError
 from tvtasks.files import write_whole
 from tvtasks.micrograph import Micrograph, file_sha256
-from tvtasks.models import HuberROF
 from tvtasks.outcome import Outcome
 from tvtasks.readers.metadata import json_safe
 from tvtasks.recipe import Recipe
-from tvtasks.restoration import Call, Restoration, call_directly, restore
-
-HELD, WRITTEN = 6.5, 23
-"""Numbers for each pixel that a restoration holds while a model is minimised, and while it is written.
-
-Measured as the peak of the resident memory with background, median, contrast and denoising, on 1000² and
-1500² pixels in float64 and float32: 25 and 42 bytes, 90 and 185 bytes."""
+from tvtasks.restoration import Call, Restoration, call_directly, restore, within_memory
 
 
 def restore_file(
@@ -71,9 +66,30 @@ def restore_file(
     """
     options(storage.compression)  # reports a missing package before reading
     micrographs, notes = channels.choose(call(read, path), recipe)
+    storage, faults = in_session(storage, path, micrographs)
     return restore_images(
-        micrographs, recipe, directory, call=call, context=context, storage=storage, notes=notes
+        micrographs, recipe, directory, call=call, context=context, storage=storage, notes=notes + faults
     )
+
+
+def in_session(
+    storage: Storage, path: Path, micrographs: Sequence[Micrograph]
+) -> tuple[Storage, tuple[str, ...]]:
+    """Return the storage with the session in which a file was measured, and a note if that is unclear.
+
+    Parameters
+    ----------
+    storage
+        What the command line asks for.
+    path
+        The image file; a `session.toml` in its folder or above counts.
+    micrographs
+        Its images. If they have no time of acquisition, that of the file's last change counts.
+    """
+    image = next(iter(micrographs), None)
+    when = image and (image.acquired_at or (image.source and image.source.modified))
+    session, fault = session_of(path, when or datetime.now(UTC), storage.session)
+    return replace(storage, session=session), (fault,) if fault else ()
 
 
 def restore_images(
@@ -136,27 +152,8 @@ def _restore_image(
             preview=done.with_suffix(".png"),
             notes=_sample_left_out(done, storage),
         )
-    try:
-        with memory.BUDGET.taking(memory_needed(micrograph, chosen), micrograph.name):
-            return _restore_now(
-                micrograph, recipe, chosen, identity, directory, call, context, storage, notes
-            )
-    except MemoryError as error:
-        raise MemoryShortError(
-            f"{micrograph.name}: there was too little memory to restore it. Close other programs, or restore "
-            "fewer files at a time (--workers 1); tvtasks retries it by itself."
-        ) from error
-
-
-def memory_needed(micrograph: Micrograph, recipe: Recipe) -> int:
-    """Return about how many bytes of memory restoring and archiving an image takes at most.
-
-    While a model is minimised, the draft holds `HELD` numbers for each pixel; while the result is written,
-    there are `WRITTEN` of them: the arrays, the content of the file, and both again when it is read back.
-    """
-    number = np.result_type(micrograph.data.dtype, np.float32).itemsize
-    models = max(getattr(getattr(recipe, step), "memory", HuberROF.memory) for step in recipe.steps)
-    return int(micrograph.data.size * max(number * HELD + models, number * WRITTEN))
+    with within_memory(micrograph, chosen):
+        return _restore_now(micrograph, recipe, chosen, identity, directory, call, context, storage, notes)
 
 
 def _restore_now(
@@ -172,7 +169,7 @@ def _restore_now(
 ) -> Outcome:
     result = restore(micrograph, chosen, call=call)
     why = _why(recipe, chosen, micrograph)
-    result = replace(result, notes=(*result.notes, *why, *notes, *_why_not_nxem(micrograph, storage)))
+    result = replace(result, notes=(*result.notes, *why, *notes, *_why_by_no_definition(micrograph, storage)))
     # The result comes last: if it exists, everything does, however often the work was cut short.
     picture = call(write_preview, result, identity.path(directory))
     target = call(write_archive, result, directory, context, storage, identity, picture)
@@ -185,6 +182,7 @@ def _restore_now(
         gap=result.gap,
         converged=result.converged,
         seconds=result.seconds,
+        scores=result.quality,
         notes=result.notes,
     )
 
@@ -197,10 +195,12 @@ def _why(recipe: Recipe, chosen: Recipe, micrograph: Micrograph) -> tuple[str, .
     return (f"Recipe {recipe.name}: the file names {technique}, so it was restored by {chosen.name}.",)
 
 
-def _why_not_nxem(micrograph: Micrograph, storage: Storage) -> tuple[str, ...]:
-    """Return a note if an image with sample data cannot be kept as NXem."""
-    reason = storage.sample and not_nxem(micrograph.technique, micrograph.acquired_at)
-    return (f"The sample is kept with the image, but not as NXem: {reason}.",) if reason else ()
+def _why_by_no_definition(micrograph: Micrograph, storage: Storage) -> tuple[str, ...]:
+    """Return a note if an image with sample data or operator fits no NeXus definition."""
+    if not (storage.sample or (storage.session.operator and micrograph.technique in {"STM", "AFM"})):
+        return ()
+    reason = missing({"image": vars(micrograph), "session": vars(storage.session)})
+    return (f"The result follows no NeXus application definition: {reason}.",) if reason else ()
 
 
 def _sample_left_out(done: Path, storage: Storage) -> tuple[str, ...]:

@@ -20,6 +20,15 @@ ENTRY = CatalogueEntry(
     parameters={"denoise": {"model": "tv-l1", "lam": 0.5, "stop": {"rtol": 1e-3}}},
     gap=5e-4,
     converged=True,
+    quality={
+        **dict.fromkeys(("lattice_before", "lattice_after", "lattice_in_background", "whiteness")),
+        "line_jumps_before": 4e-12,
+        "line_jumps_after": 1e-12,
+        "saturated": 0.06,
+        "step_kept": 0.7,
+        "lattice_kept": None,
+        "detail_kept": None,
+    },
     shape=(256, 512),
     acquired_at=datetime(2024, 5, 1, 12, 56, tzinfo=timezone(timedelta(hours=2))),
     written_at=datetime.now(UTC),
@@ -65,6 +74,11 @@ ENTRY = CatalogueEntry(
         "denoise.stop.rtol=1e-3",
         "background.lam=none",
         "background.lam!=3",
+        "step_kept<0.9",
+        "lines_left=0.25",
+        "lattice_kept=none",
+        "flags~*saturated*",
+        "flags=steps changed, saturated",
     ],
 )
 def test_it_fits(expression):
@@ -94,6 +108,9 @@ def test_it_fits(expression):
         "denoise.lam.more=1",
         "denoise.stop=1",
         "written<2020",
+        "lattice_kept<0.9",
+        "step_kept=none",
+        "flags~*lattice*",
     ],
 )
 def test_it_does_not_fit(expression):

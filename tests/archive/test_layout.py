@@ -14,7 +14,7 @@ from nexusformat.nexus import nxload
 from nexusformat.nexus.validate import validate_file
 
 from tvtasks import Micrograph, Recipe, Restoration, readers, restore, synthetic
-from tvtasks.archive import load, write
+from tvtasks.archive import Storage, load, write
 from tvtasks.archive.verification import check
 from tvtasks.errors import UnreadableFileError
 from tvtasks.micrograph import Region, array_sha256
@@ -65,8 +65,9 @@ class TestValidators:
         self, kind: str, micrograph: Micrograph, tmp_path: Path
     ) -> None:
         restoration = restore(micrograph, Recipe.model_validate(RECIPES[kind]))
-        path = write(restoration, tmp_path)
+        path = write(restoration, tmp_path, storage=Storage(exact=True))
         assert_valid(path)
+        assert_valid(write(restoration, tmp_path / "lean"))
         plot = nxload(path).plottable_data
         np.testing.assert_array_equal(plot.nxsignal.nxvalue, restoration.restored)
         assert set(load(path).record["arrays"]) == {

@@ -49,6 +49,6 @@ def test_it_is_whole_and_can_be_computed_again(path: Path) -> None:
 
 
 def test_another_layout_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tvtasks.archive.reading.SCHEMA", 0)
+    monkeypatch.setattr("tvtasks.archive.reading.READABLE", {0})
     with pytest.raises(ArchiveError, match=r"Install tvtasks .* or a later version"):
         load(path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tvtasks import Micrograph, Recipe, Restoration, restore
-from tvtasks.archive import load, run_id, summary, write
+from tvtasks.archive import Storage, load, run_id, summary, write
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Region
 
@@ -33,8 +33,8 @@ class TestLoad:
                 assert getattr(found, item.name) == getattr(micrograph, item.name), item.name
         assert found.source == replace(micrograph.source, path=Path("terraces.sxm"))
 
-    def test_arrays_come_back(self, path: Path, restoration: Restoration) -> None:
-        run = load(path)
+    def test_arrays_come_back(self, tmp_path: Path, restoration: Restoration) -> None:
+        run = load(write(restoration, tmp_path, storage=Storage(exact=True)))
         assert run.region == restoration.region
         for name in ("background", "flat", "contrast", "restored"):
             array, expected = getattr(run, name), getattr(restoration, name)
@@ -45,8 +45,10 @@ class TestLoad:
         run = load(write(restore(micrograph, Recipe.model_validate({"median": {}})), tmp_path))
         assert run.background is run.flat is run.contrast is None
 
-    def test_the_run_can_be_repeated_from_the_file_alone(self, path: Path) -> None:
-        run = load(path)
+    def test_the_run_can_be_repeated_from_the_file_alone(
+        self, tmp_path: Path, restoration: Restoration
+    ) -> None:
+        run = load(write(restoration, tmp_path, storage=Storage(exact=True)))
         assert run_id(run.micrograph, run.recipe) == run.record["run_id"]
         np.testing.assert_array_equal(restore(run.micrograph, run.recipe).restored, run.restored)
 
@@ -124,7 +126,7 @@ def flip_a_byte(path: Path, name: str) -> None:
 
 
 class TestDamage:
-    @pytest.mark.parametrize("array", ["raw", "background", "flat", "contrast", "restored"])
+    @pytest.mark.parametrize("array", ["raw", "background", "contrast", "restored"])
     def test_a_flipped_byte_is_found_and_the_array_named(self, path: Path, array: str) -> None:
         name = summary(path)["arrays"][array]["path"]
         flip_a_byte(path, name)
@@ -177,8 +179,10 @@ class TestDamage:
             assert str(path) in str(caught.value)
 
     def test_a_record_of_a_later_version_is_named(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("tvtasks.archive.reading.SCHEMA", 1)
-        with pytest.raises(ArchiveError, match="run record of version 2; this tvtasks reads version 1"):
+        monkeypatch.setattr("tvtasks.archive.reading.READABLE", {1})
+        with pytest.raises(
+            ArchiveError, match=r"run record of version \d; this tvtasks reads versions up to \d"
+        ):
             load(path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.benchmarks.archive import everything, flips
 from tvtasks import Recipe, Restoration, restore
-from tvtasks.archive import write
+from tvtasks.archive import Storage, write
 from tvtasks.archive.collect import collect
 from tvtasks.archive.software import software
 from tvtasks.archive.verification import check, recompute
@@ -73,7 +73,7 @@ class TestCheck:
         assert "backup" in found.message
 
     def test_every_bad_array_is_named(self, path: Path) -> None:
-        arrays = (f"{BACKGROUND}/flat/data", "/entry/raw/data")
+        arrays = (f"{BACKGROUND}/background/data", "/entry/raw/data")
         for name in arrays:
             edited(path, put(name, 0.0))
         assert {found.what for found in check(path)} == set(arrays)
@@ -172,7 +172,7 @@ class TestRecompute:
             arrays={**restoration.arrays, "restored": restoration.restored + 1e-9},
             steps=(*steps, last),
         )
-        path = write(other, tmp_path)
+        path = write(other, tmp_path, storage=Storage(exact=True))
         from tvtasks.archive import verification
 
         elsewhere = verification.software() | {"processor": "another"}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextvars
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from flows import restore
 from tests.benchmarks import overhead
 from tests.benchmarks.rerun import RECIPE
 from tests.heard import Heard
+from tests.postgres import Database
 from tests.prefect_fixtures import unused_port
 from tvtasks import archive
 from tvtasks.dashboard import server
@@ -75,51 +74,6 @@ def scans(folder: Path, number: int, size: int) -> list[Path]:
     for path in files:
         np.save(path, rng.normal(size=(size, size)).cumsum(axis=1).astype(np.float32))
     return files
-
-
-@dataclass
-class Database:
-    """PostgreSQL with a database of its own on loopback."""
-
-    folder: Path
-    port: int = field(default_factory=unused_port)
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+asyncpg://prefect@127.0.0.1:{self.port}/postgres"
-
-    def make(self) -> None:
-        self.folder.mkdir()
-        if os.getuid() == 0:
-            shutil.chown(self.folder, "postgres")
-        self._do("initdb", "-D", self.folder, "-U", "prefect", "--auth", "trust", "-E", "UTF8")
-        self.start()
-
-    def start(self) -> None:
-        options = f"-p {self.port} -k {self.folder} -h 127.0.0.1 -c max_connections=200"
-        self._do("pg_ctl", "-D", self.folder, "-w", "-l", self.folder / "log", "-o", options, "start")
-
-    def stop(self, mode: str = "fast") -> None:
-        self._do("pg_ctl", "-D", self.folder, "-w", "-m", mode, "stop")
-
-    def _do(self, program: str, *words: object) -> None:
-        found = shutil.which(program) or next(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), None)
-        if found is None:
-            raise SystemExit(
-                f"{program} is not here: install PostgreSQL (Debian: apt-get install postgresql)."
-            )
-        as_other = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        subprocess.run(
-            [*as_other, str(found), *map(str, words)], check=True, stdout=subprocess.DEVNULL, cwd="/"
-        )
-
-    @contextmanager
-    def running(self) -> Iterator[Database]:
-        self.make()
-        try:
-            yield self
-        finally:
-            self.stop("immediate")
 
 
 class Program:

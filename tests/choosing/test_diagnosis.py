@@ -167,3 +167,14 @@ def test_no_more_than_sixteen_images_are_held_at_a_time(family):
         assert tracemalloc.get_traced_memory()[1] <= 16 * image.size * 8
     finally:
         tracemalloc.stop()
+
+
+def test_molecules_in_the_middle_of_a_flat_image_are_no_bow():
+    y, x = np.mgrid[:128, :96] / 96
+    spots = sum(
+        np.exp(-((y - a) ** 2 + (x - b) ** 2) / 0.01) for a in np.arange(0.1, 1.3, 0.2) for b in (0.35, 0.6)
+    )
+    image = spots + np.random.default_rng(0).normal(0, 0.01, x.shape) + 0.1 * x
+    found = diagnose(image)
+    assert "bow" not in found.taken
+    assert "bow" in diagnose(image + 3 * (x - 0.5) ** 2).taken

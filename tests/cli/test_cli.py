@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tests.heard import Heard
 from tvtasks import __version__
@@ -119,6 +120,18 @@ def fingerprint(folder):
 
 
 @pytest.fixture
+def tvtasks_at(tvtasks, tmp_path):
+    """Call the command line in this process, with the server at an address."""
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+
+    def call(url, *words):
+        with temporary_settings({PREFECT_API_URL: url}):
+            return tvtasks(*words)
+
+    return call
+
+
+@pytest.fixture
 def cli(tmp_path, server):
     return CommandLine(tmp_path, server.api_url)
 
@@ -166,9 +179,9 @@ class TestRefusals:
         assert sentence in line
         assert not (tmp_path / "archive").exists()
 
-    def test_a_server_that_does_not_answer_needs_attention(self, offline, write_scan, tmp_path):
+    def test_a_server_that_does_not_answer_needs_attention(self, tvtasks_at, dead_url, write_scan, tmp_path):
         write_scan("stm_1.npy")
-        run = offline.run(*WATCH)
+        run = tvtasks_at(dead_url, *WATCH)
         assert (run.returncode, run.stdout) == (1, "")
         (line,) = run.stderr.splitlines()
         assert line.startswith("tvtasks: ")
@@ -405,17 +418,19 @@ class TestNoWatch:
 
 
 class TestDoctor:
-    def test_a_folder_that_can_be_watched(self, cli, write_scan, tmp_path):
+    def test_a_folder_that_can_be_watched(self, tvtasks_at, server, write_scan, tmp_path):
         write_scan("stm_1.npy")
-        run = cli.run("doctor", "scans", "--archive", "archive", "--recipe", "stm*=recipe.toml")
+        run = tvtasks_at(
+            server.api_url, "doctor", "scans", "--archive", "archive", "--recipe", "stm*=recipe.toml"
+        )
         assert run.returncode == 0, run.stdout
         assert "get a recipe: 1 .npy" in run.stdout
         assert re.search("^ok +dashboard +A Prefect server answers at http", run.stdout, re.MULTILINE)
         assert not (tmp_path / "archive").exists()
 
-    def test_failures_are_in_the_json_and_in_the_exit_code(self, offline, write_scan):
+    def test_failures_are_in_the_json_and_in_the_exit_code(self, tvtasks_at, dead_url, write_scan):
         write_scan("stm_1.npy")
-        run = offline.run("doctor", "scans", "--archive", "scans", "--json")
+        run = tvtasks_at(dead_url, "doctor", "scans", "--archive", "scans", "--json")
         record = json.loads(run.stdout)
         assert (run.returncode, record["healthy"]) == (1, False)
         failed = [finding for finding in record["findings"] if finding["level"] == "fail"]
@@ -427,12 +442,12 @@ class TestRestore:
     COMMAND = ("restore", "scans", "--archive", "archive", "--recipe", "recipe.toml")
 
     def test_files_and_folders_are_restored_each_file_once_and_with_a_json_line(
-        self, cli, write_scan, save_scan, tmp_path
+        self, tvtasks_at, server, write_scan, save_scan, tmp_path
     ):
         good = [write_scan("stm_1.npy"), save_scan(tmp_path / "stm_2.npy", seed=2)]
         damaged = write_scan("damaged.png")
         damaged.write_bytes(b"no picture" * 9)
-        run = cli.run(*self.COMMAND, "scans/stm_1.npy", "stm_2.npy", "--json")
+        run = tvtasks_at(server.api_url, *self.COMMAND, "scans/stm_1.npy", "stm_2.npy", "--json")
         *lines, total = map(json.loads, run.stdout.splitlines())
         images = {line["name"]: line for line in lines}
         assert run.returncode == 1
@@ -444,7 +459,8 @@ class TestRestore:
             assert (image["state"], image["converged"]) == ("restored", True)
         assert "damaged.png is named like" in images[damaged.name]["reason"]
         assert (total["restored"], total["current"], len(total["failed"]), total["left"]) == (2, 0, 1, 0)
-        again = json.loads(cli.run(*self.COMMAND, "stm_2.npy", "--json").stdout.splitlines()[-1])
+        run = tvtasks_at(server.api_url, *self.COMMAND, "stm_2.npy", "--json")
+        again = json.loads(run.stdout.splitlines()[-1])
         assert (again["restored"], again["current"]) == (0, 2), "current images are not restored again"
 
     def test_quiet_prints_nothing_when_all_is_well_and_the_exit_code_is_0(self, cli, write_scan, tmp_path):

@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from tvtasks import archive
+from tvtasks.cli.columns import in_columns
 from tvtasks.cli.sweep import _repeated
 from tvtasks.cli.terminal import console
 from tvtasks.recipe import Recipe
@@ -217,8 +218,23 @@ class TestList:
         assert max(map(len, lines)) <= width
         assert all(word in lines[0] for word in ("image", "recipe", "λ", "gap", "run"))
 
+    def test_a_long_name_of_a_recipe_is_cut(self):
+        name = "background huber-rof λ 0.05 direction x, median rows 5, denoise tgv-l1 λ 1.5"
+        lines = in_columns(("image", "recipe", "gap"), [("a.sxm" * 9, name, "1e-9")], width=60, right={"gap"})
+        assert max(map(len, lines)) <= 60
+        assert lines[1].endswith("1e-9")
+        assert "background huber-rof" in lines[1]
+
 
 class TestRecipes:
+    def test_a_bad_recipe_does_not_stop_the_others(self, tvtasks, tmp_path):
+        (tmp_path / "bad.toml").write_text("[backgroud]\nlam = 0.5\n")
+        (tmp_path / "mine.toml").write_text('[background]\nmodel = "huber-rof"\nlam = 0.5\n')
+        code, out, err = tvtasks("recipes", "--check", "bad.toml", "--check", "mine.toml")
+        assert code == 2
+        assert "mine.toml is a good recipe" in out
+        assert "Did you mean background?" in err
+
     def test_a_good_recipe_is_described(self, tvtasks, tmp_path):
         (tmp_path / "mine.toml").write_text('[background]\nmodel = "huber-rof"\nlam = 0.5\n')
         code, out, _ = tvtasks("recipes", "--check", "mine.toml")

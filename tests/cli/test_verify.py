@@ -50,19 +50,19 @@ def test_a_damaged_file_is_named_and_the_others_are_checked(archive: Path, origi
     assert found.exit_code == 1
     assert str(bad) in found.stderr
     assert "1 with something wrong" in found.stdout
-    quiet = run(app, ["verify", str(archive), "--quiet"])
+    quiet = run(app, ["verify", str(archive), "--quiet", "--workers", "1"])
     assert (quiet.exit_code, quiet.stdout) == (1, "")
 
 
 def test_results_are_reproduced(archive: Path) -> None:
-    found = run(app, ["verify", str(archive), "--recompute"])
+    found = run(app, ["verify", str(archive), "--recompute", "--workers", "1"])
     assert found.exit_code == 0
     assert found.stderr.count("reproduced bit for bit") == 2
 
 
 def test_json(archive: Path, original: Path) -> None:
     (archive / "rubbish.nxs").write_bytes(b"rubbish")
-    found = run(app, ["verify", str(archive), "--json", "--recompute"])
+    found = run(app, ["verify", str(archive), "--json", "--recompute", "--workers", "1"])
     assert found.exit_code == 1
     record = json.loads(found.stdout)
     assert (record["checked"], record["wrong"]) == (3, 1)

@@ -17,13 +17,22 @@ from tvtasks.recipe import Recipe
 RECIPE = Recipe.load("stm-scratches")
 
 
-@pytest.fixture
-def started_on_the_server(server, monkeypatch, tmp_path):
-    """Runs a flow as a worker does that may use the folder `open`; returns the final state."""
-    monkeypatch.setenv(allowed.VARIABLE, str(tmp_path / "open"))
+@pytest.fixture(scope="module")
+def deployed(server):
+    """A client of the server, on which all is deployed."""
     settings = temporary_settings({PREFECT_API_URL: server.api_url})
     with settings, get_client(sync_client=True) as client:
         list(deploying.deploy(client, Wishes("forms")))
+        yield client
+        clear(client)
+
+
+@pytest.fixture
+def started_on_the_server(server, deployed, monkeypatch, tmp_path):
+    """Runs a flow as a worker does that may use the folder `open`; returns the final state."""
+    monkeypatch.setenv(allowed.VARIABLE, str(tmp_path / "open"))
+    client = deployed
+    with temporary_settings({PREFECT_API_URL: server.api_url}):
 
         def start(flow, **parameters):
             deployment = client.read_deployment_by_name(f"{flow.name}/{flow.name}")
@@ -31,7 +40,6 @@ def started_on_the_server(server, monkeypatch, tmp_path):
             return run_flow(flow, flow_run=run, parameters=parameters, return_type="state")
 
         yield start
-        clear(client)
 
 
 class TestRunsThatWereStartedOnTheServer:

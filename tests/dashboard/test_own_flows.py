@@ -16,15 +16,12 @@ print(own_flows.flow_at("flows.rerun.rerun_flow").name)
 """
 
 
-@pytest.mark.parametrize(
-    "content", [None, "", "raise RuntimeError('a flow of mine')"], ids=["none", "empty", "broken"]
-)
+@pytest.mark.parametrize("content", ["", "raise RuntimeError('a flow of mine')"], ids=["empty", "broken"])
 def test_a_folder_of_that_name_on_the_path_does_no_harm(tmp_path, content):
     paths = [str(tmp_path), str(REPOSITORY)]
-    if content is not None:
-        (tmp_path / "flows").mkdir()
-        (tmp_path / "flows" / "__init__.py").write_text(content)
-        (tmp_path / "flows" / "restore.py").write_text("restore_flow = 'mine'")
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "__init__.py").write_text(content)
+    (tmp_path / "flows" / "restore.py").write_text("restore_flow = 'mine'")
     run = subprocess.run(
         [sys.executable, "-c", LOAD.format(paths=paths)],
         capture_output=True,

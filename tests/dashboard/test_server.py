@@ -6,7 +6,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from tests.prefect_fixtures import unused_port
+from tests.prefect_fixtures import copy_database, unused_port
 from tvtasks.dashboard import server as servers
 from tvtasks.dashboard.server import Server, ServerKeeper
 from tvtasks.errors import ConfigurationError, ServerError
@@ -25,23 +25,16 @@ def clock():
     return Clock()
 
 
-def test_a_killed_server_restarts_on_the_same_port(database, tmp_path, clock, caplog):
-    home = database(tmp_path)
-    log = home / "server.log"
-    first = servers.start(log, home=home, port=unused_port())
-    keeper = ServerKeeper(first, log, home=home, clock=clock)
-    try:
-        first.process.kill()
-        first.process.wait()
-        with caplog.at_level(logging.INFO, "tvtasks"):
-            keeper.check()
-        assert keeper.state().answers
-        assert keeper.server.api_url == first.api_url
-        assert servers.answers(first.api_url)
-        assert "answers again" in caplog.text
-    finally:
-        keeper.server.stop()
-    assert not servers.answers(first.api_url)
+@pytest.fixture(scope="module")
+def guarded(server, home, tmp_path_factory):
+    """The address of a server that asks for a password, and its keeper."""
+    own = copy_database(home, tmp_path_factory.mktemp("guarded"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_SERVER_API_AUTH_STRING", "lab:secret")
+        started = servers.start(own / "server.log", home=own, port=unused_port())
+        keeper = ServerKeeper(started, own / "server.log", home=own)
+        yield started.api_url, keeper
+    keeper.server.stop()
 
 
 class TestTheServerThatTheUserNamed:
@@ -60,20 +53,29 @@ class TestTheServerThatTheUserNamed:
         with at(dead_url), pytest.raises(ServerError, match=r"does not answer\. Start it, correct the"):
             servers.find()
 
-    def test_one_that_asks_for_a_password_is_not_taken_for_a_dead_one(
-        self, database, tmp_path, at, monkeypatch
-    ):
-        monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "lab:secret")
-        guarded = servers.start(tmp_path / "server.log", home=database(tmp_path), port=unused_port())
-        try:
-            with at(guarded.api_url), pytest.raises(ServerError, match="asks for a password"):
-                servers.find()
-            with at(guarded.api_url, "lab:wrong"), pytest.raises(ServerError, match="refuses the password"):
-                servers.find()
-            with at(guarded.api_url, "lab:secret"):
-                assert servers.find().api_url == guarded.api_url
-        finally:
-            guarded.stop()
+    def test_one_that_asks_for_a_password_is_not_taken_for_a_dead_one(self, guarded, at):
+        url, _ = guarded
+        with at(url), pytest.raises(ServerError, match="asks for a password"):
+            servers.find()
+        with at(url, "lab:wrong"), pytest.raises(ServerError, match="refuses the password"):
+            servers.find()
+        with at(url, "lab:secret"):
+            assert servers.find().api_url == url
+
+
+def test_a_killed_server_restarts_on_the_same_port(guarded, caplog):
+    url, keeper = guarded
+    keeper.server.process.kill()
+    keeper.server.process.wait()
+    assert not servers.answers(url)
+    with caplog.at_level(logging.INFO, "tvtasks"):
+        keeper.check()
+    assert keeper.state().answers
+    assert keeper.server.api_url == url
+    assert servers.answers(url)
+    assert "answers again" in caplog.text
+    keeper.server.stop()
+    assert not servers.answers(url)
 
 
 class TestServersThatCannotBeStarted:

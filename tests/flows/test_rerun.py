@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from flows.rerun import rerun_and_show
 from tests.heard import Heard
 from tvtasks import archive
+from tvtasks.archive.session import Session
 from tvtasks.cli import app as cli
 from tvtasks.dashboard.batch_page import table
 from tvtasks.dashboard.supervision import prefect_at
@@ -83,6 +84,19 @@ class TestList:
         assert (code, found["found"]) == (0, 3)
         assert [run["name"] for run in found["runs"]] == ["stm_1.npy", "stm_2.npy"]
         assert found["runs"][0]["parameters"]["median"]["rows"] == 7
+
+    def test_a_table_of_the_runs_since_a_time(self, tvtasks, filled):
+        code, out, _ = tvtasks(
+            "list", filled, "--since", "today", "--operator", "nobody", "--output", "a.csv"
+        )
+        assert (code, out) == (0, "a.csv: 0 runs\n")
+        code, out, _ = tvtasks(
+            "list", filled, "--since", "today", "--where", "rows = 32", "--output", "b.csv"
+        )
+        assert (code, out) == (0, "b.csv: 3 runs\n")
+        assert Path("b.csv").read_text("utf-8-sig").count("stm_") == 6  # names of images and of results
+        code, _, err = tvtasks("list", filled, "--since", "noon")
+        assert (code, "'noon' is not a time" in err) == (2, True)
 
     def test_a_damaged_file_is_listed_and_reported_with_exit_code_1(self, tvtasks, filled):
         bad = next(filled.glob("stm_1__*.nxs"))
@@ -186,7 +200,7 @@ class TestHowResultsAreKept:
         for path in written:
             record = archive.summary(path)
             assert archive.Sample(**record["sample"]) == archive.Sample.load(tmp_path / "sample.toml")
-            assert any("but not as NXem" in note for note in record["notes"])
+            assert any("no NeXus application definition" in note for note in record["notes"])
             with h5py.File(path) as file:
                 assert file["entry/raw/data"].compression is None
         assert not left.exists()
@@ -211,11 +225,11 @@ class TestHowResultsAreKept:
         assert sentence in err
         assert not Path("kept").exists()
 
-    def test_a_rerun_takes_the_sample_from_the_archive(self, tvtasks, recipe, tmp_path, write_scan):
+    def test_a_rerun_takes_sample_and_session_from_the_archive(self, tvtasks, recipe, tmp_path, write_scan):
         """Even if a later run of the same image had none, and also from the original file."""
         sample = archive.Sample(name="Si", atom_types=("Si",), preparation_date="2024-04-30")
         path, place = write_scan("stm_9.npy"), tmp_path / "archive"
-        storage = archive.Storage(sample=sample)
+        storage = archive.Storage(sample=sample, session=Session(operator="Jo Meier"))
         restore_file(path, FIRST, place, storage=storage)
         restore_file(path, Recipe.model_validate({"median": {"rows": 7}}), place)
         for source, target in ((place, "stored"), (path.parent, "archive")):
@@ -223,6 +237,7 @@ class TestHowResultsAreKept:
             assert tvtasks(*words)[0] == 0
             written = max((tmp_path / target).glob("*.nxs"), key=lambda file: file.stat().st_mtime_ns)
             assert archive.Sample(**archive.summary(written)["sample"]) == sample
+            assert archive.summary(written)["session"] == {"operator": "Jo Meier"}
         (one,) = restore_file(path, FIRST, place, storage=storage)
         assert one.notes == ()
         other = archive.Storage(sample=dataclasses.replace(sample, name="Ge"))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.browsing import browser, visit  # noqa: F401 - fixtures
 from tvtasks import Micrograph, Recipe, archive, restore
+from tvtasks.archive.session import Session
 from tvtasks.figures import png, preview
 from tvtasks.micrograph import Source
 
@@ -19,7 +20,7 @@ START = datetime(2024, 5, 1, tzinfo=UTC)
 def put():
     """Archive a scan from a file of that name, with its preview beside."""
 
-    def archived(folder, name, seed, technique="STM", recipe="flat"):
+    def archived(folder, name, seed, technique="STM", recipe="flat", operator=""):
         rng = np.random.default_rng(seed)
         source = Source(Path(name), 1, START, f"{seed:064x}", {})
         micrograph = Micrograph(
@@ -30,7 +31,8 @@ def put():
             pixel_unit="m",
         )
         result = restore(micrograph, Recipe.model_validate(RECIPE | {"name": recipe}))
-        path = archive.write(result, folder)
+        storage = archive.Storage(session=Session(operator=operator))
+        path = archive.write(result, folder, storage=storage)
         path.with_suffix(".png").write_bytes(png(preview(result)))
         return path
 

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -27,7 +29,7 @@ def folder(tmp_path_factory, put):
     """Three good runs, one of them with a hostile name, and a damaged file."""
     folder = tmp_path_factory.mktemp("an archive")
     put(folder, "scan_10.sxm", 1)
-    put(folder, "scan_9.sxm", 2, technique="AFM", recipe="other")
+    put(folder, "scan_9.sxm", 2, technique="AFM", recipe="other", operator="Jo Meier")
     put(folder, HOSTILE, 3, technique=None)
     (folder / "damaged__12345678__123456789012.nxs").write_bytes(b"\x89HDF\r\n\x1a\n broken")
     return folder
@@ -37,7 +39,9 @@ def dated(path):
     """The entry of a result, archived an hour after the one before in the order of names."""
     found = catalogue.entry(path)
     number = sorted(other.name for other in path.parent.glob("*.nxs")).index(path.name)
-    return replace(found, written_at=START + timedelta(hours=number))
+    lost = {"step_kept": 0.7} if path.name.startswith("scan_9") else {"step_kept": 0.98}
+    quality = found.quality and {**found.quality, **lost}
+    return replace(found, written_at=START + timedelta(hours=number), quality=quality)
 
 
 @pytest.fixture(scope="module", params=["in the archive", "one file"])
@@ -150,11 +154,42 @@ class TestInABrowser:
     def test_words_are_found_together_and_filters_narrow(self, page):
         page.fill("#find", "SCAN λ 0.5")
         assert shown(page) == ["scan_9.sxm", "scan_10.sxm"]
+        page.select_option("#operator", "Jo Meier")
+        until(page, "document.querySelectorAll('.thumb').length === 1")
+        assert shown(page) == ["scan_9.sxm"]
+        page.select_option("#operator", "")
+        assert page.is_hidden("#session"), "no run has one"
         page.select_option("#technique", "AFM")
         assert shown(page) == ["scan_9.sxm"]
         assert page.inner_text("#count").startswith("1 of ")
         page.fill("#find", "nowhere")
         assert page.is_visible("#none")
+
+    def test_scores_are_conditions_filters_and_keys_to_sort_by(self, page):
+        page.fill("#find", "step_kept<0.9")
+        assert shown(page) == ["scan_9.sxm"]
+        assert "steps changed" in page.inner_text("#tags .bad")
+        page.fill("#find", "scan step_kept>=0.9 saturated<0.5")
+        assert shown(page) == ["scan_10.sxm"]
+        page.fill("#find", "")
+        page.select_option("#kind", "flags")
+        assert shown(page) == ["scan_9.sxm"]
+        page.select_option("#kind", "")
+        page.select_option("#sort", "step_kept")
+        assert shown(page)[0] == "scan_9.sxm"
+        assert page.inner_text("#turn") == "smallest first"
+
+    def test_it_gives_the_command_to_choose_lambda_by_eye(self, page, folder):
+        page.click("#do summary")
+        command = page.inner_text("#do li:first-child code")
+        (result,) = folder.glob("scan_9__*.nxs")
+        assert shlex.split(command) == ["tvtasks", "tune", str(result)]  # the folder has a space in its name
+        page.click("#do li:first-child button")
+        assert page.evaluate("getSelection().toString()") == command
+        page.click(f".thumb >> text={HOSTILE[:12]}")
+        words = shlex.split(page.inner_text("#do li:first-child code"))
+        assert words[:2] == ["tvtasks", "tune"]
+        assert Path(words[2]).is_file()
 
     def test_a_hostile_name_does_nothing(self, page):
         page.click(f".thumb >> text={HOSTILE[:12]}")

@@ -17,8 +17,10 @@ from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.metrics import Metrics, serving
 from tvtasks.ledger import Ledger
 from tvtasks.outcome import Change, Outcome
+from tvtasks.scores import QualityScores
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
+SCORES = QualityScores(None, None, None, None, None, None, saturated=0.0)
 NAME = re.compile(r"\btvtasks_\w+")
 
 
@@ -75,6 +77,21 @@ class TestMetrics:
         assert told["tvtasks_gap_count",] == 2
         assert told["tvtasks_gap_bucket", "0.0001"] == 1
 
+    def test_scores_are_counted_and_flags_as_well_before_the_first_image(self, ledger):
+        metrics = Metrics(ledger.overview)
+        assert asked(metrics)["tvtasks_flagged_total", "saturated"] == 0
+        for kept, clipped in ((0.8, 0.0), (1.0, 0.0), (None, 0.3)):
+            scores = QualityScores(None, 2.0, 1.0, None, None, None, saturated=clipped, step_kept=kept)
+            done = (Outcome(name="a", recipe="r", scores=scores),)
+            metrics.changed(Change(Path("a.tif"), "done", outcomes=done))
+        told = asked(metrics)
+        assert told["tvtasks_score_count", "step_kept"] == 2
+        assert told["tvtasks_score_bucket", "0.9", "step_kept"] == 1
+        assert told["tvtasks_score_sum", "lines_left"] == pytest.approx(1.5)
+        assert told["tvtasks_score_count", "saturated"] == 3
+        assert told["tvtasks_flagged_total", "steps changed"] == 1
+        assert told["tvtasks_flagged_total", "saturated"] == 1
+
     def test_each_stage_is_timed_whether_it_succeeds_or_not(self, ledger):
         metrics = Metrics(ledger.overview)
 
@@ -116,7 +133,9 @@ class TestAlertsAndBoard:
     def names(self, ledger):
         metrics = Metrics(ledger.overview)
         metrics.timed(lambda step, /, *args, **kwargs: step(*args, **kwargs))(read, 1)
-        metrics.changed(Change(Path("a"), "done", outcomes=(Outcome(name="a", recipe="r", gap=1e-3),)))
+        metrics.changed(
+            Change(Path("a"), "done", outcomes=(Outcome(name="a", recipe="r", gap=1e-3, scores=SCORES),))
+        )
         return {name for name, *_ in asked(metrics)}
 
     def test_the_alerts_use_existing_metrics(self, names):

@@ -189,6 +189,9 @@ class TestCommands:
         image = str(watched.folder / "c.npy")
         assert CliRunner().invoke(app, ["retry", str(watched.archive), image]).exit_code == 0
         assert watched.states()["c.npy"] is State.QUEUED
+        again = CliRunner().invoke(app, ["retry", str(watched.archive), image])
+        assert again.exit_code == 0
+        assert "c.npy waits to be restored already" in again.output
         found = CliRunner().invoke(app, ["retry", str(watched.archive), str(watched.folder / "a.npy")])
         assert found.exit_code == 1
         assert "as they were written" in found.output
@@ -216,7 +219,7 @@ class TestCommands:
         b.with_suffix(".png").rename(wrong.with_suffix(".png"))
         wrong.with_suffix(".png").write_bytes(b"another picture")
         c.with_suffix(".png").unlink()
-        found = CliRunner().invoke(app, ["verify", str(watched.archive)])
+        found = CliRunner().invoke(app, ["verify", str(watched.archive), "--workers", "1"])
         assert found.exit_code == 1
         for sentence in (
             f"{a} is missing: it is the result of a.npy",
@@ -237,7 +240,10 @@ class TestCommands:
         found = CliRunner().invoke(app, [*words, "--no-dashboard"])
         assert found.exit_code == 0, found.output
         assert picture.exists()
-        assert CliRunner().invoke(app, ["verify", str(watched.archive), "--quiet"]).exit_code == 0
+        assert (
+            CliRunner().invoke(app, ["verify", str(watched.archive), "--quiet", "--workers", "1"]).exit_code
+            == 0
+        )
 
     @pytest.mark.parametrize("how", HARM)
     def test_a_plan_never_calls_a_harmed_file_current(self, watched: Watched, how: str) -> None:
@@ -263,7 +269,7 @@ class TestLog:
         ]
         path.write_bytes(b"".join(changed))
         assert read_seals(watched.archive).broken == (number + 2,)
-        found = CliRunner().invoke(app, ["verify", str(watched.archive)])
+        found = CliRunner().invoke(app, ["verify", str(watched.archive), "--workers", "1"])
         assert "The log of seals" in found.stderr
         assert found.exit_code == 1
 
@@ -274,4 +280,4 @@ class TestLog:
         watched.watch()
         log = read_seals(watched.archive)
         assert (log.broken, log.torn) == ((), 1)
-        assert CliRunner().invoke(app, ["verify", str(watched.archive)]).exit_code == 0
+        assert CliRunner().invoke(app, ["verify", str(watched.archive), "--workers", "1"]).exit_code == 0

@@ -248,7 +248,7 @@ class _Soak:
         for number in range(self.plan.unmounts):
             while self._progress() < 0.2 + 0.5 * number / self.plan.unmounts:
                 yield 0.5
-            yield from self._outage("archive", lab.unmounted(disk, 15.0, self.course.hidden))
+            yield from self._outage("archive", lab.unmounted(disk, 15 * self.plan.rest, self.course.hidden))
 
     def _losses(self) -> Steps:
         """Delete, empty or damage results; the next start of the watch has to make them again."""

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from tvtasks import TGVL1, TVL1, Gap, HuberROF, solve
 from tvtasks.operators import gradient, magnitude
 from tvtasks.solvers import certificates
+from tvtasks.solvers.grid import pad
+from tvtasks.solvers.iteration import Repair
 
 DIRECTIONS = ("both", "x", "y")
 IMAGE = np.random.default_rng(5).random((7, 8))
@@ -69,3 +71,13 @@ class TestAnyDual:
 )
 def test_relative_gap_is_relative_to_the_lower_bound(energy, gap, expected):
     assert certificates.relative_gap(energy, gap) == expected
+
+
+def test_rows_are_repaired_as_in_the_whole_field():
+    rng = np.random.default_rng(4)
+    dual = pad(rng.uniform(-0.7, 0.7, (2, 90, 20)), np.float32)
+    repair = Repair(0.3, "both")
+    whole = repair.rows(dual, 1, 91)
+    assert np.abs(whole - dual).max() > 0.1
+    for first, last in [(1, 30), (30, 64), (64, 91)]:
+        np.testing.assert_array_equal(repair.rows(dual, first, last), whole[:, first - 1 : last + 1])

@@ -18,7 +18,6 @@ from tvtasks.acquisition.dispatch import Dispatcher
 from tvtasks.acquisition.suspects import restore_apart
 from tvtasks.archive import remove_partials
 from tvtasks.archive.folder import ledger_path, note_ledger
-from tvtasks.archive.storage import Storage
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import Pulse
 from tvtasks.health.results import check_and_queue
@@ -241,7 +240,7 @@ def acquire(
     check_folders(options.folder, options.archive, options)
     path = ledger_path(options.archive, options.ledger)
     checked = threading.Event()
-    storage = Storage.of(options.compression, options.sample)
+    storage = options.storage()
     watched = options.folder.resolve()
 
     def choose(path: Path) -> Recipe | None:

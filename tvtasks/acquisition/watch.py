@@ -13,7 +13,6 @@ from tvtasks.acquisition.live_page import LivePage
 from tvtasks.acquisition.log import ChangeLog, logging_to
 from tvtasks.acquisition.loop import RestoreFile, Tally, acquire
 from tvtasks.archive.folder import ledger_path
-from tvtasks.archive.storage import Storage
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.health.heartbeat import ServerState
 from tvtasks.health.heartbeat_writer import HeartbeatWriter
@@ -28,6 +27,9 @@ from tvtasks.stopping import Stop
 from tvtasks.workflow import restore_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tvtasks.handover.deliveries import Handover
     from tvtasks.health.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -85,10 +87,11 @@ class Watch:
         self.options = options
         self.stop = stop or Stop()
         self.recipes = RecipeBook.load(options.recipes, frames=options.frames)
-        self.storage = Storage.of(options.compression, options.sample)
+        self.storage = options.storage()
         self.around: Callable[[Call], Call] = lambda call: call
         check_folders(options.folder, options.archive, options)
         refuse_second(ledger_path(options.archive, options.ledger))
+        self._handover = self._prepared(options.hand_on) if options.hand_on else None
 
     @property
     def direct(self) -> Call:
@@ -144,6 +147,8 @@ class Watch:
                 everyone.add(metrics)
             live_page = LivePage(options, unrestored=self._unrestored, counts=self._counts)
             everyone.add(stack.enter_context(live_page))
+            if self._handover:
+                stack.enter_context(self._handover.going_on())
             dashboard = stack.enter_context(open_dashboard(self)) if open_dashboard else None
             restore: RestoreFile = partial(restore_file, call=self.direct, storage=self.storage)
             if dashboard:
@@ -171,6 +176,12 @@ class Watch:
             failed, left = len(tally.failed), len(tally.left)
             logger.info("Stopped: %d restored, %d failed, %d left", tally.restored, failed, left)
         return tally
+
+    def _prepared(self, actions: Path) -> Handover:
+        from tvtasks.handover.actions import load_actions  # noqa: PLC0415 - few need it
+        from tvtasks.handover.deliveries import Handover  # noqa: PLC0415
+
+        return Handover(self.options.archive, load_actions(actions))
 
     def _serve_metrics(self, port: int, stack: ExitStack) -> Metrics:
         try:

@@ -1,8 +1,9 @@
 """The contents of an archive: one entry per file, without opening all files as HDF5.
 
-There is no index that could be out of date. The run record is stored uncompressed near the end of a file,
-where one small read finds it and checks it against its own checksum: 10,000 files take a second or two. A
-file whose record is not found that way (damaged, renamed, collected) is read through HDF5.
+There is no index here that could be out of date; `index` has one, for `list`. The run record is stored
+uncompressed near the end of a file, where one small read finds it and checks it against its own checksum:
+10,000 files take a second or two. A file whose record is not found that way (damaged, renamed, collected) is
+read through HDF5.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,8 +22,10 @@ from tvtasks.archive import verdicts
 from tvtasks.archive.verdicts import Verdict
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.micrograph import Region
+from tvtasks.scores import QualityScores
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n\0"  # followed by superblock version 0, as h5py writes it
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_LENGTH_AT = {0: 40, 2: 28, 3: 28}  # where the length of the file is, by the version of the superblock
 _RECORD = b'{"algorithm_version":'  # the first key of a run record
 _TAIL = 32_768  # bytes; record and checksum are in the last 10,000 or so
 _READERS = 8  # files read at a time, because a network share answers each request late
@@ -82,9 +85,11 @@ class CatalogueEntry:
     region
         The part of the raw image that was restored: top, bottom, left, right.
     quality
-        The scores, by name; see `tvtasks.quality.QualityScores`.
+        The scores, by name; see `tvtasks.scores.QualityScores`.
     span
         When the first step started and when the file was written, in seconds since 1970; None if unknown.
+    session
+        Who measured, and for what, as `tvtasks.archive.session.Session` takes it; empty if unknown.
     verdict, note
         What someone said about the run: ``keep``, ``reject`` or nothing, and a note; see `verdicts`.
     """
@@ -122,6 +127,7 @@ class CatalogueEntry:
     region: Region = _NO_REGION
     quality: Mapping[str, float | None] = field(default_factory=dict)
     span: tuple[float, float] | None = None
+    session: Mapping[str, str] = field(default_factory=dict)
     verdict: str = ""
     note: str = ""
 
@@ -136,6 +142,11 @@ class CatalogueEntry:
         from tvtasks.steps import STEPS  # noqa: PLC0415 - listing an archive does not need it
 
         return tuple(step for step in STEPS if step in self.parameters)
+
+    @property
+    def scores(self) -> QualityScores | None:
+        """The scores; None if the file cannot be read, or if it has none."""
+        return QualityScores(**self.quality) if self.quality else None  # type: ignore[arg-type]
 
     @property
     def preview(self) -> Path:
@@ -168,13 +179,18 @@ def entries(
         The folder does not exist or cannot be listed.
     """
     paths = sorted(archive_files(folder), key=str)  # comparing paths takes four times as long
+    return judged(read_entries(paths, progress), verdicts.read(Path(folder)))
+
+
+def read_entries(paths: Sequence[Path], progress: Callable[[int, int], object]) -> list[CatalogueEntry]:
+    """Read the entries of files, several at a time; see `entries`."""
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     found: list[CatalogueEntry] = []
     with ThreadPoolExecutor(_READERS, thread_name_prefix="catalogue") as pool:
         for number, chunk in enumerate(pool.map(_entries, chunks), 1):
             found += chunk
             progress(min(number * _CHUNK, len(paths)), len(paths))
-    return judged(found, verdicts.read(Path(folder)))
+    return found
 
 
 def judged(found: Iterable[CatalogueEntry], said: Mapping[str, Verdict]) -> list[CatalogueEntry]:
@@ -195,11 +211,31 @@ def archive_files(folder: str | Path) -> Iterator[Path]:
     ConfigurationError
         The folder does not exist or cannot be listed.
     """
+    yield from (Path(place.path) for place in _places(folder))
+
+
+def listed(folder: str | Path) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of last change (ns) of each result in a folder, in any order.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder does not exist or cannot be listed.
+    """
+    for place in _places(folder):
+        try:
+            stat = place.stat()
+        except OSError:  # it was removed in the meantime
+            continue
+        yield place.name, stat.st_size, stat.st_mtime_ns
+
+
+def _places(folder: str | Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as listing:
             for place in listing:
                 if place.name.endswith(".nxs") and not place.name.startswith("."):
-                    yield Path(place.path)
+                    yield place
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigurationError(f"There is no archive folder {folder}. Check the path.") from None
     except OSError as error:
@@ -245,7 +281,8 @@ def _quickly(path: Path) -> dict[str, Any] | None:
         head = file.read(48)
         size = file.seek(0, os.SEEK_END)
         # A file shorter than it says was truncated.
-        if head[:9] != _SIGNATURE or int.from_bytes(head[40:], "little") != size:
+        at = _LENGTH_AT.get(head[8]) if head[:8] == _SIGNATURE and len(head) == 48 else None
+        if at is None or int.from_bytes(head[at : at + 8], "little") != size:
             return None
         file.seek(max(0, size - _TAIL))
         tail = file.read(_TAIL)
@@ -306,6 +343,7 @@ def _described(path: Path, stat: os.stat_result, record: Mapping[str, Any]) -> C
             preview_sha256=record.get("preview_sha256", ""),
             region=Region(*record["region"]),
             quality=record.get("quality") or {},
+            session=record.get("session") or {},
             span=_span(record, stat.st_mtime),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import partial
@@ -13,24 +14,21 @@ from typing import Any, Final
 
 from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.errors import ConfigurationError
+from tvtasks.scores import QualityScores
 
 Condition = Callable[[CatalogueEntry], bool]
 Value = str | float | bool | datetime | None
 
-SCORES: Final = (
-    "whiteness",
-    "line_jumps_before",
-    "line_jumps_after",
-    "lattice_before",
-    "lattice_after",
-    "lattice_in_background",
-    "saturated",
-)
-"""The scores of a result; see `tvtasks.quality.QualityScores`."""
+SCORES: Final = (*(field.name for field in fields(QualityScores)), "lines_left")
+"""The scores of a result; see `tvtasks.scores.QualityScores`."""
 
 
 def _score(name: str, entry: CatalogueEntry) -> float | None:
-    return entry.quality.get(name)
+    return getattr(entry.scores, name, None)
+
+
+def _flags(entry: CatalogueEntry) -> str | None:
+    return (", ".join(entry.scores.flags) or None) if entry.scores else None
 
 
 FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = MappingProxyType(
@@ -53,6 +51,12 @@ FIELDS: Final[Mapping[str, tuple[str, Callable[[CatalogueEntry], Value]]]] = Map
         "bytes": ("number", lambda entry: entry.size),
         "algorithm": ("number", lambda entry: entry.algorithm_version),
         **{name: ("number", partial(_score, name)) for name in SCORES},
+        "flags": ("text", _flags),
+        "lattice": ("number", partial(_score, "lattice_after")),
+        "session": ("text", lambda entry: entry.session.get("session")),
+        "operator": ("text", lambda entry: entry.session.get("operator")),
+        "experiment": ("text", lambda entry: entry.session.get("experiment")),
+        "sample": ("text", lambda entry: (entry.sample or {}).get("name")),
         "verdict": ("text", lambda entry: entry.verdict or None),
         "note": ("text", lambda entry: entry.note or None),
         "converged": ("truth", lambda entry: entry.converged),
@@ -72,17 +76,20 @@ _OPERATORS: Final = {
 }
 _TRUTHS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _EXPRESSION = re.compile(r"\s*([a-z_.]+)\s*(!=|<=|>=|!~|=|<|>|~)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL)
+_AND = re.compile(r"\s+and\s+(?=[a-z_.]+\s*(?:[!<>]?=|[<>~]|!~))", re.IGNORECASE)
+_SINCE = re.compile(r"(\d+)\s*(hour|day|week)s?", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:[T ](\d\d?):(\d\d)(?::(\d\d))?)?)?)?")
 
 
 def chosen_by(expressions: Iterable[str]) -> Condition:
     """Return the condition that all of the given expressions hold.
 
-    An expression is a field, one of ``= != < <= > >= ~ !~`` and a value. ``~`` compares with a pattern of
-    file names (``stm_*``); upper and lower case are the same. A time may be partial: ``acquired=2024-05`` is
-    any time in that month, ``acquired>2024-05`` any later time. Times are those of the clock of the computer
-    that wrote them, ``written`` that of this computer. Parameters of a step are named as in a recipe:
-    ``background.lam``. An unknown value matches only ``=none`` and expressions with ``!``.
+    An expression is a field, one of ``= != < <= > >= ~ !~`` and a value; ``and`` joins several. ``~``
+    compares with a pattern of file names (``stm_*``); upper and lower case are the same. A time may be
+    partial: ``acquired=2024-05`` is any time in that month, ``acquired>2024-05`` any later time. Times are
+    those of the clock of the computer that wrote them, ``written`` that of this computer. Parameters of a
+    step are named as in a recipe: ``background.lam``. An unknown value matches only ``=none`` and expressions
+    with ``!``.
 
     Raises
     ------
@@ -97,7 +104,7 @@ def chosen_by(expressions: Iterable[str]) -> Condition:
     >>> condition(CatalogueEntry(Path("a.nxs"), 0, source_name="stm_1.sxm", gap=1e-3))
     True
     """
-    expressions = list(expressions)
+    expressions = [part for expression in expressions for part in _AND.split(expression)]
     conditions = [_condition(expression) for expression in expressions]
     # A file that cannot be read has no values: it is chosen only by conditions on its fault.
     of_faults = any(expression.strip().casefold().startswith("fault") for expression in expressions)
@@ -108,6 +115,41 @@ def chosen_by(expressions: Iterable[str]) -> Condition:
         return all(condition(entry) for condition in conditions)
 
     return holds
+
+
+def since(text: str, now: datetime) -> str:
+    """Return the condition that a run was archived since a time.
+
+    Parameters
+    ----------
+    text
+        ``today``, ``yesterday``, a number of hours, days or weeks (``3 days``), or a date or time.
+    now
+        This computer's clock, without a time zone.
+
+    Raises
+    ------
+    ConfigurationError
+        The text is not a time.
+
+    Examples
+    --------
+    >>> since("yesterday", datetime(2026, 11, 28, 9, 30))
+    'written>=2026-11-27'
+    """
+    wanted = text.strip().casefold()
+    if wanted in {"today", "yesterday"}:
+        return f"written>={now - timedelta(days=wanted == 'yesterday'):%Y-%m-%d}"
+    try:
+        if ago := _SINCE.fullmatch(wanted):
+            first = now - timedelta(**{f"{ago[2]}s": int(ago[1])})
+            return f"written>={first:%Y-%m-%dT%H:%M:%S}"
+        _time(">=", text.strip())
+    except (ValueError, OverflowError):
+        raise ConfigurationError(
+            f"{text!r} is not a time. Write today, yesterday, '3 days', 2026-11-28 or 2026-11-28T14:00."
+        ) from None
+    return f"written>={text.strip()}"
 
 
 def _condition(expression: str) -> Condition:

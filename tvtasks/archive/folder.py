@@ -6,8 +6,6 @@ import hashlib
 import os
 from pathlib import Path
 
-from platformdirs import user_state_path
-
 from tvtasks import places
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.files import write_whole
@@ -28,7 +26,7 @@ def ledger_path(archive: Path, elsewhere: Path | None = None) -> Path:
         archive, so that other commands find the ledger.
     """
     if elsewhere:
-        return elsewhere.absolute() / f"{_digest(archive)}.sqlite"
+        return elsewhere.absolute() / f"{archive_digest(archive)}.sqlite"
     try:
         return Path(_ledger_note(archive).read_text("utf-8"))
     except (OSError, ValueError):
@@ -51,7 +49,7 @@ def _ledger_note(archive: Path) -> Path:
     return archive / PRIVATE / "ledger-elsewhere.txt"
 
 
-def _digest(archive: Path) -> str:
+def archive_digest(archive: Path) -> str:
     """Return a name for an archive of this computer."""
     return hashlib.sha256(os.fsencode(os.path.abspath(archive))).hexdigest()[:16]
 
@@ -63,7 +61,9 @@ def heartbeat_path(archive: Path) -> Path:
 
 def local_heartbeat_path(archive: Path) -> Path:
     """Return the path of a second heartbeat on this computer, for when the archive's disk is away."""
-    return user_state_path("tvtasks", appauthor=False) / "heartbeats" / f"{_digest(archive)}.json"
+    from platformdirs import user_state_path  # noqa: PLC0415 - few commands need it
+
+    return user_state_path("tvtasks", appauthor=False) / "heartbeats" / f"{archive_digest(archive)}.json"
 
 
 def seal_log_path(archive: Path) -> Path:

@@ -16,11 +16,11 @@ import numpy as np
 from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
+from tvtasks.archive.definitions import definition_of, vendor
 from tvtasks.archive.filters import Compression, options
 from tvtasks.archive.prov import prov
 from tvtasks.archive.record import json_bytes, sha256
 from tvtasks.archive.sealing import SEAL, reserve, sealed
-from tvtasks.archive.storage import not_nxem
 from tvtasks.draft import StepRecord
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import NOT_PARAMETERS, canonical_json
@@ -31,9 +31,20 @@ RECORD = "provenance"
 VENDOR_METADATA = f"{ENTRY}/source_metadata/vendor_metadata"
 
 _CHUNK = 512  # pixels along each side: one read of a viewer, compressed while it is in the cache
+_FORMAT = ("v108", "v110")  # groups take a third of the space; every HDF5 since 2008 reads it
+_SMALL = 4096  # bytes; the index of the chunks of such an axis takes more than compression saves
 _WHAT_QUALITY_IS = "Scores of the restoration that need no truth to compare with; see docs/archive.md"
 _WHAT_A_SEAL_IS = "Checksum of the whole file, by which tvtasks verify notices any change"
+_WHAT_A_FORMULA_IS = (
+    "Follows from other arrays of this file: compute the formula in float64, then convert it to dtype"
+)
 _NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
+
+_OF_USER = {"operator": "name", "affiliation": "affiliation", "email": "email", "orcid": "ORCID"}
+
+_METHOD = "https://doi.org/10.48550/arXiv.2505.08843"  # NXsensor_scan wants the address of each program
+_OF_RESOLUTION = ("lattice_before", "lattice_after", "lattice_kept", "detail_kept", "step_kept")
+_OF_REPRODUCIBILITY = ("line_jumps_before", "line_jumps_after", "whiteness", "saturated")
 
 _TEXT = h5py.string_dtype()
 _TEXT_TYPE = h5t.py_create(_TEXT, logical=True)
@@ -54,7 +65,7 @@ def build(
     a file open that it cannot flush, and cannot lock files on some shares.
     """
     # HDF5 takes two files in memory for the same if their names are equal.
-    with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False) as file:
+    with h5py.File(f"{uuid4()}", "w", driver="core", backing_store=False, libver=_FORMAT) as file:
         fill(file, restoration, record, arrays, compression)
         seal = _group(file[ENTRY], SEAL, "NXnote", type="text/plain", description=_WHAT_A_SEAL_IS)
         # Near the end of the file, where the catalogue reads it without HDF5.
@@ -86,10 +97,12 @@ def fill(
     _entry(file, restoration, record)
     _image(file, "raw", restoration, record, arrays, compression)
     for number, (step, described) in enumerate(zip(restoration.steps, record["steps"], strict=True), 1):
-        _process(file, number, step, described, packages["tvtasks"])
+        _process(file, number, step, described, packages["tvtasks"], is_spm=definition_of(record) == "NXspm")
         for name in described["outputs"]:
             _image(file, name, restoration, record, arrays, compression)
     last = file[record["steps"][-1]["group"]]
+    if definition_of(record) == "NXspm":
+        _indicators(file[ENTRY], record)
     _describe(last.parent, default=last.name.rpartition("/")[2])
     _describe(last, default="restored")
     _json_note(last, RECORD, record, "Everything that is needed to repeat this run", record["written_at"])
@@ -107,6 +120,11 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
         start_time=image["acquired_at"],  # for NeXus, the time of the measurement; each step has its own date
     )
     _sample(entry, record)
+    _session(entry, record.get("session") or {})
+    if definition := definition_of(record):
+        _describe(_field(entry, "definition", definition), version=_NEXUS_RELEASE)
+    if definition == "NXspm":
+        _scan(entry, micrograph, record["image"])
     _describe(
         _field(entry, "program_name", "tvtasks"),
         version=record["software"]["packages"]["tvtasks"],
@@ -158,7 +176,7 @@ def _entry(file: h5py.File, restoration: Restoration, record: Mapping[str, Any])
 
 
 def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
-    """Write the sample data, and mark the entry as NXem where it is one.
+    """Write the sample data.
 
     Two fields that NXem requires are unknown to the base class NXsample; other entries have them in a
     collection.
@@ -168,12 +186,53 @@ def _sample(entry: h5py.Group, record: Mapping[str, Any]) -> None:
     known = {name: value for name, value in sample.items() if isinstance(value, str) and value}
     known["depends_on"] = "."  # it does not move; NeXus requires this statement
     group = _group(entry, "sample", "NXsample", **known)
-    if not_nxem(record["image"]["technique"], record["image"]["acquired_at"]):
+    if definition_of(record) != "NXem":
         group = _group(group, "details", "NXcollection")
-    else:
-        _describe(_field(entry, "definition", "NXem"), version=_NEXUS_RELEASE)
     _field(group, "atom_types", ", ".join(sample["atom_types"]))
     _field(group, "is_simulation", int(sample["is_simulation"]))
+
+
+def _scan(entry: h5py.Group, micrograph: Micrograph, image: Mapping[str, Any]) -> None:
+    """Write what NXspm requires of a scan: whose microscope, from where to where, and how many points."""
+    _field(entry, "experiment_technique", image["technique"])
+    instrument = _group(entry, "instrument", "NXinstrument")
+    for part in ("hardware", "software"):
+        _group(instrument, part, "NXfabrication", vendor=vendor(image["reader"]))
+    environment = _group(instrument, "scan_environment", "NXenvironment")
+    control = _group(environment, "scan_control", "NXspm_scan_control", scan_type="mesh")
+    region = _group(control, "scan_region", "NXspm_scan_region")
+    mesh = _group(control, "mesh_scan", "NXspm_scan_pattern")
+    for axis, dimension in enumerate("yx"):
+        points = micrograph.data.shape[axis]
+        ends = micrograph.coordinates(axis, np.array([0, points - 1]))
+        for name, value in zip(("start", "end"), ends, strict=True):
+            _number(region, f"scan_{name}_{dimension}", float(value), "m")
+        _field(mesh, f"scan_points_{dimension}", points)
+
+
+def _indicators(entry: h5py.Group, record: Mapping[str, Any]) -> None:
+    """Link scores and gaps into the places that NXspm has for them."""
+    places = {
+        "resolution_indicators": [f"quality/{name}" for name in _OF_RESOLUTION],
+        "reproducibility_indicators": [
+            *(f"quality/{name}" for name in _OF_REPRODUCIBILITY),
+            *(f"{step['group'].removeprefix(f'/{ENTRY}/')}/outcome" for step in record["steps"]),
+        ],
+    }
+    for name, paths in places.items():
+        group = _group(entry, name, "NXcollection")
+        for path in paths:
+            if path in entry:
+                group[path.replace("/outcome", "").rpartition("/")[2]] = entry[path]
+
+
+def _session(entry: h5py.Group, session: Mapping[str, str]) -> None:
+    """Write who measured, and for what."""
+    for name, field in (("session", "collection_identifier"), ("experiment", "experiment_identifier")):
+        if name in session:
+            _field(entry, field, session[name])
+    if user := {field: session[name] for name, field in _OF_USER.items() if name in session}:
+        _group(entry, "user", "NXuser", **user, role="operator")
 
 
 def _quality(entry: h5py.Group, record: Mapping[str, Any], units: str) -> None:
@@ -197,6 +256,12 @@ def _image(
     An array that does not have the shape of the image has no axes.
     """
     micrograph, about = restoration.micrograph, record["arrays"][name]
+    if formula := about.get("formula"):
+        group = _group(file, about["path"].rpartition("/")[0], "NXcollection", description=_WHAT_A_FORMULA_IS)
+        _field(group, "formula", formula)
+        _field(group, "unit", _label(micrograph.units))
+        _describe(_field(group, "dtype", about["dtype"]), sha256=about["sha256"])
+        return
     label = micrograph.channel or micrograph.quantity or "image"
     if name != "raw":
         label = f"{label}, {name}"
@@ -219,7 +284,13 @@ def _image(
 
 
 def _process(
-    file: h5py.File, number: int, step: StepRecord, described: Mapping[str, Any], version: str
+    file: h5py.File,
+    number: int,
+    step: StepRecord,
+    described: Mapping[str, Any],
+    version: str,
+    *,
+    is_spm: bool,
 ) -> None:
     process = _group(
         file,
@@ -230,6 +301,8 @@ def _process(
         date=described["started_at"],
         sequence_index=number,
     )
+    if is_spm:
+        _describe(process["program"], version=version, program_url=_METHOD)
     _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
     if choice := described["choice"]:
         _choice(process, step.name, choice)
@@ -349,8 +422,11 @@ def _array(
     long_name: str,
     compression: Compression = "gzip",
 ) -> h5py.Dataset:
-    chunks = tuple(min(length, _CHUNK) for length in values.shape)
-    dataset = group.create_dataset(name, data=values, chunks=chunks, **options(compression))
+    if values.ndim == 1 and values.nbytes <= _SMALL:
+        dataset = group.create_dataset(name, data=values)
+    else:
+        chunks = tuple(min(length, _CHUNK) for length in values.shape)
+        dataset = group.create_dataset(name, data=values, chunks=chunks, **options(compression))
     _describe(dataset, units=_label(units), long_name=_label(long_name))
     return dataset
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
+import numpy as np
 from numpy.typing import NDArray
 
 from tvtasks.archive.filters import MissingFilterError, have_filters
 from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
-from tvtasks.archive.record import SCHEMA, sha256
+from tvtasks.archive.lean import computed
+from tvtasks.archive.record import READABLE, SCHEMA, sha256
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Image, Micrograph, Position, Region, Source, array_sha256
 from tvtasks.recipe import Recipe
@@ -127,7 +129,7 @@ def load(path: str | Path, *, run: str | None = None) -> ArchivedRun:
     path = Path(path)
     with opened(path, run) as file:
         record = read_record(file, path)
-        arrays = {name: _array(file, path, about) for name, about in record["arrays"].items()}
+        arrays = dict(_all_arrays(file, path, record))
         vendor_metadata = _vendor_metadata(file, path, record)
         return ArchivedRun(
             path=path,
@@ -167,7 +169,10 @@ def summary(path: str | Path, *, run: str | None = None) -> dict[str, Any]:
     with opened(path, run) as file:
         record = read_record(file, path)
         for about in record["arrays"].values():
-            _dataset(file, path, about)
+            if "formula" in about:
+                _formula(file, path, about)
+            else:
+                _dataset(file, path, about)
     return {"path": str(path), **record}
 
 
@@ -264,9 +269,10 @@ def read_record(file: h5py.File, path: Path) -> dict[str, Any]:
     if sha256(data) != note["checksum"].asstr()[()]:
         raise _damaged(path, note.name)
     record: dict[str, Any] = json.loads(data)
-    if record["schema"] != SCHEMA:
+    if record["schema"] not in READABLE:
         raise ArchiveError(
-            f"{path} has a run record of version {record['schema']}; this tvtasks reads version {SCHEMA}. "
+            f"{path} has a run record of version {record['schema']}; this tvtasks reads versions up to "
+            f"{SCHEMA}. "
             f"Install tvtasks {file.attrs['creator_version']}, which wrote it, or a later version."
         )
     return record
@@ -296,11 +302,49 @@ def _array(file: h5py.File, path: Path, about: Mapping[str, Any]) -> NDArray[Any
     return values
 
 
+def formulas(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the formulas of the arrays of a run that follow from others, by name."""
+    return {name: about["formula"] for name, about in record["arrays"].items() if "formula" in about}
+
+
+def _all_arrays(file: h5py.File, path: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the arrays of a run in the order of its record, after those that formulas need."""
+    abouts = record["arrays"]
+    found = {name: _array(file, path, about) for name, about in abouts.items() if "formula" not in about}
+    for name in formulas(record):
+        found[name] = _computed(file, path, record, name, found)
+    yield from ((name, found[name]) for name in abouts)
+
+
+def _computed(
+    file: h5py.File, path: Path, record: Mapping[str, Any], name: str, arrays: Mapping[str, NDArray[Any]]
+) -> NDArray[Any]:
+    """Return an array that follows from others, checked."""
+    about = record["arrays"][name]
+    _formula(file, path, about)
+    values = computed(about["formula"], arrays, Region(*record["region"]), np.dtype(about["dtype"]))
+    if array_sha256(values) != about["sha256"]:
+        raise _damaged(path, about["path"])
+    return values
+
+
+def _formula(file: h5py.File, path: Path, about: Mapping[str, Any]) -> None:
+    dataset = file.get(about["path"])
+    if dataset is None or dataset.asstr()[()] != about["formula"]:
+        raise _damaged(path, about["path"])
+
+
 def faults(file: h5py.File, path: Path, record: Mapping[str, Any]) -> Iterator[str]:
     """Yield the arrays, and the vendor metadata, that are missing or do not match their checksums."""
-    for about in record["arrays"].values():
+    found: dict[str, NDArray[Any]] = {}
+    for name, about in sorted(record["arrays"].items(), key=lambda item: "formula" in item[1]):
         try:
-            _array(file, path, about)
+            if "formula" not in about:
+                found[name] = _array(file, path, about)
+            elif _whole_terms(about["formula"], found):
+                found[name] = _computed(file, path, record, name, found)
+            else:  # an array that it is computed from is already named
+                _formula(file, path, about)
         except MissingFilterError:
             raise
         except Exception:  # HDF5 raises anything at all when a file is damaged
@@ -309,6 +353,10 @@ def faults(file: h5py.File, path: Path, record: Mapping[str, Any]) -> Iterator[s
         _vendor_metadata(file, path, record)
     except Exception:
         yield f"/{VENDOR_METADATA}"
+
+
+def _whole_terms(formula: str, found: Mapping[str, NDArray[Any]]) -> bool:
+    return all(term.partition("[")[0] in found for term in formula.split(" - "))
 
 
 def _vendor_metadata(file: h5py.File, path: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:

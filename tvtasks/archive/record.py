@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tvtasks.archive.identity import Identity
+from tvtasks.archive.lean import Rounding
+from tvtasks.archive.session import NO_SESSION, Session
 from tvtasks.archive.software import software
 from tvtasks.archive.storage import Sample
 from tvtasks.draft import StepRecord
@@ -20,21 +22,13 @@ from tvtasks.micrograph import Micrograph, array_sha256
 from tvtasks.readers.metadata import json_safe
 from tvtasks.restoration import ALGORITHM_VERSION, Restoration
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the record and of the tree that it describes; raise it with each change of either.
 
-Records of this version that earlier releases wrote have no ``preview_sha256``."""
+Version 2 rounded no array and stored all of them; early records of it have no ``preview_sha256``."""
 
-
-def stored_arrays(restoration: Restoration) -> dict[str, NDArray[Any]]:
-    """Return the arrays to store, in this machine's byte order and with booleans as 0 and 1.
-
-    HDF5 has no booleans; viewers do not show the enumeration that h5py writes in their place.
-    """
-    return {
-        name: array.astype(np.uint8 if array.dtype == bool else array.dtype.newbyteorder("="), copy=False)
-        for name, array in {"raw": restoration.micrograph.data, **restoration.arrays}.items()
-    }
+READABLE = frozenset({2, SCHEMA})
+"""Versions that can be read."""
 
 
 def run_record(
@@ -44,11 +38,15 @@ def run_record(
     identity: Identity,
     sample: Sample | None = None,
     preview_sha256: str | None = None,
+    rounding: Rounding | None = None,
+    formulas: Mapping[str, str] = MappingProxyType({}),
+    session: Session = NO_SESSION,
 ) -> dict[str, Any]:
     """Describe a run and where each of its parts is in the file.
 
     The record contains neither the folder of the image nor the name of the machine or the user, so that a
-    result can be given away; a caller who wants them puts them into `context`.
+    result can be given away; a caller who wants them puts them into `context`, and an operator who wants to
+    be named into `session`.
 
     Parameters
     ----------
@@ -64,6 +62,12 @@ def run_record(
         The sample data.
     preview_sha256
         Checksum of the picture beside the result.
+    rounding
+        How the arrays were rounded; None if they have all bits.
+    formulas
+        Formulas of the arrays that follow from others and are not stored.
+    session
+        Who measured, and for what.
     """
     micrograph, recipe = restoration.micrograph, restoration.recipe
     steps = [_step(number, step) for number, step in enumerate(restoration.steps, 1)]
@@ -79,6 +83,7 @@ def run_record(
         "source": _source(micrograph),
         "image": _image(micrograph),
         "sample": asdict(sample) if sample else None,
+        "session": {name: value for name, value in asdict(session).items() if value},
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
         "recipe_sha256": recipe.digest,
         "algorithm_version": ALGORITHM_VERSION,
@@ -91,9 +96,11 @@ def run_record(
         "seconds": restoration.seconds,
         "notes": restoration.notes,
         "quality": restoration.quality.record,
+        "rounding": rounding.record if rounding else None,
         "arrays": {
             name: {
-                "path": f"{groups[name]}/data",
+                "path": f"{groups[name]}/{'formula' if name in formulas else 'data'}",
+                **({"formula": formulas[name]} if name in formulas else {}),
                 "dtype": array.dtype.name,
                 "shape": array.shape,
                 "sha256": array_sha256(array),

@@ -1,4 +1,4 @@
-"""How results are stored: their compression and the sample data. No run_id depends on it."""
+"""How results are stored: their compression, rounding and the sample data. No run_id depends on it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from tvtasks.archive.filters import Compression, options
+from tvtasks.archive.session import NO_SESSION, Session
 from tvtasks.errors import ConfigurationError
 from tvtasks.models import STRICT
 from tvtasks.recipe import sentences
 
-_ELECTRONS = {"SEM", "STEM", "TEM"}
 _ELEMENTS = frozenset(
     """
     H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb
@@ -128,6 +128,10 @@ class Storage:
         Compression of the arrays; all but ``gzip`` and ``none`` need hdf5plugin, for writing and reading.
     sample
         The sample data. With them, images of electron microscopes are stored as NXem.
+    exact
+        Whether arrays keep all bits; otherwise they are rounded far below the noise of the raw image.
+    session
+        Who measured, and for what; a file beside the images may say more.
     """
 
     compression: Annotated[
@@ -136,9 +140,22 @@ class Storage:
     sample: Annotated[Sample | None, Field(description="Data about the sample, stored with each image.")] = (
         None
     )
+    exact: Annotated[
+        bool,
+        Field(description="Keep all bits of the arrays; otherwise they are rounded far below the noise."),
+    ] = False
+    session: Annotated[Session, Field(description="Who measured, and for what.")] = NO_SESSION
 
     @classmethod
-    def of(cls, compression: Compression = "gzip", sample: Path | None = None) -> Storage:
+    def of(
+        cls,
+        compression: Compression = "gzip",
+        sample: Path | None = None,
+        *,
+        exact: bool = False,
+        session: str = "",
+        operator: str = "",
+    ) -> Storage:
         """Return what the command line asks for; `sample` is a TOML file.
 
         Raises
@@ -147,28 +164,9 @@ class Storage:
             The sample data cannot be read, or packing needs a package that is not installed.
         """
         options(compression)
-        return cls(compression, Sample.load(sample) if sample else None)
+        who = Session(session=session, operator=operator)
+        return cls(compression, Sample.load(sample) if sample else None, exact, who)
 
 
 DEFAULT_STORAGE = Storage()
 """Compression by gzip, without sample data."""
-
-
-def not_nxem(technique: str | None, acquired_at: object) -> str:
-    """Return why an image with sample data cannot be an NXem, the NeXus definition for electron microscopy.
-
-    Parameters
-    ----------
-    technique, acquired_at
-        As in `Micrograph`.
-
-    Returns
-    -------
-    str
-        A reason; empty if the image can be an NXem.
-    """
-    if technique is None or technique == "other":
-        return "its file does not name an electron microscope"
-    if technique not in _ELECTRONS:
-        return f"NXem is for electron microscopes, and this is an image of {technique}"
-    return "" if acquired_at else "its file has no time of acquisition"

@@ -13,8 +13,9 @@ from tvtasks import places, writers
 from tvtasks.archive.folder import damaged_folder
 from tvtasks.archive.identity import Identity
 from tvtasks.archive.layout import build
+from tvtasks.archive.lean import lean, rounding_for
 from tvtasks.archive.reading import load, summary
-from tvtasks.archive.record import run_record, stored_arrays
+from tvtasks.archive.record import run_record
 from tvtasks.archive.sealing import is_whole
 from tvtasks.archive.seals import log_seal
 from tvtasks.archive.storage import DEFAULT_STORAGE, Storage
@@ -52,7 +53,7 @@ def write(
     context
         Further provenance for the run record, safe for JSON (the flow run …).
     storage
-        Compression and sample data. They do not influence the run_id.
+        Compression, rounding and sample data. They do not influence the run_id.
     preview
         The picture beside it, whose checksum is stored.
 
@@ -83,9 +84,20 @@ def write(
     path = identity.path(directory)
     if _is_there(path) and _is_same_work(path, identity):
         return path
-    arrays = stored_arrays(restoration)
+    rounding = None if storage.exact else rounding_for(restoration)
+    arrays, formulas = lean(restoration, rounding)
     picture = file_sha256(preview) if preview else None
-    record = run_record(restoration, arrays, context or {}, identity, storage.sample, picture)
+    record = run_record(
+        restoration,
+        arrays,
+        context or {},
+        identity,
+        storage.sample,
+        picture,
+        rounding,
+        formulas,
+        storage.session,
+    )
 
     def read_back(partial: Path) -> None:
         try:

@@ -13,8 +13,6 @@ from tvtasks.operators import Array
 from tvtasks.solvers.offsets import spread
 from tvtasks.solvers.scars import median_down
 
-ENOUGH = 0.9
-"""Part of a step, a lattice or what is fine that must be left; else what took the rest is left out."""
 _LAG = 8  # px between the two sides of an edge
 _COLUMN = 6  # modes from fx = 0 that offsets of lines may reach under a window
 _BROAD = 2.5  # times the mean around a peak that its modes may have together by chance

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvtasks.choosing.bow import Bow, bow, level
-from tvtasks.choosing.checks import ENOUGH, Check, checks, measure
+from tvtasks.choosing.checks import Check, checks, measure
 from tvtasks.choosing.counts import Stabilised, are_counts, streaks
 from tvtasks.choosing.evidence import Bands, KeptOffsets, kept_offsets
 from tvtasks.choosing.noise import estimate_noise
@@ -25,6 +25,7 @@ from tvtasks.choosing.runs import runs, sharp_areas, true_scars
 from tvtasks.choosing.slow import scale_of, surface, tell
 from tvtasks.choosing.waves import waves
 from tvtasks.operators import Array
+from tvtasks.scores import ENOUGH
 from tvtasks.solvers.offsets import Offsets, line_offsets, spread
 from tvtasks.solvers.scars import Scars, scars
 

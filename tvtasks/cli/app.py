@@ -17,8 +17,10 @@ from tvtasks.cli import (
     doctor,
     export,
     gallery,
+    hand_on,
     list_runs,
     mark,
+    passport,
     profile,
     recipes,
     rerun,
@@ -80,6 +82,8 @@ _add(LOOKING, "mark", mark.mark, "Keep or reject results, with a note.")
 _add(LOOKING, "profile", profile.profile, "Plot the images of a run along a line.")
 _add(HANDING_ON, "verify", verify.verify, "Check that results are unchanged and reproducible.")
 _add(HANDING_ON, "collect", collect.collect, "Copy several runs into one file.")
+_add(HANDING_ON, "passport", passport.passport, "Write results with all that repeats them, as an RO-Crate.")
+_add(HANDING_ON, "hand-on", hand_on.hand_on, "Hand results on: copy, command, or JSON to a server.")
 _add(HANDING_ON, "export", export.export, "Write images as TIFF, PNG, .gwy, .gsf or .npz.")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from rich.cells import cell_len, set_cell_size
 
 _GAP = "  "
-_LEAST = 12  # cells that the first column keeps
+_LEAST = 12  # cells that a column keeps
 
 
 def in_columns(
@@ -32,7 +32,7 @@ def in_columns(
         Columns whose cells stand at the right.
     dispensable
         Columns to leave out if there is no room, the first one first. If that is not enough, the first column
-        is cut.
+        is cut, and then the widest one that does not stand at the right.
     """
     table = [list(column) for column in zip(header, *rows, strict=True)]
     widths = {column[0]: max(map(cell_len, column)) for column in table}
@@ -42,6 +42,11 @@ def in_columns(
         del widths[name]
     first = header[0]
     widths[first] = max(min(widths[first], widths[first] + width - _total(widths)), _LEAST)
+    while _total(widths) > width:  # a long name of a recipe, for example
+        widest = max((name for name in widths if name not in right), key=widths.__getitem__, default=first)
+        if widths[widest] <= _LEAST:
+            break
+        widths[widest] = max(widths[widest] - _total(widths) + width, _LEAST)
     kept = [column for column in table if column[0] in widths]
     return [
         _GAP.join(

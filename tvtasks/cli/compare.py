@@ -16,7 +16,7 @@ from tvtasks.words import amount
 
 if TYPE_CHECKING:
     from tvtasks.figures import Restored
-    from tvtasks.quality import QualityScores
+    from tvtasks.scores import QualityScores
 
 Found = list[tuple["Restored", str, "QualityScores | None"]]
 
@@ -58,7 +58,7 @@ def compare(
 
 def _archived(paths: Sequence[Path]) -> Found:
     from tvtasks import archive
-    from tvtasks.quality import QualityScores
+    from tvtasks.scores import QualityScores
 
     found: Found = []
     for path in paths:
@@ -72,6 +72,7 @@ def _archived(paths: Sequence[Path]) -> Found:
 def _restored(paths: Sequence[Path], recipes: Sequence[str], channel: str | None, quiet: bool) -> Found:
     from tvtasks import restore
     from tvtasks.recipe import Recipe
+    from tvtasks.restoration import within_memory
     from tvtasks.sweep import arguments
 
     if len(paths) > 1:
@@ -84,7 +85,9 @@ def _restored(paths: Sequence[Path], recipes: Sequence[str], channel: str | None
     found: Found = []
     with counting(f"Restoring {micrograph.name}", len(loaded), quiet) as progress:
         for number, (name, one) in enumerate(zip(recipes, loaded, strict=True), 1):
-            result = restore(micrograph, one)
+            chosen = one.for_technique(micrograph.technique, micrograph.name)
+            with within_memory(micrograph, chosen):
+                result = restore(micrograph, chosen)
             found.append((result, Path(name).stem, result.quality))
             progress(number, len(loaded))
     return found

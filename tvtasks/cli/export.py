@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -14,13 +14,18 @@ from tvtasks.errors import ArchiveError, ConfigurationError
 
 if TYPE_CHECKING:
     from tvtasks.archive import ArchivedRun
+    from tvtasks.export import FigureFormat, Format
 
 
 def export(
     paths: Annotated[list[Path], typer.Argument(help="Results.", metavar="FILE.nxs")],
     form: Annotated[
-        Literal["tiff", "png", "gwy", "gsf", "npz"],
-        typer.Option("--format", help="TIFF with scale, grey PNG, Gwyddion's .gwy or .gsf, NumPy's .npz."),
+        Literal["tiff", "imagej", "png", "svg", "pdf", "gwy", "gsf", "npz"],
+        typer.Option(
+            "--format",
+            help="TIFF with scale, unchanged or as ImageJ holds it; grey PNG; a figure as SVG or PDF; "
+            "Gwyddion's .gwy or .gsf; NumPy's .npz.",
+        ),
     ],
     array: Annotated[
         str,
@@ -45,21 +50,57 @@ def export(
             metavar="8|16",
         ),
     ] = 8,
+    figure: Annotated[
+        bool,
+        typer.Option(
+            "--figure", help="PNG: a figure for a talk, with scale bar and colour bar, as SVG and PDF are."
+        ),
+    ] = False,
+    colour_map: Annotated[
+        str,
+        typer.Option(
+            help="Figures: a colour map of Matplotlib, such as gray, viridis or afmhot.", metavar="NAME"
+        ),
+    ] = "gray",
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the files as JSON.")] = False,
 ) -> None:
-    """Write images of archived runs as TIFF, PNG, .gwy, .gsf or .npz, named after the result.
+    """Write images of archived runs for other programs, or figures of them, named after the result.
 
     If one file cannot be read, the others are still written. Existing files are kept unless you give
     --overwrite.
     """
     from tvtasks.export import export as write
-    from tvtasks.export import names
+    from tvtasks.export import export_figure, names
 
     if bits not in {8, 16}:
         raise ConfigurationError(f"A PNG can have 8 or 16 bits, not {bits}.")
+    if figure and form not in {"png", "svg", "pdf"}:
+        raise ConfigurationError(f"A figure can be png, svg or pdf, not {form}. Leave out --figure.")
     wanted = list(names(array))
+
+    def written_of(found: ArchivedRun) -> list[Path]:
+        if form in {"svg", "pdf"} or figure:
+            return [
+                export_figure(
+                    found,
+                    cast("FigureFormat", form),
+                    folder,
+                    arrays=wanted,
+                    colour_map=colour_map,
+                    overwrite=overwrite,
+                )
+            ]
+        return write(
+            found,
+            cast("Format", form),
+            folder,
+            arrays=wanted,
+            bits=16 if bits == 16 else 8,
+            overwrite=overwrite,
+        )
+
     folder = output or Path()
     for archive in dict.fromkeys(path.parent for path in paths):
         _refuse_among_images(archive, folder)
@@ -69,9 +110,7 @@ def export(
         for number, path in enumerate(paths, 1):
             try:
                 for found in _runs(path, run):
-                    written += write(
-                        found, form, folder, arrays=wanted, bits=16 if bits == 16 else 8, overwrite=overwrite
-                    )
+                    written += written_of(found)
             except (ArchiveError, ConfigurationError) as error:
                 faults[str(path)] = str(error)
             progress(number, len(paths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,31 +50,59 @@ _VALUES: dict[Sort, Callable[[CatalogueEntry], Any]] = {
 def list_runs(
     archive: Annotated[Path, typer.Argument(help="Folder with results.", metavar="ARCHIVE")],
     select: options.Select = None,
+    since: Annotated[
+        str,
+        typer.Option(
+            help="Only runs archived since a time: today, yesterday, '3 days', 2026-11-28.", metavar="TIME"
+        ),
+    ] = "",
+    session: Annotated[str, typer.Option(help="Only runs of a session; * is possible.", metavar="NAME")] = "",
+    operator: Annotated[
+        str, typer.Option(help="Only runs of an operator; * is possible.", metavar="NAME")
+    ] = "",
     latest: Annotated[bool, typer.Option("--latest", help="Only the newest run of each image.")] = False,
     sort: Annotated[Sort, typer.Option(help="Sort key, ascending.")] = Sort.NAME,
     reverse: Annotated[bool, typer.Option("--reverse", help="Sort descending.")] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Show at most this many runs.", metavar="N")
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write the runs as a table with all fields: .csv or .parquet.", metavar="FILE"),
+    ] = None,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
     """List the runs in an archive: all, or those that match conditions.
 
-    With --latest, the conditions apply to the newest run of each image. The exit code is 1 if a file cannot
+    An index of the archive, kept for this user, makes this fast; it is made again when it is missing. With
+    --latest, the conditions apply to the newest run of each image. The exit code is 1 if a file cannot
     be read.
     """
     from tvtasks.archive import catalogue
     from tvtasks.archive.conditions import chosen_by
+    from tvtasks.archive.conditions import since as archived_since
+    from tvtasks.archive.index import indexed_entries
 
-    chosen = chosen_by(select or [])
+    conditions = [*(select or []), *([archived_since(since, datetime.now())] if since else [])]
+    conditions += [
+        f"{field}~{name}" for field, name in (("session", session), ("operator", operator)) if name
+    ]
+    chosen = chosen_by(conditions)
     with counting("Reading the archive", None, quiet or as_json) as progress:
-        everything = catalogue.entries(archive, progress=progress)
+        everything = indexed_entries(archive, progress=progress)
     damaged = [entry for entry in everything if entry.fault]
     found = catalogue.latest(everything) if latest else everything
     found = _sorted([entry for entry in found if chosen(entry)], sort, reverse=reverse)
     shown = found[:limit]
-    if as_json:
+    if output:
+        from tvtasks.archive.table import write_table
+
+        write_table(shown, output, overwrite=overwrite)
+        if not quiet:
+            say(f"{output}: {count(len(shown), 'run')}")
+    elif as_json:
         print_json(
             {
                 "archive": str(archive),
@@ -117,6 +146,7 @@ def as_record(entry: CatalogueEntry) -> dict[str, Any]:
         "acquired": entry.acquired_at.isoformat() if entry.acquired_at else None,
         "written": entry.written_at.isoformat(),
         "run_id": entry.run_id,
+        "session": dict(entry.session),
         "recipe": entry.recipe,
         "recipe_sha256": entry.recipe_sha256,
         "parameters": dict(entry.parameters),

@@ -64,7 +64,7 @@ Observer = Annotated[
     ObserverKind,
     typer.Option(help="How to notice new files; polling works on every network share."),
 ]
-Select = Annotated[list[str] | None, typer.Option("--select", help=SELECT, metavar="CONDITION")]
+Select = Annotated[list[str] | None, typer.Option("--select", "--where", help=SELECT, metavar="CONDITION")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Files restored at a time.", metavar="N")]
 Memory = Annotated[
     float | None,
@@ -91,6 +91,18 @@ CompressionOption = Annotated[
         help="How to compress images. Every program reads gzip; lz4 and zstd are faster, but reading the "
         "results then needs hdf5plugin.",
     ),
+]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Keep all bits of the arrays, which otherwise are rounded far below the noise."
+    ),
+]
+SessionName = Annotated[
+    str, typer.Option("--session", help="Name of the session, kept with each image.", metavar="NAME")
+]
+Operator = Annotated[
+    str, typer.Option("--operator", help="Who measured, kept with each image.", metavar="NAME")
 ]
 SampleFile = Annotated[
     Path | None,

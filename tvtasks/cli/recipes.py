@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from tvtasks.cli.terminal import console, say
+from tvtasks.cli.terminal import Exit, complain, console, say
+from tvtasks.errors import RecipeError
 
 if TYPE_CHECKING:
     from tvtasks.recipe import Recipe
@@ -30,8 +31,16 @@ def recipes(
         print(preset_text(show_name), end="")
         return
     if check:
+        faults = []
         for path in check:
-            say(_words(path, Recipe.load(path)))
+            try:
+                say(_words(path, Recipe.load(path)))
+            except RecipeError as error:
+                faults.append(str(error))
+        for fault in faults:
+            complain(f"tvtasks: {fault}")
+        if faults:
+            raise typer.Exit(Exit.USAGE)
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name in preset_names():

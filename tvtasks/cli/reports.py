@@ -47,7 +47,7 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
         known = [f"{word}{run[key]}" for key, word in _RUN.items() if run.get(key)]
         add("flow run", ", ".join(known))
     if quality := record.get("quality"):
-        from tvtasks.quality import QualityScores
+        from tvtasks.scores import QualityScores
 
         for name, fact in QualityScores(**quality).facts(image["units"]).items():
             add(name, fact)
@@ -108,6 +108,8 @@ def status(found: Status) -> RenderableType:
             facts.add_row("dashboard", _dashboard(beat))
         if beat.free is not None and beat.total is not None:
             facts.add_row("disk", f"{amount(beat.free)} of {amount(beat.total)} are free")
+    for standing in found.handed_on:
+        facts.add_row("handed on", Text(f"{standing.action}: {standing.words}"))
     parts: list[RenderableType] = [facts]
     if overview:
         parts += [Text(), _counts(found, overview)]

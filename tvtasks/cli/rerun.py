@@ -59,6 +59,7 @@ def rerun(
         ),
     ] = "",
     compression: options.CompressionOption = "gzip",
+    exact: options.Exact = False,
     sample: options.SampleFile = None,
     no_dashboard: options.NoDashboard = False,
     quiet: options.Quiet = False,
@@ -84,7 +85,7 @@ def rerun(
         failed_only,
         workers,
         dask,
-        Storage.of(compression, sample),
+        Storage.of(compression, sample, exact=exact),
         memory,
         frames=frames,
     )

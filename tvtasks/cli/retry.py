@@ -32,12 +32,13 @@ def retry(
     from tvtasks.archive.folder import find_ledger
     from tvtasks.health.heartbeat import read_heartbeat, utc_now
     from tvtasks.health.problems import life
-    from tvtasks.ledger import Ledger
+    from tvtasks.ledger import Ledger, State
 
     if bool(files) == everything:
         raise ConfigurationError("Name the files to retry, or give --all.")
     heartbeat = read_heartbeat(archive)
     missed: list[Path] = []
+    waiting: list[Path] = []
     number = 0
     # The watch that left the heartbeat only takes work for its own recipes.
     recipe = heartbeat.recipe if heartbeat else None
@@ -45,20 +46,27 @@ def retry(
         if everything:
             number = ledger.retry(recipe=recipe)
         for path in files or []:
-            queued = sum(_retry(ledger, archive, place, recipe) for place in _places(path, heartbeat))
+            places = _places(path, heartbeat)
+            queued = sum(_retry(ledger, archive, place, recipe) for place in places)
             number += queued
-            if not queued:
+            if not queued and places & {
+                entry.path for entry in ledger.entries(recipe, State.QUEUED, State.RUNNING)
+            }:
+                waiting.append(path)
+            elif not queued:
                 missed.append(path)
     for path in missed:
         complain(
             f"{path} is not among the failed, quarantined or cancelled files of {archive}, and its results "
             "are as they were written."
         )
+    for path in waiting:
+        say(f"{path} waits to be restored already, or is being restored.")
     if everything and not number:
         say("No file has failed: there is nothing to retry.")
     else:
         say(f"{count(number, 'file')} queued again.")
-    if number:
+    if number or waiting:
         is_alive = heartbeat is not None and life(heartbeat, utc_now()) == "alive"
         say(_who_restores(heartbeat, is_alive))
     if missed:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tvtasks.cli import options
+from tvtasks.cli.progress import counting
 from tvtasks.cli.terminal import Exit, complain_of_all, console, print_json, say, shell_line
 from tvtasks.words import count
 
@@ -40,7 +41,7 @@ def status(
     from tvtasks.cli import reports
     from tvtasks.health.status import read_status
 
-    lost = _check(archive, deep=deep) if check or deep else None
+    lost = _check(archive, deep=deep, silent=as_json) if check or deep else None
     found = read_status(archive)
     if as_json:
         record = found.record
@@ -66,15 +67,16 @@ def status(
         raise typer.Exit(Exit.ATTENTION)
 
 
-def _check(archive: Path, *, deep: bool) -> list[LostResults]:
+def _check(archive: Path, *, deep: bool, silent: bool) -> list[LostResults]:
     from tvtasks.archive.folder import find_ledger
     from tvtasks.health.heartbeat import read_heartbeat
     from tvtasks.health.results import check_and_queue
     from tvtasks.ledger import Ledger
 
     heartbeat = read_heartbeat(archive)
-    with Ledger(find_ledger(archive)) as ledger:
-        return check_and_queue(ledger, archive, heartbeat.recipe if heartbeat else None, deep=deep)
+    recipe = heartbeat.recipe if heartbeat else None
+    with Ledger(find_ledger(archive)) as ledger, counting("Checking results", None, silent) as progress:
+        return check_and_queue(ledger, archive, recipe, deep=deep, progress=progress)
 
 
 def unrestored(archive: Path) -> list[Entry]:

@@ -10,7 +10,6 @@ import typer
 from rich.text import Text
 
 from tvtasks.archive.folder import PRIVATE
-from tvtasks.archive.seals import read_seals
 from tvtasks.cli import options
 from tvtasks.cli.progress import counting
 from tvtasks.cli.terminal import Exit, errors, print_json, say
@@ -48,6 +47,7 @@ def verify(
     """
     files = _files(paths)
     from tvtasks.archive import verify_many
+    from tvtasks.archive.seals import read_seals
 
     done = 0
     text = "Restoring again" if recompute else "Checking"

@@ -70,10 +70,20 @@ def watch(
         ),
     ] = None,
     compression: options.CompressionOption = "gzip",
+    exact: options.Exact = False,
     sample: options.SampleFile = None,
+    session: options.SessionName = "",
+    operator: options.Operator = "",
     workers: options.Workers = 2,
     memory: options.Memory = None,
     ledger: options.LedgerFolder = None,
+    hand_on: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with what to do with each result: copy it, send it to a server …",
+            metavar="FILE.toml",
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     as_json: options.JsonLines = False,
 ) -> None:
@@ -98,10 +108,14 @@ def watch(
         port=port,
         metrics=metrics,
         compression=compression,
+        exact=exact,
         sample=sample,
+        session=session,
+        operator=operator,
         workers=workers,
         memory=memory,
         ledger=ledger,
+        hand_on=hand_on,
     )
     with watch_display(quiet=quiet, as_json=as_json) as display:
         tally = run(asked, display, silent=quiet or as_json)

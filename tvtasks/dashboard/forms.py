@@ -156,8 +156,8 @@ def _choice(step: Step) -> Any:
 class _Named(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    name: Annotated[str, Field(min_length=1, max_length=80)] = "own"
-    """Name of the recipe."""
+    name: Annotated[str, Field(max_length=80)] = ""
+    """Name of the recipe; if empty, what is not as usual in it."""
 
 
 class OwnRecipe(
@@ -185,12 +185,41 @@ class OwnRecipe(
         if not any(steps.values()):
             return ()
         try:
-            return (Recipe.model_validate({"name": self.name, **steps}),)
+            made = Recipe.model_validate(steps | ({"name": self.name} if self.name else {}))
         except ValidationError as error:
-            raise RecipeError(f"The recipe {self.name}: {' '.join(sentences(error))}") from error
+            raise RecipeError(
+                f"The recipe {self.name or 'of your own'}: {' '.join(sentences(error))}"
+            ) from error
+        return (made if self.name else made.model_copy(update={"name": made.differences}),)
+
+    @property
+    def title(self) -> str:
+        """Its name, also if its steps do not fit together; empty without any step."""
+        try:
+            return ", ".join(recipe.name for recipe in self.recipes)
+        except RecipeError:
+            return self.name or "own"
 
 
 NONE_OF_MY_OWN = OwnRecipe()
+
+
+def in_order(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a form with the position of each field, also in models within the form.
+
+    The form sorts by it. Prefect numbers the parameters alone, and PostgreSQL keeps the keys of JSON in an
+    order of its own.
+    """
+
+    def numbered(model: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {
+            name: {**about, "position": about.get("position", number)}
+            for number, (name, about) in enumerate(model.get("properties", {}).items())
+        }
+        return {**model, "properties": fields} if fields else dict(model)
+
+    models = {name: numbered(model) for name, model in schema.get("definitions", {}).items()}
+    return {**numbered(schema), "definitions": models}
 
 
 def _content(name: str, button: BaseModel) -> dict[str, Any] | None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tvtasks.dashboard.markdown import code, plain
+from tvtasks.figures import grey_range, panels
 from tvtasks.restoration import Restoration
+from tvtasks.steps import symbols
 
 
 def image_page(result: Restoration, target: Path, picture: Callable[[int], bytes], page_kb: int) -> str:
@@ -37,7 +39,9 @@ def image_page(result: Restoration, target: Path, picture: Callable[[int], bytes
 def _text(result: Restoration, target: Path) -> str:
     lines = ["| step | relative gap | seconds | method | parameters |", "| --- | --- | --- | --- | --- |"]
     for step in result.steps:
-        parameters = ", ".join(f"{key} {value}" for key, value in step.parameters.items() if key != "stop")
+        parameters = ", ".join(
+            f"{symbols().get(key, key)} {value}" for key, value in step.parameters.items() if key != "stop"
+        )
         done = step.convergence
         method, gap = (done.method, f"{done.gap:.1e}") if done else ("", "")
         lines.append(f"| {step.name} | {gap} | {step.seconds:.2f} | {method} | {plain(parameters)} |")
@@ -45,6 +49,8 @@ def _text(result: Restoration, target: Path) -> str:
     lines += ["", f"Recipe: {plain(result.recipe.name)}.{largest} {result.seconds:.2f} s in all."]
     for name, choice in result.choices.items():
         lines += ["", f"Step {name}: {plain(choice.words)}"]
+    ranges = (f"{panel.name} {grey_range(panel)}" for panel in panels(result))
+    lines += ["", f"Black to white: {plain('; '.join(ranges))}."]
     facts = result.quality.facts(result.micrograph.units)
     lines += ["", "Quality: " + plain("; ".join(f"{name} {fact}" for name, fact in facts.items())) + "."]
     lines += ["", f"Archive: {code(str(target.resolve()))}"]

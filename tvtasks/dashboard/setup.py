@@ -20,6 +20,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 
 from tvtasks.dashboard import allowed, automations
+from tvtasks.dashboard.forms import in_order
 from tvtasks.dashboard.own_flows import flow_at
 from tvtasks.errors import ConfigurationError
 
@@ -185,7 +186,9 @@ def _wanted(
         "work_queue_name": spec["work_pool"]["work_queue_name"],
         "concurrency_limit": limit["limit"] if limit else None,
         "concurrency_options": {"collision_strategy": limit["collision_strategy"]} if limit else None,
-        "parameter_openapi_schema": parameter_schema(flow).model_dump(mode="json", exclude_unset=True),
+        "parameter_openapi_schema": in_order(
+            parameter_schema(flow).model_dump(mode="json", exclude_unset=True)
+        ),
         "enforce_parameter_schema": True,
         "pull_steps": [],
     }

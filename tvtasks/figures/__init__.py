@@ -12,16 +12,16 @@ from tvtasks.figures.panels import (
     bar_within,
     caption,
     drawn,
+    grey_range,
     jpeg,
     limits,
     panels,
     png,
-    prefix,
     preview,
     preview_boxes,
     scale_bar,
-    with_prefix,
 )
+from tvtasks.words import prefix, with_prefix
 
 __all__ = [
     "PANEL_WIDTH",
@@ -32,6 +32,7 @@ __all__ = [
     "bar_within",
     "caption",
     "drawn",
+    "grey_range",
     "jpeg",
     "limits",
     "panels",

@@ -10,10 +10,11 @@ import numpy as np
 
 from tvtasks.choosing import Choice
 from tvtasks.choosing.spectrum import power_of, without_plane
-from tvtasks.figures.panels import drawn, panels, with_prefix
+from tvtasks.figures.panels import drawn, panels
 from tvtasks.figures.sheet import shortened
 from tvtasks.models import HuberROF
 from tvtasks.steps import Minimised
+from tvtasks.words import with_prefix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

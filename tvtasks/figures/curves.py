@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tvtasks.figures.panels import drawn, panels, prefix
+from tvtasks.figures.panels import drawn, panels
 from tvtasks.figures.sheet import draw_scale_bar, shortened
+from tvtasks.words import prefix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -18,12 +18,21 @@ from PIL import ImageDraw, ImageFont
 from tvtasks.micrograph import Image, Micrograph, Region
 from tvtasks.recipe import Recipe
 from tvtasks.steps import STEPS
+from tvtasks.words import prefix, with_prefix
 
 if TYPE_CHECKING:
     from tvtasks.choosing import Choice
 
 PANEL_WIDTH = 470
-"""Pixels."""
+"""Pixels; the panels of a small image, which this size would only interpolate, have half of it."""
+
+_SMALL = 330  # columns; an image of fewer is small
+_QUICK = 800  # pixels
+_WIDTHS = (PANEL_WIDTH, PANEL_WIDTH // 2)
+_GREYS = 128  # levels, which the eye cannot tell from more; the last bit of noise is what takes most space
+
+USUAL = ("raw", "background", "restored")
+"""The arrays of a picture, unless others are asked for."""
 
 _MARGIN, _GAP, _HEADER = 6, 10, 66  # the header has the caption and the panels' names
 _TITLE_SIZE, _CAPTION_SIZE, _CAPTION_GREY = 21, 17, 89
@@ -31,8 +40,6 @@ _BAR_FONT_SIZE, _BAR_GROUND = 20, 0.75  # how opaque the ground of the scale bar
 
 _ENOUGH = 50_000
 """Pixels to take percentiles from: the error is invisible."""
-
-_TAKES_PREFIX = {"m", "A", "V", "N", "Hz", "s"}
 
 _COARSE = 3
 """From this size in the picture, a pixel is drawn as a square; smaller ones are interpolated."""
@@ -47,6 +54,10 @@ class Restored(Protocol):
     def recipe(self) -> Recipe: ...  # noqa: D102
     @property
     def region(self) -> Region: ...  # noqa: D102
+    @property
+    def arrays(self) -> Mapping[str, Image]: ...  # noqa: D102
+    @property
+    def unitless(self) -> frozenset[str]: ...  # noqa: D102
     @property
     def background(self) -> Image | None: ...  # noqa: D102
     @property
@@ -69,12 +80,15 @@ class Panel:
         The values, shape (rows, columns).
     low, high
         The values drawn black and white.
+    unit
+        The unit of the values.
     """
 
     name: str
     image: Image
     low: float
     high: float
+    unit: str = ""
 
 
 class ScaleBar(NamedTuple):
@@ -88,8 +102,11 @@ Box = tuple[int, int, int, int]
 """A rectangle in a picture: left, top, right and bottom."""
 
 
-def panels(restoration: Restored) -> list[Panel]:
-    """Return raw | background | restored (raw | restored without a background) with their grey ranges.
+def panels(restoration: Restored, arrays: Sequence[str] = ()) -> list[Panel]:
+    """Return arrays with their grey ranges: raw | background | restored, without a background raw | restored.
+
+    `arrays` names others, such as ``disagreement`` and ``restored_errors``; those that the result does not
+    have, and those that are no images, are left out.
 
     Each range runs from the 0.5th to the 99.5th percentile of its panel, so that a spike does not turn the
     rest black. The background has the range of the raw image, so that the two can be compared, unless it is a
@@ -97,12 +114,16 @@ def panels(restoration: Restored) -> list[Panel]:
     """
     raw = restoration.micrograph.data[restoration.region.slices]
     range_of_raw = limits(raw)
-    shown = [Panel("raw", raw, *range_of_raw)]
-    if restoration.background is not None:
-        removed = restoration.background
-        shown.append(Panel("background", removed, *_range_of_background(removed, range_of_raw)))
-    shown.append(Panel("restored", restoration.restored, *limits(restoration.restored)))
-    return shown
+    present = {"raw": raw, **restoration.arrays}
+
+    def panel(name: str) -> Panel:
+        image = present[name]
+        low, high = _range_of_background(image, range_of_raw) if name == "background" else limits(image)
+        return Panel(name, image, low, high, "" if name in restoration.unitless else unit)
+
+    unit = restoration.micrograph.units
+    wanted = arrays or USUAL
+    return [panel(name) for name in wanted if name in present and present[name].ndim == 2]
 
 
 def _range_of_background(removed: Image, range_of_raw: tuple[float, float]) -> tuple[float, float]:
@@ -116,43 +137,46 @@ def preview(restoration: Restored) -> Pillow.Image:
     shown = panels(restoration)
     rows, columns = shown[0].image.shape
     dy, dx = restoration.micrograph.pixel_size or (1.0, 1.0)
+    width = _WIDTHS[_COARSE * columns > PANEL_WIDTH and columns < _SMALL]
     # A strip of a few lines is stretched to be visible.
-    height = round(PANEL_WIDTH * min(max(rows * dy / (columns * dx), 0.2), 5.0))
-    pitch = PANEL_WIDTH + _GAP
+    height = round(width * min(max(rows * dy / (columns * dx), 0.2), 5.0))
+    pitch = width + _GAP
     size = (2 * _MARGIN + len(shown) * pitch - _GAP, _HEADER + height + _MARGIN)
     picture = Pillow.new("L", size, 255)
     draw = ImageDraw.Draw(picture)
     _write(draw, (size[0] / 2, 22), caption(restoration), _CAPTION_SIZE, _CAPTION_GREY, size[0] - 2 * _MARGIN)
     for number, panel in enumerate(shown):
         left = _MARGIN + number * pitch
-        title = f"{panel.name}   {grey_range(panel, restoration.micrograph.units)}"
-        _write(draw, (left + PANEL_WIDTH / 2, 56), title, _TITLE_SIZE)
-        picture.paste(drawn(panel, (PANEL_WIDTH, height)), (left, _HEADER))
+        title = f"{panel.name}   {grey_range(panel)}"
+        _write(draw, (left + width / 2, 56), title, _TITLE_SIZE, width=width)
+        picture.paste(drawn(panel, (width, height)).point(_few_greys), (left, _HEADER))
         if bar := scale_bar(restoration.micrograph, columns):
-            _draw_scale_bar(picture, draw, bar, (left + PANEL_WIDTH, _HEADER + height))
-        draw.rectangle((left, _HEADER, left + PANEL_WIDTH - 1, _HEADER + height - 1), outline=0)
+            _draw_scale_bar(picture, draw, bar, (left, left + width), _HEADER + height)
+        draw.rectangle((left, _HEADER, left + width - 1, _HEADER + height - 1), outline=0)
     return picture
 
 
-def grey_range(panel: Panel, unit: str) -> str:
+def grey_range(panel: Panel) -> str:
     """Return the values drawn black and white, as text: ``-0.1 to 1.3 nm``."""
-    factor, prefixed = prefix(max(abs(panel.low), abs(panel.high)), unit)
+    factor, prefixed = prefix(max(abs(panel.low), abs(panel.high)), panel.unit)
     return f"{panel.low / factor:.3g} to {panel.high / factor:.3g} {prefixed}".strip()
 
 
 def preview_boxes(size: tuple[int, int]) -> tuple[Box, Box]:
     """Return where raw and restored are in a preview of `size` = (columns, rows)."""
     columns, rows = size
-    number = round((columns - 2 * _MARGIN + _GAP) / (PANEL_WIDTH + _GAP))
-    lefts = (_MARGIN, _MARGIN + (number - 1) * (PANEL_WIDTH + _GAP))
-    raw, restored = ((left, _HEADER, left + PANEL_WIDTH, rows - _MARGIN) for left in lefts)
+    length = columns - 2 * _MARGIN + _GAP
+    width = next((width for width in _WIDTHS if length % (width + _GAP) == 0), PANEL_WIDTH)
+    lefts = (_MARGIN, columns - _MARGIN - width)
+    raw, restored = ((left, _HEADER, left + width, rows - _MARGIN) for left in lefts)
     return raw, restored
 
 
 def png(picture: Pillow.Image) -> bytes:
     """Return a picture as a PNG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # more effort does not make noise smaller
+    # In a large picture, more effort takes long and saves little.
+    picture.save(buffer, "PNG", compress_level=6 if picture.width < _QUICK else 1)
     return buffer.getvalue()
 
 
@@ -228,6 +252,12 @@ def drawn(panel: Panel, size: tuple[int, int]) -> Pillow.Image:
     return picture.resize(size, Pillow.Resampling.NEAREST if coarse else Pillow.Resampling.HAMMING)
 
 
+def _few_greys(grey: int) -> int:
+    """Return the nearest of the greys that a preview has, black and white among them."""
+    step = 255 / (_GREYS - 1)
+    return round(round(grey / step) * step)
+
+
 def _averaged(image: Image, factor: int) -> Image:
     """Return the means of groups of `factor` rows; rows left over at the end are dropped."""
     if factor <= 1:
@@ -241,12 +271,12 @@ def _averaged(image: Image, factor: int) -> Image:
 
 
 def _draw_scale_bar(
-    picture: Pillow.Image, draw: ImageDraw.ImageDraw, bar: ScaleBar, corner: tuple[int, int]
+    picture: Pillow.Image, draw: ImageDraw.ImageDraw, bar: ScaleBar, sides: tuple[int, int], bottom: int
 ) -> None:
     """Draw a bar above its label on a light ground in the lower right corner of a panel."""
-    length = round(bar.part * PANEL_WIDTH)
-    width = min(max(length, round(_font(_BAR_FONT_SIZE).getlength(bar.label))) + 16, PANEL_WIDTH)
-    right, bottom = corner
+    left, right = sides
+    length = round(bar.part * (right - left))
+    width = min(max(length, round(_font(_BAR_FONT_SIZE).getlength(bar.label))) + 16, right - left)
     box = (right - width, bottom - 42, right, bottom)
     ground = picture.crop(box)
     picture.paste(Pillow.blend(ground, Pillow.new("L", ground.size, 255), _BAR_GROUND), box)
@@ -282,24 +312,3 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     path = Path(spec.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
     # Pictures are the same whether or not the system has a library for complex scripts.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def with_prefix(value: float, unit: str) -> str:
-    """Write a value with the prefix that makes its number short: 2e-9 m is 2 nm.
-
-    Examples
-    --------
-    >>> with_prefix(2e-9, "m"), with_prefix(1500, "counts")
-    ('2 nm', '1.5e+03 counts')
-    """
-    factor, prefixed = prefix(value, unit)
-    return f"{value / factor:.3g} {prefixed}".strip()
-
-
-def prefix(value: float, unit: str) -> tuple[float, str]:
-    """Return the factor and the prefixed unit that make the number of a value short."""
-    if unit in _TAKES_PREFIX and value:
-        for factor, letter in ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f")):
-            if abs(value) >= factor * 0.999:
-                return factor, letter + unit
-    return 1.0, unit

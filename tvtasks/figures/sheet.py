@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvtasks.figures.panels import Panel, drawn, limits, panels, scale_bar, with_prefix
+from tvtasks.figures.panels import Panel, drawn, limits, panels, scale_bar
 from tvtasks.micrograph import Micrograph
+from tvtasks.words import with_prefix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,13 +92,15 @@ def contact_sheet(micrograph: Micrograph, trials: Sequence[Trial], title: str, c
     return figure
 
 
-def rendered(figure: Figure, form: str) -> bytes:
-    """Return a figure as a PNG or PDF, with the same bytes each time."""
+def rendered(figure: Figure, form: str, dpi: int = 200) -> bytes:
+    """Return a figure as a PNG, PDF or SVG, with the same bytes each time."""
+    from matplotlib import rc_context  # noqa: PLC0415
+
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    dated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    with warnings.catch_warnings(), rc_context({"svg.hashsalt": "tvtasks"}):
         warnings.filterwarnings("ignore", message="Glyph")  # a name may have letters that no font here has
-        metadata: dict[str, Any] = {"CreationDate": None} if form == "pdf" else {}
-        figure.savefig(buffer, format=form, dpi=200, metadata=metadata)
+        figure.savefig(buffer, format=form, dpi=dpi, metadata=dated.get(form, {}))
     return buffer.getvalue()
 
 

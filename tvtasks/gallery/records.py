@@ -14,7 +14,6 @@ from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.archive.verdicts import key
 from tvtasks.figures import bar_within, with_prefix
 from tvtasks.pages import as_json, printable
-from tvtasks.quality import QualityScores
 from tvtasks.steps import symbols
 
 Record = dict[str, Any]
@@ -83,6 +82,7 @@ def run_record(entry: CatalogueEntry, folder: Path) -> Record:
         "file": printable(entry.path.name),
         "recipe": printable(entry.recipe),
         "technique": entry.technique or "",
+        **{key: printable(entry.session[key]) for key in ("session", "operator") if key in entry.session},
         "written": entry.written_at.timestamp(),
         "acquired": entry.acquired_at.timestamp() if entry.acquired_at else None,
         "gap": entry.gap,
@@ -92,6 +92,8 @@ def run_record(entry: CatalogueEntry, folder: Path) -> Record:
         "verdict": entry.verdict,
         "note": printable(entry.note),
         "notes": [printable(note) for note in entry.notes],
+        "flags": list(entry.scores.flags) if entry.scores else [],
+        "scores": _scores(entry),
     }
 
 
@@ -131,11 +133,17 @@ def bar_record(entry: CatalogueEntry) -> list[Any] | None:
     return list(bar_within(entry.region.shape[1] * entry.pixel_size[1], entry.pixel_unit))
 
 
+def _scores(entry: CatalogueEntry) -> dict[str, float]:
+    """Return the scores to filter and sort by, short enough for a page of thousands."""
+    found = entry.scores.fractions if entry.scores else {}
+    return {name: float(f"{value:.4g}") for name, value in found.items()}
+
+
 def _facts(entry: CatalogueEntry) -> Iterator[tuple[str, str]]:
     for step in entry.steps:
         yield step, _parameters(entry.parameters[step])
-    if entry.quality:
-        yield from QualityScores(**entry.quality).facts(entry.units).items()  # type: ignore[arg-type]
+    if entry.scores:
+        yield from entry.scores.facts(entry.units).items()
     yield "gap", "nothing proven" if entry.gap is None else f"{entry.gap:.1e}"
     rows, columns = entry.shape
     size = f"{columns} × {rows} px"

@@ -1,4 +1,4 @@
-"""Metrics of a watch for Prometheus: files by state, seconds by step, age of the queue, gaps of results."""
+"""Metrics of a watch for Prometheus: files by state, seconds by step, age of the queue, gaps and scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 from tvtasks.errors import ArchiveError, ConfigurationError
 from tvtasks.ledger import UNRESTORED, Overview, State
 from tvtasks.listener import Listener
-from tvtasks.outcome import Change
+from tvtasks.outcome import Change, Outcome
+from tvtasks.scores import FLAGS
 
 if TYPE_CHECKING:
     from tvtasks.restoration import Call
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 _GAPS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 0.1, 1.0)
+_FRACTIONS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 1.0, 1.02, 1.05, 1.1, 1.5)
 
 
 class Metrics(Listener):
@@ -68,6 +70,18 @@ class Metrics(Listener):
         self._gaps = Histogram(
             "tvtasks_gap", "Largest certified relative gap of an image", buckets=_GAPS, registry=self.registry
         )
+        self._scores = Histogram(
+            "tvtasks_score",
+            "Scores of the images that were restored, as fractions",
+            ["score"],
+            buckets=_FRACTIONS,
+            registry=self.registry,
+        )
+        self._flagged = Counter(
+            "tvtasks_flagged", "Restored images that someone should look at", ["flag"], registry=self.registry
+        )
+        for flag in FLAGS:  # a counter that appears with its first image has not increased
+            self._flagged.labels(flag)
         self.registry.register(_OfLedger(overview, now))
 
     def changed(self, change: Change) -> None:
@@ -78,10 +92,18 @@ class Metrics(Listener):
             self._restored.inc()
             self._last.set(self._now())
             for outcome in change.outcomes:
-                if outcome.gap is not None:
-                    self._gaps.observe(outcome.gap)
+                self._count(outcome)
         elif change.state in UNRESTORED:
             self._unrestored.inc()
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.gap is not None:
+            self._gaps.observe(outcome.gap)
+        if outcome.scores:
+            for name, value in outcome.scores.fractions.items():
+                self._scores.labels(name).observe(value)
+            for flag in outcome.scores.flags:
+                self._flagged.labels(flag).inc()
 
     def timed(self, call: Call) -> Call:
         """Return a function that calls a step as `call` does and records its time under its name."""

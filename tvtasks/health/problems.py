@@ -38,6 +38,7 @@ Kind = Literal[
     "failed",
     "quarantined",
     "cancelled",
+    "hand-on",
 ]
 Life = Literal["alive", "stalled", "stopped"]
 

@@ -68,6 +68,7 @@ def find_lost(
     *,
     deep: bool = False,
     path: Path | None = None,
+    progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> list[LostResults]:
     """Return the files whose results are missing, empty or damaged, and record those that are back.
 
@@ -84,6 +85,8 @@ def find_lost(
         time of last change is not as it was when they were written.
     path
         Only the results of this file.
+    progress
+        Called with the number of files whose results were checked, and of all.
 
     Raises
     ------
@@ -98,8 +101,11 @@ def find_lost(
         )
     check = _Check(archive, deep)
     found = []
+    checked, total = 0, ledger.overview(recipe).counts.get(State.DONE, 0)
     for piece in ledger.outputs(recipe, path):
         for number, outputs in piece:
+            checked += 1
+            progress(checked, max(checked, total))
             if check.is_as_recorded(outputs):
                 continue
             entry = ledger.entry(number)
@@ -297,9 +303,14 @@ def _expected(folder: Path, log: SealLog) -> dict[Path, str]:
 
 
 def check_and_queue(
-    ledger: Ledger, archive: Path, recipe: str | None = None, *, deep: bool = False
+    ledger: Ledger,
+    archive: Path,
+    recipe: str | None = None,
+    *,
+    deep: bool = False,
+    progress: Callable[[int, int], object] = lambda done, of: None,
 ) -> list[LostResults]:
     """Find the files whose results are lost, queue them again, and return them; see `find_lost`."""
-    lost = find_lost(ledger, archive, recipe, deep=deep)
+    lost = find_lost(ledger, archive, recipe, deep=deep, progress=progress)
     queue_lost(ledger, lost)
     return lost

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tvtasks.archive.folder import find_ledger, heartbeat_path, ledger_path
 from tvtasks.errors import ArchiveError, ConfigurationError
+from tvtasks.handover.notes import Standing, standings
 from tvtasks.health.heartbeat import Heartbeat, read_heartbeat, read_local_heartbeat, utc_now
 from tvtasks.health.problems import Life, Problem, judge, life
 from tvtasks.ledger import Entry, Overview, ReadOnlyLedger, State
 from tvtasks.words import count
+
+_MANY_ATTEMPTS = 5  # within some five minutes
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Status:
         What needs attention, gravest first; empty if all is well.
     newest_notes
         The notes of the newest result: what its recipe did to the image, and what was kept.
+    handed_on
+        How far each action is that results are handed on by.
     """
 
     archive: Path
@@ -43,6 +48,7 @@ class Status:
     overview: Overview | None
     problems: tuple[Problem, ...]
     newest_notes: tuple[str, ...] = ()
+    handed_on: tuple[Standing, ...] = ()
 
     @property
     def needs_start(self) -> bool:
@@ -69,6 +75,8 @@ class Status:
             record["files"] = _files_record(self.overview)
             if newest := self.overview.newest:
                 record["newest"] = {"file": str(newest.path), "notes": list(self.newest_notes)}
+        if self.handed_on:
+            record["handed_on"] = [asdict(standing) for standing in self.handed_on]
         return record
 
 
@@ -96,7 +104,33 @@ def read_status(archive: Path, *, now: Callable[[], datetime] = utc_now) -> Stat
     else:
         problems += _problems_with_files(archive, overview, state)
     notes = _notes(overview.newest) if overview and overview.newest else ()
-    return Status(archive, state, heartbeat, overview, tuple(problems), notes)
+    handed_on = _handed_on(archive)
+    problems += problems_of_handing_on(handed_on)
+    return Status(archive, state, heartbeat, overview, tuple(problems), notes, handed_on)
+
+
+def _handed_on(archive: Path) -> tuple[Standing, ...]:
+    try:
+        return tuple(standings(archive))
+    except (ArchiveError, ConfigurationError):
+        return ()
+
+
+def problems_of_handing_on(found: Iterable[Standing]) -> Iterator[Problem]:
+    """Yield the actions that keep failing, and those whose receiver refused results."""
+    for standing in found:
+        if standing.attempts >= _MANY_ATTEMPTS:
+            yield Problem(
+                "hand-on",
+                f"{count(standing.waiting, 'result')} cannot be handed on to {standing.action}: "
+                f"{standing.reason}. tvtasks tries again at least every hour.",
+            )
+        if standing.refused:
+            yield Problem(
+                "hand-on",
+                f"{standing.action} refused {count(standing.refused, 'result')}. Correct the action, then "
+                "run tvtasks hand-on with --retry.",
+            )
 
 
 def _notes(entry: Entry) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ class Item:
         an older algorithm, ``missing`` if it holds none.
     sample
         The sample data of the newest run that has any.
+    session
+        The session of the newest run that has one.
     """
 
     source: Path
@@ -59,6 +61,7 @@ class Item:
     run_id: str
     state: ImageState
     sample: Mapping[str, Any] | None = None
+    session: Mapping[str, str] | None = None
 
 
 class Estimate(NamedTuple):

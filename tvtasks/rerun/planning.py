@@ -15,6 +15,7 @@ from tvtasks.archive.catalogue import CatalogueEntry, ImageKey, archive_files, e
 from tvtasks.archive.folder import has_watch, ledger_path
 from tvtasks.archive.identity import content_sha256, work_id
 from tvtasks.archive.seals import read_seals
+from tvtasks.archive.session import NO_SESSION, Session
 from tvtasks.archive.storage import Sample
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 from tvtasks.filesystem import is_same_folder
@@ -33,7 +34,7 @@ _READERS = 4  # original files read at a time, to find the images in them
 class Job(NamedTuple):
     """The images to restore from one file, so that each file is read once.
 
-    `sample` holds the sample data in the archive.
+    `sample` and `session` hold what the archive has.
     """
 
     source: Path
@@ -41,6 +42,7 @@ class Job(NamedTuple):
     recipe: Recipe
     run_ids: frozenset[str]
     sample: Sample | None = None
+    session: Session = NO_SESSION
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Plan:
                 items[0].given,
                 frozenset(item.run_id for item in items),
                 _sample(items),
+                _session(items),
             )
             for items in grouped.values()
         ]
@@ -153,9 +156,9 @@ def plan(
     experience = [run for place in found for run in found[place]] + ([] if same else there)
     faults: dict[Path, str] = {}
     images: dict[ImageKey, tuple[Path, bool, CatalogueEntry]] = {}
-    samples = {
-        run.image: run.sample for run in sorted(experience, key=lambda run: run.written_at) if run.sample
-    }
+    by_age = sorted(experience, key=lambda run: run.written_at)
+    samples = {run.image: run.sample for run in by_age if run.sample}
+    sessions = {run.image: run.session for run in by_age if run.session}
     for newest in latest(run for place in found for run in found[place]):
         if newest.fault:
             faults[newest.path] = newest.fault
@@ -182,7 +185,7 @@ def plan(
     }
     intact = _intact(there, archive)
     runs = {run.run_id for run in intact}
-    items = list(_items(wanted, recipes, runs, known, faults, without, samples))
+    items = list(_items(wanted, recipes, runs, known, faults, without, samples, sessions))
     current = {item.run_id for item in items if item.state == "current"}
     bare = [run.path for run in intact if run.run_id in current and not run.preview.exists()]
     return Plan(archive, tuple(items), len(without), faults, estimate(items, experience), tuple(bare))
@@ -206,6 +209,12 @@ def _sample(items: Iterable[Item]) -> Sample | None:
     return Sample(**known) if known else None
 
 
+def _session(items: Iterable[Item]) -> Session:
+    """Return the session of a file, whose images were measured together."""
+    known = next((item.session for item in items if item.session), None)
+    return Session(**known) if known else NO_SESSION
+
+
 def _items(
     images: Mapping[ImageKey, tuple[Path, bool, CatalogueEntry]],
     recipes: RecipeBook,
@@ -214,6 +223,7 @@ def _items(
     faults: dict[Path, str],
     without: list[Path],
     samples: Mapping[ImageKey, Mapping[str, Any]],
+    sessions: Mapping[ImageKey, Mapping[str, str]],
 ) -> Iterator[Item]:
     """Yield an item for each image; note images without a recipe, or without one for their technique."""
     resolved: dict[tuple[int, str | None], Recipe] = {}
@@ -229,7 +239,7 @@ def _items(
             continue
         run_id = work_id(*key, recipe)
         state: ImageState = "current" if run_id in runs else "outdated" if key in known else "missing"
-        yield Item(path, stored, newest, given, recipe, run_id, state, samples.get(key))
+        yield Item(path, stored, newest, given, recipe, run_id, state, samples.get(key), sessions.get(key))
 
 
 def _sorted_out(sources: Iterable[Path]) -> tuple[list[Path], list[Path]]:

@@ -242,7 +242,8 @@ def _do_batch(
 
 def _do(job: Job, directory: Path, context: Mapping[str, Any], storage: Storage) -> list[Outcome]:
     """Restore those images of a file that are in the plan."""
-    storage = replace(storage, sample=storage.sample or job.sample)
+    session = storage.session.over(job.session)
+    storage = replace(storage, sample=storage.sample or job.sample, session=session)
     notes: tuple[str, ...] = ()
     try:
         if job.stored:
@@ -250,6 +251,8 @@ def _do(job: Job, directory: Path, context: Mapping[str, Any], storage: Storage)
             context = {**context, "raw_from": job.source.name}
         else:
             images, notes = channels.choose(workflow.read(job.source), job.recipe)
+            storage, faults = workflow.in_session(storage, job.source, images)
+            notes += faults
         chosen = [image for image in images if _run_id(image, job.recipe) in job.run_ids]
     except Exception as error:
         return [_failed(job.source.name, job, error)]

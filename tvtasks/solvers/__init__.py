@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 
 from tvtasks.errors import RecipeError, UnusableImageError
+from tvtasks.memory import RESERVE, free
 from tvtasks.models import TGVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers.stopping import Check, Gap, Published, StoppingRule
@@ -17,6 +18,8 @@ __all__ = ["Check", "Convergence", "Gap", "Published", "Solution", "StoppingRule
 
 # Energies contain squared contrasts, times λ and the number of pixels; float64 ends at 1e±308.
 _LEAST_CONTRAST = 1e-100
+# Below this tolerance an iteration may continue in float64. Up to so many bytes nobody asks what is free.
+_DOUBLE, _SMALL = 1e-4, 2**30
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,6 +90,7 @@ def solve(
     direction: Direction = "both",
     stop: StoppingRule | None = None,
     threads: int = 1,
+    memory: float | None = None,
 ) -> Solution:
     """Minimise `model` for `image` as it is: nothing is scaled.
 
@@ -109,6 +113,9 @@ def solve(
     threads
         Cores to use, for the rows of one large image or for the frames of a stack. The result is bit for bit
         the same.
+    memory
+        Bytes that the arrays of an iteration may take; None for what is free. An iteration that needs more
+        keeps its arrays in temporary files, with the same result (`tvtasks.solvers.scratch`).
 
     Returns
     -------
@@ -145,7 +152,7 @@ def solve(
     """
     if np.ndim(image) == 3 and len(image) > 0:
         _check_request(model, direction, threads)
-        return _solve_stack(image, model, direction, stop, threads)
+        return _solve_stack(image, model, direction, stop, threads, memory)
     f = _checked(image)
     rule = Gap() if stop is None else stop
     _check_request(model, direction, threads)
@@ -175,9 +182,10 @@ def solve(
             converged=True,
             method="constant",
         )
+    in_files = _exceeds(f, model, rule.rtol, memory)
     exact, start = None, None
     if not isinstance(model, HuberROF):
-        known = extremes.solve(f, model, direction, rtol=rule.rtol)
+        known = extremes.solve(f, model, direction, rtol=rule.rtol, lean=in_files)
         if known is not None:
             return known
     elif model.alpha > 0:
@@ -187,15 +195,24 @@ def solve(
         exact = by_line.solve(f, model, direction, rtol=rule.rtol, threads=threads)
     if exact is not None and exact.gap <= rule.rtol:
         return exact
-    return primal_dual.solve(f, model, direction, rule, threads, start)
+    return primal_dual.solve(f, model, direction, rule, threads, start, in_files=in_files)
+
+
+def _exceeds(f: Array, model: Model, rtol: float, memory: float | None) -> bool:
+    """Return whether the arrays of an iteration would take more memory than they may."""
+    needed = model.memory * f.size * (2 if rtol < _DOUBLE else 1)
+    if memory is None:
+        known = free() if needed > _SMALL else None
+        memory = np.inf if known is None else RESERVE * known
+    return bool(needed > memory)
 
 
 def _check_request(model: Model, direction: Direction, threads: int) -> None:
     """Raise an error that describes what cannot be done."""
     if direction not in get_args(Direction):
         raise RecipeError(f"There is no direction {direction!r}. Use 'both', 'x' or 'y'.")
-    if threads < 1:
-        raise RecipeError(f"threads = {threads} cannot compute anything. Use 1 or more.")
+    if threads < 1 or threads != int(threads):
+        raise RecipeError(f"threads = {threads} cannot compute anything. Use a whole number from 1 on.")
     for name, weight in vars(model).items():
         if isinstance(weight, float) and weight != 0 and not _LEAST_CONTRAST <= weight <= 1 / _LEAST_CONTRAST:
             raise RecipeError(
@@ -205,12 +222,17 @@ def _check_request(model: Model, direction: Direction, threads: int) -> None:
 
 
 def _solve_stack(
-    stack: Array, model: Model, direction: Direction, stop: StoppingRule | None, threads: int
+    stack: Array,
+    model: Model,
+    direction: Direction,
+    stop: StoppingRule | None,
+    threads: int,
+    memory: float | None,
 ) -> Solution:
     """Solve frame by frame, `threads` at a time, so that memory holds only that many working sets."""
 
     def one(frame: Array) -> Solution:
-        return solve(frame, model, direction=direction, stop=stop)
+        return solve(frame, model, direction=direction, stop=stop, memory=memory and memory / threads)
 
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:

@@ -13,7 +13,7 @@ doi:10.1007/s10851-010-0251-1.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,14 +21,24 @@ from tvtasks.models import TGVL1, TVL1, HuberROF, Model
 from tvtasks.operators import Array, Direction
 from tvtasks.solvers import Check, Solution, bounds
 from tvtasks.solvers.grid import Grid, pad
-from tvtasks.solvers.wavefront import Threads, share_rows
+from tvtasks.solvers.wavefront import BAND, Threads, share_rows
 
 # By these, and by what leaves nothing beyond ±λ, w is multiplied for the bound of TV-L1.
 _SCALES = np.array([1.0, 0.999, 0.995, 0.98, 0.93])
+# Pixels that are repaired together, so that they stay in the cache.
+_BAND_PIXELS = 2**19
 # How fast the local scale of q decays, per pixel at λ = α1, and how often it is found anew.
 _DECAY, _ROUNDS = 0.06, 2
 # Below this part of the energy, a bound is not worth another round.
 _HOPELESS = (0.5, 0.99, 1.0)
+
+
+class Repairs(Protocol):
+    """Makes a dual field prove more."""
+
+    def rows(self, dual: Array, first: int, last: int) -> Array:
+        """Return the repaired rows from one before `first` to `last`, of a padded field."""
+        ...
 
 
 class Certificate(NamedTuple):
@@ -123,16 +133,17 @@ def certify_padded(
     threads: Threads | None = None,
     *,
     rounds: int | None = None,
+    repair: Repairs | None = None,
 ) -> Certificate:
     """Certify padded iterates for f = (image − low) / extent, without a temporary of the image's size.
 
     Rows are summed one by one and then together, so that the number of threads changes nothing. `rounds`
-    says how often the local scale of TGV-L1 is found anew.
+    says how often the local scale of TGV-L1 is found anew; `repair` makes the dual field of TV-L1 prove more.
     """
     if isinstance(model, HuberROF):
         return _huber_rof(model, at, image, low, extent, grid, threads)
     if isinstance(model, TVL1):
-        return _tv_l1(model, at, image, low, extent, grid, threads)
+        return _tv_l1(model, at, image, low, extent, grid, threads, repair)
     return _tgv_l1(model, at, image, low, extent, grid, threads, _ROUNDS if rounds is None else rounds)
 
 
@@ -166,6 +177,7 @@ def _tv_l1(
     extent: float,
     grid: Grid,
     threads: Threads | None,
+    repair: Repairs | None,
 ) -> Certificate:
     """Scale w = ∇ᵀp, and pay for what is still beyond ±λ with the range of the image; the best scale counts.
 
@@ -174,12 +186,24 @@ def _tv_l1(
     end = len(at.u) - 1
     sums = np.zeros((2 + _SCALES.size, end + 1))
     least, greatest = (float(image.min()) - low) / extent, (float(image.max()) - low) / extent
+    box = (model.lam, least, greatest, _SCALES)
 
     def some(first: int, last: int) -> float:
-        box = (model.lam, least, greatest, _SCALES)
+        if repair is not None:
+            height = max(BAND, _BAND_PIXELS // at.u.shape[1])
+            return max(repaired(n, min(n + height, last)) for n in range(first, last, height))
         found = bounds.tv_l1_bounds(
             at.u, at.dual, image, low, extent, grid.mx, grid.my, *box, first, last, sums
         )
+        return float(found.max())
+
+    def repaired(first: int, last: int) -> float:
+        assert repair is not None
+        dual, above = repair.rows(at.dual, first, last), first - 1
+        here = np.zeros((len(sums), last - above))
+        u, rows, my = at.u[above:], image[above:], grid.my[above:]
+        found = bounds.tv_l1_bounds(u, dual, rows, low, extent, grid.mx, my, *box, 1, last - above, here)
+        sums[:, first:last] = here[:, 1:]
         return float(found.max())
 
     most = max(share_rows(threads, some, 1, end))

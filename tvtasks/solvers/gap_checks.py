@@ -10,7 +10,7 @@ from tvtasks.operators import Array
 from tvtasks.solvers import bounds, certificates
 from tvtasks.solvers.certificates import Certificate, Iterates
 from tvtasks.solvers.stopping import Check
-from tvtasks.solvers.wavefront import Threads, share_rows
+from tvtasks.solvers.wavefront import Threads, share_rows, zeros
 
 # Fewer iterations than this between two checks of the gap are not worth a check.
 LEAST_BLOCK = 25
@@ -29,6 +29,14 @@ class Best:
     bound: str = ""
     promising: float = 6.0  # how far above the tolerance a gap may be for a repair to be tried
 
+    fell: float = 0.0  # by how much the energy fell, and the bound rose, at the last look
+    rose: float = 0.0
+    _before: tuple[float, float] = (np.inf, -np.inf)
+
+    def begin(self) -> None:
+        """Begin a look, which may note several iterates."""
+        self._before = self.energy, self.lower
+
     def note(self, certificate: Certificate, at: Iterates, threads: Threads | None = None) -> None:
         """Keep what is better at this check."""
         if self.u is None or certificate.energy < self.energy:
@@ -37,6 +45,7 @@ class Best:
             self.v = None if at.v is None else _copied(at.v, self.v, threads)
         if certificate.lower > self.lower or not self.bound:
             self.lower, self.bound = certificate.lower, certificate.bound
+        self.fell, self.rose = self._before[0] - self.energy, self.lower - self._before[1]
 
     @property
     def gap(self) -> float:
@@ -47,7 +56,7 @@ class Best:
 def _copied(source: Array, target: Array | None, threads: Threads | None) -> Array:
     """Copy an array, into `target` if it has the same dtype."""
     if target is None or target.dtype != source.dtype:
-        target = np.empty_like(source)
+        target = zeros(threads, source.shape, source.dtype)
     shape = (-1, *source.shape[-2:])
     whole, there = source.reshape(shape), target.reshape(shape)
     share_rows(threads, lambda first, last: bounds.copy_rows(whole, there, first, last), 0, shape[1])

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tvtasks.operators import Array, Direction
-from tvtasks.solvers import bounds, kernels
+from tvtasks.solvers import kernels
 from tvtasks.solvers.certificates import Iterates
 from tvtasks.solvers.grid import kept
-from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows
+from tvtasks.solvers.wavefront import Threads, zeros
 
 # Bounds of ‖∇‖² by direction; they hold for ‖E‖² of TGV-L1 as well.
 NORM = {"both": 8.0, "x": 4.0, "y": 4.0}
@@ -28,11 +28,13 @@ class RecentMeans:
 
     The bounds need a derivative of the dual field within ±λ at every pixel. The last iterate oscillates about
     that long after u has settled; a mean gives a gap several times smaller. There are two, which start anew
-    in turn, so that one of them always covers a fair part of the iterations.
+    in turn, so that one of them always covers a fair part of the iterations after the `first` ones, in which
+    no memory is touched.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.fields = np.zeros((2, *shape), np.float32)
+    def __init__(self, shape: tuple[int, ...], threads: Threads | None = None, first: int = 0) -> None:
+        self._first = first
+        self.fields = zeros(threads, (2, *shape), np.float32)
         self._counted = [0, 0]
         self._older, self._done, self._until = 0, 0, 0
 
@@ -46,7 +48,7 @@ class RecentMeans:
         shares = np.zeros((iterations, 2))
         start, self._done = self._done, self._done + iterations
         for done in range(start + 1, start + iterations + 1):
-            if done % _SAMPLE and done != start + iterations:
+            if done <= self._first or (done % _SAMPLE and done != start + iterations):
                 continue
             if done > self._until:
                 self._until = max(done + 2 * _SAMPLE, int(_GROWTH * done))
@@ -73,40 +75,30 @@ class Iteration(NamedTuple):
     last_phase: bool = True
     # the first phase ends when the energy is within about this part of the tolerance
     enough: float = 0.5
-    repair: Callable[[Array], Array] | None = None  # a dual field that proves more than the given one
+    repair: Repair | None = None  # makes the dual field prove more
 
 
 class Repair:
     """Turns a dual field of TV-L1 into one that exceeds its bounds by less, so that it proves more.
 
-    Ten steps cost as much as ten iterations, and the gap is often five times smaller.
+    Ten steps cost as much as ten iterations, and the gap is often five times smaller. A row depends on as
+    many rows around it as there are steps, so bands of rows are repaired one by one.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], lam: float, direction: Direction, threads: Threads | None
-    ) -> None:
-        self._fields = np.zeros((2, 2, *shape), np.float32)
-        self._front = Wavefront(shape, np.float32, arrays=4, variables=1, lag=2, stages=2, threads=threads)
-        self._lam, self._along, self._threads = lam, kept(direction), threads
+    def __init__(self, lam: float, direction: Direction) -> None:
+        self._lam, self._along = lam, kept(direction)
         t, self._beyond = 1.0, np.zeros(_REPAIRS)
         for n in range(_REPAIRS):
             after = (1 + np.sqrt(1 + 4 * t * t)) / 2
             t, self._beyond[n] = after, (t - 1) / after
 
-    def __call__(self, dual: Array) -> Array:
-        """Return the repaired field, which the next call overwrites."""
-        p, o = self._fields
-        for field in (p, o):
-            share_rows(
-                self._threads,
-                lambda first, last: bounds.copy_rows(dual, field, first, last),  # noqa: B023
-                0,
-                dual.shape[1],
-            )
-
-        def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
-            beyond = self._beyond[start : start + iterations]
-            kernels.repair(p, o, *self._along, self._lam, beyond, iterations, rows, first, last)
-
-        self._front.run(iterate, _REPAIRS)
-        return np.asarray(p)
+    def rows(self, dual: Array, first: int, last: int) -> Array:
+        """Return the repaired rows from one before `first` to `last`, of a padded field."""
+        end = dual.shape[1] - 1
+        above, below = max(first - 2 - _REPAIRS, 0), min(last + 2 + _REPAIRS, end)
+        p = np.array(dual[:, above : below + 1])
+        o = p.copy()
+        rows = np.zeros((_REPAIRS, 1, 4, p.shape[2]), p.dtype)
+        steps = p.shape[1] + 2 * (_REPAIRS - 1)
+        kernels.repair(p, o, *self._along, self._lam, self._beyond, _REPAIRS, rows, 1, steps)
+        return np.ascontiguousarray(p[:, first - 1 - above : last + 1 - above])

@@ -20,8 +20,9 @@ from tvtasks.solvers.certificates import Certificate, Iterates, certify_padded
 from tvtasks.solvers.gap_checks import LEAST_BLOCK, Best, phase_ends, rounding_matters, until_next_check
 from tvtasks.solvers.grid import Grid, crop, kept, pad
 from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMeans, Repair
+from tvtasks.solvers.scratch import Scratch
 from tvtasks.solvers.stopping import Check, Gap
-from tvtasks.solvers.wavefront import Threads, Wavefront, share_rows
+from tvtasks.solvers.wavefront import Threads, Wavefront, duplicate, share_rows, zeros
 
 _RELAXATION_HUBER = 1.8
 # Dual steps of TV-L1 and of plain ROF, for both ∇u and u − f, for images in [0, 1]; they were tuned on the
@@ -34,20 +35,31 @@ _SIGMA_ROF = 100.0
 # σ = _PACE / distance, more for a tight tolerance and
 # less where u is almost the image. The distance is _ROUGHNESS times the mean difference from the four
 # neighbours at least. Below _NOISY the phases are as fast, unless u is almost the image.
-_MEASURED, _OWN = 32, 3
+_MEASURED, _OWN, _FINISH, _AGAIN = 32, 3, 4, 5
 _MEAN_COUNTS = 250
 _PACE, _PACE_TIGHT, _TIGHT, _PACE_ALMOST = 0.5, 1.0, 5e-4, 0.25
+_PACE_VERY_TIGHT, _PACE_NOISY = 1.2, 0.8
+# From so many iterations on, a repair costs little beside those between two looks.
+_LATE = 400
 _ROUGHNESS, _NOISY, _ALMOST = 0.35, 0.0143, 0.5
 _LEAST_PACE = 1e-3
-# Below this tolerance the phases of TV-L1 are as fast.
-_VERY_TIGHT = 2e-5
+# Below this tolerance TV-L1 takes longer dual steps, unless u is almost the image, and ten times as long ones
+# at the end.
+_VERY_TIGHT, _LONGER = 2e-5, 10.0
 # The gap of Huber-ROF at which rounding to float32 stopped the iteration, for λ and α of all sizes.
 _FLOOR_HUBER = 3e-8
 _NO_MEANS = np.zeros((2, 2, 1, 1), np.float32)
 
 
 def solve(
-    image: Array, model: Model, direction: Direction, rule: Gap, threads: int = 1, start: Array | None = None
+    image: Array,
+    model: Model,
+    direction: Direction,
+    rule: Gap,
+    threads: int = 1,
+    start: Array | None = None,
+    *,
+    in_files: bool = False,
 ) -> Solution:
     """Iterate until the certified relative gap is at most ``rule.rtol``.
 
@@ -57,7 +69,8 @@ def solve(
     it from the tolerance. The L1 models take steps that follow from the image, after some iterations, or run
     in phases: first with steps that bring the energy down until it hardly falls any more, then with steps
     that bring the proof. Working memory, in images of float64: 8 for Huber-ROF, 11 for TV-L1 (20 with a small
-    λ), 16 for TGV-L1; half as much where float32 suffices, but 10 for TGV-L1 with a small λ.
+    λ), 16 for TGV-L1; half as much where float32 suffices, but 10 for TGV-L1 with a small λ. With `in_files`,
+    that is in temporary files.
     """
     low, extent = float(image.min()), float(image.max()) - float(image.min())
     image = np.ascontiguousarray(image)
@@ -68,14 +81,19 @@ def solve(
     done, began, phase = 0, 0, 0
     dtype: Any = np.float32
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        team = Threads(pool, threads) if pool else None
-        f = _scaled(image, low, extent, dtype)
-        begin = None if start is None else (_scaled(start, low, extent, dtype),)
-        iteration = _start(f, in_range, direction, team, state=begin)
+        team = Threads(pool, threads, Scratch() if in_files else None) if pool or in_files else None
+        f = _scaled(image, low, extent, dtype, team)
+        iteration = _start(
+            f,
+            in_range,
+            direction,
+            team,
+            state=None if start is None else (_scaled(start, low, extent, dtype, team),),
+        )
         pace = None
 
-        def certified(at: Iterates) -> Certificate:
-            return certify_padded(in_range, at, image, low, extent, exact_grid, team)
+        def certified(at: Iterates, repair: Repair | None = None) -> Certificate:
+            return certify_padded(in_range, at, image, low, extent, exact_grid, team, repair=repair)
 
         while True:
             approaching = phase == 0 and not iteration.last_phase
@@ -97,22 +115,25 @@ def solve(
             if history[-1].iteration == _MEASURED and phase == 0:
                 pace = _pace(in_range, direction, iteration.state[0], f, rule.rtol, team)
                 turns = turns or pace is not None
+            other = _finishing(model, dtype, phase, done - began, best, rule.rtol)
+            turns = turns or other is not None
             if turns or rounds:
                 state, mean = list(iteration.state), iteration.mean
                 if turns:
-                    phase, began, mean = _OWN if pace else phase + 1, done, None
+                    phase, began, mean = other or (_OWN if pace else phase + 1), done, None
                 del iteration, at
                 if rounds:
                     dtype = np.float64
-                    _widen(state)
-                    f = _scaled(image, low, extent, dtype)
+                    _widen(state, team)
+                    f = _scaled(image, low, extent, dtype, team)
                 iteration = _start(f, in_range, direction, team, phase, state, mean, pace)
-            block = _until_next(history, rule.rtol, began, approaching, phase, rounds)
-            block = min(block, rule.max_iterations - done)
-            iteration.advance(block)
-            done += block
+            due = min(
+                done + _until_next(history, rule.rtol, began, approaching, phase, rounds), rule.max_iterations
+            )
+            iteration.advance(due - done)
+            done = due
         dual = at.dual
-        del iteration, at
+        del iteration, at, f
         final, u, v = _in_unit_of_the_image(
             best, dual, model, image, low, extent, rule.rtol, exact_grid, team
         )
@@ -120,6 +141,22 @@ def solve(
     return certificates.solution(
         final, u, v, method=method, converged=final.gap <= rule.rtol, iterations=done, history=tuple(history)
     )
+
+
+def _finishing(model: Model, dtype: Any, phase: int, age: int, best: Best, rtol: float) -> int | None:
+    """Return the phase of TV-L1 that is due near a very tight tolerance, if it is another.
+
+    What energy and bound still lack is in proportion to what they gained since the look before. Long dual
+    steps take the energy three quarters of its way, and leave the bound, if that is enough.
+    """
+    if not isinstance(model, TVL1) or dtype is np.float32:
+        return None
+    if phase == _FINISH and best.fell < 0.25 * (best.gap - rtol) * best.lower:
+        return _AGAIN
+    if phase == _OWN and age >= 2 * LEAST_BLOCK and best.fell > 0:
+        left = best.gap * (0.25 * best.fell + best.rose) / (best.fell + best.rose)
+        return _FINISH if left <= rtol < best.gap else None
+    return None
 
 
 def _until_next(
@@ -133,15 +170,16 @@ def _until_next(
         # Rounding blurs the proof, not the direction: after a few iterations in float64 the gap is checked
         # again.
         return LEAST_BLOCK
-    if phase == _OWN and began == done:
+    if phase == _FINISH or (phase == _OWN and began == done):
         return 2 * LEAST_BLOCK  # nothing was ever proven sooner
     return until_next_check(history, rtol, began, approaching)
 
 
-def _widen(state: list[Array]) -> None:
+def _widen(state: list[Array], threads: Threads | None) -> None:
     """Convert arrays to float64, one by one to save memory."""
-    for n in range(len(state)):
-        state[n] = state[n].astype(np.float64)
+    for n, narrow in enumerate(state):
+        state[n] = zeros(threads, narrow.shape, np.float64)
+        state[n][...] = narrow
 
 
 def _look(
@@ -149,7 +187,7 @@ def _look(
     age: int,
     best: Best,
     rtol: float,
-    certified: Callable[[Iterates], Certificate],
+    certified: Callable[..., Certificate],
     threads: Threads | None,
 ) -> tuple[Iterates, Certificate]:
     """Certify the iterates of an iteration that is `age` iterations old, and keep the best.
@@ -159,6 +197,7 @@ def _look(
     """
     at = iteration.iterates(iteration.repair is None and age >= LEAST_BLOCK)
     now = certified(at)
+    best.begin()
     best.note(now, at, threads)
     if iteration.repair is None or best.gap <= rtol:
         return at, now
@@ -169,10 +208,9 @@ def _look(
         best.note(again, of_mean, threads)
         if again.lower > now.lower:
             proof, dual = again, of_mean.dual
-    if rtol < best.gap and proof.gap <= best.promising * rtol:
-        repaired = at._replace(dual=iteration.repair(dual))
-        better = certified(repaired)
-        best.note(better, repaired, threads)
+    if rtol < best.gap and (proof.gap <= best.promising * rtol or age >= _LATE):
+        better = certified(at._replace(dual=dual), iteration.repair)
+        best.note(better, at, threads)
         best.promising = float(np.clip(0.9 * proof.gap / max(better.gap, 1e-300), 2.0, 20.0))
     return at, now
 
@@ -193,12 +231,13 @@ def _pace(
     pace = max(far, _ROUGHNESS * rough)
     if pace < _LEAST_PACE:
         return None
-    if isinstance(model, TVL1) and rtol < _VERY_TIGHT:
-        return None
-    if isinstance(model, TVL1) and far < _ALMOST * pace:
-        return pace / _PACE_ALMOST
     if isinstance(model, TVL1):
-        return pace / (_PACE if rtol >= _TIGHT else _PACE_TIGHT) if far >= _NOISY else None
+        almost, noisy = far < _ALMOST * pace, far >= _NOISY
+        if rtol < _VERY_TIGHT:
+            return None if almost else pace / (_PACE_NOISY if noisy else _PACE_VERY_TIGHT)
+        if almost or noisy:
+            return pace / (_PACE_ALMOST if almost else _PACE if rtol >= _TIGHT else _PACE_TIGHT)
+        return None
     strong = model.lam >= tgv.OWN_STEPS * model.alpha1
     return pace if strong and (pace >= _NOISY or model.lam >= tgv.OWN_ALWAYS * model.alpha1) else None
 
@@ -233,15 +272,23 @@ def _in_unit_of_the_image(
 
 def _rescaled(a: Array, low: float, extent: float, dtype: Any, threads: Threads | None) -> Array:
     """Return low + extent · a, computed in float64."""
-    result = np.empty(a.shape, dtype)
+    result = zeros(threads, a.shape, dtype)
     share_rows(
         threads, lambda first, last: bounds.rescale(a, low, extent, result, first, last), 0, a.shape[1]
     )
     return result
 
 
-def _scaled(image: Array, low: float, extent: float, dtype: Any) -> Array:
-    return pad((image.astype(np.result_type(image, dtype), copy=False) - low) / extent, dtype)
+def _scaled(image: Array, low: float, extent: float, dtype: Any, threads: Threads | None) -> Array:
+    """Return the image in [0, 1], padded."""
+    padded = zeros(threads, (image.shape[0] + 2, image.shape[1] + 2), dtype)
+    rows, wide = crop(padded), np.result_type(image, dtype)
+
+    def some(first: int, last: int) -> None:
+        rows[first:last] = (image[first:last].astype(wide, copy=False) - low) / extent
+
+    share_rows(threads, some, 0, len(image))
+    return padded
 
 
 def _start(
@@ -279,7 +326,7 @@ def _huber_rof(
     if state is None:
         state = (pad(linear.smooth(crop(f), lam * alpha, direction), f.dtype),)
     if len(state) == 1:
-        state = (*state, np.zeros((2, *f.shape), f.dtype))
+        state = (*state, zeros(threads, (2, *f.shape), f.dtype))
         kernels.huber_dual(state[0], alpha, *kept(direction), state[1])
     u, p = state
 
@@ -350,9 +397,10 @@ def _tv_l1(
 ) -> Iteration:
     """Iterate TV-L1, starting at the image."""
     front, (u, s, p) = _tv_start(f, threads, state)
-    recent = mean or RecentMeans(p.shape)
+    recent = mean or RecentMeans(p.shape, threads, _MEAN_COUNTS // 2)
     sigma = _SIGMA[phase] if pace is None else 1 / pace
-    repair = Repair(p.shape[1:], model.lam, direction, threads)
+    if phase == _FINISH:
+        sigma *= _LONGER
     shares = np.zeros((0, 2))
 
     def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:
@@ -389,7 +437,7 @@ def _tv_l1(
         # removes most of that.
         lambda energy: (1.0 if pace is None else 0.2) * sigma * EPS / energy,
         last_phase=phase >= 2,
-        repair=repair,
+        repair=Repair(model.lam, direction),
     )
 
 
@@ -397,4 +445,10 @@ def _tv_start(
     f: Array, threads: Threads | None, state: Sequence[Array] | None
 ) -> tuple[Wavefront, Sequence[Array]]:
     front = Wavefront(f.shape, f.dtype, arrays=6, variables=2, lag=2, stages=3, threads=threads)
-    return front, state or (f.copy(), np.zeros_like(f), np.zeros((2, *f.shape), f.dtype))
+    if state is None:
+        state = (
+            duplicate(f, threads),
+            zeros(threads, f.shape, f.dtype),
+            zeros(threads, (2, *f.shape), f.dtype),
+        )
+    return front, state

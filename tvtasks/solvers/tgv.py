@@ -12,7 +12,7 @@ from tvtasks.solvers import linear, tgv_kernels
 from tvtasks.solvers.certificates import Iterates
 from tvtasks.solvers.grid import Grid, crop
 from tvtasks.solvers.iteration import EPS, NORM, RELAXATION, Iteration, RecentMeans
-from tvtasks.solvers.wavefront import Threads, Wavefront
+from tvtasks.solvers.wavefront import Threads, Wavefront, duplicate, zeros
 
 # Primal steps for u and, at λ = α1, for v, for images in [0, 1]; like those of TV-L1 they were tuned on the
 # terraces, the lattice and the noisy image of tests.benchmarks.cases. The first of the three bring the energy
@@ -38,9 +38,9 @@ def start(
 ) -> Iteration:
     """Start an iteration from the image and v = 0, or continue from the `state` of another."""
     if state is None:
-        u = f.copy()
-        v, p = np.zeros((2, 2, *f.shape), f.dtype)
-        q = np.zeros((4 if model.gradient == "jacobian" else 3, *f.shape), f.dtype)
+        u = duplicate(f, threads)
+        v, p = zeros(threads, (2, 2, *f.shape), f.dtype)
+        q = zeros(threads, (4 if model.gradient == "jacobian" else 3, *f.shape), f.dtype)
         state = u, v, p, q
     if phase == 0 and model.lam <= _PRECONDITIONED * model.alpha1:
         return _preconditioned(f, model, direction, threads, state)
@@ -65,7 +65,7 @@ def _preconditioned(
     """
     grid = Grid.of(crop(f).shape, direction, f.dtype)
     u, v, p, q = state
-    s, z = np.zeros_like(f), np.zeros((3, *f.shape), f.dtype)
+    s, z = zeros(threads, f.shape, f.dtype), zeros(threads, (3, *f.shape), f.dtype)
     tgv_kernels.residuals(s, p, q, *grid, z)
     np.clip(-z[0], -model.lam, model.lam, out=s)  # the value of s at a solution
     sigma_p = _SIGMA_P * (model.lam / model.alpha1) ** -0.5 * model.alpha1
@@ -80,7 +80,7 @@ def _preconditioned(
     def advance(iterations: int) -> None:
         for _ in range(iterations):
             tgv_kernels.residuals(s, p, q, *grid, z)
-            list((threads.pool.map if threads else map)(go, range(3)))
+            list((threads.pool.map if threads and threads.pool else map)(go, range(3)))
             tgv_kernels.duals(
                 s,
                 p,
@@ -128,7 +128,7 @@ def _plain(
     tau_u, tau_v = own[0] / model.alpha1, own[1] / model.alpha1 * weight**-0.7
     sigma_p, sigma_q = _dual_steps(NORM[direction], tau_u, tau_v)
 
-    recent = mean or RecentMeans(q.shape)
+    recent = mean or RecentMeans(q.shape, threads)
     shares = np.zeros((0, 2))
 
     def iterate(start: int, iterations: int, rows: Array, first: int, last: int) -> None:

@@ -319,7 +319,9 @@ def _block(data: Array, free: int, lam: float, alpha1: float, alpha2: float) -> 
     factors[0, :2] = 1.0
     # Multipliers of w, p and q, for the upper and the lower bound.
     a = np.zeros((3, 2, n + 4, _LANES))
-    f[2:end] = data
+    for i in range(n):  # f[2:end] = data compiles for seconds what would describe unequal shapes
+        for lane in range(_LANES):
+            f[i + 2, lane] = data[i, lane]
     t = np.full(n + 4, -2.0)
     if free == n - 1:
         t[end - 1] = -1.0

@@ -22,7 +22,7 @@ from tvtasks import quality
 from tvtasks.errors import ConfigurationError, RecipeError, TvtasksError
 from tvtasks.micrograph import Micrograph
 from tvtasks.recipe import Recipe, sentences
-from tvtasks.restoration import Restoration, restore
+from tvtasks.restoration import Restoration, restore, within_memory
 from tvtasks.steps import MODELS, STEPS, parameters_of, symbols
 
 MOST_POINTS = 256
@@ -284,8 +284,9 @@ def _trial(micrograph: Micrograph, point: Point, directory: Path) -> Trial:
     from tvtasks import archive  # noqa: PLC0415 - needs HDF5, the grid does not
 
     try:
-        result = restore(micrograph, point.recipe)
-        path = archive.write(result, directory)
+        with within_memory(micrograph, point.recipe):
+            result = restore(micrograph, point.recipe)
+            path = archive.write(result, directory)
     except TvtasksError as error:
         return Trial(point, fault=str(error))
     except Exception as error:  # a defect at one point does not spoil the others

@@ -12,7 +12,7 @@ from tvtasks.errors import ConfigurationError
 from tvtasks.figures import Restored
 from tvtasks.micrograph import Region
 from tvtasks.pages import page, printable
-from tvtasks.quality import QualityScores
+from tvtasks.scores import QualityScores
 from tvtasks.tuning.layers import encode
 from tvtasks.tuning.series import part_of
 

@@ -18,7 +18,7 @@ from tvtasks.errors import ConfigurationError
 from tvtasks.micrograph import Micrograph, Region
 from tvtasks.models import HuberROF, Model
 from tvtasks.recipe import Recipe
-from tvtasks.restoration import prepare
+from tvtasks.restoration import prepare, within_memory
 from tvtasks.solvers import Gap, solve
 from tvtasks.steps import MODELS, STEPS, Minimised
 
@@ -133,8 +133,9 @@ def tune(
     recipe = recipe.for_technique(micrograph.technique, micrograph.name)
     step = step or _first(recipe)
     recipe = _with_lam(recipe, step, models)
-    draft = _until(micrograph, recipe, step)
-    recipe = _with_number(draft, step)
+    with within_memory(micrograph, recipe):
+        draft = _until(micrograph, recipe, step)
+        recipe = _with_number(draft, step)
     variants = _variants(recipe, step, models, directions, alphas, lams)
     points = [(n, m) for n, (_, recipes) in enumerate(variants) for m in range(len(recipes))]
     part = part_of(
