@@ -1,3 +1,4 @@
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -693,7 +694,7 @@ class TestSchemas:
         ledger.finish(running(ledger), [OUTPUT], {})
         ledger.close()
         with sqlite3.connect(ledger.path) as db:
-            db.execute("UPDATE files SET outputs = ?", (f'["{OUTPUT.path}"]',))
+            db.execute("UPDATE files SET outputs = ?", (json.dumps([str(OUTPUT.path)]),))
             db.execute("PRAGMA user_version = 2")
         db.close()
         bare = (Output(OUTPUT.path),)
@@ -703,5 +704,6 @@ class TestSchemas:
             assert found.entries()[0].outputs == bare
         with sqlite3.connect(ledger.path) as db:
             assert db.execute("PRAGMA user_version").fetchone() == (3,)
-            assert db.execute("SELECT outputs FROM files").fetchone() == (f'[["{OUTPUT.path}", -1, -1, ""]]',)
+            (outputs,) = db.execute("SELECT outputs FROM files").fetchone()
+        assert json.loads(outputs) == [[str(OUTPUT.path), -1, -1, ""]]
         db.close()

@@ -65,7 +65,15 @@ P
         "$pip" install -q --target site "${windows[@]}" "$want" || echo "left out: $want"
     done <get/wanted.txt
 
-printf 'python313.zip\n.\n..\\site\nZ:%s\nimport site\n' "${checkout//\//\\}" >cp313/python313._pth
+# python313._pth would have Python ignore PYTHONPATH, with which tests give their child processes a module.
+# Wine 8 lacks CopyFile2, and ends a process that calls it; shutil does without.
+rm -f cp313/python313._pth
+mkdir -p cp313/Lib/site-packages
+cat >cp313/Lib/site-packages/tvtasks.pth <<P
+Z:${dir//\//\\}\\site
+Z:${checkout//\//\\}
+import _winapi; vars(_winapi).pop("CopyFile2", None)
+P
 cat >py <<P
 #!/usr/bin/env bash
 export WINEPREFIX=$dir/prefix WINEDEBUG=-all WINEDLLOVERRIDES="ucrtbase=n,b"
