@@ -21,6 +21,7 @@ from prefect.workers.process import ProcessWorker
 
 from tests.dashboard.test_setup import TRIGGER, clear
 from tvtasks.dashboard import setup as deploying
+from tvtasks.dashboard.forms import in_order
 from tvtasks.dashboard.setup import Wishes
 from tvtasks.dashboard.supervision import prefect_at
 from tvtasks.options import USUAL_RECIPE
@@ -101,8 +102,15 @@ class TestPrefectYaml:
     def test_our_command_agrees_with_prefects_own(self, applied, server):
         with prefect_at(server.api_url), get_client(sync_client=True) as client:
             actions = list(deploying.deploy(client, Wishes()))
+            now = {name: client.read_deployment(there.id) for name, there in applied.items()}
         # Our pool allows a run no command or environment of its own; Prefect's own pool does.
-        assert {one.done for one in actions if one.kind not in {"automation", "work pool"}} == {"unchanged"}
+        others = {"automation", "work pool", "deployment"}
+        assert {one.done for one in actions if one.kind not in others} == {"unchanged"}
+        # Prefect does not number the fields of models within a form.
+        for name, before in applied.items():
+            assert now[name].parameter_openapi_schema == in_order(before.parameter_openapi_schema)
+            ignored = {"parameter_openapi_schema", "updated", "last_polled", "status"}
+            assert now[name].model_dump(exclude=ignored) == before.model_dump(exclude=ignored)
         assert deploying.template(())["job_configuration"]["env"]["DO_NOT_TRACK"] == "1"
 
 

@@ -40,11 +40,20 @@ _STYLES = {
 _ROWS = 15
 
 
+class _Bar(Progress):
+    """A bar that prints nothing if it is disabled; rich before version 14 then ends a line."""
+
+    def stop(self) -> None:
+        """End the bar."""
+        if not self.disable:
+            super().stop()
+
+
 @contextmanager
 def spinner(text: str, silent: bool) -> Iterator[None]:
     """Show on a terminal that work is under way."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(
+    with _Bar(
         *columns, console=console, transient=True, disable=silent or not console.is_terminal
     ) as progress:
         progress.add_task(text)
@@ -55,7 +64,7 @@ def spinner(text: str, silent: bool) -> Iterator[None]:
 def counting(text: str, total: int | None, silent: bool) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on the error output; yield a function that takes the number done and the total."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=silent or not errors.is_terminal) as bar:
+    with _Bar(*columns, console=errors, transient=True, disable=silent or not errors.is_terminal) as bar:
         task = bar.add_task(text, total=total)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
@@ -230,7 +239,7 @@ class BatchDisplay(Listener):
         self._heading = heading
         self._silent = quiet or as_json
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(
+        self._bar = _Bar(
             *columns, console=console, transient=True, disable=self._silent or not console.is_terminal
         )
         self._task = self._bar.add_task("Reading", total=None)
