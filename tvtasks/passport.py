@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvtasks import archive, channels, readers
-from tvtasks.archive.lean import Rounding, stored_arrays, with_formulas
-from tvtasks.archive.reading import formulas
+from tvtasks.archive.layout import METHOD
+from tvtasks.archive.lean import as_recorded
 from tvtasks.archive.record import json_bytes
 from tvtasks.errors import ConfigurationError
 from tvtasks.files import refuse_taken
@@ -164,9 +164,7 @@ def again(record: Mapping[str, Any], path: Path) -> list[str]:
         raise ConfigurationError(
             f"{path} holds no image {image['channel']} any more as this tvtasks reads it."
         )
-    made, rounding = restore(fitting[0], recipe), record.get("rounding")
-    arrays = stored_arrays(made, Rounding(**rounding) if rounding else None)
-    arrays = with_formulas(arrays, formulas(record), made.region)
+    arrays = as_recorded(restore(fitting[0], recipe), record)
     return [
         name
         for name, about in record["arrays"].items()
@@ -295,7 +293,7 @@ def _fill(
     root["citation"] = crate.add(
         ContextEntity(
             crate,
-            "https://doi.org/10.48550/arXiv.2505.08843",
+            METHOD,
             {"@type": "ScholarlyArticle", "name": CITATION},
         )
     )

@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 from tvtasks.draft import ModelSettings, Settings
-from tvtasks.errors import RecipeError
+from tvtasks.errors import ConfigurationError, RecipeError
 from tvtasks.models import Positive
 from tvtasks.steps import MODELS, STEPS, HuberROFStep, Median, TGVL1Step, TVL1Step, parameters_of
 
@@ -451,6 +451,21 @@ def _keys() -> set[str]:
     return {*Recipe.model_fields, *chain.from_iterable(map(parameters_of, MODELS))}.union(
         *(table.__pydantic_fields__ for table in tables)  # type: ignore[attr-defined]
     )
+
+
+def read_settings(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file of other settings than a recipe's; `what` begins the message of a fault.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))  # Notepad may write a byte-order mark
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"{what} {path} cannot be read: {reason}.") from error
 
 
 def sentences(error: ValidationError) -> list[str]:

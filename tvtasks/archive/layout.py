@@ -42,7 +42,8 @@ _NEXUS_RELEASE = "v2026.01"  # the definitions that the tests validate against
 
 _OF_USER = {"operator": "name", "affiliation": "affiliation", "email": "email", "orcid": "ORCID"}
 
-_METHOD = "https://doi.org/10.48550/arXiv.2505.08843"  # NXsensor_scan wants the address of each program
+METHOD = "https://doi.org/10.48550/arXiv.2505.08843"
+"""The paper of the method; NXsensor_scan wants an address for each program."""
 _OF_RESOLUTION = ("lattice_before", "lattice_after", "lattice_kept", "detail_kept", "step_kept")
 _OF_REPRODUCIBILITY = ("line_jumps_before", "line_jumps_after", "whiteness", "saturated")
 
@@ -302,7 +303,7 @@ def _process(
         sequence_index=number,
     )
     if is_spm:
-        _describe(process["program"], version=version, program_url=_METHOD)
+        _describe(process["program"], version=version, program_url=METHOD)
     _parameters(_group(process, "parameters", "NXparameters"), described["parameters"])
     if choice := described["choice"]:
         _choice(process, step.name, choice)

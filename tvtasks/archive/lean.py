@@ -25,9 +25,7 @@ _FRACTION = 1 / 16  # of the noise, whose variance rounding raises by 0.03 %
 _SIGNIFICANT = 1 / 32  # of a value; an error estimate is uncertain by more
 _LEAST_SIDE = 8  # pixels; in smaller images the noise is unknown
 _SIDE = 1024  # pixels; the noise is measured in the middle
-_DARK = (
-    5  # percentile of brightness at which the noise is taken, because counts have less noise where it is dark
-)
+_DARK = 5  # percentile of brightness at which the noise is taken: of counts, what is dark has less
 _TERM = re.compile(r"(\w+)(\[.*\])?")
 
 
@@ -79,12 +77,12 @@ class Rounding:
 def rounding_for(restoration: Restoration) -> Rounding | None:
     """Return how to round the arrays of a restoration; None if its image shows no noise."""
     from tvtasks.choosing.noise import estimate_noise  # noqa: PLC0415 - brings in scipy
+    from tvtasks.choosing.spectrum import middle  # noqa: PLC0415
 
     raw = restoration.micrograph.data[restoration.region.slices]
     if min(raw.shape) < _LEAST_SIDE:
         return None
-    top, left = (max((length - _SIDE) // 2, 0) for length in raw.shape)
-    values = raw[top : top + _SIDE, left : left + _SIDE].astype(np.float64)
+    values = middle(raw, _SIDE).astype(np.float64)
     with np.errstate(all="ignore"):  # values near the largest number overflow, and have no noise then
         found = estimate_noise(values)
         dark = np.sqrt(found.variance(np.asarray(np.percentile(values, _DARK))))
@@ -139,13 +137,17 @@ def lean(
     return arrays, formulas
 
 
-def with_formulas(
-    arrays: Mapping[str, NDArray[Any]], formulas: Mapping[str, str], region: Region
-) -> dict[str, NDArray[Any]]:
-    """Return arrays, with those that have a formula computed by it."""
-    found = dict(arrays)
-    for name, formula in formulas.items():
-        found[name] = computed(formula, found, region, found[name].dtype)
+def formulas_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the formulas of the arrays of a run that follow from others, by name."""
+    return {name: about["formula"] for name, about in record["arrays"].items() if "formula" in about}
+
+
+def as_recorded(restoration: Restoration, record: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a restoration rounded and computed as those of a run were, to compare the two."""
+    rounding = record.get("rounding")  # that of then: the noise is not measured again
+    found = stored_arrays(restoration, Rounding(**rounding) if rounding else None)
+    for name, formula in formulas_of(record).items():
+        found[name] = computed(formula, found, restoration.region, found[name].dtype)
     return found
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tvtasks.archive.filters import MissingFilterError, have_filters
 from tvtasks.archive.layout import ENTRY, RECORD, VENDOR_METADATA
-from tvtasks.archive.lean import computed
+from tvtasks.archive.lean import computed, formulas_of
 from tvtasks.archive.record import READABLE, SCHEMA, sha256
 from tvtasks.errors import ArchiveError
 from tvtasks.micrograph import Image, Micrograph, Position, Region, Source, array_sha256
@@ -302,16 +302,11 @@ def _array(file: h5py.File, path: Path, about: Mapping[str, Any]) -> NDArray[Any
     return values
 
 
-def formulas(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the formulas of the arrays of a run that follow from others, by name."""
-    return {name: about["formula"] for name, about in record["arrays"].items() if "formula" in about}
-
-
 def _all_arrays(file: h5py.File, path: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the arrays of a run in the order of its record, after those that formulas need."""
     abouts = record["arrays"]
     found = {name: _array(file, path, about) for name, about in abouts.items() if "formula" not in about}
-    for name in formulas(record):
+    for name in formulas_of(record):
         found[name] = _computed(file, path, record, name, found)
     yield from ((name, found[name]) for name in abouts)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from tvtasks.errors import ConfigurationError
 from tvtasks.models import STRICT
-from tvtasks.recipe import sentences
+from tvtasks.recipe import read_settings, sentences
 
 FILE = "session.toml"
 """Name of the file in the folder of the images, or above it."""
@@ -89,11 +88,7 @@ def read_sessions(path: Path, when: datetime) -> Session:
     ConfigurationError
         The file cannot be read, or has unknown or wrong fields.
     """
-    try:
-        content = tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"The session in {path} cannot be read: {reason}.") from error
+    content = read_settings(path, "The session in")
     tables = content.pop("from", [])
     found = _session(path, content)
     if not isinstance(tables, list):

@@ -74,9 +74,8 @@ def _as_csv(table: Columns) -> bytes:
     writer = csv.writer(text)
     writer.writerow(table)
     writer.writerows(zip(*([_cell(value) for value in values] for _, values in table.values()), strict=True))
-    return text.getvalue().encode(
-        "utf-8-sig", errors="replace"
-    )  # Excel takes it for UTF-8 by its first bytes
+    # Excel takes it for UTF-8 by its first bytes.
+    return text.getvalue().encode("utf-8-sig", errors="replace")
 
 
 def _cell(value: Any) -> Any:

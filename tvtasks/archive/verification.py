@@ -12,7 +12,7 @@ import numpy as np
 
 from tvtasks.archive import reading
 from tvtasks.archive.layout import ENTRY
-from tvtasks.archive.lean import Rounding, stored_arrays, with_formulas
+from tvtasks.archive.lean import as_recorded
 from tvtasks.archive.record import sha256
 from tvtasks.archive.sealing import is_whole
 from tvtasks.archive.software import software
@@ -180,9 +180,7 @@ def _compared(path: Path, run: reading.ArchivedRun, again: Restoration, label: s
     then, now = run.record["software"], software()
     others = _changed(then, now)
     distances = {}
-    rounding = run.record.get("rounding")  # that of then: the noise is not measured again
-    computed = stored_arrays(again, Rounding(**rounding) if rounding else None)
-    computed = with_formulas(computed, reading.formulas(run.record), run.region)
+    computed = as_recorded(again, run.record)
     for name, old in run.arrays.items():
         new = computed[name]
         if old.dtype != new.dtype or old.tobytes() != new.tobytes():

@@ -76,10 +76,10 @@ class Spectrum:
     weights: Array
 
 
-def middle(image: Array) -> Array:
+def middle(image: Array, side: int = _CROP) -> Array:
     """Return the middle of a large image, which shows its lattice as well; of a small one all."""
-    top, left = (max((size - _CROP) // 2, 0) for size in image.shape)
-    return image[top : top + _CROP, left : left + _CROP]
+    top, left = (max((size - side) // 2, 0) for size in image.shape)
+    return image[top : top + side, left : left + side]
 
 
 def kappa(frequency: Array | float) -> Array:

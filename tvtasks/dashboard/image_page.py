@@ -37,10 +37,11 @@ def image_page(result: Restoration, target: Path, picture: Callable[[int], bytes
 
 
 def _text(result: Restoration, target: Path) -> str:
+    known = symbols()
     lines = ["| step | relative gap | seconds | method | parameters |", "| --- | --- | --- | --- | --- |"]
     for step in result.steps:
         parameters = ", ".join(
-            f"{symbols().get(key, key)} {value}" for key, value in step.parameters.items() if key != "stop"
+            f"{known.get(key, key)} {value}" for key, value in step.parameters.items() if key != "stop"
         )
         done = step.convergence
         method, gap = (done.method, f"{done.gap:.1e}") if done else ("", "")

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import subprocess
-import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -27,7 +26,7 @@ from tvtasks.archive.catalogue import CatalogueEntry
 from tvtasks.errors import ConfigurationError
 from tvtasks.files import write_whole
 from tvtasks.models import STRICT
-from tvtasks.recipe import sentences
+from tvtasks.recipe import read_settings, sentences
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _UNWELCOME = frozenset({400, 413, 415, 422})  # the server does not want this result; others may be welcome
@@ -124,7 +123,7 @@ class Post:
 
     def deliver(self, entry: CatalogueEntry, client: httpx.Client) -> None:  # noqa: D102
         fields = described(entry)
-        headers = {name: with_secrets(value) for name, value in self.headers.items()}
+        headers = _with_secrets(self.headers)
         if self.exists:
             url = _filled(with_secrets(self.exists), fields)
             answer = client.get(url, headers=headers, timeout=self.timeout)
@@ -172,7 +171,7 @@ class Event:
             },
             "payload": described(entry),
         }
-        headers = {name: with_secrets(value) for name, value in self.headers.items()}
+        headers = _with_secrets(self.headers)
         api = with_secrets(self.url).rstrip("/")
         headers |= self._token(client, api, headers)
         _judge(client.post(f"{api}/events", json=[event], headers=headers, timeout=self.timeout), set())
@@ -201,11 +200,7 @@ def load_actions(path: Path) -> list[Action]:
         The file cannot be read, an action is incomplete or cannot work, or a variable that one needs is not
         set.
     """
-    try:
-        tables = tomllib.loads(path.read_text("utf-8-sig")).get("action", [])
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"Actions {path} cannot be read: {reason}.") from error
+    tables = read_settings(path, "Actions").get("action", [])
     found = [_action(path, table) for table in (tables if isinstance(tables, list) else [])]
     names = [action.name for action in found]
     if not names or len(set(names)) < len(names):
@@ -258,6 +253,10 @@ def with_secrets(text: str) -> str:
         return os.environ[found[1]].strip()  # a file that held it may end with a line break
 
     return _VARIABLE.sub(value, text)
+
+
+def _with_secrets(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: with_secrets(value) for name, value in headers.items()}
 
 
 def without_secrets(text: str, action: Action) -> str:

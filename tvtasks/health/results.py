@@ -68,7 +68,7 @@ def find_lost(
     *,
     deep: bool = False,
     path: Path | None = None,
-    progress: Callable[[int, int], object] = lambda done, of: None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[LostResults]:
     """Return the files whose results are missing, empty or damaged, and record those that are back.
 
@@ -101,11 +101,12 @@ def find_lost(
         )
     check = _Check(archive, deep)
     found = []
-    checked, total = 0, ledger.overview(recipe).counts.get(State.DONE, 0)
+    checked, total = 0, ledger.overview(recipe).counts.get(State.DONE, 0) if progress else 0
     for piece in ledger.outputs(recipe, path):
         for number, outputs in piece:
             checked += 1
-            progress(checked, max(checked, total))
+            if progress:
+                progress(checked, max(checked, total))
             if check.is_as_recorded(outputs):
                 continue
             entry = ledger.entry(number)
@@ -308,7 +309,7 @@ def check_and_queue(
     recipe: str | None = None,
     *,
     deep: bool = False,
-    progress: Callable[[int, int], object] = lambda done, of: None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[LostResults]:
     """Find the files whose results are lost, queue them again, and return them; see `find_lost`."""
     lost = find_lost(ledger, archive, recipe, deep=deep, progress=progress)
