@@ -63,6 +63,22 @@ def passport(results: list[Path], tmp_path_factory: pytest.TempPathFactory) -> P
     return write_passport(results, target, author="Jo Meier", licence="https://spdx.org/licenses/CC-BY-4.0")
 
 
+def test_an_earlier_passport_is_replaced_if_asked_and_another_folder_never(
+    results: list[Path], tmp_path: Path
+) -> None:
+    target = tmp_path / "passport"
+    write_passport(results[:1], target)
+    with pytest.raises(ConfigurationError, match="exists already"):
+        write_passport(results[:1], target)
+    write_passport(results[1:2], target, overwrite=True)
+    assert {path.name for path in target.glob("*.nxs")} == {results[1].name}
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").touch()
+    with pytest.raises(ConfigurationError, match="is no passport"):
+        write_passport(results[:1], tmp_path / "thesis", overwrite=True)
+    assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
 def again(passport: Path, originals: list[Path]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(passport / SCRIPT), *map(str, originals)],

@@ -24,7 +24,6 @@ from tvtasks.archive.layout import METHOD
 from tvtasks.archive.lean import as_recorded
 from tvtasks.archive.record import json_bytes
 from tvtasks.errors import ConfigurationError
-from tvtasks.files import refuse_taken
 from tvtasks.micrograph import array_sha256, file_sha256
 from tvtasks.recipe import Recipe
 from tvtasks.restoration import restore
@@ -84,7 +83,7 @@ def write_passport(
     licence
         URL of the licence of the data; empty if none was chosen.
     overwrite
-        Whether to replace a folder that exists.
+        Whether to replace an earlier passport.
 
     Returns
     -------
@@ -96,13 +95,14 @@ def write_passport(
     ArchiveError
         A result is damaged.
     ConfigurationError
-        The package rocrate is not installed, two results have one name, or the folder exists.
+        The package rocrate is not installed, two results have one name, or the folder exists
+        and is no earlier passport.
     """
     crate = _new_crate()
     names = [path.name for path in paths]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigurationError(f"Two results are named {min(twice)}. Give each once.")
-    refuse_taken(target, overwrite=overwrite)
+    _refuse_taken(target, overwrite=overwrite)
     runs = [(path, archive.load(path).record) for path in paths]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
@@ -195,6 +195,16 @@ def repeated(records: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> boo
         same &= not differ
         print(f"{name}: {'differs in ' + ', '.join(differ) if differ else 'the same, bit for bit'}.")
     return same
+
+
+def _refuse_taken(target: Path, *, overwrite: bool) -> None:
+    """Raise a ConfigurationError if something is in the way that may not be replaced."""
+    if not target.exists():
+        return
+    if not overwrite:
+        raise ConfigurationError(f"{target} exists already. Give another name, or add --overwrite.")
+    if not (target / _RUNS).is_file():
+        raise ConfigurationError(f"{target} is no passport, so it is not replaced. Give another folder.")
 
 
 def _new_crate() -> ROCrate:
